@@ -1,0 +1,68 @@
+# Every target makes the environment first: .venv, from requirements.lock.
+# Without a GPU:  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+PYTHON ?= python3
+BENCH ?= $(wildcard benchmarks/*.py)
+
+VENV := $(CURDIR)/.venv
+STAMP := .venv/installed
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+export PATH := $(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo full test lint bench ui lock
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+env: $(STAMP) ## the environment in .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) install -q -r requirements.lock $(INDEX)
+	$(PIP) install -q --no-deps -e .
+	@touch $@
+
+demo: env ## the whole experiment on drawn heads, about 15 minutes on 2 cores
+	python cli.py profile demo
+	dvc repro
+	python cli.py summary --show
+
+full: env ## the same at full size, about 90 minutes; params.yaml stays at full until `make demo` or `python cli.py profile demo`
+	python cli.py profile full
+	dvc repro
+	python cli.py summary --show
+	@echo "params.yaml holds the profile full from now on; python cli.py profile demo goes back."
+
+test: env ## the tests
+	python -m pytest
+
+lint: env ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: env ## measure against peers: every script in benchmarks/, or BENCH=benchmarks/one.py
+	@set -e; for script in $(BENCH); do echo "== $$script"; python $$script; done
+
+ui: env ## MLflow's pages on http://127.0.0.1:5000
+ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
+	@echo "MLFLOW_TRACKING_URI names a server; its pages: $(MLFLOW_TRACKING_URI)"
+else
+	@python -c "from angiosynth.experiments import tracking; tracking.ensure_store(tracking.project_root())"
+	@exec mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri \
+		"$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')"
+endif
+
+lock: ## requirements.lock anew, from pyproject.toml
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(PIP) install -q -e '.[dev]' $(INDEX)
+	$(PIP) freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel \
+		| sed -E 's/^(torch==[^+]*)\+.*/\1/' > requirements.lock
+	@touch $(STAMP)

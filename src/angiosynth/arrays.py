@@ -1,0 +1,32 @@
+"""Names for the arrays that travel through the project: shape, axis order, units.
+
+Volumes are (x, y, z) in canonical RAS+ orientation, so the axial slice k is ``volume[:, :, k]``.
+Patches are (n, x, y). Batches of tensors are (n, channel, x, y); a GAN's channels are image and label.
+Intensities that a network sees are in [-1, 1]; stored patches hold them as 0..255.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.float32]  # (x, y, z), [-1, 1] inside the brain, -1 outside
+Mask: TypeAlias = NDArray[np.bool_]  # (x, y, z)
+Affine: TypeAlias = NDArray[np.float64]  # (4, 4), voxel index -> millimetres
+SpacingMm: TypeAlias = tuple[float, float, float]  # millimetres along x, y, z
+ImagePatches: TypeAlias = NDArray[np.uint8]  # (n, x, y), 0..255 stands for [-1, 1]
+LabelPatches: TypeAlias = NDArray[np.uint8]  # (n, x, y), 0 or 1
+
+
+def to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """[-1, 1] -> 0..255, values beyond the range clipped."""
+    levels = np.rint((np.asarray(image, np.float32) + np.float32(1.0)) * np.float32(127.5))
+    clipped: NDArray[np.uint8] = np.clip(levels, 0, 255).astype(np.uint8)
+    return clipped
+
+
+def from_levels(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """0..255 -> [-1, 1]."""
+    return np.asarray(levels, np.float32) / np.float32(127.5) - np.float32(1.0)

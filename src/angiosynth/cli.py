@@ -1,0 +1,237 @@
+"""The command line: parses and delegates. Heavy libraries are imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from angiosynth.errors import InputError
+
+if TYPE_CHECKING:
+    from angiosynth.settings import Settings
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Share what brain-vessel scans teach without sharing the scans. Each command is a stage of dvc.yaml and reads params.yaml; "
+    "`dvc repro` runs what has changed, in order.",
+)
+
+
+class ModelName(StrEnum):
+    dcgan = "dcgan"
+    wgan_gp = "wgan-gp"
+    wgan_gp_sn = "wgan-gp-sn"
+
+
+class DataName(StrEnum):
+    real = "real"
+    dcgan = "dcgan"
+    wgan_gp = "wgan-gp"
+    wgan_gp_sn = "wgan-gp-sn"
+
+
+class ScoredName(StrEnum):
+    real = "real"
+    dcgan = "dcgan"
+    wgan_gp = "wgan-gp"
+    wgan_gp_sn = "wgan-gp-sn"
+    threshold = "threshold"
+
+
+class StartName(StrEnum):
+    scratch = "scratch"
+    real = "real"
+    dcgan = "dcgan"
+    wgan_gp = "wgan-gp"
+    wgan_gp_sn = "wgan-gp-sn"
+
+
+Params = Annotated[Path, typer.Option("--params", help="The settings file.")]
+Model = Annotated[ModelName, typer.Option("--model", help="Which GAN.")]
+PARAMS = Path("params.yaml")
+
+
+def _settings(path: Path) -> Settings:
+    from angiosynth.settings import load_settings
+
+    return load_settings(path)
+
+
+@commands.command()
+def phantom(params: Params = PARAMS) -> None:
+    """Draw two sites of TOF-MRA heads with labelled vessels, as BIDS folders under data/phantom.
+
+    For trying everything without a scan of one's own. Deterministic from `phantom.seed`.
+    """
+    from angiosynth.stages import scans
+    from angiosynth.stages.workspace import Workspace
+
+    scans.phantom(_settings(params), Workspace())
+
+
+@commands.command()
+def cohort(params: Params = PARAMS) -> None:
+    """Check every patient of both sites and split them into training, validation and test.
+
+    Reads the BIDS folders `cohort.site_a` and `cohort.site_b`. All faults are listed at once. Writes splits/<site>.json and
+    data/cohort/<site>.json.
+    """
+    from angiosynth.stages import scans
+    from angiosynth.stages.workspace import Workspace
+
+    scans.cohort(_settings(params), Workspace())
+
+
+@commands.command()
+def patches(params: Params = PARAMS) -> None:
+    """Cut labelled patches from the training patients' axial slices into data/patches/<site>."""
+    from angiosynth.stages import scans
+    from angiosynth.stages.workspace import Workspace
+
+    scans.patches(_settings(params), Workspace())
+
+
+@commands.command("train-gan")
+def train_gan(model: Model, params: Params = PARAMS) -> None:
+    """Train one GAN on site A's training patches; validation patients choose the checkpoint.
+
+    Killed and started again, it goes on at its last checkpoint. Writes models/gan/<model>.
+    """
+    from angiosynth.stages import gan
+    from angiosynth.stages.workspace import Workspace
+
+    gan.train_gan(_settings(params), Workspace(), model.value)
+
+
+@commands.command()
+def synthesize(model: Model, params: Params = PARAMS) -> None:
+    """Draw labelled synthetic patches from a trained GAN into data/synthetic/<model>, with a card and a contact sheet."""
+    from angiosynth.stages import gan
+    from angiosynth.stages.workspace import Workspace
+
+    gan.synthesize(_settings(params), Workspace(), model.value)
+
+
+@commands.command("train-unet")
+def train_unet(
+    data: Annotated[DataName, typer.Option("--data", help="Train on real patches, or on the synthetic ones of a GAN.")],
+    params: Params = PARAMS,
+) -> None:
+    """Train a U-net on real or synthetic patches; whole scans of validation patients choose its weights.
+
+    Writes models/unet/<data>.
+    """
+    from angiosynth.stages import unet
+    from angiosynth.stages.workspace import Workspace
+
+    unet.train_unet(_settings(params), Workspace(), data.value)
+
+
+@commands.command()
+def evaluate(
+    data: Annotated[ScoredName, typer.Option("--data", help="The U-net trained on this data, or the best global threshold.")],
+    params: Params = PARAMS,
+) -> None:
+    """Segment site A's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient.
+
+    Writes predictions/<data>/<patient>.nii.gz in each scan's own grid and metrics/patients/<data>.csv.
+    """
+    from angiosynth.stages import unet
+    from angiosynth.stages.workspace import Workspace
+
+    unet.evaluate(_settings(params), Workspace(), data.value)
+
+
+@commands.command()
+def transfer(
+    start: Annotated[StartName, typer.Option("--start", help="From scratch, or pre-trained on this data.")],
+    params: Params = PARAMS,
+) -> None:
+    """Train at site B with 1..n patients from one start, and score site B's test patients.
+
+    Killed and started again, it redoes only what is missing. Writes metrics/transfer/<start>.csv.
+    """
+    from angiosynth.stages import transfer as stage
+    from angiosynth.stages.workspace import Workspace
+
+    stage.transfer(_settings(params), Workspace(), start.value)
+
+
+@commands.command()
+def summary(
+    show: Annotated[bool, typer.Option("--show", help="Only print the table of the results that are there.")] = False,
+    params: Params = PARAMS,
+) -> None:
+    """Join all tables into metrics/evaluation.json and metrics/transfer.json."""
+    from angiosynth.stages import summary as stage
+    from angiosynth.stages.workspace import Workspace
+
+    if not show:
+        stage.summary(_settings(params), Workspace())
+    typer.echo(stage.table(Workspace()))
+
+
+@commands.command()
+def report(
+    readme: Annotated[bool, typer.Option("--readme", help="Also bring the README's table and two figures up to date.")] = False,
+    params: Params = PARAMS,
+) -> None:
+    """Make the figures and the page report/index.html."""
+    from angiosynth.stages import report as stage
+    from angiosynth.stages.workspace import Workspace
+
+    stage.report(_settings(params), Workspace())
+    if readme:
+        stage.readme(Workspace(), Path("README.md"))
+
+
+@commands.command()
+def profile(name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper or real.")]) -> None:
+    """Make params.yaml from a profile, validated first."""
+    from angiosynth.runtime.output import whole_file
+
+    source = Path("profiles") / f"{name}.yaml"
+    if Path(name).name != name or not source.is_file():
+        known = ", ".join(sorted(path.stem for path in Path("profiles").glob("*.yaml")))
+        raise InputError(f"{source}: no such profile; there are {known}")
+    _settings(source)
+    with whole_file(PARAMS) as temporary:
+        temporary.write_bytes(source.read_bytes())
+
+
+@commands.command()
+def sweep(
+    model: Model,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials to add to the study.")] = 10,
+    params: Params = PARAMS,
+) -> None:
+    """Search critic iterations, penalty weight and learning rates with Optuna: DSC up, 95HD down, on validation patients.
+
+    A trial is a short training of section `sweep`. Goes on with the study of the same settings where there is one.
+    """
+    from angiosynth.stages import trial
+    from angiosynth.stages.workspace import Workspace
+
+    typer.echo(trial.result_table(trial.sweep(_settings(params), Workspace(), model.value, trials)))
+
+
+def app(run: Callable[[], object] = commands) -> None:
+    """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        run()
+    except InputError as error:
+        print(f"angiosynth: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"angiosynth: {error.filename or 'a file'}: {error.strerror or error}; mend that and run again", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("angiosynth: stopped; what was finished is kept", file=sys.stderr)
+        sys.exit(130)

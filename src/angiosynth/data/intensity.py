@@ -1,0 +1,93 @@
+"""From a patient's files to what networks see: the one intensity rule for volumes and patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from angiosynth.arrays import Image, Mask, SpacingMm
+from angiosynth.data.bids import Patient
+from angiosynth.data.checks import grid_fault, same_grid
+from angiosynth.data.nifti import Volume, load_mask, read_volume
+from angiosynth.errors import InputError
+from angiosynth.settings import IntensitySettings
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A patient's arrays, all (x, y, z) in canonical order.
+
+    image: [-1, 1], -1 outside the brain. brain: the whole volume where no mask was given. label: inside the brain
+    only, None where there is none. path: the scan's file, for writing a prediction in its own grid.
+    """
+
+    patient: str
+    image: Image
+    brain: Mask
+    label: Mask | None
+    spacing_mm: SpacingMm
+    path: Path
+
+    @property
+    def truth(self) -> Mask:
+        """The label, for where one is needed. InputError where there is none."""
+        if self.label is None:
+            raise InputError(f"{self.path}: has no vessel label to compare with; take {self.patient} out of the split")
+        return self.label
+
+
+def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
+    """Read a patient and scale the scan.
+
+    Rule "volume" maps the percentiles `low` and `high` of the brain's voxels to -1 and 1 and clips beyond. It is the
+    default since training patches and test volumes then share one range. Rule "patch" reproduces the published code:
+    here the volume's own least and greatest brain value become -1 and 1, and `build_patches` stretches every patch
+    anew, so a network meets another range in training than in prediction.
+
+    Raises:
+        InputError: a file is unusable, grids disagree, or the brain has no contrast between the percentiles.
+    """
+    volume = read_volume(patient.image)
+    brain = np.ones(volume.array.shape, np.bool_, order="F") if patient.brain is None else _mask(patient.brain, volume)
+    label = None if patient.label is None else _mask(patient.label, volume) & brain
+    low, high = (intensity.low, intensity.high) if intensity.rule == "volume" else (0.0, 100.0)
+    inside = volume.array[brain]
+    bottom, top = (float(value) for value in np.percentile(inside, (low, high), overwrite_input=True))
+    if not top > bottom:
+        raise InputError(
+            f"{patient.image}: no contrast inside the brain, percentiles {low:g} and {high:g} are {bottom:g} and {top:g}; "
+            "check the scan, or widen cohort.intensity"
+        )
+    image = volume.array
+    _stretch(image, bottom, top)
+    image[~brain] = -1.0
+    return Scan(patient.id, image, brain, label, volume.spacing_mm, patient.image)
+
+
+def stretch_patch(patch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(x, y) -> its least value -1, its greatest 1; a patch of one value becomes -1 throughout."""
+    bottom, top = float(patch.min()), float(patch.max())
+    stretched = np.array(patch, np.float32)
+    if top > bottom:
+        _stretch(stretched, bottom, top)
+    else:
+        stretched.fill(-1.0)
+    return stretched
+
+
+def _mask(path: Path, scan: Volume) -> Mask:
+    mask = load_mask(path).volume
+    if not same_grid(scan, mask):
+        raise InputError(grid_fault(path, mask, scan))
+    return mask.array
+
+
+def _stretch(image: NDArray[np.float32], bottom: float, top: float) -> None:
+    """bottom..top -> [-1, 1] in place: a second copy of a volume would cost more than the rest of the step."""
+    image -= np.float32(bottom)
+    image *= np.float32(2.0 / (top - bottom))
+    image -= np.float32(1.0)
+    np.clip(image, -1.0, 1.0, out=image)

@@ -1,0 +1,64 @@
+"""Scores on whole volumes of validation patients: for choosing weights, generators and settings, never for the report's test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from angiosynth.arrays import Mask
+from angiosynth.data.intensity import Scan
+from angiosynth.data.patches import PatchSet
+from angiosynth.evaluation.metrics import dsc, hd95_mm
+from angiosynth.gan.synthesis import Sampler
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.training import Validate, train_unet
+from angiosynth.segmentation.unet import build_unet
+from angiosynth.settings import ProbeSettings
+
+
+def validator(scans: Sequence[Scan]) -> Validate:
+    """Mean DSC and 95HD over labelled scans, as a function of a segmenter."""
+
+    def validate(segmenter: Segmenter) -> dict[str, float]:
+        return validation_scores(scans, lambda scan: segmenter.segment(scan.image, scan.brain))
+
+    return validate
+
+
+def validation_scores(scans: Sequence[Scan], segment: Callable[[Scan], Mask]) -> dict[str, float]:
+    """{"val_dsc", "val_hd95_mm"}: means over labelled scans, at least one."""
+    found = [(scan, segment(scan)) for scan in scans]
+    return {
+        "val_dsc": float(np.mean([dsc(scan.truth, mask) for scan, mask in found])),
+        "val_hd95_mm": float(np.mean([hd95_mm(scan.truth, mask, scan.spacing_mm) for scan, mask in found])),
+    }
+
+
+class UnetProbe:
+    """Scores a generator by what it is for: a small U-net trained on fresh pairs of it, on validation patients.
+
+    Axial slices are thinned out to keep the probe cheap; its DSC is over the slices that are left, of all patients alike.
+    """
+
+    def __init__(self, scans: Sequence[Scan], settings: ProbeSettings, real: PatchSet) -> None:
+        self.settings, self.real = settings, real
+        self.thinned = [_every(scan, settings.slice_stride) for scan in scans]
+
+    def __call__(self, sampler: Sampler, step: int) -> dict[str, float]:
+        """{"probe_dsc": mean DSC} of the generator at a training step."""
+        count = self.settings.pairs
+        image, label = sampler.pairs(count, seed=self.settings.seed + step, threshold=None)
+        patches = PatchSet(image, label, np.full(count, ""), np.arange(count), self.real.meta, self.real.folder)
+        unet = build_unet(self.settings.width, 0.0, self.settings.seed)
+        trained = train_unet(unet, patches, self.settings, None, NullRecorder(), what="probe")
+        found = [dsc(scan.truth, trained.segmenter.segment(scan.image, scan.brain)) for scan in self.thinned]
+        return {"probe_dsc": float(np.mean(found))}
+
+
+def _every(scan: Scan, stride: int) -> Scan:
+    """The scan with every n-th axial slice."""
+    kept = slice(None, None, stride)
+    label = None if scan.label is None else scan.label[:, :, kept]
+    return Scan(scan.patient, scan.image[:, :, kept], scan.brain[:, :, kept], label, scan.spacing_mm, scan.path)

@@ -1,0 +1,1 @@
+"""Experiments: MLflow tracking and Optuna sweeps."""

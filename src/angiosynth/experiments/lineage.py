@@ -1,0 +1,92 @@
+"""Where a run belongs: the repository's root, its commit, the file that ties a stage to its run, portable values."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from angiosynth.runtime.output import read_json, write_json
+
+
+def project_root() -> Path:
+    """The folder that holds mlruns/.
+
+    DVC_ROOT where set (inside `dvc exp run --temp` or a queue that is the main repository, not the temporary copy),
+    else the nearest parent of the working folder with a dvc.yaml, else the working folder.
+    """
+    named = os.environ.get("DVC_ROOT", "")
+    return Path(named).resolve() if named else workspace_root()
+
+
+def workspace_root() -> Path:
+    """The nearest parent of the working folder with a dvc.yaml, else the working folder: this checkout, temporary or not."""
+    here = Path.cwd().resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
+
+
+def git_commit(folder: Path) -> str:
+    """The commit checked out in `folder`, "unknown" without git or a commit."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make `folder` and hold its lock: one process at a time creates a database there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def lineage_path(root: Path, stage: str) -> Path:
+    """lineage/<stage>.json with @ as -."""
+    return root / "lineage" / f"{stage.replace('@', '-')}.json"
+
+
+def write_lineage(root: Path, stage: str, facts: Mapping[str, str]) -> None:
+    """Tie a stage to its run. No stage depends on the file, so that it may hold what changes from run to run."""
+    write_json(lineage_path(root, stage), dict(facts))
+
+
+def read_lineage(root: Path, stage: str) -> dict[str, Any]:
+    """What write_lineage wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    found = read_json(lineage_path(root, stage))
+    return found if isinstance(found, dict) else {}
+
+
+def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings (mappings or pydantic sections) as dotted keys and text, absolute paths made portable."""
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json", by_alias=True)
+        if isinstance(value, Mapping):
+            yield from flat(value, root, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            yield name, json.dumps([portable(str(part), root) if isinstance(part, (str, Path)) else part for part in value])
+        else:
+            yield name, portable(str(value), root)
+
+
+def portable(text: str, root: Path) -> str:
+    """An absolute path as seen from the root; one outside it loses its folders: they name a machine or its user."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -1,0 +1,1 @@
+"""The three GANs: networks, losses, one training loop, synthesis."""

@@ -1,0 +1,220 @@
+"""Generator and critics of Kossen et al. 2021, for any patch size that is 3 or 4 times a power of two.
+
+None of the convolutions learns a bias; weights are drawn from N(0, 0.05). With 96x96 patches and width 96 the
+generator (latent 128, batch norm) has 44,093,952 weights and the critic of the Wasserstein GANs 39,211,200.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["batch", "instance", "spectral"]
+CHANNELS = 2  # image and label
+KERNEL = 5
+
+
+def pyramid(patch_size: int) -> tuple[int, int]:
+    """Side of the smallest map and number of doublings from it to `patch_size`: 96 -> (3, 5), 64 -> (4, 4)."""
+    base, levels = patch_size, 0
+    while base % 2 == 0 and base > 4:
+        base, levels = base // 2, levels + 1
+    return base, levels
+
+
+class SpectralScale(nn.Module):
+    """The largest singular value of a kernel seen as a matrix of its output channels (Miyato et al. 2018).
+
+    The convolutions here have no bias, so the value divides their output instead of their weight: the same result
+    without passes over the weight. `iterate` makes one step of power iteration; `forward` is differentiable in the weight.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, output_axis: int, iterations_at_start: int = 15) -> None:
+        super().__init__()
+        self.output_axis = output_axis
+        matrix = self._matrix(weight.detach())
+        self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0]), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
+        for _ in range(iterations_at_start):
+            self.iterate(weight)
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        return weight.movedim(self.output_axis, 0).flatten(1)
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor) -> None:
+        """Bring the singular vectors one power iteration nearer to those of `weight`."""
+        matrix = self._matrix(weight)
+        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """sigma = u^T W v, a scalar."""
+        with torch.autocast(weight.device.type, enabled=False):
+            return torch.dot(self.u, self._matrix(weight) @ self.v)
+
+
+class Convolution(nn.Module):
+    """A convolution without bias, plain, transposed or after nearest-neighbour enlargement, spectrally normed or not."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, how: Literal["stride", "valid", "transposed", "resize"], *, padding: int = 0
+    ) -> None:
+        super().__init__()
+        self.how = how
+        self.padding = padding
+        transposed = how == "transposed"
+        self.weight = nn.Parameter(torch.empty((inputs, outputs, kernel, kernel) if transposed else (outputs, inputs, kernel, kernel)))
+        nn.init.normal_(self.weight, 0.0, 0.05)
+        self.scale: SpectralScale | None = None
+
+    def add_spectral_norm(self) -> Convolution:
+        """Divide by the spectral norm from now on."""
+        self.scale = SpectralScale(self.weight, output_axis=1 if self.how == "transposed" else 0)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "transposed" and x.shape[-1] == 1:
+            y = F.conv_transpose2d(x, self.weight, padding=self.padding)
+        elif self.how == "transposed":
+            y = F.conv_transpose2d(x, self.weight, stride=2, padding=2, output_padding=1)
+        elif self.how == "resize":
+            y = F.pixel_shuffle(F.conv2d(x, fold_enlargement(self.weight), padding=1), 2)
+        elif self.how == "stride":
+            y = F.conv2d(x, self.weight, stride=2, padding=2)
+        else:
+            y = F.conv2d(x, self.weight, padding=self.padding)
+        return y if self.scale is None else y / self.scale(self.weight).to(y.dtype)
+
+
+def fold_enlargement(weight: Tensor) -> Tensor:
+    """The kernel that does nearest-neighbour enlargement by two and a 5x5 convolution in one.
+
+    Each of the four output phases of a pixel sees only 3x3 input pixels, so 5x5 taps fold into 3x3 sums: the same
+    result with 9/25 of the arithmetic.
+
+    Args:
+        weight: (outputs, inputs, 5, 5).
+
+    Returns:
+        (4 * outputs, inputs, 3, 3), in the order that `pixel_shuffle` takes.
+    """
+    even = [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
+    odd = [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
+    taps = torch.tensor([even, odd], dtype=weight.dtype, device=weight.device)
+    folded = torch.einsum("pak,oikl,qbl->opqiab", taps, weight, taps)
+    outputs, inputs = weight.shape[:2]
+    return folded.reshape(4 * outputs, inputs, 3, 3)
+
+
+class Generator(nn.Module):
+    """Latent vectors (n, latent) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label."""
+
+    def __init__(self, latent_size: int, patch_size: int, width: int, norm: Norm, upsampling: Literal["resize", "transposed"]) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        base, levels = pyramid(patch_size)
+        channels = [width * 2 ** (levels - 1 - level) for level in range(levels)] + [CHANNELS]
+        kernel = KERNEL if base == 3 else base
+        first = Convolution(latent_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
+        convolutions = [first, *(Convolution(a, b, KERNEL, upsampling) for a, b in itertools.pairwise(channels))]
+        blocks: list[nn.Module] = []
+        for convolution, outputs in zip(convolutions[:-1], channels[:-1], strict=True):
+            blocks += _normed(convolution, outputs, norm)
+            blocks.append(nn.ReLU(inplace=True))
+        blocks.append(convolutions[-1])
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return torch.tanh(self.blocks(latent[:, :, None, None]).float())
+
+
+class Critic(nn.Module):
+    """Pairs (n, 2, size, size) to one score each (n,): strided convolutions down to the base, then one to a scalar."""
+
+    def __init__(self, patch_size: int, width: int, norm: Norm) -> None:
+        super().__init__()
+        levels = pyramid(patch_size)[1]
+        self.body = _strided(width, levels, norm)
+        # Padding 1 leaves one value of a 3x3 map and four of a 4x4 one, which are averaged.
+        self.head = Convolution(width * 2 ** (levels - 1), 1, KERNEL, "valid", padding=1)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.body(pairs))
+        return scores.float().mean(dim=(1, 2, 3))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How near each sample's features are to those of the others (Salimans et al. 2016, section 3.2)."""
+
+    def __init__(self, features: int, kernels: int, dimensions: int) -> None:
+        super().__init__()
+        self.kernels, self.dimensions = kernels, dimensions
+        self.tensor = nn.Linear(features, kernels * dimensions, bias=False)
+        nn.init.normal_(self.tensor.weight, 0.0, 0.05)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, features) -> (n, kernels): sum over the other samples of exp(-L1 distance)."""
+        m = self.tensor(features).float().view(-1, self.kernels, self.dimensions)
+        distance = (m[:, None] - m[None]).abs().sum(dim=3)
+        return torch.exp(-distance).sum(dim=1) - 1.0  # each sample's distance to itself gives exp(0) = 1
+
+
+class Discriminator(nn.Module):
+    """DCGAN's: convolutions with batch norm, then the minibatch head. Gives logits, not probabilities."""
+
+    def __init__(self, patch_size: int, width: int, kernels: int, dimensions: int) -> None:
+        super().__init__()
+        base, levels = pyramid(patch_size)
+        self.body = _strided(width, levels - 1, "batch")
+        self.reduce = Convolution(width * 2 ** (levels - 2), 50, KERNEL, "valid")
+        features = 50 * (2 * base - KERNEL + 1) ** 2
+        self.minibatch = MinibatchDiscrimination(features, kernels, dimensions)
+        self.score = nn.Linear(features + kernels, 1)
+        nn.init.normal_(self.score.weight, 0.0, 0.05)
+        nn.init.zeros_(self.score.bias)
+
+    def features(self, pairs: Tensor) -> Tensor:
+        """The last features before the minibatch head: (n, 200) for 96x96 patches."""
+        reduced: Tensor = self.reduce(self.body(pairs))
+        return reduced.flatten(1).float()
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        features = self.features(pairs)
+        logits: Tensor = self.score(torch.cat([features, self.minibatch(features)], dim=1))
+        return logits.float().squeeze(1)
+
+
+def iterate_spectral_norms(network: nn.Module) -> None:
+    """One power iteration in every spectrally normed convolution: once before a network's training step."""
+    for module in network.modules():
+        if isinstance(module, Convolution) and module.scale is not None:
+            module.scale.iterate(module.weight)
+
+
+def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
+    """Stride-2 convolutions 2-w-2w-4w-...; the first is not batch or instance normed (Radford et al. 2016)."""
+    channels = [CHANNELS] + [width * 2**level for level in range(levels)]
+    blocks: list[nn.Module] = []
+    for level, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+        convolution = Convolution(inputs, outputs, KERNEL, "stride")
+        blocks += [convolution] if level == 0 and norm != "spectral" else _normed(convolution, outputs, norm)
+        blocks.append(nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(*blocks)
+
+
+def _normed(convolution: Convolution, channels: int, norm: Norm) -> list[nn.Module]:
+    makers: dict[Norm, Callable[[], list[nn.Module]]] = {
+        "batch": lambda: [convolution, nn.BatchNorm2d(channels)],
+        "instance": lambda: [convolution, nn.InstanceNorm2d(channels)],
+        "spectral": lambda: [convolution.add_spectral_norm()],
+    }
+    return makers[norm]()

@@ -1,0 +1,227 @@
+"""The one training loop of the three GANs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from angiosynth.data.patches import PatchSet
+from angiosynth.errors import InputError
+from angiosynth.gan.models import Gan, build_gan, label_to_range
+from angiosynth.gan.networks import Generator, iterate_spectral_norms
+from angiosynth.gan.synthesis import Sampler
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.precision import autocast, device, place
+from angiosynth.runtime.progress import progress, say
+from angiosynth.runtime.recorder import Recorder
+from angiosynth.settings import GanSettings
+
+# Scores a generator by what it is for: {"probe_dsc": ..., ...} on validation patients.
+Probe = Callable[[Sampler, int], dict[str, float]]
+LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class TrainedGan:
+    """The chosen generator: its weights, the step they are from, and the curve of the training."""
+
+    weights: dict[str, Tensor]
+    step: int
+    scores: dict[str, float]
+    curve: list[dict[str, float]]
+
+
+class GanTraining:
+    """State of one training: networks, optimisers, averaged generator, random numbers, what was best so far."""
+
+    def __init__(self, model: str, settings: GanSettings, patches: PatchSet) -> None:
+        self.settings, self.own, self.patches = settings, settings.of(model), patches
+        self.device = device()
+        patch_size = patches.image.shape[1]
+        self.gan: Gan = build_gan(model, settings, patch_size)
+        for module in (self.gan.generator, self.gan.critic_loss, self.gan.generator_loss):
+            place(module, self.device)
+        self.average = copy.deepcopy(self.gan.generator).requires_grad_(False)
+        rate_generator, rate_critic = self.own.learning_rate_generator, self.own.learning_rate_critic
+        self.generator_optimiser = torch.optim.Adam(self.gan.generator.parameters(), rate_generator, self.own.betas, fused=True)
+        self.critic_optimiser = torch.optim.Adam(self.gan.critic.parameters(), rate_critic, self.own.betas, fused=True)
+        self.random = torch.Generator().manual_seed(settings.common.seed)
+        self.step = 0
+        self.curve: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {}
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Critic iterations, each with a fresh batch, then one generator step; numbers of the last of each."""
+        numbers: dict[str, Tensor] = {}
+        for _ in range(self.own.critic_iterations):
+            numbers = self._critic_step()
+        numbers["generator_loss"] = self._generator_step()
+        self.step += 1
+        self._update_average()
+        return numbers
+
+    def _critic_step(self) -> dict[str, Tensor]:
+        iterate_spectral_norms(self.gan.critic)
+        real = self._real_batch()
+        with autocast(self.settings.common.precision, self.device):
+            with torch.no_grad():
+                fake = self.gan.generator(self._latent())
+            loss, numbers = self.gan.critic_loss(real, fake, self.random)
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.critic_optimiser.step()
+        return {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
+
+    def _generator_step(self) -> Tensor:
+        iterate_spectral_norms(self.gan.generator)
+        real = self._real_batch()
+        with _frozen(self.gan.critic), autocast(self.settings.common.precision, self.device):
+            loss: Tensor = self.gan.generator_loss(real, self.gan.generator(self._latent()))
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.generator_optimiser.step()
+        return loss.detach()
+
+    def _real_batch(self) -> Tensor:
+        """(n, 2, x, y): image and label, mirrored left-right at random."""
+        count = self.own.batch_size
+        rows = torch.randint(len(self.patches), (count,), generator=self.random).numpy()
+        image, label = (torch.from_numpy(part) for part in self.patches.pairs(rows))
+        pairs = torch.stack([image, label_to_range(label, self.settings)], dim=1)
+        if self.settings.common.flip:
+            mirrored = torch.rand(count, generator=self.random) < 0.5
+            pairs = torch.where(mirrored[:, None, None, None], pairs.flip(2), pairs)
+        return pairs.to(self.device, memory_format=torch.channels_last)
+
+    def _latent(self) -> Tensor:
+        return torch.randn(self.own.batch_size, self.own.latent_size, generator=self.random).to(self.device)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """EMA of weights and of batch norm's statistics; the decay grows at first so that the start is forgotten."""
+        decay = min(self.settings.common.ema, self.step / (self.step + 10.0))
+        average, current = self.average.state_dict(), self.gan.generator.state_dict()
+        for name, value in average.items():
+            if value.is_floating_point():
+                value.lerp_(current[name], 1.0 - decay)
+            else:
+                value.copy_(current[name])
+
+    def choose(self, scores: dict[str, float]) -> None:
+        """Remember the averaged generator if it is the best so far by validation patients."""
+        score = scores.get("probe_dsc", float(self.step))
+        if not self.best or score > self.best["score"]:
+            weights = {name: value.detach().cpu().clone() for name, value in self.average.state_dict().items()}
+            self.best = {"score": score, "step": self.step, "scores": scores, "weights": weights}
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed training needs."""
+        return {
+            **{name: module.state_dict() for name, module in self._modules().items()},
+            "random": self.random.get_state(),
+            "step": self.step,
+            "curve": self.curve,
+            "best": self.best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        for name, module in self._modules().items():
+            module.load_state_dict(state[name])
+        self.random.set_state(state["random"])
+        self.step, self.curve, self.best = state["step"], state["curve"], state["best"]
+
+    def _modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {
+            "generator": self.gan.generator,
+            "critic": self.gan.critic,
+            "average": self.average,
+            "generator_optimiser": self.generator_optimiser,
+            "critic_optimiser": self.critic_optimiser,
+        }
+
+
+def train_gan(
+    model: str, settings: GanSettings, patches: PatchSet, probe: Probe, checkpoints: Checkpoints, recorder: Recorder
+) -> TrainedGan:
+    """Train one GAN on the patches of training patients and choose a generator.
+
+    Args:
+        model: "dcgan", "wgan-gp" or "wgan-gp-sn".
+        settings: section `gan`.
+        patches: pairs of training patients only.
+        probe: scores the averaged generator on validation patients; asked `gan.common.probes` times.
+        checkpoints: where resume files go; a sound one found there is continued.
+        recorder: takes the curves.
+
+    Raises:
+        InputError: a loss stopped being finite; the text names the step.
+    """
+    if len(patches) == 0:
+        raise InputError(f"{patches.folder}: holds no patches to train on; check the split in params.yaml, section cohort")
+    training = GanTraining(model, settings, patches)
+    saved = checkpoints.load()
+    if saved is not None:
+        training.restore(saved)
+        say(f"train-gan {model}: goes on at step {training.step}")
+    common = settings.common
+    sampler = Sampler(training.average, settings, training.device)
+    probed = probe_steps(common.steps, common.probes)
+    for _ in progress(range(training.step, common.steps), f"train-gan {model}", common.steps, done=training.step):
+        numbers = training.train_step()
+        if training.step % LOG_EVERY == 0 or training.step == common.steps:
+            _record(training, numbers, recorder, model)
+        if common.checkpoint_choice == "probe_dsc" and training.step in probed:
+            scores = probe(sampler, training.step)
+            training.choose(scores)
+            training.curve.append({"step": training.step, **scores})
+            recorder.metrics(scores, training.step)
+        if training.step % common.checkpoint_every == 0:
+            checkpoints.save(training.step, training.state())
+    if not training.best:
+        training.choose({})
+    best = training.best
+    return TrainedGan(best["weights"], best["step"], best["scores"], training.curve)
+
+
+def probe_steps(steps: int, probes: int) -> set[int]:
+    """When the probe looks: evenly over the second half, the last step always."""
+    return {int(step) for step in np.linspace(steps / 2, steps, probes + 1)[1:]} | {steps}
+
+
+def fixed_samples(
+    weights: dict[str, Tensor], generator: Generator, settings: GanSettings, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pairs on a fixed latent, for figures: image (n, x, y) 0..255 and label (n, x, y) 0 or 1."""
+    generator.load_state_dict(weights)
+    return Sampler(generator, settings, torch.device("cpu")).pairs(count, seed=0, threshold=None)
+
+
+def _record(training: GanTraining, numbers: dict[str, Tensor], recorder: Recorder, model: str) -> None:
+    values = {name: float(value) for name, value in numbers.items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            every = training.settings.common.checkpoint_every
+            last = f"the last checkpoint is of step {training.step // every * every}"
+            raise InputError(f"train-gan {model}: {name} is not finite at step {training.step}, diverged; {last}; lower the learning rates")
+    training.curve.append({"step": training.step, **values})
+    recorder.metrics(values, training.step)
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """No gradients for the critic's weights in a generator step: they would be thrown away."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

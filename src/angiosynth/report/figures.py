@@ -1,0 +1,276 @@
+"""Figures: pure functions from arrays and tables to one PNG each. matplotlib is imported when one is drawn, never before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from angiosynth.arrays import Image, Mask, SpacingMm, from_levels
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import PatientScore
+from angiosynth.report.style import DPI, EXTRA, FOUND, MARKERS, MISSED, VESSEL, colour_of, drawn, in_order, name_of, rgb, show_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Patches = NDArray[Any]  # (n, x, y): images as float in [-1, 1] or levels 0..255, labels as 0 and 1
+Rows = Sequence[Mapping[str, Any]]
+ASIDE, ABOVE = 136, 34  # pixels for the rows' names and for the heading
+WIDE = 1100  # pixels for a row of pairs
+MOST = 100  # pairs on a contact sheet at most
+
+
+def pairs_figure(image: Patches, label: Patches, synthetic: Mapping[str, tuple[Patches, Patches]], path: Path, columns: int = 4) -> None:
+    """Pairs beside each other: a row of real ones, then a row for each GAN; every pair is the image, bare and with its label.
+
+    Args:
+        image: real patches (n, x, y), float in [-1, 1] or uint8 levels.
+        label: their labels (n, x, y), 0 or 1.
+        synthetic: model -> (image, label), likewise.
+        path: the PNG.
+        columns: pairs in a row; fewer where there are fewer.
+
+    Raises:
+        InputError: shapes of an image and its label differ, or there are no patches.
+    """
+    rows = {"real": (image, label), **synthetic}
+    pairs = {name: _pairs(*pair, name) for name, pair in rows.items()}
+    columns = min(columns, max(2, WIDE // pairs["real"].shape[1]), *(len(row) for row in pairs.values()))
+    strips = [_strip(row[:columns]) for row in pairs.values()]
+    with drawn(path, (ASIDE + len(strips[0])) / DPI, (ABOVE + sum(strip.shape[1] for strip in strips)) / DPI) as figure:
+        axes = _sheet(figure, strips, ASIDE)
+        middles = np.cumsum([strip.shape[1] for strip in reversed(strips)])[::-1] - strips[0].shape[1] / 2
+        for name, middle in zip(rows, middles, strict=True):
+            axes.text(-8, middle, name_of(name), ha="right", va="center", color=colour_of(name), weight="bold", fontsize=11)
+        axes.set_title("each pair: the image, and the same with its label outlined", color="#555555", x=0.005)
+
+
+def contact_sheet(image: Patches, label: Patches, path: Path) -> None:
+    """The first pairs of a set, as many as fit one sheet, to look over by eye. Arguments and errors as in `pairs_figure`."""
+    pairs = _pairs(image[:MOST], label[:MOST], str(path))
+    columns = min(max(1, 1600 // pairs.shape[1]), len(pairs))
+    pairs = pairs[: columns * max(1, 850 // pairs.shape[2])]
+    blank = np.ones((-len(pairs) % columns, *pairs.shape[1:]), np.float32)
+    strips = [_strip(row) for row in np.split(np.concatenate([pairs, blank]), (len(pairs) + len(blank)) // columns)]
+    with drawn(path, len(strips[0]) / DPI, sum(strip.shape[1] for strip in strips) / DPI) as figure:
+        _sheet(figure, strips, 0)
+
+
+def _sheet(figure: Figure, strips: Sequence[NDArray[np.float32]], aside: int) -> Axes:
+    """Lay the strips below each other, voxels on whole pixels (so they stay sharp and the file small), `aside` pixels free on the left."""
+    figure.set_layout_engine("none")
+    picture = np.concatenate(strips[::-1], axis=1)  # y points up, so the first row comes last
+    width, height = figure.get_size_inches() * DPI
+    axes = figure.add_axes((aside / width, 0, picture.shape[0] / width, picture.shape[1] / height))
+    show_picture(axes, picture)
+    return axes
+
+
+def curves_figure(curves: Mapping[str, Rows], path: Path) -> None:
+    """GAN training: the critic's distance between real and synthetic (left), and the probe's DSC on validation patients (right).
+
+    Args:
+        curves: model -> rows of its curve.csv with "step" and, where a row has it, "critic_distance" or "probe_dsc".
+        path: the PNG.
+    """
+    with drawn(path, 9.2, 3.4) as figure:
+        left, right = figure.subplots(1, 2, sharex=True)
+        for model, rows in curves.items():
+            steps, distance = _column(rows, "critic_distance")
+            if len(steps):
+                peak = float(np.abs(distance).max()) or 1.0
+                left.plot(steps, distance / peak, color=colour_of(model), lw=1.6, label=name_of(model))
+            steps, probe = _column(rows, "probe_dsc")
+            right.plot(steps, probe, color=colour_of(model), lw=1.6, marker=MARKERS.get(model, "o"), ms=6, label=name_of(model))
+        left.set(title="critic's distance, real to synthetic", xlabel="generator step", ylabel="share of its greatest value")
+        right.set(title="probe: DSC on validation patients", xlabel="generator step", ylabel="DSC")
+        right.margins(x=0.08, y=0.2)
+        right.legend(loc="best")
+
+
+def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapping[str, Any], path: Path) -> None:
+    """DSC and 95HD on test patients for each training data: a dot a patient, the mean and its 95% interval.
+
+    Args:
+        tables: training data -> its patients' table.
+        evaluation: metrics/evaluation.json, for means and intervals.
+        path: the PNG.
+    """
+    with drawn(path, 9.2, 3.6) as figure:
+        for axes, key, title in zip(
+            figure.subplots(1, 2), ("dsc", "hd95_mm"), ("DSC (more is better)", "95HD in mm (less is better)"), strict=True
+        ):
+            for place, (name, rows) in enumerate(tables.items()):
+                values = [getattr(row, key) for row in rows]
+                spread = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else np.zeros(1)
+                axes.scatter(place + spread - 0.12, values, s=18, color=colour_of(name), alpha=0.55, lw=0)
+                _mean_with_interval(axes, place + 0.22, evaluation[name], key, name)
+            axes.set_xticks(range(len(tables)), [name_of(name) for name in tables], fontsize=9)
+            axes.set_xlim(-0.6, len(tables) - 0.4)
+            axes.set_title(title)
+
+
+def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
+    """DSC on the second site against its number of training patients: a line a pre-training, the one without drawn heavier.
+
+    Args:
+        transfer: metrics/transfer.json; where it has no points, the figure says so.
+        path: the PNG.
+    """
+    starts = [start for start in transfer if transfer[start]]
+    counts = sorted({int(count) for start in starts for count in transfer[start]})
+    with drawn(path, 7.6, 3.9) as figure:
+        axes = figure.subplots()
+        axes.set(xlabel="training patients of the second site", ylabel="DSC on its test patients")
+        if not counts:
+            axes.text(0.5, 0.5, "no second site, so nothing was transferred", transform=axes.transAxes, ha="center", color="#555555")
+            axes.set(xticks=[], yticks=[])
+            return
+        for rank, start in enumerate(in_order(starts)):
+            # Moved a little sideways, so that intervals do not hide each other.
+            shift = (rank - (len(starts) - 1) / 2) * 0.07
+            points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
+            places = sorted(points)
+            heavy = start == "scratch"
+            means = [points[place]["dsc"] for place in places]
+            label = "no pre-training" if heavy else f"pre-trained on {name_of(start)}"
+            axes.plot(
+                places,
+                means,
+                color=colour_of(start),
+                lw=3.0 if heavy else 1.6,
+                ls="--" if heavy else "-",
+                label=label,
+                marker=MARKERS.get(start, "o"),
+                ms=7,
+                zorder=3 if heavy else 2,
+            )
+            for place in places:
+                _mean_with_interval(axes, place, points[place], "dsc", start)
+        axes.set_xticks(range(len(counts)), [str(count) for count in counts])
+        axes.set_xlim(-0.5, len(counts) - 0.5)
+        axes.margins(y=0.12)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def patient_figure(
+    image: Image, brain: Mask, truth: Mask, prediction: Mask, title: str, path: Path, spacing_mm: SpacingMm = (1.0, 1.0, 1.0)
+) -> None:
+    """One patient seen from above, from the front and from the side: the scan's greatest intensity, and below it what was found.
+
+    A line of sight has the colour of what most of its labelled or predicted voxels are, so a branch that is missed shows and a rim of
+    one voxel does not.
+
+    Args:
+        image: (x, y, z), [-1, 1].
+        brain: (x, y, z); only what is inside is shown.
+        truth: (x, y, z).
+        prediction: (x, y, z).
+        title: one line.
+        path: the PNG.
+        spacing_mm: gives the views their true proportions.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if not image.shape == brain.shape == truth.shape == prediction.shape:
+        raise InputError(f"{title}: scan, brain, truth and prediction differ in shape; bring all to the scan's own grid")
+    image, truth, prediction = (
+        _cropped(volume, brain) for volume in (np.where(brain, image, np.float32(-1)), truth & brain, prediction & brain)
+    )
+    sizes = np.array(image.shape) * np.array(spacing_mm)
+    views = {"from above": (2, 0, 1), "from the front": (1, 0, 2), "from the side": (0, 1, 2)}
+    heights = [max(sizes[views[view][2]] / sizes[views[view][1]] for view in views)] * 2
+    with drawn(path, 9.2, 0.9 + 2 * 9.0 * _tallest(sizes, views) / sum(sizes[across] for _, across, _ in views.values())) as figure:
+        widths = [sizes[across] for _, across, _ in views.values()]
+        grid = figure.subplots(2, 3, squeeze=False, gridspec_kw={"width_ratios": widths, "height_ratios": heights})
+        for column, (view, (along, across, up)) in enumerate(views.items()):
+            aspect = spacing_mm[up] / spacing_mm[across]
+            show_picture(grid[0, column], (image.max(axis=along) + 1) / 2, aspect)
+            show_picture(grid[1, column], _errors(truth, prediction, along), aspect)
+            grid[0, column].set_title(view, fontsize=10)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        _error_legend(figure)
+
+
+def _error_legend(figure: Figure) -> None:
+    from matplotlib.patches import Patch
+
+    names = {"vessel, found": FOUND, "vessel, missed": MISSED, "found, but no vessel": EXTRA}
+    handles = [Patch(facecolor=colour, edgecolor="#333333", lw=0.6, label=name) for name, colour in names.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+
+def _errors(truth: Mask, prediction: Mask, along: int) -> NDArray[np.float32]:
+    """(x, y, rgb): of each line of sight what most of its voxels are; black where there is neither vessel nor prediction."""
+    kinds = [truth & prediction, truth & ~prediction, ~truth & prediction]
+    counts = np.stack([kind.sum(axis=along) for kind in kinds])
+    colours = np.stack([rgb(colour) for colour in (FOUND, MISSED, EXTRA)])
+    picture: NDArray[np.float32] = np.where((counts.max(axis=0) > 0)[..., None], colours[counts.argmax(axis=0)], np.float32(0))
+    return picture
+
+
+def _tallest(sizes: NDArray[np.float64], views: Mapping[str, tuple[int, int, int]]) -> float:
+    return float(max(sizes[up] for _, _, up in views.values()))
+
+
+def _cropped(volume: NDArray[Any], brain: Mask) -> NDArray[Any]:
+    """The brain's bounding box; the whole volume where the brain is empty."""
+    boxes = ndimage.find_objects(brain.astype(np.uint8))
+    return volume[boxes[0]] if boxes else volume
+
+
+def _mean_with_interval(axes: Axes, place: float, scores: Mapping[str, float], key: str, name: str) -> None:
+    mean, low, high = scores[key], scores.get(f"{key}_low", scores[key]), scores.get(f"{key}_high", scores[key])
+    axes.errorbar(
+        [place],
+        [mean],
+        yerr=[[max(mean - low, 0)], [max(high - mean, 0)]],
+        color=colour_of(name),
+        fmt=MARKERS.get(name, "o"),
+        ms=7,
+        lw=1.8,
+        capsize=3,
+        zorder=4,
+    )
+
+
+def _column(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values of the rows that have the key; a CSV's empty field counts as lacking."""
+    kept = [(float(row["step"]), float(row[key])) for row in rows if row.get(key) not in (None, "")]
+    return np.array([step for step, _ in kept]), np.array([value for _, value in kept])
+
+
+def _pairs(image: Patches, label: Patches, name: str) -> NDArray[np.float32]:
+    """(n, 2x + gap, y, rgb): each image beside itself with the label's outline."""
+    if image.shape != label.shape or image.ndim != 3 or len(image) == 0:
+        raise InputError(f"{name}: images {image.shape} and labels {label.shape} are not pairs (n, x, y); make the patch set anew")
+    grey = from_levels(image) if image.dtype == np.uint8 else np.asarray(image, np.float32)
+    bare: NDArray[np.float32] = np.repeat(np.clip((grey + 1) / 2, 0, 1)[..., None], 3, axis=3)
+    outlined = np.array([_outlined(one, mask > 0.5) for one, mask in zip(bare, label, strict=True)])
+    return np.concatenate([_enlarged(bare), np.ones((len(bare), 2, 2 * bare.shape[2], 3), np.float32), outlined], axis=1)
+
+
+def _enlarged(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, x, y, rgb) at twice the size, without smoothing."""
+    return pictures.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def _outlined(picture: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """At twice the size the outline lies outside the vessel, half a voxel wide, and hides nothing of it."""
+    large: NDArray[np.float32] = _enlarged(picture[None])[0]
+    wide = mask.repeat(2, axis=0).repeat(2, axis=1)
+    large[ndimage.binary_dilation(wide) & ~wide] = rgb(VESSEL)
+    return large
+
+
+def _strip(pairs: NDArray[np.float32], gap: int = 10) -> NDArray[np.float32]:
+    """(n, x, y, rgb) -> one picture, pairs side by side with white between and above."""
+    padded = np.pad(pairs, ((0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2), (0, 0)), constant_values=1)
+    return np.concatenate(list(padded), axis=0)

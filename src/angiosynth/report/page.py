@@ -1,0 +1,261 @@
+"""The report: one HTML page that needs no other file and no network, and the block of results in the README.
+
+What is said follows from the numbers: an interval that holds zero is called a tie, a loss is called a loss.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import THRESHOLD
+from angiosynth.report.style import in_order, name_of
+from angiosynth.report.text import CAPTIONS, PAPER, STYLESHEET, TEMPLATE
+from angiosynth.runtime.output import whole_file
+from angiosynth.settings import MODELS, TRAINING_DATA
+
+START, END = "<!-- results:start -->", "<!-- results:end -->"
+ROWS = (*TRAINING_DATA, THRESHOLD)
+FIGURE_SECTIONS = {"pairs": "Real and synthetic pairs", "patient": "One patient", "curves": "How the GANs trained"}
+README_FIGURES = ("pairs", "transfer")
+
+
+@dataclass(frozen=True)
+class PageContext:
+    """All that the page shows."""
+
+    evaluation: Mapping[str, Any]  # metrics/evaluation.json
+    transfer: Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.json
+    figures: Mapping[str, Path]  # name -> PNG; shown in the order pairs, scores, patient, transfer, curves, then any other
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what of params.yaml is worth showing
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
+    notes: Sequence[str] = ()  # what a reader must know about these data, such as an estimated voxel size
+
+
+def build_page(context: PageContext) -> str:
+    """The whole page as HTML text: styles inline, figures as data, no scripts, nothing fetched.
+
+    Raises:
+        InputError: a figure is missing.
+    """
+    evaluation = context.evaluation
+    parts = {
+        "style": STYLESHEET,
+        "verdict": _items(verdicts(evaluation)),
+        "notes": _section("About these data", _items(context.notes)) if context.notes else "",
+        "table": _html_table(evaluation),
+        "paper": _paper_table(),
+        "transfer": _transfer_table(context.transfer) + _items(transfer_verdicts(context.transfer)),
+        "cards": _section("The synthetic sets", _cards_table(context.cards)) if context.cards else "",
+        "settings": _section("Settings", f"<pre>{escape(json.dumps(context.settings, indent=2))}</pre>") if context.settings else "",
+        "patients": str(evaluation["real"]["n_patients"]),
+    }
+    shown = {name: _figure(name, path) for name, path in context.figures.items()}
+    parts |= {f"figure_{name}": shown.pop(name, "") for name in ("scores", "transfer")}
+    for name, title in FIGURE_SECTIONS.items():
+        parts[f"section_{name}"] = _section(title, shown.pop(name)) if name in shown else ""
+    parts["others"] = _section("More figures", "".join(shown.values())) if shown else ""
+    return TEMPLATE.substitute(parts)
+
+
+def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
+    """One sentence for each finding on test patients, ties and losses as such."""
+    chosen = evaluation["chosen_by_validation"]
+    lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
+    for model in MODELS:
+        gap, ratio = evaluation["difference_to_real"][model], evaluation["ratio_to_real"][model]
+        share = f" ({100 * ratio:.1f}% of its DSC)" if ratio is not None else ""
+        lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches')}{share}.")
+    for data in TRAINING_DATA:
+        gain = evaluation["gain_over_threshold"][data]
+        lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold')}.")
+    empty = [f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in ROWS if evaluation[name]["n_empty"]]
+    if empty:
+        lines.append(f"Some predictions were empty and count with the volume's diagonal as distance ({', '.join(empty)}).")
+    return lines
+
+
+def transfer_verdicts(transfer: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """For each number of training patients: what each pre-training gained over none, in mean DSC."""
+    scratch = transfer.get("scratch", {})
+    lines = []
+    for count in sorted(scratch, key=int):
+        own = scratch[count]["dsc"]
+        gains = [
+            f"{name_of(start)} {transfer[start][count]['dsc'] - own:+.3f}"
+            for start in in_order(transfer)
+            if start != "scratch" and count in transfer[start]
+        ]
+        who = "1 patient" if count == "1" else f"{count} patients"
+        lines.append(
+            f"With {who}: DSC {own:.3f} without pre-training; pre-training changed it by {', '.join(gains) or 'nothing: there was none'}."
+        )
+    return lines or ["There is no second site, so nothing was transferred."]
+
+
+def markdown_table(evaluation: Mapping[str, Any]) -> str:
+    """The results as a Markdown table, one row a training data and the threshold baseline last; ends without a line break."""
+    head, *body = _table(evaluation)
+    align = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, align, *body))
+
+
+def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], figures: Mapping[str, Path]) -> None:
+    """Put the current table and two figures between the README's markers, and the figures themselves into docs/ beside it.
+
+    Args:
+        readme: holds one line `<!-- results:start -->` and, below, one line `<!-- results:end -->`.
+        evaluation: metrics/evaluation.json.
+        transfer: metrics/transfer.json.
+        figures: name -> PNG, with "pairs" and "transfer".
+
+    Raises:
+        InputError: the README or a figure is missing, or the markers are.
+    """
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{readme}: cannot be read ({error.strerror}); write one with the lines {START} and {END}") from error
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise InputError(f"{readme}: the lines {START} and {END} are missing; add them where the results belong")
+    pictures = {name: _bytes(figures.get(name, Path(f"{name}.png"))) for name in README_FIGURES}
+    for name, content in pictures.items():
+        _replace(readme.parent / "docs" / f"{name}.png", content)
+    _replace(readme, (before + start + _readme_block(evaluation, transfer) + end + after).encode())
+
+
+def _readme_block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
+    count = evaluation["real"]["n_patients"]
+    lines = [
+        "",
+        "![Real and synthetic pairs of image and label](docs/pairs.png)",
+        "",
+        markdown_table(evaluation),
+        "",
+        f"Means over {count} test patients, in brackets the 95% bootstrap interval over patients. {_validation_sentence(evaluation)}",
+        "",
+        "![DSC on the second site against its number of training patients](docs/transfer.png)",
+        "",
+        *[f"- {line}" for line in transfer_verdicts(transfer)],
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _validation_sentence(evaluation: Mapping[str, Any]) -> str:
+    return f"Validation patients chose {name_of(evaluation['chosen_by_validation'])}."
+
+
+def _table(evaluation: Mapping[str, Any]) -> list[list[str]]:
+    """Heading and rows as text."""
+    rows = [["U-net trained on", "DSC", "share of real", "gain over threshold", "95HD, mm", "maximum, mm", "ASSD, mm", "empty"]]
+    for name in ROWS:
+        scores = evaluation[name]
+        ratio = 1.0 if name == "real" else evaluation["ratio_to_real"].get(name)
+        gain = evaluation["gain_over_threshold"].get(name)
+        who = "no U-net: best global threshold" if name == THRESHOLD else f"{name_of(name)} patches"
+        rows.append(
+            [
+                who + (" (chosen by validation)" if name == evaluation["chosen_by_validation"] else ""),
+                _interval(scores, "dsc", 3),
+                f"{100 * ratio:.1f}%" if ratio is not None else "-",
+                f"{gain['dsc']:+.3f}" if gain else "-",
+                _interval(scores, "hd95_mm", 2),
+                f"{scores['hd_mm']:.1f}",
+                f"{scores['assd_mm']:.2f}",
+                f"{scores['n_empty']} of {scores['n_patients']}",
+            ]
+        )
+    return rows
+
+
+def _interval(scores: Mapping[str, float], key: str, digits: int) -> str:
+    low, high = scores.get(f"{key}_low"), scores.get(f"{key}_high")
+    mean = f"{scores[key]:.{digits}f}"
+    return mean if low is None or high is None else f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _against(gap: Mapping[str, float], other: str) -> str:
+    """Win, tie or loss by the paired interval of the DSC's difference."""
+    said = f"by {abs(gap['dsc']):.3f} DSC (interval {gap['dsc_low']:+.3f} to {gap['dsc_high']:+.3f})"
+    if gap["dsc_low"] > 0:
+        return f"beats {other} {said}"
+    if gap["dsc_high"] < 0:
+        return f"loses to {other} {said}"
+    return f"ties with {other}: {gap['dsc']:+.3f} DSC (interval {gap['dsc_low']:+.3f} to {gap['dsc_high']:+.3f} holds zero)"
+
+
+def _validation(scores: Mapping[str, float]) -> str:
+    return f"DSC {scores['val_dsc']:.3f}, 95HD {scores['val_hd95_mm']:.2f} mm"
+
+
+def _html_table(evaluation: Mapping[str, Any]) -> str:
+    patients = evaluation["real"]["n_patients"]
+    caption = f"Test patients: means over {patients}, in brackets the 95% bootstrap interval over patients."
+    return _rows(caption, _table(evaluation))
+
+
+def _transfer_table(transfer: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    rows = [["start", "training patients", "DSC", "95HD, mm"]]
+    for start in in_order(transfer):
+        name = "no pre-training" if start == "scratch" else f"pre-trained on {name_of(start)}"
+        for count in sorted(transfer[start], key=int):
+            point = transfer[start][count]
+            rows.append([name, count, _interval(point, "dsc", 3), _interval(point, "hd95_mm", 2)])
+    return _rows("Test patients of the second site, in brackets the 95% bootstrap interval.", rows) if len(rows) > 1 else ""
+
+
+def _paper_table() -> str:
+    caption = "The paper's own figures, on other data: not to be ranked against the table above."
+    return _rows(caption, [["paper, U-net trained on", "DSC", "its “95HD”, close to a maximum; unit not known"], *PAPER])
+
+
+def _cards_table(cards: Mapping[str, Mapping[str, Any]]) -> str:
+    keys = list(dict.fromkeys(key for card in cards.values() for key, value in card.items() if not isinstance(value, dict | list)))
+    body = [[name_of(model), *(str(card.get(key, "-")) for key in keys)] for model, card in cards.items()]
+    return _rows("What each set's card says.", [["set", *(key.replace("_", " ") for key in keys)], *body])
+
+
+def _rows(caption: str, rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>\n' for row in rows[1:]
+    )
+    table = f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>\n" for line in lines) + "</ul>"
+
+
+def _figure(name: str, path: Path) -> str:
+    alt, caption = CAPTIONS.get(name, (name.replace("-", " "), name.replace("-", " ")))
+    data = base64.b64encode(_bytes(path)).decode()
+    return f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the figure is missing; run `dvc repro report` to draw it") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write only what changed, so that a second run leaves the file as it is."""
+    if not path.exists() or path.read_bytes() != content:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(content)

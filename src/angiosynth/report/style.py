@@ -1,0 +1,130 @@
+"""One look for every figure: names, colours, and PNG files that are small and the same on every run.
+
+The colours are Okabe and Ito's, told apart with any colour vision; one training data has one colour in all figures.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from angiosynth.runtime.output import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES = {
+    "real": "real",
+    "dcgan": "DCGAN",
+    "wgan-gp": "WGAN-GP",
+    "wgan-gp-sn": "WGAN-GP-SN",
+    "threshold": "threshold",
+    "scratch": "from scratch",
+}
+COLOURS = {
+    "real": "#222222",
+    "dcgan": "#E69F00",
+    "wgan-gp": "#56B4E9",
+    "wgan-gp-sn": "#009E73",
+    "threshold": "#8C8C8C",
+    "scratch": "#D55E00",
+}
+MARKERS = {"real": "o", "dcgan": "s", "wgan-gp": "^", "wgan-gp-sn": "D", "threshold": "X", "scratch": "o"}
+VESSEL = "#F5A623"  # a label's outline on a grey patch
+OTHER = "#CC79A7"  # for a name that is not known
+FOUND, MISSED, EXTRA = "#D9D9D9", "#E69F00", "#0A84D6"  # true positive, false negative, false positive, on black
+
+DPI = 110
+STYLE: dict[str, Any] = {
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+}
+
+
+def name_of(data: str) -> str:
+    """How a training data or a start is written for people."""
+    return NAMES.get(data, data)
+
+
+def colour_of(data: str) -> str:
+    """Its colour in every figure; purple for a name that is not known."""
+    return COLOURS.get(data, OTHER)
+
+
+def in_order(starts: Iterable[str]) -> list[str]:
+    """As everywhere else; without pre-training last, so that the emphasised line lies on top."""
+    known = list(NAMES)
+    return sorted(starts, key=lambda start: (known.index(start) if start in known else -1, start))
+
+
+@contextmanager
+def drawn(path: Path, width: float, height: float, dpi: int = DPI) -> Iterator[Figure]:
+    """Give an empty figure (inches) that is written to `path` as a PNG with a palette and without metadata.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    # The library's own defaults first: a user's matplotlibrc must not change the files.
+    settings: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
+    with matplotlib.rc_context(settings | STYLE | {"backend": "agg"}):
+        figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_palette().tobytes())
+    small = Image.open(buffer).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+    with whole_file(path) as temporary:
+        small.save(temporary, format="png", optimize=True)
+
+
+def _palette() -> NDArray[np.uint8]:
+    """(256, rgb): 64 greys and every colour in use, pure and in 16 steps towards white, as smoothed edges need them.
+
+    A palette picked from the picture would merge the few pixels of two similar colours. Pillow drops a level's last two bits before it
+    looks for the nearest colour, so greys between these would be lost anyway, and white is the one that must be exact.
+    """
+    levels = np.append(np.arange(0, 252, 4), 255) / 255
+    greys = np.repeat(levels[:, None], 3, axis=1)
+    colours = sorted({*COLOURS.values(), VESSEL, EXTRA, OTHER} - {COLOURS["real"], COLOURS["threshold"]})
+    ramps = [1 - share * (1 - rgb(colour)) for colour in colours for share in np.linspace(1 / 16, 1, 16)]
+    every = np.ones((256, 3))
+    every[: len(greys) + len(ramps)] = np.concatenate([greys, np.array(ramps)])
+    palette: NDArray[np.uint8] = np.rint(every * 255).astype(np.uint8)
+    return palette
+
+
+def show_picture(axes: Axes, picture: NDArray[Any], aspect: float = 1.0) -> None:
+    """Show an (x, y[, rgb]) picture with y upwards, so that the patient's front is up and left is left, without axes."""
+    axes.imshow(np.swapaxes(picture, 0, 1), origin="lower", cmap="gray", aspect=aspect, interpolation="nearest", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def rgb(colour: str) -> NDArray[np.float32]:
+    """ "#rrggbb" -> three numbers in 0..1."""
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float32) / np.float32(255)

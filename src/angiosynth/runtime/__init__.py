@@ -1,0 +1,1 @@
+"""What every stage needs and that knows none of them: progress, output, checkpoints, precision."""

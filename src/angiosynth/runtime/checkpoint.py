@@ -1,0 +1,64 @@
+"""Resume files: whole or absent, checked when read, the last two kept.
+
+A training killed anywhere goes on from its newest sound file to the same weights as one never killed. The files are no
+pipeline outputs; they lie under `.work/<stage>/<digest of settings, data and code>/` and go when the stage is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.progress import say
+
+KEEP = 2
+DIGEST_BYTES = 32
+
+
+class Checkpoints:
+    """The resume files of one training in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write the state at `step` and drop all but the last two files."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        payload = buffer.getvalue()
+        with whole_file(self.folder / f"step-{step:08d}.ckpt") as temporary, temporary.open("wb") as stream:
+            stream.write(hashlib.sha256(payload).digest())
+            stream.write(payload)
+        for old in self._files()[:-KEEP]:
+            old.unlink()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest sound state, or None. A damaged file is named, dropped, and the one before it is used."""
+        for path in reversed(self._files()):
+            content = path.read_bytes()
+            payload = content[DIGEST_BYTES:]
+            if hashlib.sha256(payload).digest() == content[:DIGEST_BYTES]:
+                state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+                return state
+            say(f"{path}: damaged, the checkpoint before it is used")
+            path.unlink()
+        return None
+
+    def clear(self) -> None:
+        """Remove the folder: the training is done and its result is kept elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.ckpt"))
+
+
+def code_digest(files: Sequence[Path]) -> str:
+    """Sixteen hex digits over source files: a resume file is of no use to other code."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]

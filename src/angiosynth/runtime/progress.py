@@ -1,0 +1,69 @@
+"""Progress with time left: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+LINE_EVERY_S = 10.0
+
+
+def progress(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterator[T]:
+    """Yield the items while telling on standard error how far `what` is and how long it will take.
+
+    Args:
+        items: what is to be worked through, the `done` first ones left out.
+        what: a few words that name the work.
+        total: number of items in all.
+        done: number of items that an earlier run finished.
+    """
+    if sys.stderr.isatty():
+        yield from _bar(items, what, total, done)
+    else:
+        yield from _lines(items, what, total, done)
+
+
+def say(text: str) -> None:
+    """One line about what goes on, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def _lines(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
+    start = last = time.monotonic()
+    for worked, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            left = (now - start) / worked * (total - done - worked)
+            say(f"{what}: {done + worked}/{total}, {_duration(left)} left")
+    elapsed = time.monotonic() - start
+    if elapsed > LINE_EVERY_S:
+        say(f"{what}: {total}/{total} in {_duration(elapsed)}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

@@ -1,0 +1,1 @@
+"""The U-net: network, loss, augmentation, one trainer, whole-volume prediction."""

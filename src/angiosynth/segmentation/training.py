@@ -1,0 +1,137 @@
+"""The one U-net trainer: on real patches, on synthetic ones, and for transfer from weights that are there already."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from angiosynth.data.patches import PatchSet
+from angiosynth.errors import InputError
+from angiosynth.runtime.precision import autocast, device, place
+from angiosynth.runtime.progress import progress
+from angiosynth.runtime.recorder import Recorder
+from angiosynth.segmentation.augmentation import augment
+from angiosynth.segmentation.losses import dice_loss
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.unet import Unet
+
+LOG_EVERY = 20
+WARM_UP = 0.1  # share of the steps; without it Dice loss often ends in the empty prediction, from which there is no way back
+
+# Scores a segmenter on whole volumes of validation patients: {"val_dsc": ..., "val_hd95_mm": ...}.
+Validate = Callable[[Segmenter], dict[str, float]]
+
+
+class Schedule(Protocol):
+    """What the trainer needs of the sections `unet`, `transfer` and `probe`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TrainedUnet:
+    """The chosen U-net, the step it is from, its validation scores and the curve of the training."""
+
+    segmenter: Segmenter
+    step: int
+    scores: dict[str, float]
+    curve: list[dict[str, float]]
+
+
+def train_unet(
+    unet: Unet,
+    patches: PatchSet,
+    schedule: Schedule,
+    validate: Validate | None,
+    recorder: Recorder,
+    *,
+    validations: int = 1,
+    augmentation: bool = True,
+    precision: str = "auto",
+    what: str = "train-unet",
+) -> TrainedUnet:
+    """Train with Dice loss and Adam; keep the weights that do best on validation patients.
+
+    Args:
+        unet: fresh or pre-trained; it is trained in place.
+        patches: pairs of training patients, or synthetic ones.
+        schedule: steps, batch size, learning rate, seed.
+        validate: scores whole validation volumes, or None to keep the last weights.
+        recorder: takes the curves.
+        validations: how often to validate, evenly over the steps.
+
+    Raises:
+        InputError: there are no patches, or the loss stopped being finite.
+    """
+    if len(patches) == 0:
+        raise InputError(f"{patches.folder}: holds no patches to train on; check the split in params.yaml, section cohort")
+    where = device()
+    place(unet, where)
+    mean, deviation = patches.mean_deviation()
+    segmenter = Segmenter(unet, mean, deviation, precision)
+    optimiser = torch.optim.Adam(unet.parameters(), schedule.learning_rate, fused=True)
+    random = torch.Generator().manual_seed(schedule.seed)
+    validated = {int(step) for step in np.linspace(0, schedule.steps, validations + 1)[1:]}
+    best = TrainedUnet(segmenter, 0, {}, [])
+    best_weights: dict[str, Tensor] = {}
+    for step in progress(range(1, schedule.steps + 1), what, schedule.steps):
+        unet.train()
+        image, label = _batch(patches, schedule.batch_size, random, augmentation, where)
+        with autocast(precision, where):
+            loss = dice_loss(unet((image - mean) / deviation), label)
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.learning_rate * rate_factor(step, schedule.steps)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        if step % LOG_EVERY == 0 or step == schedule.steps:
+            _record(best.curve, {"loss": float(loss.detach())}, step, recorder, what)
+        if validate is not None and step in validated:
+            scores = validate(segmenter)
+            _record(best.curve, scores, step, recorder, what)
+            if not best_weights or scores["val_dsc"] > best.scores["val_dsc"]:
+                best = TrainedUnet(segmenter, step, scores, best.curve)
+                best_weights = copy.deepcopy(unet.state_dict())
+    if best_weights:
+        unet.load_state_dict(best_weights)
+        return best
+    return TrainedUnet(segmenter, schedule.steps, {}, best.curve)
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Share of the learning rate at step 1..steps: a linear rise over the first tenth, then half a cosine down to nothing."""
+    rise = max(1.0, WARM_UP * steps)
+    if step < rise:
+        return step / rise
+    return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1.0, steps + 1 - rise)))
+
+
+def _batch(patches: PatchSet, size: int, random: torch.Generator, augmentation: bool, where: torch.device) -> tuple[Tensor, Tensor]:
+    """Image and label, (n, 1, x, y) each."""
+    rows = torch.randint(len(patches), (size,), generator=random).numpy()
+    image, label = (torch.from_numpy(part)[:, None] for part in patches.pairs(rows))
+    if augmentation:
+        image, label = augment(image, label, random)
+    return image.to(where, memory_format=torch.channels_last), label.to(where)
+
+
+def _record(curve: list[dict[str, float]], values: dict[str, float], step: int, recorder: Recorder, what: str) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise InputError(f"{what}: {name} is not finite at step {step}, diverged; lower the learning rate in params.yaml")
+    curve.append({"step": step, **values})
+    recorder.metrics(values, step)

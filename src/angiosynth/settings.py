@@ -1,0 +1,265 @@
+"""params.yaml as frozen, validated models. Each section is what one kind of stage depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from angiosynth.errors import InputError
+
+Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
+MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
+TRAINING_DATA: tuple[str, ...] = ("real", *MODELS)
+SITES: tuple[str, ...] = ("site-a", "site-b")
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ScannerSettings(Section):
+    """One phantom site: how many patients and how its scanner draws them."""
+
+    patients: Positive
+    shape: tuple[Positive, Positive, Positive]
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    orientation: Literal["RAS", "LAS", "LPS", "RPS"] = "RAS"  # of the stored axes
+    slabs: Positive = 2
+    slab_step: Fraction = 0.12  # relative signal step where two slabs meet
+    saturation: Fraction = 0.45  # share of the inflow signal lost along one slab in an artery of 1.1 mm radius
+    vessel_contrast: PositiveFloat = 1.9  # fresh blood's signal above tissue, in tissue signals
+    tissue_contrast: NonNegative = 1.0  # differences between tissues, relative to the usual ones
+    noise: NonNegative = 0.09  # deviation of the Rician noise, in tissue signals
+    blur_mm: NonNegative = 0.4  # deviation of the point spread
+    bias: Fraction = 0.15  # relative depth of the coil sensitivity field
+
+
+class PhantomSettings(Section):
+    seed: Count = 1
+    diseased: Fraction = 0.5  # share of patients with a stenosis or an occlusion
+    site_a: ScannerSettings
+    site_b: ScannerSettings
+
+
+class SplitSettings(Section):
+    """Numbers of patients, or explicit lists of their names."""
+
+    train: Count | tuple[str, ...]
+    validation: Count | tuple[str, ...]
+    test: Count | tuple[str, ...]
+
+
+class IntensitySettings(Section):
+    """Percentiles inside the brain that become -1 and 1; `patch` is the published min-max of each patch."""
+
+    rule: Literal["volume", "patch"] = "volume"
+    low: Annotated[float, Field(ge=0, lt=100)] = 0.5
+    high: Annotated[float, Field(gt=0, le=100)] = 99.9
+
+
+NO_SITE = "data/none"  # DVC takes no empty path in dvc.yaml, so this empty folder stands there for "no second site"
+
+
+class CohortSettings(Section):
+    site_a: Annotated[str, Field(min_length=1)]
+    site_b: str = ""
+    seed: Count = 1
+    split_a: SplitSettings
+    split_b: SplitSettings
+    intensity: IntensitySettings = IntensitySettings()
+
+    @field_validator("site_b")
+    @classmethod
+    def _none_is_empty(cls, path: str) -> str:
+        return "" if path.rstrip("/") == NO_SITE else path
+
+
+class PatchSettings(Section):
+    size: Positive = 64
+    on_vessels: Count = 500  # patches a patient centred on a vessel voxel
+    in_brain: Count = 500  # patches a patient centred on a brain voxel
+    seed: Count = 1
+
+
+class GanCommon(Section):
+    width: Positive
+    upsampling: Literal["resize", "transposed"] = "resize"
+    label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
+    steps: Positive  # generator steps
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995  # decay of the averaged generator, 0 for none
+    flip: bool = True  # mirror real pairs left-right at random
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_choice: Literal["probe_dsc", "last"] = "probe_dsc"
+    probes: Positive = 3  # how often the probe looks, evenly over the training's second half
+    checkpoint_every: Positive = 200  # steps between two resume files
+    seed: Count = 1
+
+
+class GanModel(Section):
+    latent_size: Positive = 128
+    batch_size: Positive = 32
+    critic_iterations: Positive
+    learning_rate_generator: Rate
+    learning_rate_critic: Rate
+    betas: tuple[Fraction, Fraction]
+
+
+class DcganSettings(GanModel):
+    real_target: tuple[NonNegative, NonNegative] = (0.7, 1.2)
+    fake_target: tuple[NonNegative, NonNegative] = (0.0, 0.3)
+    feature_matching_weight: NonNegative = 0.01
+    minibatch_kernels: Positive = 100
+    minibatch_dimensions: Positive = 5
+
+
+class WganGpSettings(GanModel):
+    gradient_penalty_weight: NonNegative = 10.0
+    gradient_penalty: Literal["sample", "batch"] = "sample"
+
+
+class WganGpSnSettings(WganGpSettings):
+    spectral_norm: Literal["critic", "both"] = "critic"
+
+
+class GanSettings(Section):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    common: GanCommon
+    dcgan: DcganSettings
+    wgan_gp: WganGpSettings = Field(alias="wgan-gp")
+    wgan_gp_sn: WganGpSnSettings = Field(alias="wgan-gp-sn")
+
+    def of(self, model: str) -> DcganSettings | WganGpSettings | WganGpSnSettings:
+        """The settings of one model by its name."""
+        found: DcganSettings | WganGpSettings | WganGpSnSettings = getattr(self, model.replace("-", "_"))
+        return found
+
+
+class SynthesisSettings(Section):
+    pairs: Positive
+    label_threshold: Annotated[float, Field(ge=-1, le=1)] = 0.0  # on the generator's own label range
+    seed: Count = 1
+
+
+class UnetSettings(Section):
+    width: Positive = 32
+    steps: Positive
+    batch_size: Positive = 32
+    learning_rate: Rate = 1e-3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augmentation: bool = True
+    validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Count = 1
+
+
+class ProbeSettings(Section):
+    """The small U-net that scores a GAN's checkpoint on validation patients."""
+
+    width: Positive = 8
+    steps: Positive = 100
+    batch_size: Positive = 32
+    learning_rate: Rate = 2e-3
+    pairs: Positive = 1000
+    slice_stride: Positive = 2  # every n-th axial slice of the validation volumes
+    seed: Count = 1
+
+
+class EvaluationSettings(Section):
+    bootstrap: Positive = 2000
+    seed: Count = 1
+
+
+class TransferSettings(Section):
+    patients: tuple[Positive, ...]  # the numbers of site B's patients to train with
+    subsets: Positive = 1  # random subsets of patients for each number
+    steps: Positive
+    batch_size: Positive = 32
+    learning_rate: Rate = 5e-4
+    augmentation: bool = True
+    validations: Positive = 3
+    seed: Count = 1
+
+
+class SweepSettings(Section):
+    """Search space and size of one trial; ranges are (low, high)."""
+
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: Count = 1
+    gan_steps: Positive
+    pairs: Positive
+    unet_steps: Positive
+    critic_iterations: tuple[Positive, Positive] = (1, 5)
+    gradient_penalty_weight: tuple[PositiveFloat, PositiveFloat] = (1.0, 20.0)
+    learning_rate_generator: tuple[Rate, Rate] = (5e-5, 1e-3)
+    learning_rate_critic: tuple[Rate, Rate] = (5e-5, 1e-3)
+
+
+class Settings(Section):
+    """All of params.yaml."""
+
+    phantom: PhantomSettings
+    cohort: CohortSettings
+    patches: PatchSettings
+    gan: GanSettings
+    probe: ProbeSettings
+    synthesis: SynthesisSettings
+    unet: UnetSettings
+    evaluation: EvaluationSettings
+    transfer: TransferSettings
+    sweep: SweepSettings
+
+    @model_validator(mode="after")
+    def _patch_size_fits_networks(self) -> Settings:
+        size = self.patches.size
+        while size % 2 == 0 and size > 4:
+            size //= 2
+        if size not in (3, 4) or self.patches.size < 16:
+            raise ValueError(f"patches.size {self.patches.size} must be 3 or 4 times a power of two, at least 16, e.g. 64 or 96")
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and validate params.yaml.
+
+    Raises:
+        InputError: the file is missing, not YAML, or has a wrong key or value; the text names the first.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run `python cli.py profile demo` to write one") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{where}: not valid YAML; compare with profiles/demo.yaml") from error
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "file"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InputError(f"{path}: {key}: {first['msg']}{more}; compare with profiles/demo.yaml") from error
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hex digits that change whenever one of the parts does. Sections and JSON-like values are taken."""
+    plain = [part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

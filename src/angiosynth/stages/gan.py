@@ -1,0 +1,92 @@
+"""Stages train-gan and synthesize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import angiosynth
+from angiosynth.data.cohort import load_split
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.evaluation.validation import UnetProbe
+from angiosynth.experiments.tracking import training_run
+from angiosynth.gan.models import build_generator
+from angiosynth.gan.synthesis import Sampler, load_generator
+from angiosynth.gan.synthesis import synthesize as draw_pairs
+from angiosynth.gan.training import TrainedGan
+from angiosynth.gan.training import train_gan as fit
+from angiosynth.report.figures import contact_sheet
+from angiosynth.runtime.checkpoint import Checkpoints, code_digest
+from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.recorder import Recorder
+from angiosynth.settings import Settings, digest
+from angiosynth.stages.workspace import Workspace, data_digest, data_source, write_curve
+
+CODE = Path(angiosynth.__file__).parent
+SHOWN = 32  # pairs of a contact sheet
+
+
+def gan_settings(settings: Settings, model: str) -> dict[str, Any]:
+    """The settings that train-gan@<model> depends on."""
+    return {
+        "model": model,
+        "common": settings.gan.common,
+        model: settings.gan.of(model),
+        "probe": settings.probe,
+        "intensity": settings.cohort.intensity,
+        "patches": settings.patches,
+    }
+
+
+def train_gan(settings: Settings, home: Workspace, model: str) -> None:
+    """Train one GAN as an MLflow run; its chosen generator is the stage's output."""
+    data = data_source(home.patches("site-a"))
+    with training_run("gan", model, stage=f"train-gan@{model}", settings=gan_settings(settings, model), data=data) as run:
+        trained = fit_gan(settings, home, model, run)
+        run.final({"chosen_step": trained.step, **trained.scores})
+        for name in ("samples.png", "generator.json", "curve.csv"):
+            run.artifact(home.gan(model) / name)
+        generator = load_generator(home.gan(model), model, settings.gan, settings.patches.size)
+        run.log_model(generator, torch.zeros(2, generator.latent_size).numpy(), name="generator")
+
+
+def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder) -> TrainedGan:
+    """Train one GAN on site A's training patients, chosen by its validation patients; write the generator's folder."""
+    split = load_split(home.splits, "site-a")
+    real = training_patches(home, split.train)
+    probe = UnetProbe(home.scans(settings, "site-a", split.validation), settings.probe, real)
+    code = code_digest(sorted((CODE / "gan").glob("*.py")))
+    plain = {name: getattr(part, "model_dump", lambda part=part: part)() for name, part in gan_settings(settings, model).items()}
+    key = digest(plain, data_digest(home.patches("site-a")), code)
+    checkpoints = Checkpoints(home.resume(f"train-gan-{model}", key))
+    trained = fit(model, settings.gan, real, probe, checkpoints, recorder)
+    with whole_folder(home.gan(model)) as folder:
+        torch.save({name: value.contiguous() for name, value in trained.weights.items()}, folder / "generator.pt")
+        facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(plain), **trained.scores}
+        write_json(folder / "generator.json", {**facts, "latent_size": settings.gan.of(model).latent_size})
+        write_curve(folder / "curve.csv", trained.curve)
+        generator = build_generator(model, settings.gan, real.size)
+        generator.load_state_dict(trained.weights)
+        contact_sheet(*Sampler(generator, settings.gan, torch.device("cpu")).pairs(SHOWN, seed=0, threshold=None), folder / "samples.png")
+    checkpoints.clear()
+    return trained
+
+
+def synthesize(settings: Settings, home: Workspace, model: str) -> None:
+    """Draw the synthetic set of one GAN with its card and a contact sheet."""
+    real = training_patches(home, load_split(home.splits, "site-a").train)
+    generator = load_generator(home.gan(model), model, settings.gan, real.size)
+    facts = {"model": model, "settings_digest": digest(settings.gan.common, settings.gan.of(model), settings.synthesis)}
+    with whole_folder(home.synthetic(model)) as folder:
+        sampler = Sampler(generator, settings.gan, torch.device("cpu"))
+        write_json(folder / "card.json", draw_pairs(sampler, settings.synthesis, real, facts, folder))
+        drawn = open_patch_set(folder)
+        shown = min(SHOWN, len(drawn))
+        contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")
+
+
+def training_patches(home: Workspace, patients: tuple[str, ...]) -> PatchSet:
+    """Site A's real patches, of training patients only."""
+    return open_patch_set(home.patches("site-a")).of_patients(patients)

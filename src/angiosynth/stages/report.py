@@ -1,0 +1,116 @@
+"""Stage report: the figures and the page, from what the other stages wrote."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from angiosynth.data.cohort import load_scan, load_split
+from angiosynth.data.nifti import read_volume
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
+from angiosynth.report import figures
+from angiosynth.report.page import PageContext, build_page, update_readme
+from angiosynth.runtime.output import read_json, whole_folder
+from angiosynth.settings import MODELS, TRAINING_DATA, Settings
+from angiosynth.stages.workspace import Workspace
+
+SHOWN = 8  # pairs of each kind
+SHOWN_VESSEL = (0.01, 0.2)  # least and greatest vessel fraction of a patch worth showing
+
+
+def report(settings: Settings, home: Workspace) -> None:
+    """Draw all figures and write report/index.html."""
+    evaluation = read_json(home.metrics / "evaluation.json")
+    transfer = read_json(home.metrics / "transfer.json")
+    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*TRAINING_DATA, THRESHOLD)}
+    with whole_folder(home.report) as folder:
+        drawn = folder / "figures"
+        drawn.mkdir()
+        paths = {name: drawn / f"{name}.png" for name in ("pairs", "scores", "patient", "transfer", "curves")}
+        _pairs(home, paths["pairs"])
+        figures.scores_figure(tables, evaluation, paths["scores"])
+        figures.curves_figure({model: _curve(home.gan(model) / "curve.csv") for model in MODELS}, paths["curves"])
+        figures.transfer_figure(transfer, paths["transfer"])
+        _patient(settings, home, tables, evaluation["chosen_by_validation"], paths["patient"])
+        context = PageContext(
+            evaluation=evaluation,
+            transfer=transfer,
+            figures=paths,
+            settings=_excerpt(settings),
+            cards={model: read_json(home.synthetic(model) / "card.json") for model in MODELS},
+            notes=_notes(settings),
+        )
+        (folder / "index.html").write_text(build_page(context), encoding="utf-8")
+
+
+def readme(home: Workspace, path: Path) -> None:
+    """Bring the README's table and two figures up to date with the report that is there."""
+    paths = {name: home.report / "figures" / f"{name}.png" for name in ("pairs", "transfer")}
+    update_readme(path, read_json(home.metrics / "evaluation.json"), read_json(home.metrics / "transfer.json"), paths)
+
+
+def _pairs(home: Workspace, path: Path) -> None:
+    real = open_patch_set(home.patches("site-a")).of_patients(load_split(home.splits, "site-a").train)
+    synthetic: dict[str, tuple[Any, Any]] = {model: _some(open_patch_set(home.synthetic(model))) for model in MODELS}
+    figures.pairs_figure(*_some(real), synthetic, path)
+
+
+def _some(patches: PatchSet) -> tuple[Any, Any]:
+    """A few pairs spread over the set, among those with a fair share of vessels: an empty patch shows nothing."""
+    share = patches.label[patches.rows].mean(axis=(1, 2))
+    low, high = SHOWN_VESSEL
+    fair = np.flatnonzero((share >= low) & (share <= high))
+    pool = fair if len(fair) >= SHOWN else np.arange(len(patches))
+    rows = patches.rows[pool[np.linspace(0, len(pool) - 1, SHOWN).astype(int)]]
+    return patches.image[rows], patches.label[rows]
+
+
+def _patient(settings: Settings, home: Workspace, tables: dict[str, list[PatientScore]], model: str, path: Path) -> None:
+    """The test patient whose score is the median one: neither the best nor the worst is shown."""
+    rows = sorted(tables[model], key=lambda row: row.dsc)
+    row = rows[len(rows) // 2]
+    (patient,) = home.patients(settings, "site-a", [row.patient])
+    scan = load_scan(patient, settings.cohort.intensity)
+    found = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
+    title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
+    figures.patient_figure(scan.image, scan.brain, scan.truth, found, title, path, scan.spacing_mm)
+
+
+def _curve(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
+
+
+def _excerpt(settings: Settings) -> dict[str, str]:
+    gan, unet = settings.gan.common, settings.unet
+    return {
+        "patches": f"{settings.patches.size}x{settings.patches.size}",
+        "GANs": f"width {gan.width}, {gan.steps} generator steps, {gan.upsampling} upsampling",
+        "synthetic pairs": str(settings.synthesis.pairs),
+        "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}",
+        "split of site A": ", ".join(
+            f"{part} {_count(getattr(settings.cohort.split_a, part))}" for part in ("train", "validation", "test")
+        ),
+        "split of site B": ", ".join(
+            f"{part} {_count(getattr(settings.cohort.split_b, part))}" for part in ("train", "validation", "test")
+        ),
+    }
+
+
+def _count(part: int | tuple[str, ...]) -> int:
+    return part if isinstance(part, int) else len(part)
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    if not settings.cohort.site_a.startswith("data/phantom/"):
+        return ("Distances rest on the voxel size in the scans' headers.",)
+    seed = settings.phantom.seed
+    return (f"The scans are the embedded phantom's (seed {seed}), not patients'; docs/phantom.md holds them against real ones.",)

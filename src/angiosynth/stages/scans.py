@@ -1,0 +1,28 @@
+"""Stages phantom, cohort, patches: from nothing, or from a lab's own scans, to training patches."""
+
+from __future__ import annotations
+
+from angiosynth.data.cohort import build_cohort, load_split
+from angiosynth.data.patches import build_patches
+from angiosynth.settings import SITES, Settings
+from angiosynth.stages.workspace import Workspace
+
+
+def phantom(settings: Settings, home: Workspace) -> None:
+    """Draw the two embedded sites as BIDS data sets."""
+    from angiosynth.data.phantom import generate_site
+
+    for site, scanner in (("site-a", settings.phantom.site_a), ("site-b", settings.phantom.site_b)):
+        generate_site(scanner, settings.phantom.seed, site, settings.phantom.diseased, home.root / "data" / "phantom" / site)
+
+
+def cohort(settings: Settings, home: Workspace) -> None:
+    """Check both sites' patients and split them."""
+    build_cohort(settings.cohort, home.splits, home.data_root / "data" / "cohort")
+
+
+def patches(settings: Settings, home: Workspace) -> None:
+    """Cut the training patients' patches at both sites; a missing site gives an empty set."""
+    for site in SITES:
+        names = load_split(home.splits, site).train
+        build_patches(home.site_root(settings, site), names, settings.patches, settings.cohort.intensity, home.patches(site))

@@ -1,0 +1,132 @@
+"""Stage transfer: site B with few patients, from scratch or from a U-net trained at site A."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import angiosynth
+from angiosynth.data.cohort import load_split
+from angiosynth.data.intensity import Scan
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.evaluation.metrics import all_metrics
+from angiosynth.evaluation.patients import TransferScore, read_transfer, write_transfer
+from angiosynth.evaluation.transfer import Subset, subsets
+from angiosynth.evaluation.validation import validator
+from angiosynth.experiments.tracking import training_run
+from angiosynth.runtime.checkpoint import Checkpoints, code_digest
+from angiosynth.runtime.progress import say
+from angiosynth.segmentation.storage import load_segmenter
+from angiosynth.segmentation.training import TrainedUnet, train_unet
+from angiosynth.segmentation.unet import Unet, build_unet
+from angiosynth.settings import Settings, digest
+from angiosynth.stages.workspace import Workspace, data_digest, data_source
+
+CODE = Path(angiosynth.__file__).parent
+
+
+def transfer(settings: Settings, home: Workspace, start: str) -> None:
+    """Fine-tune from one start with every subset of the grid, score site B's test patients; what an earlier run finished is kept."""
+    split = load_split(home.splits, "site-b")
+    target = home.metrics / "transfer" / f"{start}.csv"
+    grid = list(subsets(split.train, settings.transfer))
+    if not grid:
+        say("transfer: there is no second site, the table stays empty")
+        write_transfer(target, [])
+        return
+    patches = open_patch_set(home.patches("site-b"))
+    folder = home.resume(f"transfer-{start}", _key(settings, home, start))
+    test = home.scans(settings, "site-b", split.test)
+    validation = home.scans(settings, "site-b", split.validation)
+    facts = transfer_settings(settings, start)
+    source = data_source(patches.folder)
+    with training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source) as parent:
+        for subset in grid:
+            kept = folder / f"{subset.name}.csv"
+            if kept.exists():
+                say(f"transfer {start}: {subset.name} is there already")
+                continue
+            own = patches.of_patients(subset.patients)
+            part = replace(source, rows=len(own))
+            with training_run(
+                "transfer",
+                f"{start} {subset.name}",
+                stage=f"transfer@{start}",
+                settings={**facts, "n_patients": subset.n_patients, "subset": subset.number, "trained_on": list(subset.patients)},
+                data=part,
+                parent=parent.id or None,
+                lineage=False,
+            ) as run:
+                trained = _fine_tune(settings, home, start, subset, own, validation, run)
+                rows = _score(trained, start, subset, test)
+                run.final({**trained.scores, **_means(rows)})
+                example = np.zeros((2, 1, own.size, own.size), np.float32)
+                run.log_model(trained.segmenter.unet.eval(), example, name="unet")
+            write_transfer(kept, rows)
+        rows = [row for subset in grid for row in read_transfer(folder / f"{subset.name}.csv")]
+        for count in sorted({row.n_patients for row in rows}):
+            parent.metrics(_means([row for row in rows if row.n_patients == count]), step=count)
+    write_transfer(target, rows)
+    Checkpoints(folder).clear()
+
+
+def transfer_settings(settings: Settings, start: str) -> dict[str, Any]:
+    """The settings that transfer@<start> depends on."""
+    network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
+    return {"start": start, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity}
+
+
+def _fine_tune(
+    settings: Settings, home: Workspace, start: str, subset: Subset, own: PatchSet, validation: list[Scan], run: Any
+) -> TrainedUnet:
+    return train_unet(
+        _start(settings, home, start),
+        own,
+        settings.transfer,
+        validator(validation) if validation else None,
+        run,
+        validations=settings.transfer.validations,
+        augmentation=settings.transfer.augmentation,
+        precision=settings.unet.precision,
+        what=f"transfer {start} {subset.name}",
+    )
+
+
+def _start(settings: Settings, home: Workspace, start: str) -> Unet:
+    if start == "scratch":
+        return build_unet(settings.unet.width, settings.unet.dropout, settings.transfer.seed)
+    return load_segmenter(home.unet(start)).unet
+
+
+def _score(trained: TrainedUnet, start: str, subset: Subset, test: list[Scan]) -> list[TransferScore]:
+    rows = []
+    for scan in test:
+        scores = all_metrics(scan.truth, trained.segmenter.segment(scan.image, scan.brain), scan.spacing_mm)
+        row = TransferScore(
+            start=start,
+            n_patients=subset.n_patients,
+            subset=subset.number,
+            trained_on=" ".join(subset.patients),
+            patient=scan.patient,
+            dsc=scores["dsc"],
+            hd95_mm=scores["hd95_mm"],
+            hd_mm=scores["hd_mm"],
+            empty=int(scores["empty"]),
+        )
+        rows.append(row)
+    return rows
+
+
+def _means(rows: list[TransferScore]) -> dict[str, float]:
+    return {"test_dsc": float(np.mean([row.dsc for row in rows])), "test_hd95_mm": float(np.mean([row.hd95_mm for row in rows]))}
+
+
+def _key(settings: Settings, home: Workspace, start: str) -> str:
+    """Changes with settings, data, start weights and code: results of other ones are not mixed in."""
+    parts = {name: getattr(part, "model_dump", lambda part=part: part)() for name, part in transfer_settings(settings, start).items()}
+    files = sorted((CODE / "segmentation").glob("*.py"))
+    weights = [] if start == "scratch" else [home.unet(start) / "unet.pt"]
+    return digest(parts, data_digest(home.patches("site-b")), code_digest([*files, *weights]))

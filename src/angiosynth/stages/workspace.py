@@ -1,0 +1,116 @@
+"""Where each stage reads and writes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from angiosynth.data.bids import Patient, find_patients
+from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.patches import open_patch_set
+from angiosynth.errors import InputError
+from angiosynth.experiments.tracking import DataSource
+from angiosynth.runtime.output import whole_file
+from angiosynth.settings import Settings
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders between the stages. A sweep's trial writes under its own `root` and reads scans and patches of `data_root`."""
+
+    root: Path = Path()
+    data_root: Path = Path()
+
+    @property
+    def splits(self) -> Path:
+        return self.data_root / "splits"
+
+    def patches(self, site: str) -> Path:
+        return self.data_root / "data" / "patches" / site
+
+    def gan(self, model: str) -> Path:
+        return self.root / "models" / "gan" / model
+
+    def synthetic(self, model: str) -> Path:
+        return self.root / "data" / "synthetic" / model
+
+    def training_patches(self, data: str) -> Path:
+        """The patch set that a U-net named `data` trains on."""
+        return self.patches("site-a") if data == "real" else self.synthetic(data)
+
+    def unet(self, data: str) -> Path:
+        return self.root / "models" / "unet" / data
+
+    def predictions(self, data: str) -> Path:
+        return self.root / "predictions" / data
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def resume(self, stage: str, key: str) -> Path:
+        """Where the resume files of a stage lie; the key changes with settings, data and code."""
+        return self.root / ".work" / stage / key
+
+    def site_root(self, settings: Settings, site: str) -> Path:
+        """The BIDS folder of a site."""
+        return self.data_root / (settings.cohort.site_a if site == "site-a" else settings.cohort.site_b)
+
+    def scans(self, settings: Settings, site: str, names: Sequence[str]) -> list[Scan]:
+        """The scans of some labelled patients, all in memory: for the few of validation."""
+        return [load_scan(patient, settings.cohort.intensity) for patient in self.patients(settings, site, names)]
+
+    def patients(self, settings: Settings, site: str, names: Sequence[str]) -> list[Patient]:
+        """The patients' files, in the order of the names.
+
+        Raises:
+            InputError: one is not there any more.
+        """
+        if not names:
+            return []
+        root = self.site_root(settings, site)
+        known = {patient.id: patient for patient in find_patients(root)}
+        for name in names:
+            if name not in known:
+                raise InputError(f"{root}: patient {name} of splits/{site}.json is not there; run `dvc repro cohort`")
+        return [known[name] for name in names]
+
+
+def data_digest(folder: Path) -> str:
+    """Sixteen hex digits over a patch set's arrays.
+
+    Raises:
+        InputError: an array is missing.
+    """
+    whole = hashlib.sha256()
+    for name in ("image.npy", "label.npy"):
+        try:
+            with (folder / name).open("rb") as stream:
+                whole.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise InputError(f"{folder / name}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
+    return whole.hexdigest()[:16]
+
+
+def data_source(folder: Path) -> DataSource:
+    """A patch set as a training's input: "patches-site-a", or "synthetic-dcgan", with its digest and number of pairs."""
+    return DataSource(f"{folder.parent.name}-{folder.name}", data_digest(folder), str(folder), len(open_patch_set(folder)))
+
+
+def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """A training's numbers as CSV, one row a step, columns in the order of their first appearance."""
+    by_step: dict[float, dict[str, float]] = {}
+    for row in rows:
+        by_step.setdefault(row["step"], {}).update(row)
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(by_step[step] for step in sorted(by_step))

@@ -1,0 +1,155 @@
+"""The cohort stage: splits by patient and what it writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from angiosynth.data.cohort import (
+    PatientFacts,
+    Split,
+    build_cohort,
+    find_patients,
+    load_scan,
+    load_split,
+    split_patients,
+)
+from angiosynth.errors import InputError
+from angiosynth.settings import CohortSettings, IntensitySettings, SplitSettings
+from tests.factories import make_arrays, make_cohort, write_nifti
+
+SHAPE = (40, 44, 6)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_cohort(tmp_path_factory.mktemp("sound"), 3, SHAPE)
+
+
+@pytest.fixture
+def cohort(sound: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sound, tmp_path / "lab")
+    return tmp_path / "lab"
+
+
+def _facts(labelled: int, unlabelled: int = 0) -> list[PatientFacts]:
+    names = [f"sub-{index:02d}" for index in range(labelled + unlabelled)]
+    return [
+        PatientFacts(name, (8, 8, 8), (1.0, 1.0, 1.0), "RAS", 9, 9, index < labelled, True, f"digest{index}")
+        for index, name in enumerate(names)
+    ]
+
+
+def _plan(train: int | tuple[str, ...], validation: int | tuple[str, ...], test: int | tuple[str, ...]) -> SplitSettings:
+    return SplitSettings(train=train, validation=validation, test=test)
+
+
+def _settings(site_a: Path | str, site_b: Path | str = "", plan_b: SplitSettings | None = None) -> CohortSettings:
+    return CohortSettings(site_a=str(site_a), site_b=str(site_b), split_a=_plan(1, 1, 1), split_b=plan_b or _plan(0, 0, 0))
+
+
+def test_sites_must_not_share_patients(cohort: Path, tmp_path: Path) -> None:
+    other = make_cohort(tmp_path / "other", 1, SHAPE, seed=5)
+    shutil.copytree(cohort / "sub-02", other / "sub-02")
+    with pytest.raises(InputError, match="sub-02 has the same files as site-a's sub-02"):
+        build_cohort(_settings(cohort, other), tmp_path / "splits", tmp_path / "out")
+
+
+def test_scans_without_mask_and_label_are_usable_for_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_cohort(tmp_path / "lab", 2, SHAPE, labelled=False, masked=False)
+    settings = CohortSettings(site_a=str(folder), split_a=_plan(0, 0, 0), split_b=_plan(0, 0, 0))
+    build_cohort(settings, tmp_path / "splits", tmp_path / "out")
+    assert capsys.readouterr().err.count("no brain mask; the whole volume is used") == 2
+    assert load_split(tmp_path / "splits", "site-a") == Split(unlabelled=("sub-01", "sub-02"))
+    scan = load_scan(find_patients(folder)[0], IntensitySettings())
+    assert scan.label is None
+    assert scan.brain.all()
+    (first, _) = json.loads((tmp_path / "out" / "site-a.json").read_text())["patients"]
+    assert (first["labelled"], first["masked"], first["brain_voxels"]) == (False, False, 40 * 44 * 6)
+
+
+def test_build_is_deterministic_and_tells_the_digest(sound: Path, tmp_path: Path) -> None:
+    for run in ("one", "two"):
+        build_cohort(_settings(sound), tmp_path / run / "splits", tmp_path / run / "out")
+    for name in ("splits/site-a.json", "splits/site-b.json", "out/site-a.json", "out/site-b.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    written = json.loads((tmp_path / "one/out/site-a.json").read_text())
+    assert written["root"] == str(sound)
+    assert len(written["digest"]) == 64
+    empty = json.loads((tmp_path / "one/out/site-b.json").read_text())
+    assert (empty["root"], empty["patients"]) == ("", [])
+    assert load_split(tmp_path / "one/splits", "site-b") == Split()
+
+
+def test_no_header_text_reaches_the_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = make_arrays(SHAPE, 1)[0]
+    write_nifti(tmp_path / "lab/sub-1/anat/sub-1_angio.nii.gz", scan, description="Jane Doe")
+    settings = CohortSettings(site_a=str(tmp_path / "lab"), split_a=_plan(0, 0, 0), split_b=_plan(0, 0, 0))
+    build_cohort(settings, tmp_path / "out", tmp_path / "out2")
+    texts = [path.read_text() for path in (*(tmp_path / "out").iterdir(), *(tmp_path / "out2").iterdir())]
+    assert len(texts) == 4
+    assert "Jane" not in "".join([*texts, capsys.readouterr().err])
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.integers(0, 5))
+def test_a_split_has_the_numbers_wanted_and_no_patient_twice(train: int, validation: int, test: int, unlabelled: int, seed: int) -> None:
+    facts = _facts(27, unlabelled)
+    split = split_patients(facts, _plan(train, validation, test), seed, "site-a")
+    assert (len(split.train), len(split.validation), len(split.test), len(split.unlabelled)) == (train, validation, test, unlabelled)
+    everyone = [*split.train, *split.validation, *split.test, *split.unlabelled]
+    assert len(set(everyone)) == len(everyone)
+    assert split == split_patients(facts[::-1], _plan(train, validation, test), seed, "site-a")
+
+
+def test_seed_and_site_change_the_split() -> None:
+    facts = _facts(30)
+    splits = {split_patients(facts, _plan(15, 5, 10), seed, site) for seed in (1, 2) for site in ("site-a", "site-b")}
+    assert len(splits) == 4
+
+
+def test_lists_and_numbers_mix() -> None:
+    split = split_patients(_facts(6), _plan(2, ("sub-04",), ("sub-01", "sub-00")), 1, "site-a")
+    assert split.validation == ("sub-04",)
+    assert split.test == ("sub-00", "sub-01")
+    assert len(split.train) == 2
+    assert set(split.train) <= {"sub-02", "sub-03", "sub-05"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (_plan(4, 1, 1), "6 patients wanted"),
+        (_plan(("sub-00",), ("sub-00",), 1), "sub-00 is in both train and validation"),
+        (_plan(("sub-00", "sub-00"), 1, 1), "sub-00 is twice in train"),
+        (_plan(("sub-77",), 1, 1), "'sub-77' in train is not among"),
+        (_plan(("../sub-00",), 1, 1), "is not among"),
+        (_plan(1, 1, ("sub-05",)), "sub-05 in test has no vessel label"),
+        (_plan(3, 1, ("sub-00", "sub-01")), "4 patients wanted"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(plan: SplitSettings, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        split_patients(_facts(5, 1), plan, 1, "site-a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"train": ["sub-1"], "validation": [], "test": []}',
+        '{"train": ["sub-1"], "validation": ["sub-1"], "test": [], "unlabelled": []}',
+        '{"train": ["sub-1", "sub-1"], "validation": [], "test": [], "unlabelled": []}',
+        '{"train": ["../../etc"], "validation": [], "test": [], "unlabelled": []}',
+        '{"train": "sub-1", "validation": [], "test": [], "unlabelled": []}',
+    ],
+)
+def test_damaged_splits_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "site-a.json").write_text(text)
+    with pytest.raises(InputError, match=r"site-a\.json"):
+        load_split(tmp_path, "site-a")

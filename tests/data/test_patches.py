@@ -1,0 +1,193 @@
+"""Patch sets: where centres lie, what is cut, how little memory it takes, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from angiosynth.data.cohort import Scan, find_patients, load_scan
+from angiosynth.data.patches import build_patches, draw_centres, open_patch_set
+from angiosynth.errors import InputError
+from angiosynth.settings import IntensitySettings, PatchSettings
+from tests.factories import make_arrays, make_cohort, write_nifti
+
+SHAPE = (40, 44, 6)
+NAMES = ("sub-01", "sub-02", "sub-03")
+PATCHES = PatchSettings(size=16, on_vessels=30, in_brain=20, seed=3)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_cohort(tmp_path_factory.mktemp("cohort"), 3, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def built(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("patches") / "set"
+    build_patches(cohort, NAMES, PATCHES, IntensitySettings(), folder)
+    return folder
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "index.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _scan(label: np.ndarray[Any, Any], brain: np.ndarray[Any, Any]) -> Scan:
+    return Scan("sub-1", np.zeros(label.shape, np.float32), brain, label, (1.0, 1.0, 1.0), Path("sub-1_angio.nii.gz"))
+
+
+def test_every_patch_is_the_window_that_its_row_names(cohort: Path, built: Path) -> None:
+    pairs = open_patch_set(built)
+    rows = _rows(built)
+    assert len(pairs) == len(rows) == 150
+    scans = {patient.id: load_scan(patient, IntensitySettings()) for patient in find_patients(cohort)}
+    image, label = pairs.pairs(np.arange(150))
+    for index, row in enumerate(rows):
+        scan = scans[row["patient"]]
+        assert scan.label is not None
+        x, y, z = int(row["x"]), int(row["y"]), int(row["slice"])
+        window = (slice(x - 8, x + 8), slice(y - 8, y + 8), z)
+        np.testing.assert_allclose(image[index], scan.image[window], atol=1 / 254)  # half a grey level
+        np.testing.assert_array_equal(label[index], scan.label[window])
+        assert scan.label[x, y, z] if row["kind"] == "vessel" else scan.brain[x, y, z]
+    assert len({(row["patient"], row["x"], row["y"], row["slice"]) for row in rows}) == 150
+    assert [row["kind"] for row in rows[:50]] == ["vessel"] * 30 + ["brain"] * 20
+
+
+def test_description_tells_size_rule_number_and_vessel_fraction(built: Path) -> None:
+    meta = json.loads((built / "set.json").read_text())
+    label = np.load(built / "label.npy", allow_pickle=False)
+    assert meta == {
+        "size": 16,
+        "n": 150,
+        "intensity": {"rule": "volume", "low": 0.5, "high": 99.9},
+        "vessel_fraction": pytest.approx(label.mean()),
+    }
+    assert set(np.unique(label)) == {0, 1}
+    assert sorted(path.name for path in built.iterdir()) == ["image.npy", "index.csv", "label.npy", "set.json"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.integers(1, 9),
+    lengths=st.tuples(st.integers(9, 14), st.integers(9, 14), st.integers(1, 4)),
+    wanted=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    density=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_centres_are_unique_inside_the_border_and_as_many_as_there_can_be(
+    size: int, lengths: tuple[int, int, int], wanted: tuple[int, int], density: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    brain = rng.random(lengths) < 0.8
+    label = brain & (rng.random(lengths) < density)
+    plan = PatchSettings(size=size, on_vessels=wanted[0], in_brain=wanted[1], seed=seed)
+    centres, kinds = draw_centres(_scan(label, brain), plan)
+    assert len(np.unique(centres, axis=0)) == len(centres) == len(kinds)
+    first = centres[:, :2] - size // 2
+    assert (first >= 0).all()
+    assert (first + size <= lengths[:2]).all()
+    inner = (slice(size // 2, lengths[0] - size + size // 2 + 1), slice(size // 2, lengths[1] - size + size // 2 + 1))
+    vessels = min(wanted[0], int(label[inner].sum()))
+    assert kinds == ["vessel"] * vessels + ["brain"] * min(wanted[1], int(brain[inner].sum()) - vessels)
+    assert label[tuple(centres[:vessels].T)].all()
+    assert brain[tuple(centres.T)].all()
+
+
+def test_centres_are_spread_evenly_over_the_candidates() -> None:
+    brain = np.ones((12, 12, 3), bool)
+    label = np.zeros_like(brain)
+    label[4:8, 4:8] = True  # 48 candidates
+    counts = np.zeros(label.shape)
+    for seed in range(400):
+        centres, _ = draw_centres(_scan(label, brain), PatchSettings(size=4, on_vessels=12, in_brain=0, seed=seed))
+        counts[tuple(centres.T)] += 1
+    # Each is drawn with probability 1/4: 100 times of 400, deviation 8.7; 5 deviations are allowed.
+    assert counts[label].min() > 56
+    assert counts[label].max() < 144
+    assert counts[~label].sum() == 0
+
+
+def test_a_patients_patches_depend_on_seed_and_name_alone(cohort: Path, built: Path, tmp_path: Path) -> None:
+    build_patches(cohort, ["sub-03", "sub-02"], PATCHES, IntensitySettings(), tmp_path / "two")
+    build_patches(cohort, NAMES, PATCHES, IntensitySettings(), tmp_path / "again")
+    build_patches(cohort, NAMES, PATCHES.model_copy(update={"seed": 4}), IntensitySettings(), tmp_path / "other")
+    whole = _rows(built)
+    assert _rows(tmp_path / "two") == [row for row in whole if row["patient"] != "sub-01"]
+    for path in sorted(built.iterdir()):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    assert _rows(tmp_path / "other") != whole
+
+
+def test_rule_patch_stretches_every_patch(cohort: Path, tmp_path: Path) -> None:
+    build_patches(cohort, NAMES[:1], PATCHES, IntensitySettings(rule="patch"), tmp_path / "set")
+    image = np.load(tmp_path / "set/image.npy", allow_pickle=False)
+    assert (image.min(axis=(1, 2)) == 0).all()
+    assert (image.max(axis=(1, 2)) == 255).all()
+
+
+def test_fewer_candidates_give_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan, brain, _ = make_arrays(SHAPE, 1)
+    label = np.zeros_like(brain)
+    label[20, 20:25, 3] = 1
+    write_nifti(tmp_path / "lab/sub-1/anat/sub-1_angio.nii.gz", scan)
+    write_nifti(tmp_path / "lab/sub-1/anat/sub-1_desc-brain_mask.nii.gz", brain)
+    write_nifti(tmp_path / "lab/sub-1/anat/sub-1_desc-vessel_mask.nii.gz", label)
+    build_patches(tmp_path / "lab", ["sub-1"], PATCHES, IntensitySettings(), tmp_path / "set")
+    assert "5 patches on vessel voxels instead of 30" in capsys.readouterr().err
+    pairs = open_patch_set(tmp_path / "set")
+    assert len(pairs) == 25
+    assert pairs.meta["n"] == 25
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["image.npy", "index.csv", "label.npy", "set.json"]
+    assert [row["y"] for row in _rows(tmp_path / "set")[:5]] == ["20", "21", "22", "23", "24"]
+
+
+def test_building_does_not_take_more_memory_for_more_patients(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "lab", 6, (96, 96, 24))
+    names = [f"sub-{index:02d}" for index in range(1, 7)]
+    plan = PatchSettings(size=32, on_vessels=50, in_brain=50)
+    build_patches(folder, names[:1], plan, IntensitySettings(), tmp_path / "warm")
+    peaks = []
+    for count in (1, 6):
+        tracemalloc.start()
+        build_patches(folder, names[:count], plan, IntensitySettings(), tmp_path / f"set{count}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    voxels = 96 * 96 * 24
+    assert peaks[1] < peaks[0] + voxels  # not even one mask of another patient stays
+    # 41 patients of 512 x 512 x 150 in less than 4 GB: 100 bytes a voxel; a float64 copy beside the rest would show.
+    assert peaks[1] < 30 * voxels
+
+
+def test_a_set_without_patients_can_be_built_and_opened(tmp_path: Path) -> None:
+    build_patches(tmp_path / "nowhere", [], PATCHES, IntensitySettings(), tmp_path / "set")
+    pairs = open_patch_set(tmp_path / "set")
+    assert len(pairs) == 0
+    assert pairs.meta["vessel_fraction"] == 0
+    with pytest.raises(InputError, match="no patches"):
+        pairs.mean_deviation()
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "message"),
+    [(["sub-09"], 16, "no patient sub-09"), (["../x"], 16, "no patient"), (["sub-01"], 41, "smaller than a patch of 41")],
+)
+def test_unusable_orders_are_refused_and_nothing_is_left(cohort: Path, tmp_path: Path, names: list[str], size: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_patches(cohort, names, PATCHES.model_copy(update={"size": size}), IntensitySettings(), tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unlabelled_patients_give_no_patches(tmp_path: Path) -> None:
+    folder = make_cohort(tmp_path / "lab", 1, SHAPE, labelled=False)
+    with pytest.raises(InputError, match=r"sub-01_angio.*no vessel label"):
+        build_patches(folder, ["sub-01"], PATCHES, IntensitySettings(), tmp_path / "set")

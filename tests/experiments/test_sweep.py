@@ -1,0 +1,233 @@
+"""Sweeps on an analytic trial: a smooth score over the searched values, so that a whole study takes seconds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from angiosynth.errors import InputError
+from angiosynth.experiments.sweep import SweepResult, TrialScore, run_sweep, search_space, trial_settings
+from angiosynth.experiments.tracking import DataSource, tracking_uri
+from angiosynth.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "wgan-gp-sn"
+
+
+@pytest.fixture
+def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what has nothing to do with MLflow."""
+    monkeypatch.setenv("ANGIOSYNTH_TRACKING", "off")
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings(ROOT / "profiles" / "demo.yaml")
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+    return settings.model_copy(update={"sweep": settings.sweep.model_copy(update=values)})
+
+
+def analytic(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    """Best at a rate of 3e-4; the distance falls with the critic's iterations, so that the front has several points."""
+    assert list(scratch.iterdir()) == []
+    (scratch / "generator.pt").write_bytes(b"weights")
+    own = settings.gan.of(MODEL)
+    distance = abs(math.log(own.learning_rate_generator / 3e-4)) + 0.05 * own.critic_iterations
+    return TrialScore(0.9 / (1 + distance), 20.0 + distance - own.critic_iterations)
+
+
+def proposals(result: SweepResult) -> list[dict[str, float]]:
+    return [row.params for row in result.trials]
+
+
+def test_every_trial_is_accounted_for(root: Path, settings: Settings) -> None:
+    given: list[tuple[int, str]] = []
+
+    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        given.append((number, run_id))
+        if number == 1:
+            raise InputError("gan: diverged at step 12; lower the learning rates")
+        if number == 2:
+            return TrialScore(math.nan, 3.0)
+        if number == 3:
+            return TrialScore(0.0, 250.0)
+        if number == 4:
+            raise FloatingPointError("loss is infinite")
+        return analytic(own, scratch, run_id, number)
+
+    result = run_sweep(settings, MODEL, 7, trial, root, "accounted", DataSource("real", "d" * 64, "data/patches/site-a", 10))
+    assert [row.state for row in result.trials] == ["complete", "fail", "fail", "fail", "fail", "complete", "complete"]
+    reasons = [row.reason for row in result.trials[1:5]]
+    assert [word in reason for word, reason in zip(["diverged", "not finite", "no vessel", "infinite"], reasons, strict=True)] == [True] * 4
+    assert not result.interrupted
+    assert not any((root / ".work" / "sweeps" / "accounted").iterdir()), "scratch folders are removed"
+
+    client: Any = MlflowClient(tracking_uri(root))
+    experiment = client.get_experiment_by_name("sweep").experiment_id
+    runs = {run.info.run_id: run for run in client.search_runs([experiment])}
+    (parent,) = [run for run in runs.values() if run.info.run_name == "accounted"]
+    children = {run.info.run_id for run in runs.values() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert {run_id for _, run_id in given} == children == {row.run_id for row in result.trials}
+    for row in result.trials:
+        child = runs[row.run_id]
+        assert child.info.status == ("FINISHED" if row.state == "complete" else "FAILED")
+        assert child.data.params[f"gan.{MODEL}.critic_iterations"] == str(row.params["critic_iterations"])
+        assert child.data.metrics == ({} if row.dsc is None else {"val_dsc": row.dsc, "val_hd95_mm": row.hd95_mm})
+    assert parent.data.metrics["trials"] == 7
+    assert parent.data.metrics["trials_failed"] == 4
+    assert parent.data.metrics["val_dsc"] == max(row.dsc or 0.0 for row in result.trials)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"trials.csv", "front.json"}
+    assert parent.inputs.dataset_inputs[0].dataset.name == "real"
+
+
+@pytest.mark.usefixtures("untracked")
+def test_table_and_front(tmp_path: Path, settings: Settings) -> None:
+    result = run_sweep(settings, MODEL, 8, analytic, tmp_path, "front")
+    assert result.folder == tmp_path / "mlruns" / "sweeps" / "front"
+    with (result.folder / "trials.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [int(line["number"]) for line in table] == list(range(8))
+    assert [float(line["val_dsc"]) for line in table] == [row.dsc for row in result.trials]
+    scores = [(row.dsc or 0.0, row.hd95_mm or 0.0) for row in result.trials]
+    undominated = {a for a in scores if not any(b[0] >= a[0] and b[1] <= a[1] and b != a for b in scores)}
+    front = json.loads((result.folder / "front.json").read_text())
+    assert [(point["val_dsc"], point["val_hd95_mm"]) for point in front["front"]] == sorted(undominated, reverse=True)
+    assert len(undominated) > 1
+    assert front["front"][0]["params"] == result.front[0].params
+
+
+@pytest.mark.usefixtures("untracked")
+def test_proposals_stay_in_their_ranges_and_reach_the_settings(tmp_path: Path, settings: Settings) -> None:
+    seen: list[Settings] = []
+
+    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        seen.append(own)
+        return analytic(own, scratch, run_id, number)
+
+    result = run_sweep(settings, MODEL, 4, trial, tmp_path)
+    for own, params in zip(seen, proposals(result), strict=True):
+        assert {name: getattr(own.gan.of(MODEL), name) for name in params} == params
+        assert set(params) == {"critic_iterations", "gradient_penalty_weight", "learning_rate_generator", "learning_rate_critic"}
+        assert isinstance(own.gan.of(MODEL).critic_iterations, int)
+        for name, value in params.items():
+            low, high = getattr(settings.sweep, name)
+            assert low <= value <= high
+        assert (own.gan.common.steps, own.synthesis.pairs, own.unet.steps) == (100, 1000, 100)
+        assert own.gan.of("wgan-gp") == settings.gan.of("wgan-gp"), "other models are left alone"
+        assert own.cohort == settings.cohort
+    assert result.study.startswith(f"{MODEL}-")
+
+
+def test_dcgan_has_no_penalty_weight(settings: Settings) -> None:
+    assert set(search_space(settings, "dcgan")) == {"critic_iterations", "learning_rate_generator", "learning_rate_critic"}
+    own = trial_settings(settings, "dcgan", {"critic_iterations": 2, "learning_rate_critic": 1e-4})
+    assert (own.gan.dcgan.critic_iterations, own.gan.dcgan.learning_rate_critic) == (2, 1e-4)
+
+
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.parametrize(("sampler", "parts_of"), [("tpe", (3, 9)), ("random", (1, 3))])  # TPE draws its first ten at random
+def test_same_seed_same_proposals_in_one_go_or_two(tmp_path: Path, settings: Settings, sampler: str, parts_of: tuple[int, int]) -> None:
+    chosen = changed(settings, sampler=sampler)
+    whole = run_sweep(chosen, MODEL, sum(parts_of), analytic, tmp_path / "whole", "study")
+    run_sweep(chosen, MODEL, parts_of[0], analytic, tmp_path / "parts", "study")
+    parts = run_sweep(chosen, MODEL, parts_of[1], analytic, tmp_path / "parts", "study")
+    assert proposals(parts) == proposals(whole)
+    assert len({json.dumps(params) for params in proposals(whole)}) == sum(parts_of), "no proposal twice"
+    other = run_sweep(changed(chosen, seed=2), MODEL, 1, analytic, tmp_path / "other", "study")
+    assert proposals(other)[0] != proposals(whole)[0]
+
+
+@pytest.mark.usefixtures("untracked")
+def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: Settings) -> None:
+    run_sweep(settings, MODEL, 1, analytic, tmp_path, "study")
+    longer = settings.model_copy(update={"unet": settings.unet.model_copy(update={"width": 32})})
+    cases = [
+        (changed(settings, critic_iterations=(1, 4)), MODEL, None, "search space"),
+        (longer, MODEL, None, "settings"),
+        (settings, "wgan-gp", None, "model"),
+        (settings, MODEL, DataSource("real", "e" * 64, "data", 1), "data"),
+    ]
+    for other, model, data, word in cases:
+        with pytest.raises(
+            InputError, match=rf"study study: made with another.*{word}" if word != "another" else "made with another model"
+        ):
+            run_sweep(other, model, 1, analytic, tmp_path, "study", data)
+    evaluation = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"bootstrap": 5})})
+    assert len(run_sweep(evaluation, MODEL, 1, analytic, tmp_path, "study").trials) == 2, "what trials do not depend on may change"
+
+
+def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Settings) -> None:
+    def stopped(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        if number == 1:
+            raise KeyboardInterrupt
+        return analytic(own, scratch, run_id, number)
+
+    result = run_sweep(settings, MODEL, 5, stopped, root, "stopped")
+    assert result.interrupted
+    assert [(row.state, row.reason) for row in result.trials] == [("complete", ""), ("fail", "interrupted")]
+    assert (result.folder / "trials.csv").is_file()
+    client: Any = MlflowClient(tracking_uri(root))
+    runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id], "tags.mlflow.runName LIKE 'stopped%'")
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED", "KILLED"]
+    again = run_sweep(settings, MODEL, 1, stopped, root, "stopped")
+    assert [row.state for row in again.trials] == ["complete", "fail", "complete"]
+
+
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.parametrize("error", [InputError("data/patches/site-a: missing; run `dvc repro patches`"), RuntimeError("a mistake")])
+def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, settings: Settings, error: Exception) -> None:
+    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)[:10]):
+        run_sweep(settings, MODEL, 3, trial, tmp_path, "faulty")
+    with (tmp_path / "mlruns" / "sweeps" / "faulty" / "trials.csv").open(newline="") as stream:
+        (line,) = csv.DictReader(stream)
+    assert line["state"] == "fail"
+    assert str(error)[:10] in line["reason"]
+
+
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage", "ignore:Argument ``heartbeat_interval``")
+def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    import optuna
+
+    first = run_sweep(settings, MODEL, 1, analytic, tmp_path, "killed")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/mlruns/optuna.db", heartbeat_interval=1)
+    study = optuna.load_study(study_name="killed", storage=storage)
+    trial = study.ask()  # a worker that dies here leaves a running trial behind
+    trial.suggest_int("critic_iterations", 1, 5)
+    storage.record_heartbeat(trial._trial_id)
+    storage.engine.dispose()
+    monkeypatch.setattr("angiosynth.experiments.sweep.GRACE_S", 1)
+    time.sleep(2.1)
+    result = run_sweep(settings, MODEL, 1, analytic, tmp_path, "killed")
+    assert [(row.state, row.reason) for row in result.trials] == [("complete", ""), ("fail", "killed"), ("complete", "")]
+    assert result.trials[2].params["critic_iterations"] == result.trials[1].params["critic_iterations"]
+    assert result.trials[0] == first.trials[0]
+
+
+@pytest.mark.usefixtures("untracked")
+def test_wrong_arguments(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match="--trials 0"):
+        run_sweep(settings, MODEL, 0, analytic, tmp_path)
+    with pytest.raises(InputError, match="no such model"):
+        run_sweep(settings, "biggan", 1, analytic, tmp_path)
+    with pytest.raises(InputError, match=r"sweep\.critic_iterations: 5 is above 1"):
+        run_sweep(changed(settings, critic_iterations=(5, 1)), MODEL, 1, analytic, tmp_path)
+    with pytest.raises(InputError, match="letters, digits"):
+        run_sweep(settings, MODEL, 1, analytic, tmp_path, "../up")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "optuna.db").write_text("not a database, " * 100)
+    with pytest.raises(InputError, match=r"optuna\.db: cannot be used"):
+        run_sweep(settings, MODEL, 1, analytic, tmp_path)

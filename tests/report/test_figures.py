@@ -1,0 +1,198 @@
+"""Figures are small, the same on every run, and show what they were given: colours are looked up in the PNG itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import PatientScore
+from angiosynth.report import figures
+from angiosynth.report.style import COLOURS, EXTRA, FOUND, MISSED, VESSEL, in_order, rgb
+
+MODELS = ("dcgan", "wgan-gp", "wgan-gp-sn")
+
+
+def patches(n: int, size: int = 64, seed: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Noise with a bright bar that is the label."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(40, 90, (n, size, size)).astype(np.uint8)
+    label = np.zeros((n, size, size), np.uint8)
+    label[:, size // 4 : size // 2, size // 3 : size // 2] = 1
+    image[label == 1] = 230
+    return image, label
+
+
+def scores(level: float) -> list[PatientScore]:
+    return [PatientScore(f"sub-{n}", level + 0.02 * n, 3.0 + n, 20.0, 0.5, 0.8, 0.8, 0) for n in range(4)]
+
+
+def point(dsc: float) -> dict[str, float]:
+    return {"dsc": dsc, "dsc_low": dsc - 0.03, "dsc_high": dsc + 0.03, "hd95_mm": 4.0}
+
+
+def pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def count(path: Path, colour: str) -> int:
+    """Pixels of exactly this colour."""
+    return int((pixels(path) == np.rint(rgb(colour) * 255)).all(axis=2).sum())
+
+
+def draw_pairs(path: Path, size: int = 64) -> None:
+    synthetic = {model: patches(5, size, seed) for seed, model in enumerate(MODELS)}
+    figures.pairs_figure(*patches(9, size), synthetic, path)
+
+
+def draw_contact(path: Path) -> None:
+    figures.contact_sheet(*patches(70), path)
+
+
+def draw_curves(path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"step": str(step), "critic_distance": str(9.0 - step / 100), "probe_dsc": ""} for step in range(10, 601, 10)
+    ]
+    curves = {model: [*rows, {"step": 450, "probe_dsc": 0.5}, {"step": 600, "probe_dsc": 0.6}] for model in MODELS}
+    figures.curves_figure(curves, path)
+
+
+def draw_scores(path: Path) -> None:
+    tables = {name: scores(level) for name, level in zip(("real", *MODELS, "threshold"), (0.8, 0.6, 0.7, 0.75, 0.5), strict=True)}
+    evaluation = {name: point(rows[0].dsc) for name, rows in tables.items()}
+    figures.scores_figure(tables, evaluation, path)
+
+
+def draw_transfer(path: Path) -> None:
+    starts = ("scratch", "real", *MODELS)
+    figures.transfer_figure({start: {"1": point(0.5 + 0.05 * n), "12": point(0.6 + 0.05 * n)} for n, start in enumerate(starts)}, path)
+
+
+def draw_patient(path: Path) -> None:
+    image = np.random.default_rng(0).uniform(-1, 1, (60, 80, 40)).astype(np.float32)
+    brain, truth, prediction = (np.zeros(image.shape, bool) for _ in range(3))
+    brain[5:55, 5:75, 5:35] = True
+    truth[20:30, 10:50, 10:20] = True
+    prediction[20:30, 30:70, 10:20] = True
+    figures.patient_figure(image, brain, truth, prediction, "sub-01", path, (0.8, 0.8, 1.2))
+
+
+DRAWN: list[Callable[[Path], None]] = [draw_pairs, draw_contact, draw_curves, draw_scores, draw_transfer, draw_patient]
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_small_without_metadata_and_the_same_every_time(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    for name in ("first.png", "second.png"):
+        draw(tmp_path / name)
+    content = (tmp_path / "first.png").read_bytes()
+    assert content == (tmp_path / "second.png").read_bytes()
+    assert len(content) < 200_000
+    with Image.open(tmp_path / "first.png") as picture:
+        assert picture.format == "PNG"
+        assert not set(picture.info) & {"Software", "Creation Time", "Author", "date"}
+        assert 600 <= picture.width <= 1700
+    assert (pixels(tmp_path / "first.png")[0, 0] == 255).all()  # paper is white, not nearly
+
+
+@pytest.mark.parametrize("draw", [draw_curves, draw_transfer])
+def test_each_model_has_its_colour(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    draw(tmp_path / "figure.png")
+    assert all(count(tmp_path / "figure.png", COLOURS[model]) > 50 for model in MODELS)
+
+
+def test_the_line_without_pre_training_is_the_heaviest(tmp_path: Path) -> None:
+    thickness = {}
+    for start in ("scratch", "dcgan"):
+        path = tmp_path / f"{start}.png"
+        figures.transfer_figure({start: {"1": point(0.5), "4": point(0.5), "8": point(0.5)}}, path)
+        coloured = (pixels(path)[:, 200:380] != 255).any(axis=2) & (np.ptp(pixels(path)[:, 200:380].astype(int), axis=2) > 60)
+        down = coloured.sum(axis=0)
+        thickness[start] = np.median(down[down > 0])
+    assert thickness["scratch"] > 1.5 * thickness["dcgan"]
+
+
+@pytest.mark.parametrize("size", [16, 64, 96])
+def test_every_label_is_outlined_at_twice_its_size(size: int, tmp_path: Path) -> None:
+    figures.pairs_figure(*patches(1, size), {"dcgan": patches(3, size)}, tmp_path / "pairs.png")
+    bar = 2 * (size // 2 - size // 4), 2 * (size // 2 - size // 3)  # two pairs are shown: the smallest number in a row is one
+    assert count(tmp_path / "pairs.png", VESSEL) == 2 * 2 * sum(bar)
+
+
+def test_floats_and_levels_look_alike(tmp_path: Path) -> None:
+    image, label = patches(3)
+    figures.contact_sheet(image, label, tmp_path / "levels.png")
+    figures.contact_sheet((image / 127.5 - 1).astype(np.float32), label.astype(np.float32), tmp_path / "floats.png")
+    difference = pixels(tmp_path / "levels.png").astype(int) - pixels(tmp_path / "floats.png")
+    assert np.abs(difference).max() <= 8
+
+
+def test_errors_have_their_colours(tmp_path: Path) -> None:
+    nothing = np.zeros((40, 40, 40), bool)
+    left, right = nothing.copy(), nothing.copy()
+    left[5:15, 5:35, 5:35], right[25:35, 5:35, 5:35] = True, True
+    image = np.full((40, 40, 40), -1, np.float32)
+    found: dict[str, list[int]] = {}
+    for name, truth, prediction in (("both", left, left), ("missed", left, nothing), ("extra", nothing, left), ("apart", left, right)):
+        figures.patient_figure(image, ~nothing, truth, prediction, name, tmp_path / "p.png")
+        found[name] = [count(tmp_path / "p.png", colour) > 5000 for colour in (MISSED, EXTRA)]
+    assert found == {"both": [False, False], "missed": [True, False], "extra": [False, True], "apart": [True, True]}
+    shown = figures._errors(left, left, 2)
+    assert (shown[10, 10] == rgb(FOUND)).all()
+    assert (shown[30, 10] == 0).all()
+
+
+def test_a_rim_of_one_voxel_does_not_hide_the_vessel() -> None:
+    truth = np.zeros((20, 20, 20), bool)
+    truth[5:15, 5:15, 5:15] = True
+    prediction = truth.copy()
+    prediction[:, :, 15] = truth[:, :, 14]
+    assert (figures._errors(truth, prediction, 2)[10, 10] == rgb(FOUND)).all()
+
+
+def test_up_is_the_front_and_left_is_left(tmp_path: Path) -> None:
+    label = np.zeros((1, 64, 64), np.uint8)
+    image = np.zeros((1, 64, 64), np.uint8)
+    image[0, :20, 50:] = 255  # small x, great y: left and front
+    figures.contact_sheet(image, label, tmp_path / "one.png")
+    shown = pixels(tmp_path / "one.png")[..., 0]
+    inner = shown[5:-5, 5:133]
+    assert inner[10, 10] == 255
+    assert inner[-10, 10] == inner[10, -10] == 0
+
+
+@pytest.mark.parametrize(
+    "transfer", [{}, {"scratch": {}}, {"scratch": {"1": point(0.5)}}, {"scratch": {"1": point(0.5)}, "own": {"2": point(0.6)}}]
+)
+def test_few_or_no_points_still_make_a_figure(transfer: dict[str, Any], tmp_path: Path) -> None:
+    figures.transfer_figure(transfer, tmp_path / "transfer.png")
+    assert np.ptp(pixels(tmp_path / "transfer.png")) > 100
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    image, label = patches(3)
+    with pytest.raises(InputError, match="dcgan"):
+        figures.pairs_figure(image, label, {"dcgan": (image, label[:2])}, tmp_path / "p.png")
+    with pytest.raises(InputError, match="not pairs"):
+        figures.contact_sheet(image[:0], label[:0], tmp_path / "p.png")
+    mask = np.zeros((4, 4, 4), bool)
+    with pytest.raises(InputError, match="differ in shape"):
+        figures.patient_figure(np.zeros((4, 4, 5), np.float32), mask, mask, mask, "sub-01", tmp_path / "p.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_order_of_starts() -> None:
+    assert in_order(["scratch", "wgan-gp-sn", "own", "real", "dcgan"]) == ["own", "real", "dcgan", "wgan-gp-sn", "scratch"]
+
+
+def test_importing_the_report_imports_no_matplotlib() -> None:
+    code = "import sys, angiosynth.report.figures, angiosynth.report.page; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
