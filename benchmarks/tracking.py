@@ -64,7 +64,7 @@ def model_seconds(root: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help='last line is {"overhead": x}')
     options = parser.parse_args()
     torch.set_num_threads(1)

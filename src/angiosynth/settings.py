@@ -99,7 +99,6 @@ class GanCommon(Section):
     width: Positive
     upsampling: Literal["resize", "transposed"] = "resize"
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
-    steps: Positive  # generator steps
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995  # decay of the averaged generator, 0 for none
     flip: bool = True  # mirror real pairs left-right at random
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -110,6 +109,7 @@ class GanCommon(Section):
 
 
 class GanModel(Section):
+    steps: Positive  # generator steps
     latent_size: Positive = 128
     batch_size: Positive = 32
     critic_iterations: Positive

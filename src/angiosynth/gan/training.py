@@ -175,10 +175,10 @@ def train_gan(
         say(f"train-gan {model}: goes on at step {training.step}")
     common = settings.common
     sampler = Sampler(training.average, settings, training.device)
-    probed = probe_steps(common.steps, common.probes)
-    for _ in progress(range(training.step, common.steps), f"train-gan {model}", common.steps, done=training.step):
+    probed = probe_steps(training.own.steps, common.probes)
+    for _ in progress(range(training.step, training.own.steps), f"train-gan {model}", training.own.steps, done=training.step):
         numbers = training.train_step()
-        if training.step % LOG_EVERY == 0 or training.step == common.steps:
+        if training.step % LOG_EVERY == 0 or training.step == training.own.steps:
             _record(training, numbers, recorder, model)
         if common.checkpoint_choice == "probe_dsc" and training.step in probed:
             scores = probe(sampler, training.step)

@@ -93,7 +93,8 @@ def _excerpt(settings: Settings) -> dict[str, str]:
     gan, unet = settings.gan.common, settings.unet
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
-        "GANs": f"width {gan.width}, {gan.steps} generator steps, {gan.upsampling} upsampling",
+        "GANs": f"width {gan.width}, {gan.upsampling} upsampling",
+        "generator steps": ", ".join(f"{model} {settings.gan.of(model).steps}" for model in MODELS),
         "synthetic pairs": str(settings.synthesis.pairs),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}",
         "split of site A": ", ".join(
