@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
+
+from angiosynth.arrays import to_levels
+from angiosynth.data.intensity import Scan
+from angiosynth.data.patches import PatchSet
+from angiosynth.settings import Settings
 
 nib: Any = nibabel
 
@@ -86,3 +92,65 @@ def make_cohort(
         if labelled:
             write_nifti(Path(f"{stem}_desc-vessel_mask.nii.gz"), label, affine_of(spacing_mm), orientation)
     return folder
+
+
+def tiny_tree() -> dict[str, Any]:
+    """A params.yaml as nested dicts, every step and width as small as it goes: 16x16 patches, seconds for the whole pipeline."""
+    wasserstein = {"steps": 4, "latent_size": 6, "batch_size": 4, "critic_iterations": 2, "betas": [0.0, 0.9]}
+    wasserstein |= {"learning_rate_generator": 5e-4, "learning_rate_critic": 5e-4}
+    split = {"train": 2, "validation": 1, "test": 1}
+    common = {"width": 4, "precision": "float32", "probes": 1, "checkpoint_every": 2}
+    tree: dict[str, Any] = {
+        "phantom": {
+            "site_a": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4]},
+            "site_b": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4], "orientation": "LPS"},
+        },
+        "cohort": {"site_a": "data/phantom/site-a", "site_b": "data/phantom/site-b", "split_a": split, "split_b": split},
+        "patches": {"size": 16, "on_vessels": 20, "in_brain": 20},
+        "gan": {
+            "common": common,
+            "dcgan": {**wasserstein, "critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2},
+            "wgan-gp": wasserstein,
+            "wgan-gp-sn": wasserstein,
+        },
+        "probe": {"width": 2, "steps": 2, "batch_size": 4, "pairs": 8},
+        "synthesis": {"pairs": 24},
+        "unet": {"width": 2, "steps": 4, "batch_size": 4, "validations": 2, "precision": "float32"},
+        "evaluation": {"bootstrap": 50},
+        "transfer": {"patients": [1], "steps": 2, "batch_size": 4, "validations": 1},
+        "sweep": {"gan_steps": 2, "pairs": 8, "unet_steps": 2},
+    }
+    unshared: dict[str, Any] = json.loads(json.dumps(tree))  # no part is another's, each can be changed alone
+    return unshared
+
+
+def tiny_settings(**values: Any) -> Settings:
+    """`tiny_tree` with some values changed, named by path with two underscores: gan__common__ema=0.0, gan__wgan_gp__steps=2."""
+    tree = tiny_tree()
+    for name, value in values.items():
+        *path, last = name.split("__")
+        node = tree
+        for key in path:
+            node = node[key if key in node else key.replace("_", "-")]
+        node[last] = value
+    return Settings.model_validate(tree)
+
+
+def tiny_patches(n: int = 12, size: int = 16, seed: int = 0, patients: int = 2) -> PatchSet:
+    """Pairs in memory: noise with one bright band, which is the label."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(40, 120, (n, size, size)).astype(np.uint8)
+    label = np.zeros((n, size, size), np.uint8)
+    for row, start in enumerate(rng.integers(0, size - 3, n)):
+        label[row, start : start + 3] = 1
+    image[label == 1] = 240
+    names = np.array([f"sub-{row % patients + 1:02d}" for row in range(n)])
+    return PatchSet(image, label, names, np.arange(n), {"intensity": {"rule": "volume", "low": 0.5, "high": 99.9}}, Path("tiny"))
+
+
+def make_scan(shape: tuple[int, int, int] = (20, 24, 5), seed: int = 0, patient: str = "sub-01") -> Scan:
+    """A scan in memory, its grey levels exact steps of 1/127.5, vessels brighter than most of the brain."""
+    volume, brain, label = make_arrays(shape, seed, tubes=3)
+    image = np.where(brain, volume / 600.0 - 1.0, -1.0).clip(-1, 1).astype(np.float32)
+    levels = to_levels(image).astype(np.float32) / 127.5 - 1.0
+    return Scan(patient, levels.astype(np.float32), brain.astype(bool), label.astype(bool), (0.8, 0.9, 1.1), Path(f"{patient}_angio.nii"))

@@ -243,6 +243,8 @@ def load_settings(path: Path) -> Settings:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run `python cli.py profile demo` to write one") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; compare with profiles/demo.yaml") from error
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from angiosynth.arrays import Affine, Mask
 from angiosynth.data.head import Coordinates, Field, draw_shape, smooth_noise
 from angiosynth.data.tissue import draw_tissue
-from angiosynth.data.tubes import Drawn, Tubes, draw, join
+from angiosynth.data.tubes import Drawn, draw, join
 from angiosynth.data.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
 from angiosynth.data.vessel_tree import Tree, diseased, grow_tree
 from angiosynth.runtime.output import whole_folder
@@ -144,8 +144,9 @@ def _oriented(
     for axis in backwards:
         turned[axis, axis] = -affine[axis, axis]
         turned[axis, 3] += affine[axis, axis] * (image.shape[axis] - 1)
-    image, brain, label = (np.ascontiguousarray(np.flip(volume, backwards)) for volume in (image, brain, label))
-    return image, brain, label, turned
+    axes = tuple(backwards)
+    image, brain, label = np.flip(image, axes), np.flip(brain, axes), np.flip(label, axes)
+    return np.ascontiguousarray(image), np.ascontiguousarray(brain), np.ascontiguousarray(label), turned
 
 
 def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share: float, target: Path) -> None:

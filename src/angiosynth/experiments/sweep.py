@@ -96,8 +96,7 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, float]) 
     """The settings of one trial: the model's section with the proposed values, and the sweep's sizes of GAN, set and U-net."""
     tree = settings.model_dump(by_alias=True)
     tree["gan"][model] |= {**values, "steps": settings.sweep.gan_steps}
-    # The U-net at the end is the score: probes on the way would only take time.
-    tree["gan"]["common"] |= {"steps": settings.sweep.gan_steps, "checkpoint_choice": "last"}
+    tree["gan"]["common"]["checkpoint_choice"] = "last"  # the U-net at the end is the score
     tree["synthesis"]["pairs"] = settings.sweep.pairs
     tree["unet"]["steps"] = settings.sweep.unet_steps
     return Settings.model_validate(tree)

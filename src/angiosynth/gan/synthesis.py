@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from angiosynth.arrays import ImagePatches, LabelPatches, to_levels
 from angiosynth.data.patches import PatchSet, create_patch_arrays
+from angiosynth.errors import InputError
 from angiosynth.gan.models import build_generator
 from angiosynth.gan.networks import Generator
 from angiosynth.runtime.precision import autocast
@@ -53,9 +55,17 @@ def default_threshold(settings: GanSettings) -> float:
 
 
 def load_generator(folder: Path, model: str, settings: GanSettings, patch_size: int) -> Generator:
-    """The generator that `train-gan` chose, ready to draw from."""
+    """The generator that `train-gan` chose, ready to draw from.
+
+    Raises:
+        InputError: it is missing, damaged, or of other settings.
+    """
     generator = build_generator(model, settings, patch_size)
-    generator.load_state_dict(torch.load(folder / "generator.pt", weights_only=True))
+    path = folder / "generator.pt"
+    try:
+        generator.load_state_dict(torch.load(path, weights_only=True))
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: missing, damaged or of other settings; run `dvc repro` to train it") from error
     return generator.eval()
 
 

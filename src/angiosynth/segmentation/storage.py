@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -36,5 +37,5 @@ def load_segmenter(folder: Path) -> Segmenter:
         unet = Unet(int(facts["width"]), float(facts["dropout"]))
         unet.load_state_dict(torch.load(folder / "unet.pt", weights_only=True))
         return Segmenter(unet.eval(), float(facts["mean"]), float(facts["deviation"]), str(facts["precision"]))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(f"{folder}: unet.pt and unet.json are damaged or do not belong together; run `dvc repro` to train it") from error

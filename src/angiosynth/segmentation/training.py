@@ -24,6 +24,7 @@ from angiosynth.segmentation.unet import Unet
 
 LOG_EVERY = 20
 WARM_UP = 0.1  # share of the steps; without it Dice loss often ends in the empty prediction, from which there is no way back
+GRADIENT_NORM = 1.0  # greater gradients are cut to this: one odd batch must not kill the ReLUs
 
 # Scores a segmenter on whole volumes of validation patients: {"val_dsc": ..., "val_hd95_mm": ...}.
 Validate = Callable[[Segmenter], dict[str, float]]
@@ -97,6 +98,7 @@ def train_unet(
             group["lr"] = schedule.learning_rate * rate_factor(step, schedule.steps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), GRADIENT_NORM)
         optimiser.step()
         if step % LOG_EVERY == 0 or step == schedule.steps:
             _record(best.curve, {"loss": float(loss.detach())}, step, recorder, what)

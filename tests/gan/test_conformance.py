@@ -1,0 +1,163 @@
+"""What every GAN must do, whichever it is and however it is built."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from angiosynth.gan.models import Gan, build_gan, build_generator, label_to_range
+from angiosynth.gan.networks import Convolution
+from angiosynth.settings import MODELS, GanSettings
+from tests.factories import tiny_patches, tiny_settings
+
+SIZE = 16
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{model: (model, {}) for model in MODELS},
+    **{f"{model}-transposed": (model, {"gan__common__upsampling": "transposed"}) for model in MODELS},
+    "wgan-gp-binary": ("wgan-gp", {"gan__common__label_range": "binary"}),
+    "wgan-gp-batch-penalty": ("wgan-gp", {"gan__wgan_gp__gradient_penalty": "batch"}),
+    "wgan-gp-sn-both": ("wgan-gp-sn", {"gan__wgan_gp_sn__spectral_norm": "both"}),
+    "wgan-gp-sn-both-transposed": (
+        "wgan-gp-sn",
+        {"gan__wgan_gp_sn__spectral_norm": "both", "gan__common__upsampling": "transposed"},
+    ),
+}
+Variant = tuple[str, GanSettings]
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    model, values = VARIANTS[request.param]
+    return model, tiny_settings(**values).gan
+
+
+def _build(variant: Variant, **values: Any) -> Gan:
+    model, settings = variant
+    if values:
+        settings = settings.model_copy(update={"common": settings.common.model_copy(update=values)})
+    return build_gan(model, settings, SIZE)
+
+
+def _latent(variant: Variant, count: int = 4) -> Tensor:
+    return torch.randn(count, variant[1].of(variant[0]).latent_size, generator=torch.Generator().manual_seed(5))
+
+
+def _real(variant: Variant, count: int = 4) -> Tensor:
+    image, label = (torch.from_numpy(part) for part in tiny_patches(count, SIZE).pairs(range(count)))
+    return torch.stack([image, label_to_range(label, variant[1])], dim=1)
+
+
+def _random() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def test_shapes_and_range(variant: Variant) -> None:
+    gan = _build(variant)
+    fake = gan.generator(_latent(variant))
+    assert fake.shape == (4, 2, SIZE, SIZE)
+    assert fake.dtype == torch.float32
+    assert -1 <= fake.min() < fake.max() <= 1
+    assert gan.critic(fake).shape == (4,)
+
+
+def test_real_labels_have_the_range_that_was_asked_for(variant: Variant) -> None:
+    values = set(_real(variant)[:, 1].unique().tolist())
+    assert values == ({-1.0, 1.0} if variant[1].common.label_range == "signed" else {0.0, 1.0})
+
+
+def test_gradients_reach_every_weight(variant: Variant) -> None:
+    gan = _build(variant)
+    fake = gan.generator(_latent(variant))
+    loss, _ = gan.critic_loss(_real(variant), fake.detach(), _random())
+    loss.backward()
+    for name, weight in gan.critic.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+    gan.generator_loss(_real(variant), gan.generator(_latent(variant))).backward()
+    for name, weight in gan.generator.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+
+
+def test_a_small_critic_step_lowers_its_loss_on_the_same_batch(variant: Variant) -> None:
+    gan = _build(variant)
+    real, fake = _real(variant), gan.generator(_latent(variant)).detach()
+    optimiser = torch.optim.SGD(gan.critic.parameters(), 1e-4)
+    before, numbers = gan.critic_loss(real, fake, _random())
+    before.backward()
+    optimiser.step()
+    after, _ = gan.critic_loss(real, fake, _random())
+    assert after.item() < before.item()
+    assert all(torch.isfinite(value) for value in numbers.values())
+
+
+def test_a_small_generator_step_lowers_its_loss_on_the_same_batch(variant: Variant) -> None:
+    gan = _build(variant)
+    optimiser = torch.optim.SGD(gan.generator.parameters(), 1e-4)
+    before = gan.generator_loss(_real(variant), gan.generator(_latent(variant)))
+    before.backward()
+    optimiser.step()
+    assert gan.generator_loss(_real(variant), gan.generator(_latent(variant))).item() < before.item()
+
+
+def _same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_weights_come_from_the_seed_alone(variant: Variant) -> None:
+    gan = _build(variant)
+    torch.randn(17)  # what was drawn before does not matter
+    again = _build(variant)
+    assert _same(gan.generator, again.generator)
+    assert _same(gan.critic, again.critic)
+    other = _build(variant, seed=99)
+    assert not _same(gan.generator, other.generator)
+    assert not _same(gan.critic, other.critic)
+
+
+def test_building_leaves_the_global_random_numbers_alone(variant: Variant) -> None:
+    torch.manual_seed(3)
+    expected = torch.randn(4)
+    torch.manual_seed(3)
+    _build(variant)
+    torch.testing.assert_close(torch.randn(4), expected, atol=0, rtol=0)
+
+
+def test_a_saved_generator_draws_the_same(variant: Variant) -> None:
+    gan = _build(variant)
+    gan.generator(_latent(variant))  # batch norm has statistics now
+    kept = io.BytesIO()
+    torch.save(gan.generator.state_dict(), kept)
+    kept.seek(0)
+    loaded = build_generator(*variant, SIZE)
+    before = loaded.eval()(_latent(variant))
+    loaded.load_state_dict(torch.load(kept, weights_only=True))
+    expected = gan.generator.eval()(_latent(variant))
+    assert torch.equal(loaded.eval()(_latent(variant)), expected)
+    assert not torch.equal(before, expected)
+
+
+def test_a_copy_shares_nothing(variant: Variant) -> None:
+    gan = _build(variant)
+    average = copy.deepcopy(gan.generator)
+    with torch.no_grad():
+        for weight in gan.generator.parameters():
+            weight.add_(1.0)
+    assert not _same(gan.generator, average)
+
+
+def test_spectral_norm_is_where_it_was_asked_for(variant: Variant) -> None:
+    model, settings = variant
+    gan = _build(variant)
+    normed = [
+        any(isinstance(module, Convolution) and module.scale is not None for module in network.modules())
+        for network in (gan.critic, gan.generator)
+    ]
+    both = model == "wgan-gp-sn" and settings.wgan_gp_sn.spectral_norm == "both"
+    assert normed == [model == "wgan-gp-sn", both]

@@ -1,0 +1,143 @@
+"""The one U-net trainer."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from angiosynth.errors import InputError
+from angiosynth.runtime.recorder import ListRecorder, NullRecorder
+from angiosynth.segmentation import training
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_unet
+from angiosynth.segmentation.unet import Unet, build_unet
+from angiosynth.settings import UnetSettings
+from tests.factories import tiny_patches
+
+
+def _schedule(steps: int = 6, **values: float) -> UnetSettings:
+    return UnetSettings.model_validate({"width": 2, "batch_size": 4, "learning_rate": 5e-3, **values, "steps": steps})
+
+
+class Validation:
+    """Gives the scores of a list, and keeps the weights it saw."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores, self.seen = list(scores), list[dict[str, torch.Tensor]]()
+
+    def __call__(self, segmenter: Segmenter) -> dict[str, float]:
+        self.seen.append(copy.deepcopy(segmenter.unet.state_dict()))
+        return {"val_dsc": self.scores[len(self.seen) - 1], "val_hd95_mm": 1.0}
+
+
+def _train(unet: Unet, schedule: UnetSettings, validation: Validation | None = None, **options: object) -> TrainedUnet:
+    return train_unet(unet, tiny_patches(), schedule, validation, NullRecorder(), precision="float32", **options)  # type: ignore[arg-type]
+
+
+def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_best_validation_step_is_kept() -> None:
+    validation = Validation(0.1, 0.6, 0.6, 0.2)
+    trained = _train(build_unet(2, 0.0, 1), _schedule(8), validation, validations=4)
+    assert (trained.step, trained.scores) == (4, {"val_dsc": 0.6, "val_hd95_mm": 1.0})
+    assert _equal(trained.segmenter.unet.state_dict(), validation.seen[1])
+    assert not _equal(validation.seen[1], validation.seen[3])
+    assert [row["step"] for row in trained.curve if "val_dsc" in row] == [2, 4, 6, 8]
+
+
+def test_a_score_of_zero_is_a_score() -> None:
+    validation = Validation(0.0, 0.0)
+    trained = _train(build_unet(2, 0.0, 1), _schedule(4), validation, validations=2)
+    assert trained.step == 2
+    assert _equal(trained.segmenter.unet.state_dict(), validation.seen[0])
+
+
+def test_the_last_weights_without_validation() -> None:
+    unet = build_unet(2, 0.0, 1)
+    trained = _train(unet, _schedule(3))
+    assert (trained.step, trained.scores) == (3, {})
+    assert trained.segmenter.unet is unet
+
+
+def test_training_lowers_the_loss() -> None:
+    recorder = ListRecorder()
+    patches = tiny_patches(24)
+    train_unet(build_unet(4, 0.0, 1), patches, _schedule(60, batch_size=16), None, recorder, augmentation=False, precision="float32")
+    losses = [values["loss"] for _, values in recorder.rows]
+    assert losses[-1] < 0.5 * losses[0]
+    assert [step for step, _ in recorder.rows] == [20, 40, 60]
+
+
+def test_a_pre_trained_start_is_used() -> None:
+    start = _train(build_unet(2, 0.0, 1), _schedule(5)).segmenter.unet
+    kept = copy.deepcopy(start.state_dict())
+    validation = Validation(0.5)
+    _train(start, _schedule(1, learning_rate=1e-9), validation)
+    fresh = build_unet(2, 0.0, 1).state_dict()
+    for name, weight in validation.seen[0].items():
+        torch.testing.assert_close(weight, kept[name], atol=1e-6, rtol=0)
+    assert not torch.allclose(validation.seen[0]["down.0.first.weight"], fresh["down.0.first.weight"], atol=1e-4)
+
+
+def test_the_seed_alone_decides() -> None:
+    one = _train(build_unet(2, 0.0, 1), _schedule()).segmenter.unet.state_dict()
+    torch.randn(7)
+    assert _equal(one, _train(build_unet(2, 0.0, 1), _schedule()).segmenter.unet.state_dict())
+    assert not _equal(one, _train(build_unet(2, 0.0, 1), _schedule(seed=2)).segmenter.unet.state_dict())
+    assert not _equal(one, _train(build_unet(2, 0.0, 1), _schedule(), augmentation=False).segmenter.unet.state_dict())
+
+
+def test_the_input_is_standardised_by_the_training_set() -> None:
+    patches = tiny_patches()
+    mean, deviation = patches.mean_deviation()
+    trained = _train(build_unet(2, 0.0, 1), _schedule(2))
+    assert (trained.segmenter.mean, trained.segmenter.deviation) == (mean, deviation)
+    seen: list[torch.Tensor] = []
+    unet = build_unet(2, 0.0, 1)
+    unet.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    _train(unet, _schedule(30, batch_size=32), augmentation=False)
+    batches = torch.cat(seen)
+    assert batches.mean().item() == pytest.approx(0.0, abs=0.05)
+    assert batches.std().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    factors = [rate_factor(step, 100) for step in range(1, 101)]
+    assert factors[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert factors[9] == 1.0
+    assert factors[54] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 91)))
+    assert all(a > b for a, b in zip(factors[9:], factors[10:], strict=False))
+    assert 0 < factors[-1] < 0.01
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+def test_short_trainings_have_a_rate_too(steps: int) -> None:
+    factors = [rate_factor(step, steps) for step in range(1, steps + 1)]
+    assert factors[0] == 1.0
+    assert all(0 < factor <= 1 for factor in factors)
+
+
+def test_the_rate_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    unet, before = build_unet(2, 0.0, 1), build_unet(2, 0.0, 1).state_dict()
+    monkeypatch.setattr(training, "rate_factor", lambda _step, _steps: 0.0)
+    _train(unet, _schedule(3))
+    assert _equal(unet.state_dict(), before)
+
+
+def test_a_loss_that_is_not_finite_names_the_step() -> None:
+    unet = build_unet(2, 0.0, 1)
+    with torch.no_grad():
+        unet.last.weight.fill_(math.nan)
+    with pytest.raises(InputError, match=r"transfer real: loss is not finite at step 3, diverged.*learning rate") as caught:
+        _train(unet, _schedule(3), what="transfer real")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_patches_are_one_line() -> None:
+    with pytest.raises(InputError, match="no patches to train on"):
+        train_unet(build_unet(2, 0.0, 1), tiny_patches().of_patients([]), _schedule(), None, NullRecorder())

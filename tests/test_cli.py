@@ -1,0 +1,171 @@
+"""The command line: what it loads, what it says, how it exits."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from angiosynth import cli
+from angiosynth.errors import InputError
+from angiosynth.settings import load_settings
+from tests.factories import tiny_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = [
+    "phantom",
+    "cohort",
+    "patches",
+    "train-gan",
+    "synthesize",
+    "train-unet",
+    "evaluate",
+    "transfer",
+    "summary",
+    "report",
+    "profile",
+    "sweep",
+]
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.app(run=run)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def _call(*words: str) -> Callable[[], object]:
+    return lambda: cli.commands(list(words))
+
+
+def test_help_loads_no_heavy_library() -> None:
+    script = (
+        "import sys, angiosynth.cli, angiosynth.settings; "
+        "print([name for name in ('torch', 'mlflow', 'optuna', 'matplotlib', 'numpy', 'scipy', 'nibabel') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_commands_are_those_of_the_stages() -> None:
+    names = {command.name or (command.callback.__name__ if command.callback else "") for command in cli.commands.registered_commands}
+    assert names == set(COMMANDS)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert set(stages) <= names
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    done = CliRunner().invoke(cli.commands, [command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+    assert len(done.output.splitlines()) > 5
+
+
+def test_an_input_error_is_one_line_and_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("unet: {stepz: 3}\n")
+    assert _exit_code(_call("cohort")) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("angiosynth: params.yaml: ")
+    assert captured.out == ""
+
+
+def test_a_missing_params_yaml_tells_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _exit_code(_call("phantom", "--params", "mine.yaml")) == 2
+    assert "mine.yaml: cannot be read" in (said := capsys.readouterr().err)
+    assert "profile demo" in said
+
+
+def test_an_unknown_model_is_refused_with_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _exit_code(_call("train-gan", "--model", "stylegan")) == 2
+
+
+def test_a_full_disk_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "models/x.pt")
+
+    assert _exit_code(full) == 2
+    assert capsys.readouterr().err == "angiosynth: models/x.pt: No space left on device; mend that and run again\n"
+
+
+def test_an_interrupt_is_130_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert _exit_code(interrupted) == 130
+    assert capsys.readouterr().err == "angiosynth: stopped; what was finished is kept\n"
+
+
+def test_an_interrupt_within_a_command_is_130() -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert _exit_code(lambda: app([])) == 130
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.app(run=broken)
+
+
+def _with_profiles(folder: Path) -> None:
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "small.yaml").write_text("# mine\n" + yaml.safe_dump(tiny_tree()))
+    (folder / "profiles" / "bad.yaml").write_text("unet: 1\n")
+
+
+def test_a_profile_becomes_params_yaml_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _with_profiles(tmp_path)
+    cli.profile("small")
+    assert Path("params.yaml").read_text() == Path("profiles/small.yaml").read_text()
+    assert load_settings(Path("params.yaml")).unet.width == 2
+
+
+@pytest.mark.parametrize("name", ["huge", "../params", "small.yaml", ""])
+def test_an_unknown_profile_names_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    _with_profiles(tmp_path)
+    with pytest.raises(InputError, match="no such profile; there are bad, small"):
+        cli.profile(name)
+    assert not Path("params.yaml").exists()
+
+
+def test_a_bad_profile_leaves_params_yaml_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _with_profiles(tmp_path)
+    Path("params.yaml").write_text("mine")
+    with pytest.raises(InputError):
+        cli.profile("bad")
+    assert Path("params.yaml").read_text() == "mine"
+
+
+def test_summary_show_reads_and_writes_nothing_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _exit_code(_call("summary", "--show")) == 2
+    assert "metrics/evaluation.json: missing or damaged" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

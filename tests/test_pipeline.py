@@ -1,0 +1,201 @@
+"""The whole pipeline once, from drawn heads to the report, as a user runs it: DVC, one process a stage, MLflow, a remote."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from angiosynth.data.cohort import load_split
+from angiosynth.data.patches import open_patch_set
+from angiosynth.settings import MODELS, TRAINING_DATA
+from tests.factories import tiny_settings
+
+nib: Any = nibabel
+ROOT = Path(__file__).resolve().parents[1]
+STARTS = ("scratch", *TRAINING_DATA)
+pytestmark = pytest.mark.slow
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_"))}
+    own = Path(sys.executable).parent  # dvc.yaml says `python`: this one
+    quiet = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+    return {**kept, **quiet, "PYTHONPATH": "src", "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
+
+
+def _run(folder: Path, *words: str) -> str:
+    done = subprocess.run(words, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+def _dvc(folder: Path, *words: str) -> str:
+    return _run(folder, sys.executable, "-m", "dvc", *words)
+
+
+def _params(**values: Any) -> str:
+    """Written out in full: DVC asks for every parameter that dvc.yaml names, defaults or not."""
+    return yaml.safe_dump(tiny_settings(**values).model_dump(mode="json", by_alias=True))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with a tiny params.yaml, reproduced once."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "data" / "none", folder / "data" / "none")
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    (folder / "params.yaml").write_text(_params())
+    _run(folder, "git", "init", "-q")
+    _run(folder, "git", "add", "-A")
+    _run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "start")
+    _dvc(folder, "repro")
+    return folder
+
+
+def test_every_stage_leaves_its_files(project: Path) -> None:
+    wanted = ["report/index.html", "metrics/evaluation.json", "metrics/transfer.json", "predictions/threshold/threshold.json"]
+    for site in ("site-a", "site-b"):
+        wanted += [f"splits/{site}.json", f"data/cohort/{site}.json"]
+        wanted += [f"data/patches/{site}/{name}" for name in ("image.npy", "label.npy", "index.csv", "set.json")]
+    for model in MODELS:
+        wanted += [f"models/gan/{model}/{name}" for name in ("generator.pt", "generator.json", "curve.csv", "samples.png")]
+        wanted += [f"data/synthetic/{model}/{name}" for name in ("image.npy", "label.npy", "card.json", "contact.png")]
+    for data in TRAINING_DATA:
+        wanted += [f"models/unet/{data}/{name}" for name in ("unet.pt", "unet.json", "curve.csv")]
+    wanted += [f"metrics/patients/{data}.csv" for data in (*TRAINING_DATA, "threshold")]
+    wanted += [f"metrics/transfer/{start}.csv" for start in STARTS]
+    assert [name for name in wanted if not (project / name).is_file() or not (project / name).stat().st_size] == []
+    assert list(project.rglob(".partial-*")) == []
+    assert list((project / ".work").rglob("*.ckpt")) == []  # resume files go when a stage is done
+
+
+def test_the_evaluation_holds_all_trainings(project: Path) -> None:
+    evaluation = json.loads((project / "metrics" / "evaluation.json").read_text())
+    for data in (*TRAINING_DATA, "threshold"):
+        row = evaluation[data]
+        assert set(row) >= {"dsc", "dsc_low", "dsc_high", "hd95_mm", "hd_mm", "assd_mm", "n_patients", "n_empty", "val_dsc", "val_hd95_mm"}
+        assert 0 <= row["dsc_low"] <= row["dsc"] <= row["dsc_high"] <= 1
+        assert row["n_patients"] == 1
+        with (project / "metrics" / "patients" / f"{data}.csv").open() as stream:
+            assert [float(line["dsc"]) for line in csv.DictReader(stream)] == [pytest.approx(row["dsc"], abs=1e-12)]
+    assert -1 < evaluation["threshold"]["threshold"] < 1
+    assert evaluation["threshold"]["dsc"] > 0.3  # arteries are bright: the plain baseline finds much of them
+    assert evaluation["chosen_by_validation"] == max(MODELS, key=lambda model: evaluation[model]["val_dsc"])
+    assert set(evaluation["ratio_to_real"]) == set(MODELS)
+
+
+def test_the_transfer_holds_all_starts(project: Path) -> None:
+    transfer = json.loads((project / "metrics" / "transfer.json").read_text())
+    assert set(transfer) == set(STARTS)
+    split = load_split(project / "splits", "site-b")
+    for start in STARTS:
+        assert set(transfer[start]) == {"1"}
+        assert set(transfer[start]["1"]) >= {"dsc", "hd95_mm", "dsc_low", "dsc_high"}
+        with (project / "metrics" / "transfer" / f"{start}.csv").open() as stream:
+            (row,) = csv.DictReader(stream)
+        assert row["trained_on"] in split.train
+        assert row["patient"] in split.test
+
+
+def test_predictions_lie_in_the_scans_grid(project: Path) -> None:
+    split = load_split(project / "splits", "site-a")
+    (patient,) = split.test
+    (path,) = (project / "data" / "phantom" / "site-a" / patient).rglob("*_angio.nii.gz")
+    scan = nib.load(path)
+    for data in (*TRAINING_DATA, "threshold"):
+        found = nib.load(project / "predictions" / data / f"{patient}.nii.gz")
+        assert found.shape == scan.shape
+        np.testing.assert_allclose(found.affine, scan.affine, atol=1e-6)
+        assert set(np.unique(np.asanyarray(found.dataobj))) <= {0, 1}
+
+
+def test_synthetic_sets_are_as_ordered(project: Path) -> None:
+    for model in MODELS:
+        patches = open_patch_set(project / "data" / "synthetic" / model)
+        assert patches.image.shape == (24, 16, 16)
+        assert patches.label.max() <= 1
+        assert patches.meta["model"] == model
+
+
+def test_only_training_patients_are_cut(project: Path) -> None:
+    for site in ("site-a", "site-b"):
+        patches = open_patch_set(project / "data" / "patches" / site)
+        assert set(patches.patient) == set(load_split(project / "splits", site).train)
+
+
+def test_the_report_stands_alone(project: Path) -> None:
+    page = (project / "report" / "index.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert str(project) not in page
+
+
+def test_runs_carry_validation_and_test_scores(project: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project}/mlruns/mlflow.db")
+    runs: Callable[[str], dict[str, Any]] = lambda name: {  # noqa: E731
+        run.data.tags["mlflow.runName"]: run for run in client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    }
+    gan, unet, transfer = runs("gan"), runs("unet"), runs("transfer")
+    assert set(gan) == set(MODELS)
+    assert set(unet) == {f"unet {data}" for data in TRAINING_DATA}
+    assert set(transfer) == {f"transfer {start}" for start in STARTS} | {f"{start} 1-patients-0" for start in STARTS}
+    evaluation = json.loads((project / "metrics" / "evaluation.json").read_text())
+    for run, data in [(gan[model], model) for model in MODELS] + [(unet[f"unet {data}"], data) for data in TRAINING_DATA]:
+        assert run.data.metrics["val_dsc"] == pytest.approx(evaluation[data]["val_dsc"])
+        assert run.data.metrics["test_dsc"] == pytest.approx(evaluation[data]["dsc"])
+    for start in STARTS:
+        assert "test_dsc" in transfer[f"{start} 1-patients-0"].data.metrics
+        assert transfer[f"{start} 1-patients-0"].data.tags["mlflow.parentRunId"] == transfer[f"transfer {start}"].info.run_id
+    assert {run.info.status for run in (*gan.values(), *unet.values(), *transfer.values())} == {"FINISHED"}
+
+
+def test_nothing_is_left_to_do(project: Path) -> None:
+    assert json.loads(_dvc(project, "status", "--json")) == {}
+    assert "Running stage" not in (said := _dvc(project, "repro"))
+    assert "up to date" in said
+
+
+def test_a_unets_rate_reruns_no_gan(project: Path) -> None:
+    params = project / "params.yaml"
+    before = params.read_text()
+    params.write_text(_params(unet__learning_rate=1.5e-3))
+    try:
+        changed = set(json.loads(_dvc(project, "status", "--json")))
+        dry = _dvc(project, "repro", "--dry")
+    finally:
+        params.write_text(before)
+    assert changed >= {f"train-unet@{data}" for data in TRAINING_DATA}
+    assert not {name for name in changed if name.startswith(("phantom", "cohort", "patches", "train-gan", "synthesize"))}
+    for untouched in ("train-gan", "synthesize", "cli.py phantom", "evaluate --data threshold", "transfer --start scratch"):
+        assert f"> python {untouched}" not in dry.replace("cli.py cli.py", "cli.py")
+        assert f"> python cli.py {untouched}" not in dry
+    assert "> python cli.py train-unet --data real" in dry
+
+
+def test_a_deleted_set_comes_back_from_a_remote(project: Path, tmp_path: Path) -> None:
+    folder = project / "data" / "synthetic" / "dcgan"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    _dvc(project, "remote", "add", "--local", "-f", "lab", str(tmp_path / "remote"))
+    _dvc(project, "push", "-r", "lab", "synthesize@dcgan")
+    shutil.rmtree(folder)
+    shutil.rmtree(project / ".dvc" / "cache")
+    _dvc(project, "pull", "-r", "lab", "synthesize@dcgan")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

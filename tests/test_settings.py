@@ -1,0 +1,177 @@
+"""params.yaml: what is refused, in which words, and what a digest notices."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from angiosynth.errors import InputError
+from angiosynth.settings import (
+    CohortSettings,
+    DcganSettings,
+    EvaluationSettings,
+    IntensitySettings,
+    Settings,
+    SplitSettings,
+    WganGpSnSettings,
+    digest,
+    load_settings,
+)
+from tests.factories import tiny_settings, tiny_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+
+
+def _fault(folder: Path, text: str | bytes) -> str:
+    path = folder / "params.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError) as caught:
+        load_settings(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def _changed(path: tuple[str, ...], value: Any) -> str:
+    tree = tiny_tree()
+    node = tree
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return yaml.safe_dump(tree)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+def test_every_profile_is_sound(profile: Path) -> None:
+    assert isinstance(load_settings(profile), Settings)
+
+
+def test_the_profiles_that_the_help_names_are_there() -> None:
+    assert {path.stem for path in PROFILES} >= {"demo", "full", "paper", "real"}
+
+
+def test_params_yaml_is_one_of_the_profiles() -> None:
+    assert yaml.safe_load((ROOT / "params.yaml").read_text()) in [yaml.safe_load(path.read_text()) for path in PROFILES]
+
+
+def test_the_paper_profile_has_the_published_sizes() -> None:
+    settings = load_settings(ROOT / "profiles" / "paper.yaml")
+    assert (settings.patches.size, settings.gan.common.width, settings.gan.common.upsampling) == (96, 96, "transposed")
+    assert settings.gan.wgan_gp.latent_size == 128
+    assert settings.gan.wgan_gp.gradient_penalty_weight == 10.0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("unet", "widht"), 3, "unet.widht"),
+        (("gan", "wgan-gp", "learning_rate_critic"), "fast", "gan.wgan-gp.learning_rate_critic"),
+        (("gan", "wgan-gp", "steps"), 0, "gan.wgan-gp.steps"),
+        (("gan", "dcgan", "gradient_penalty"), "sample", "gan.dcgan.gradient_penalty"),
+        (("gan", "common", "ema"), 1.0, "gan.common.ema"),
+        (("gan", "common", "upsampling"), "bilinear", "gan.common.upsampling"),
+        (("unet", "learning_rate"), float("nan"), "unet.learning_rate"),
+        (("phantom", "site_a", "spacing_mm"), [0.5, 0.5], "phantom.site_a.spacing_mm"),
+        (("synthesis", "pairs"), 1.5, "synthesis.pairs"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, path: tuple[str, ...], value: Any, named: str) -> None:
+    assert f"{named}" in _fault(tmp_path, _changed(path, value))
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    tree = tiny_tree()
+    del tree["unet"]["steps"]
+    assert "unet.steps: Field required" in _fault(tmp_path, yaml.safe_dump(tree))
+
+
+def test_further_faults_are_counted(tmp_path: Path) -> None:
+    tree = tiny_tree()
+    tree["unet"]["steps"] = -1
+    tree["unet"]["width"] = -1
+    assert "(and 1 more)" in _fault(tmp_path, yaml.safe_dump(tree))
+
+
+@pytest.mark.parametrize("size", [17, 20, 12, 8, 40, 80, 4])
+def test_a_patch_size_that_fits_no_network_is_refused(tmp_path: Path, size: int) -> None:
+    assert f"patches.size {size}" in _fault(tmp_path, _changed(("patches", "size"), size))
+
+
+@pytest.mark.parametrize("size", [16, 24, 32, 48, 64, 96, 128])
+def test_patch_sizes_that_fit(size: int) -> None:
+    assert tiny_settings(patches__size=size).patches.size == size
+
+
+def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read .*profile demo"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_bad_yaml_names_its_line(tmp_path: Path) -> None:
+    assert "line 2: not valid YAML" in _fault(tmp_path, "phantom:\n  seed: 1: 2\n")
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "42\n"], ids=["empty", "list", "number"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert ": file: " in _fault(tmp_path, text)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    assert "not UTF-8" in _fault(tmp_path, b"unet: \xff\xfe\x00\n")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("data/none", ""), ("data/none/", ""), ("", ""), ("data/raw/b", "data/raw/b")])
+def test_the_empty_folder_means_no_second_site(given: str, kept: str) -> None:
+    split = SplitSettings(train=1, validation=0, test=0)
+    assert CohortSettings(site_a="data/raw/a", site_b=given, split_a=split, split_b=split).site_b == kept
+
+
+def test_sections_never_change() -> None:
+    settings = tiny_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.unet.steps = 9  # type: ignore[misc]
+
+
+def test_a_model_is_found_by_its_name() -> None:
+    gan = tiny_settings().gan
+    assert isinstance(gan.of("dcgan"), DcganSettings)
+    assert isinstance(gan.of("wgan-gp-sn"), WganGpSnSettings)
+    assert gan.of("wgan-gp") is gan.wgan_gp
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(tree, dict):
+        return [path]
+    return [leaf for key, value in tree.items() for leaf in _leaves(value, (*path, key))]
+
+
+@pytest.mark.parametrize(
+    "section", ["phantom", "cohort", "patches", "gan", "probe", "synthesis", "unet", "evaluation", "transfer", "sweep"]
+)
+def test_a_digest_changes_with_every_field(section: str) -> None:
+    part = getattr(tiny_settings(), section)
+    tree = part.model_dump(mode="json", by_alias=True)
+    digests = {digest(tree)}
+    paths = _leaves(tree)
+    for path in paths:
+        other = copy.deepcopy(tree)
+        node = other
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = "changed"
+        digests.add(digest(other))
+    assert len(digests) == len(paths) + 1
+    assert digest(part) in digests  # a section and what it dumps are the same
+
+
+def test_a_digest_depends_on_content_alone() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest(IntensitySettings()) == digest(IntensitySettings(low=0.5, high=99.9))
+    assert digest(1, 2) != digest([1, 2], 0)
+    assert len(digest(EvaluationSettings())) == 16
