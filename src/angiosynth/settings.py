@@ -43,9 +43,9 @@ class ScannerSettings(Section):
     saturation: Fraction = 0.45  # share of the inflow signal lost along one slab in an artery of 1.1 mm radius
     vessel_contrast: PositiveFloat = 1.9  # fresh blood's signal above tissue, in tissue signals
     tissue_contrast: NonNegative = 1.0  # differences between tissues, relative to the usual ones
-    noise: NonNegative = 0.09  # deviation of the Rician noise, in tissue signals
-    blur_mm: NonNegative = 0.4  # deviation of the point spread
-    bias: Fraction = 0.15  # relative depth of the coil sensitivity field
+    noise: NonNegative = 0.075  # deviation of the Rician noise, in tissue signals
+    blur_mm: NonNegative = 0.3  # deviation of the point spread
+    bias: Fraction = 0.22  # relative depth of the coil sensitivity field
 
 
 class PhantomSettings(Section):

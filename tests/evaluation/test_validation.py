@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.errors import InputError
-from angiosynth.evaluation import validation
 from angiosynth.evaluation.metrics import dsc, hd95_mm
 from angiosynth.evaluation.validation import UnetProbe, validation_scores, validator
 from angiosynth.gan.models import build_gan
@@ -70,7 +70,7 @@ def test_the_probe_trains_on_fresh_pairs_of_the_generator(monkeypatch: pytest.Mo
     sampler = _sampler()
     draw = sampler.pairs
 
-    def pairs(count: int, seed: int, threshold: float | None) -> tuple[validation.np.ndarray, validation.np.ndarray]:  # type: ignore[type-arg, name-defined]
+    def pairs(count: int, seed: int, threshold: float | None) -> tuple[ImagePatches, LabelPatches]:
         asked.append((count, seed, threshold))
         return draw(count, seed, threshold)
 

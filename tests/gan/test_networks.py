@@ -89,7 +89,7 @@ def test_every_patch_size_goes_through(size: int) -> None:
     pairs = torch.rand(3, 2, size, size, generator=_seeded()) * 2 - 1
     with torch.no_grad():
         for upsampling in ("resize", "transposed"):
-            drawn = Generator(5, size, 2, "batch", upsampling)(torch.randn(3, 5, generator=_seeded()))  # type: ignore[arg-type]
+            drawn = Generator(5, size, 2, "batch", upsampling)(torch.randn(3, 5, generator=_seeded()))
             assert drawn.shape == (3, 2, size, size)
             assert drawn.abs().max() <= 1
         for network in (Critic(size, 2, "instance"), Critic(size, 2, "spectral"), Discriminator(size, 2, 3, 2)):
@@ -110,7 +110,7 @@ def test_first_weights_have_deviation_5_percent() -> None:
 def test_no_convolution_has_a_bias_and_the_first_of_a_critic_no_norm() -> None:
     critic = Critic(32, 4, "instance")
     assert all(weight.ndim == 4 for weight in critic.parameters())
-    assert [type(module).__name__ for module in critic.body[:5]] == [
+    assert [type(module).__name__ for module in list(critic.body.children())[:5]] == [
         "Convolution",
         "LeakyReLU",
         "Convolution",

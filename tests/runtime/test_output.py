@@ -25,6 +25,19 @@ def _full(*_: Any, **__: Any) -> Any:
     raise FULL
 
 
+def _write_file(path: Path, fault: BaseException | None = None) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text("half")
+        if fault is not None:
+            raise fault
+
+
+def _write_folder(path: Path, fault: BaseException) -> None:
+    with whole_folder(path) as temporary:
+        (temporary / "new.txt").write_text("half")
+        raise fault
+
+
 def test_a_file_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "scan.nii.gz"
     with whole_file(path) as temporary:
@@ -37,18 +50,16 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
 
 
 def test_an_exception_leaves_no_trace_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        _write_file(tmp_path / "a.txt", ZeroDivisionError())
     assert _names(tmp_path) == []
 
 
 def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _write_file(path, KeyboardInterrupt())
     assert path.read_text() == "old"
     assert _names(tmp_path) == ["a.txt"]
 
@@ -61,11 +72,8 @@ def test_a_full_disk_keeps_the_old_file_and_is_one_line(tmp_path: Path, monkeypa
         monkeypatch.setattr(os, "fsync", _full)
     if call == "replace":
         monkeypatch.setattr(Path, "replace", _full)
-    with pytest.raises(InputError, match=r"a\.txt: cannot be written \(No space left on device\); free some space") as caught:  # noqa: SIM117
-        with whole_file(path) as temporary:
-            temporary.write_text("half")
-            if call == "write":
-                raise FULL
+    with pytest.raises(InputError, match=r"a\.txt: cannot be written \(No space left on device\); free some space") as caught:
+        _write_file(path, FULL if call == "write" else None)
     monkeypatch.undo()
     assert "\n" not in str(caught.value)
     assert path.read_text() == "old"
@@ -96,9 +104,8 @@ def test_an_exception_leaves_the_old_folder(tmp_path: Path, fault: BaseException
     path = tmp_path / "set"
     path.mkdir()
     (path / "old.txt").write_text("old")
-    with pytest.raises(type(fault)), whole_folder(path) as temporary:
-        (temporary / "new.txt").write_text("half")
-        raise fault
+    with pytest.raises(type(fault)):
+        _write_folder(path, fault)
     assert _names(path) == ["old.txt"]
     assert _names(tmp_path) == ["set"]
 
@@ -107,9 +114,8 @@ def test_a_full_disk_keeps_the_old_folder_and_is_one_line(tmp_path: Path) -> Non
     path = tmp_path / "set"
     path.mkdir()
     (path / "old.txt").write_text("old")
-    with pytest.raises(InputError, match=r"set: cannot be written \(No space left on device\)"), whole_folder(path) as temporary:
-        (temporary / "new.txt").write_text("half")
-        raise FULL
+    with pytest.raises(InputError, match=r"set: cannot be written \(No space left on device\)"):
+        _write_folder(path, FULL)
     assert _names(path) == ["old.txt"]
     assert _names(tmp_path) == ["set"]
 

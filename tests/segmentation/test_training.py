@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_rate_rises_and_falls() -> None:
     assert factors[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert factors[9] == 1.0
     assert factors[54] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 91)))
-    assert all(a > b for a, b in zip(factors[9:], factors[10:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[9:]))
     assert 0 < factors[-1] < 0.01
 
 

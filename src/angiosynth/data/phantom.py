@@ -67,7 +67,7 @@ def generate_patient(
     if is_diseased:
         tree = diseased(tree, rng_tree)
     veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
-    pose, affine = _pose(rng_pose), _affine(scanner, rng_pose)
+    pose, affine = _pose(rng_pose), _affine(scanner)
     tissue, brain = draw_tissue(head, _head_coordinates(scanner.shape, affine, pose), scanner.spacing_mm, rng_head)
     tissue = 1 + (tissue - 1) * np.float32(scanner.tissue_contrast)
     arteries = draw(tree.tubes(_inflow(tree, scanner, affine, pose)).moved(pose.rotation, pose.shift), scanner.shape, affine)
@@ -86,8 +86,8 @@ def _pose(rng: np.random.Generator) -> _Pose:
     return _Pose(rotation, centre - rotation @ centre + np.clip(rng.normal(0, [0.8, 1.0, 2.0]), -3, 3))
 
 
-def _affine(scanner: ScannerSettings, rng: np.random.Generator) -> Affine:
-    """Canonical affine whose world is the scanner's: the head's zero is not the scanner's."""
+def _affine(scanner: ScannerSettings) -> Affine:
+    """Canonical affine (4, 4) that puts the volume's middle at CENTRE_MM."""
     affine = np.diag([*scanner.spacing_mm, 1.0])
     affine[:3, 3] = np.array(CENTRE_MM) - (np.array(scanner.shape) - 1) / 2 * np.array(scanner.spacing_mm)
     return affine

@@ -64,7 +64,9 @@ def _brain(head: HeadShape, at: Coordinates, inside: Field, depth: Field, folds:
     signal = np.float32(GREY) + np.float32(WHITE - GREY) * ramp(groove, 2.2, 3.6)
     signal += patches * np.float32(0.03) + folds * np.float32(0.02)
     signal -= (signal - np.float32(CSF)) * (1 - ramp(groove, 0.35, 1.1)) * np.float32(0.85)
-    chamber = _ventricles(head, at) + patches
+    deep = inside > 18  # no ventricle is nearer to the surface
+    chamber = np.full(x.shape, 9, np.float32)
+    chamber[deep] = _ventricles(head, (x[deep], y[deep], z[deep])) + patches[deep]
     signal += (np.float32(CSF - 0.03) - signal) * ramp(-chamber, -0.5, 0.5)
     plexus = ramp(patches, 0.5, 1.0) * ramp(-chamber, 1.5, 2.5) * ((y < -8) & (y > -55)).astype(np.float32)
     signal += plexus * np.float32(0.65)
@@ -87,7 +89,8 @@ def _ventricles(head: HeadShape, at: Coordinates) -> Field:
 
 def _outside(head: HeadShape, at: Coordinates, depth: Field, above: Field, patches: Field, folds: Field) -> Field:
     """Dura, bone with marrow, fat, skin and air around the brain; eyes, bone, air cells and muscle below it."""
-    shell = np.full(depth.shape, BONE, np.float32)
+    # Fluid thins out towards the bone, so that the rim of the mask has no one value.
+    shell = np.float32(BONE) + np.float32(CSF - BONE) * (1 - ramp(-depth, -0.4, 1.4))
     marrow = ramp(-depth, 2.0, 3.0) * (1 - ramp(-depth, 4.2, 5.2)) * ramp(patches, -1.0, 0.5)
     shell += marrow * np.float32(MARROW - BONE)
     shell += ramp(-depth, 5.8, 6.4) * np.float32(FAT - BONE) * (1 + patches * np.float32(0.12))

@@ -16,14 +16,14 @@ def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
     sagittal = centre + rim * np.stack([0.02 * half_x * np.sin(3 * arc), half_y * np.cos(arc), half_z * np.sin(arc)], axis=1)
     straight = np.linspace([0, -42, 14], [0, -82, -2], 50) * head.scale
     parts = [
-        _vein(sagittal, np.linspace(1.0, 2.8, 160), rng.uniform(0.2, 0.9), rng),
-        _vein(straight, np.full(50, 1.5), rng.uniform(0.1, 0.5), rng),
+        _vein(sagittal, np.linspace(1.0, 2.8, 160), rng.uniform(0.35, 0.95), rng),
+        _vein(straight, np.full(50, 1.5), rng.uniform(0.3, 0.8), rng),
     ]
     for side in (1, -1):
         turn = np.linspace(np.radians(95), np.radians(20), 60)
         level = np.full(60, -8.0 * head.scale)
         path = np.stack([side * half_x * np.cos(turn), centre[1] - half_y * np.sin(turn), level], axis=1)
-        parts.append(_vein(head.to_depth(path, np.full(60, 1.0)), np.full(60, 2.2), rng.uniform(0.0, 0.6), rng))
+        parts.append(_vein(head.to_depth(path, np.full(60, 1.0)), np.full(60, 2.2), rng.uniform(0.2, 0.75), rng))
     return join(parts)
 
 

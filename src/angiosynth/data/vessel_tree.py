@@ -21,7 +21,8 @@ Indices = NDArray[np.int64]
 RIGHT, LEFT = 1, -1
 STEP_MM = 0.8  # distance between the points of a path
 TAPER = 0.0015  # relative gain of the radius for each millimetre towards the heart
-LEAF_RADIUS_MM = (0.48, 0.58)  # thinner ones fill less than half of a 0.8 mm voxel
+LEAF_RADIUS_MM = (0.55, 0.65)  # thinner ones fill less than half of a 0.8 mm voxel
+LESIONS_ABOVE_MM = -25.0  # height above which stenoses and occlusions lie: in the field of view
 _MARGIN_MM = 3.5  # arteries keep this far below the brain's surface
 
 # Way points of the arteries of the right side, from the heart outwards; the left side mirrors them.
@@ -36,6 +37,17 @@ BASILAR = [(2, -16, -75), (-1, -14, -50), (2, -13, -30), (0, -12, -14), (0, -11,
 P1 = [(5, -12, -3), (11, -16, -2)]
 P2 = [(18, -25, 0), (20, -37, 3), (15, -52, 6), (11, -68, 9)]
 SCA = [(10, -17, -8), (19, -28, -9), (16, -44, -7), (11, -58, -8)]
+
+# Deviation of a trunk's way points between patients, sideways, front to back and upwards, where it is not the usual one.
+WANDER_MM: dict[str, tuple[float, float, float]] = {"ACA": (0.9, 2.5, 2.5), "MCA": (1.8, 3.0, 3.0), "PCA": (2.2, 3.0, 2.5)}
+# Corners of the box of end points (right side, mm) and their depth below the surface in mm (None: where they fall).
+TERRITORIES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[float, float] | None]] = {
+    "MCA": ((34, -66, -14), (62, 48, 58), (4.0, 18.0)),
+    "ACA": ((2, -54, 4), (12, 62, 68), None),
+    "PCA": ((5, -88, -10), (40, -48, 34), (4.0, 22.0)),
+    "SCA": ((5, -72, -34), (38, -32, -8), None),
+}
+LEAVES: dict[str, tuple[int, int]] = {"MCA": (30, 38), "ACA": (12, 16), "PCA": (7, 11), "SCA": (3, 6)}
 
 
 @dataclass(frozen=True)
@@ -180,18 +192,6 @@ def _targets(head: HeadShape, rng: np.random.Generator, artery: str, side: int, 
     return np.array(chosen)
 
 
-# Deviation of a trunk's way points between patients, sideways, front to back and upwards, where it is not the usual one.
-WANDER_MM: dict[str, tuple[float, float, float]] = {"ACA": (0.9, 2.5, 2.5), "MCA": (1.8, 3.0, 3.0), "PCA": (2.2, 3.0, 2.5)}
-# Corners of the box of end points (right side, mm) and their depth below the surface in mm (None: where they fall).
-TERRITORIES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[float, float] | None]] = {
-    "MCA": ((34, -66, -14), (62, 48, 58), (4.0, 18.0)),
-    "ACA": ((2, -54, 4), (12, 62, 68), None),
-    "PCA": ((5, -88, -10), (40, -48, 34), (4.0, 22.0)),
-    "SCA": ((5, -72, -34), (38, -32, -8), None),
-}
-LEAVES: dict[str, tuple[int, int]] = {"MCA": (36, 46), "ACA": (13, 18), "PCA": (9, 14), "SCA": (4, 7)}
-
-
 def grow_tree(head: HeadShape, rng: np.random.Generator) -> Tree:
     """Grow the arteries of one healthy patient inside `head`, all choices drawn from `rng`."""
     grower = _Grower(head, rng)
@@ -244,10 +244,10 @@ def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
 
 def _lesion(tree: Tree, rng: np.random.Generator) -> int:
     """A point in the middle stretch of one of the large arteries that are there."""
-    names = tree.arteries.tolist()
-    artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in names]))
-    places = np.flatnonzero((tree.arteries == artery) & (tree.points[:, 2] > -25))
-    return int(rng.choice(places))
+    seen = tree.points[:, 2] > LESIONS_ABOVE_MM
+    there = set(tree.arteries[seen].tolist())
+    artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in there]))
+    return int(rng.choice(np.flatnonzero(seen & (tree.arteries == artery))))
 
 
 def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tree:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,14 +206,11 @@ class MlflowStore:
 
         inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
         versions = {"torch": torch.__version__.partition("+")[0], "mlflow": VERSION, "numpy": np.__version__}
-        save_model(
-            network,
-            target,
-            signature=ModelSignature(inputs=inputs, outputs=outputs),
-            input_example=example,
-            pip_requirements=[f"{package}=={version}" for package, version in versions.items()],
-            serialization_format="pt2",
-        )
+        needs = [f"{package}=={version}" for package, version in versions.items()]
+        signature = ModelSignature(inputs=inputs, outputs=outputs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No complete tensor found")  # said of weights off the CPU; these are on it
+            save_model(network, target, signature=signature, input_example=example, pip_requirements=needs, serialization_format="pt2")
 
     def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None) -> str:
         from mlflow.entities import LoggedModelOutput

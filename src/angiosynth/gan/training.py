@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.gan.models import Gan, build_gan, label_to_range
-from angiosynth.gan.networks import Generator, iterate_spectral_norms
+from angiosynth.gan.networks import iterate_spectral_norms
 from angiosynth.gan.synthesis import Sampler
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.precision import autocast, device, place
@@ -178,14 +177,15 @@ def train_gan(
     probed = probe_steps(training.own.steps, common.probes)
     for _ in progress(range(training.step, training.own.steps), f"train-gan {model}", training.own.steps, done=training.step):
         numbers = training.train_step()
-        if training.step % LOG_EVERY == 0 or training.step == training.own.steps:
+        saves = training.step % common.checkpoint_every == 0
+        if training.step % LOG_EVERY == 0 or saves or training.step == training.own.steps:  # what is saved was found finite
             _record(training, numbers, recorder, model)
         if common.checkpoint_choice == "probe_dsc" and training.step in probed:
             scores = probe(sampler, training.step)
             training.choose(scores)
             training.curve.append({"step": training.step, **scores})
             recorder.metrics(scores, training.step)
-        if training.step % common.checkpoint_every == 0:
+        if saves:
             checkpoints.save(training.step, training.state())
     if not training.best:
         training.choose({})
@@ -196,14 +196,6 @@ def train_gan(
 def probe_steps(steps: int, probes: int) -> set[int]:
     """When the probe looks: evenly over the second half, the last step always."""
     return {int(step) for step in np.linspace(steps / 2, steps, probes + 1)[1:]} | {steps}
-
-
-def fixed_samples(
-    weights: dict[str, Tensor], generator: Generator, settings: GanSettings, count: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pairs on a fixed latent, for figures: image (n, x, y) 0..255 and label (n, x, y) 0 or 1."""
-    generator.load_state_dict(weights)
-    return Sampler(generator, settings, torch.device("cpu")).pairs(count, seed=0, threshold=None)
 
 
 def _record(training: GanTraining, numbers: dict[str, Tensor], recorder: Recorder, model: str) -> None:

@@ -1,0 +1,101 @@
+"""Stages train-gan and synthesize: what is kept, and what a change makes of resume files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from angiosynth.data.cohort import load_split
+from angiosynth.data.patches import open_patch_set
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.output import read_json
+from angiosynth.runtime.recorder import ListRecorder, NullRecorder
+from angiosynth.settings import Settings
+from angiosynth.stages import gan as stage
+from angiosynth.stages.gan import fit_gan, synthesize, training_patches
+from angiosynth.stages.workspace import Workspace
+from tests.factories import tiny_settings
+from tests.stages.conftest import SETTINGS
+
+
+def test_a_gan_and_its_set(home: Workspace) -> None:
+    recorder = ListRecorder()
+    trained = fit_gan(SETTINGS, home, "wgan-gp", recorder)
+    facts = read_json(home.gan("wgan-gp") / "generator.json")
+    assert (facts["model"], facts["step"], facts["size"], facts["latent_size"]) == ("wgan-gp", trained.step, 16, 6)
+    assert facts["probe_dsc"] == trained.scores["probe_dsc"]
+    assert {path.name for path in home.gan("wgan-gp").iterdir()} == {"generator.pt", "generator.json", "curve.csv", "samples.png"}
+    assert not list(Path(".work").rglob("*.ckpt"))
+    assert any("probe_dsc" in values for _, values in recorder.rows)
+    synthesize(SETTINGS, home, "wgan-gp")
+    drawn = open_patch_set(home.synthetic("wgan-gp"))
+    assert len(drawn) == 24
+    assert drawn.meta["model"] == "wgan-gp"
+    first = np.array(drawn.image)
+    synthesize(SETTINGS, home, "wgan-gp")
+    np.testing.assert_array_equal(open_patch_set(home.synthetic("wgan-gp")).image, first)
+
+
+def test_training_twice_gives_the_same_bytes(home: Workspace) -> None:
+    fit_gan(SETTINGS, home, "dcgan", NullRecorder())
+    first = {path.name: path.read_bytes() for path in home.gan("dcgan").iterdir()}
+    fit_gan(SETTINGS, home, "dcgan", NullRecorder())
+    assert {path.name: path.read_bytes() for path in home.gan("dcgan").iterdir()} == first
+
+
+def test_only_training_patients_are_seen(home: Workspace) -> None:
+    split = load_split(home.splits, "site-a")
+    patches = training_patches(home, split.train[:1])
+    assert set(patches.patient[patches.rows]) == {split.train[0]}
+
+
+def _folder_of(settings: Settings, home: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    found: list[Path] = []
+
+    class Stop(Exception):  # noqa: N818 -- no error
+        pass
+
+    def noted(_model: str, _settings: object, _real: object, _probe: object, checkpoints: Checkpoints, _recorder: object) -> None:
+        found.append(checkpoints.folder)
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "fit", noted)
+        with pytest.raises(Stop):
+            fit_gan(settings, home, "wgan-gp", NullRecorder())
+    return found[0]
+
+
+def test_resume_files_belong_to_settings_data_and_code(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(**values: object) -> Settings:
+        return tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], **values)
+
+    folder = _folder_of(SETTINGS, home, monkeypatch)
+    assert folder == _folder_of(SETTINGS, home, monkeypatch)
+    assert folder == _folder_of(other(unet__steps=9), home, monkeypatch)  # of no matter to a GAN
+    folders = {folder, _folder_of(other(gan__wgan_gp__learning_rate_critic=1e-3), home, monkeypatch)}
+    folders.add(_folder_of(other(gan__common__seed=2), home, monkeypatch))
+    folders.add(_folder_of(other(probe__steps=3), home, monkeypatch))
+    monkeypatch.setattr(stage, "code_digest", lambda _files: "other code")
+    folders.add(_folder_of(SETTINGS, home, monkeypatch))
+    monkeypatch.undo()
+    assert len(folders) == 5
+
+
+def test_resume_files_belong_to_the_patches(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _folder_of(SETTINGS, home, monkeypatch)
+    path = home.patches("site-a") / "image.npy"
+    image = np.load(path)
+    image[0, 0, 0] ^= 1
+    np.save(path, image)
+    assert _folder_of(SETTINGS, home, monkeypatch) != folder
+
+
+def test_the_kept_weights_are_the_chosen_ones(home: Workspace) -> None:
+    trained = fit_gan(SETTINGS, home, "wgan-gp-sn", NullRecorder())
+    kept = torch.load(home.gan("wgan-gp-sn") / "generator.pt", weights_only=True)
+    assert list(kept) == list(trained.weights)
+    assert all(torch.equal(kept[name], value) for name, value in trained.weights.items())

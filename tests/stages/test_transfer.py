@@ -1,0 +1,108 @@
+"""The second site: the grid of trainings, and that a killed stage redoes only what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from angiosynth.data.cohort import load_split
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import read_transfer
+from angiosynth.runtime.output import read_json, write_json
+from angiosynth.segmentation.unet import Unet
+from angiosynth.stages import transfer as stage
+from angiosynth.stages.transfer import transfer
+from angiosynth.stages.unet import fit_unet
+from angiosynth.stages.workspace import Workspace
+from tests.factories import tiny_settings
+from tests.stages.conftest import SETTINGS
+
+
+class Interrupted(Exception):  # noqa: N818 -- stands for a kill
+    """The stage stops here."""
+
+
+def _table(start: str) -> Path:
+    return Path("metrics") / "transfer" / f"{start}.csv"
+
+
+def test_the_grid_is_trained_and_scored_on_test_patients(home: Workspace) -> None:
+    transfer(SETTINGS, home, "scratch")
+    rows = read_transfer(_table("scratch"))
+    split = load_split(home.splits, "site-b")
+    assert [(row.start, row.n_patients, row.subset) for row in rows] == [("scratch", 1, 0), ("scratch", 2, 0)]
+    assert {row.patient for row in rows} == set(split.test)
+    assert set(rows[0].trained_on.split()) < set(rows[1].trained_on.split()) == set(split.train)
+    assert not Path(".work", "transfer-scratch").exists() or not list(Path(".work", "transfer-scratch").iterdir())
+
+
+def test_a_stage_that_was_stopped_goes_on(home: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    transfer(SETTINGS, home, "scratch")
+    undisturbed = _table("scratch").read_bytes()
+    _table("scratch").unlink()
+    fine_tune = stage._fine_tune
+    trained: list[str] = []
+
+    def counted(*parts: Any) -> Any:
+        trained.append(parts[3].name)
+        if len(trained) == 2:
+            raise Interrupted
+        return fine_tune(*parts)
+
+    monkeypatch.setattr(stage, "_fine_tune", counted)
+    with pytest.raises(Interrupted):
+        transfer(SETTINGS, home, "scratch")
+    assert not _table("scratch").exists()
+    capsys.readouterr()
+    transfer(SETTINGS, home, "scratch")
+    assert trained == ["1-patients-0", "2-patients-0", "2-patients-0"]
+    assert "1-patients-0 is there already" in capsys.readouterr().err
+    assert _table("scratch").read_bytes() == undisturbed
+
+
+def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fine_tune, trained = stage._fine_tune, list[str]()
+
+    def stopped(*parts: Any) -> Any:
+        trained.append(parts[3].name)
+        if trained == ["1-patients-0", "2-patients-0"]:
+            raise Interrupted
+        return fine_tune(*parts)
+
+    monkeypatch.setattr(stage, "_fine_tune", stopped)
+    with pytest.raises(Interrupted):
+        transfer(SETTINGS, home, "scratch")
+    other = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], transfer__steps=3)
+    transfer(other, home, "scratch")
+    assert trained[2:] == ["1-patients-0", "2-patients-0"]
+
+
+def test_a_pre_trained_start_begins_with_its_weights(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from angiosynth.runtime.recorder import NullRecorder
+
+    weights = fit_unet(SETTINGS, home, "real", NullRecorder()).segmenter.unet.state_dict()
+    starts: list[Unet] = []
+    begin = stage._start
+    monkeypatch.setattr(stage, "_start", lambda *parts: starts.append(begin(*parts)) or begin(*parts))  # type: ignore[func-returns-value]
+    transfer(SETTINGS, home, "real")
+    assert len(starts) == 2  # anew for each subset: none goes on where another ended
+    for start in starts:
+        assert all(torch.equal(value, weights[name]) for name, value in start.state_dict().items())
+
+
+def test_a_missing_start_is_one_line(home: Workspace) -> None:
+    with pytest.raises((InputError, OSError)) as caught:
+        transfer(SETTINGS, home, "dcgan")
+    assert "models/unet/dcgan" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_second_site_the_table_is_empty(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = read_json(home.splits / "site-b.json") | {"train": [], "validation": [], "test": [], "unlabelled": []}
+    write_json(home.splits / "site-b.json", nobody)
+    transfer(SETTINGS, home, "scratch")
+    assert read_transfer(_table("scratch")) == []
+    assert "no second site" in capsys.readouterr().err
