@@ -203,7 +203,8 @@ def _record(training: GanTraining, numbers: dict[str, Tensor], recorder: Recorde
     for name, value in values.items():
         if not math.isfinite(value):
             every = training.settings.common.checkpoint_every
-            last = f"the last checkpoint is of step {training.step // every * every}"
+            saved = (training.step - 1) // every * every
+            last = f"the last checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
             raise InputError(f"train-gan {model}: {name} is not finite at step {training.step}, diverged; {last}; lower the learning rates")
     training.curve.append({"step": training.step, **values})
     recorder.metrics(values, training.step)
