@@ -161,10 +161,11 @@ def draw_figure(cohorts: Cohorts, measured: dict[str, dict[str, Any]], target: P
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     wide, deep = FIELD_MM
-    figure = plt.figure(figsize=(10.4, 3.05 * len(cohorts) + 2.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, hspace=0.0, wspace=0.0)  # type: ignore[union-attr]
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.06, hspace=0.0, wspace=0.0)
+    figure = plt.figure(figsize=(10.4, 3.05 * len(cohorts) + 2.4), layout=tight)
     heights = [deep / 2] * (2 * len(cohorts)) + [0.75 * deep]
     grid = figure.add_gridspec(2 * len(cohorts) + 1, 4, height_ratios=heights, width_ratios=[wide, deep, wide, wide])
     for row, (name, patients) in enumerate(cohorts.items()):
@@ -206,7 +207,7 @@ def _save(figure: Any, target: Path) -> None:
 
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=88, format="png")
-    picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     with whole_file(target) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
 

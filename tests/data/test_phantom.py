@@ -59,6 +59,15 @@ def test_label_lies_in_the_brain_and_is_brighter(patient: tuple[np.ndarray, ...]
     assert np.median(image[~brain]) < 0.5 * np.median(image[brain])
 
 
+def test_carotids_below_the_skull_are_in_the_image_and_not_in_the_label() -> None:
+    scanner = SMALL.model_copy(update={"shape": (96, 112, 36), "spacing_mm": (1.6, 1.6, 4.0), "noise": 0.0})
+    image, brain, label, affine = generate_patient(scanner, seed=3, patient=1, is_diseased=False)
+    below = slice(0, int((-40 - affine[2, 3]) / 4.0))  # from 40 mm below the circle of Willis downwards
+    vessels = (image > 1.5 * np.median(image[brain])) & ~brain
+    assert np.count_nonzero(vessels[30:66, 30:82, below]) > 10
+    assert not np.any(label & ~brain)
+
+
 @pytest.mark.parametrize(("seed", "is_diseased"), [(5, False), (6, True)])
 def test_vessel_fraction_of_a_full_size_slab(seed: int, is_diseased: bool) -> None:
     scanner = SMALL.model_copy(update={"shape": (192, 224, 32), "spacing_mm": (0.8, 0.8, 1.0)})

@@ -10,7 +10,7 @@ from angiosynth.data.tissue import draw_tissue
 
 HEAD = HeadShape(scale=1.0, half_mm=(66.0, 80.0, 64.0))
 SPACING = (3.0, 3.0, 3.0)
-GRID = tuple(np.arange(low, high, 3.0, np.float32) for low, high in ((-84, 85), (-108, 85), (-45, 90)))
+GRID = tuple(np.arange(low, high, 3.0).astype(np.float32) for low, high in ((-84, 85), (-108, 85), (-45, 90)))
 
 
 def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,8 +29,8 @@ def rho() -> np.ndarray:
 
 def at(volume: np.ndarray, x: float, y: float, z: float) -> np.ndarray:
     """The 27 voxels around a point in mm."""
-    x, y, z = (int(np.argmin(np.abs(axis - place))) for axis, place in zip(GRID, (x, y, z), strict=True))
-    return volume[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2]
+    i, j, k = (int(np.argmin(np.abs(axis - place))) for axis, place in zip(GRID, (x, y, z), strict=True))
+    return volume[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2]
 
 
 def test_the_same_stream_draws_the_same_tissue_and_another_one_another(tissue: tuple[np.ndarray, np.ndarray]) -> None:
