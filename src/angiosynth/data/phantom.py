@@ -11,8 +11,9 @@ import json
 import os
 import signal
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -162,9 +163,10 @@ def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share
         InputError: the disk is full or the folder cannot be written.
     """
     sick = _sick(scanner.patients, seed, site, diseased_share)
-    with whole_folder(target) as folder:
+    # Closed before the folder goes: workers that still draw would bring it back.
+    with whole_folder(target) as folder, closing(_drawn(scanner, seed, site, sick, folder)) as drawn:
         _describe(folder, site, sick)
-        for _ in progress(_drawn(scanner, seed, site, sick, folder), f"phantom {site}", scanner.patients):
+        for _ in progress(drawn, f"phantom {site}", scanner.patients):
             pass
 
 
@@ -175,7 +177,7 @@ def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
     return [bool(place < round(share * patients)) for place in order]
 
 
-def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Iterator[int]:
+def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
     """Draw and write the patients in processes of their own; yields each as it is done."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawned, not forked: the caller may hold threads. Workers leave Ctrl-C to the parent, which lets them end their volume.
