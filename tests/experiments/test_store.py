@@ -79,6 +79,12 @@ def test_inside_a_temporary_experiment(root: Path, tmp_path: Path, client: Any, 
     assert not (tmp_path / "mlruns").exists()
 
 
+def test_the_experiments_open_on_their_training_runs(root: Path, client: Any) -> None:
+    ensure_store(root)
+    kinds = {name: client.get_experiment_by_name(name).tags["mlflow.experimentKind"] for name in tracking.EXPERIMENTS}
+    assert set(kinds.values()) == {"custom_model_development"}
+
+
 def test_a_deleted_experiment_comes_back(root: Path, client: Any) -> None:
     client.delete_experiment(client.get_experiment_by_name("transfer").experiment_id)
     ensure_store(root)

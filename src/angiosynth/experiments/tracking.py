@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPERIMENTS", "DataSource", "Run", "ensure_store", "project_root", "reopen", "tracking_on", "tracking_uri", "training_run"]
 
 EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages open on training runs, not on traces of language models
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
@@ -147,7 +148,7 @@ class MlflowStore:
             known = {found.name: found for found in self._client.search_experiments(view_type=ViewType.ALL)}
             for name in EXPERIMENTS:
                 if name not in known:
-                    self._client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None)
+                    self._client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None, tags=KIND)
                 elif known[name].lifecycle_stage == "deleted":
                     self._client.restore_experiment(known[name].experiment_id)
 
