@@ -219,7 +219,8 @@ def test_ctrl_c_ends_all_processes_and_leaves_no_folder(root: Path, tmp_path: Pa
     call = f"generate_site(ScannerSettings.model_validate_json({TINY.model_copy(update={'patients': 5000}).model_dump_json()!r}), "
     call += "1, 'site-a', 0.5, Path('site-a'))"
     head = "from pathlib import Path; from angiosynth.data.phantom import generate_site; from angiosynth.settings import ScannerSettings"
-    command = [sys.executable, "-c", f"{head}; {call}"]
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored where a shell started the tests behind it
+    command = [sys.executable, "-c", f"{heed}; {head}; {call}"]
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
     running = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.PIPE)
     try:
