@@ -121,7 +121,7 @@ def test_proposals_stay_in_their_ranges_and_reach_the_settings(tmp_path: Path, s
         for name, value in params.items():
             low, high = getattr(settings.sweep, name)
             assert low <= value <= high
-        assert (own.gan.of(MODEL).steps, own.synthesis.pairs, own.unet.steps) == (100, 1000, 100)
+        assert (own.gan.of(MODEL).steps, own.synthesis.pairs, own.unet.steps) == (600, 3000, 150)
         assert own.gan.of("wgan-gp") == settings.gan.of("wgan-gp"), "other models are left alone"
         assert own.cohort == settings.cohort
     assert result.study.startswith(f"{MODEL}-")
