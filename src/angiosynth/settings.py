@@ -261,7 +261,12 @@ def load_settings(path: Path) -> Settings:
 
 
 def digest(*parts: Any) -> str:
-    """Sixteen hex digits that change whenever one of the parts does. Sections and JSON-like values are taken."""
-    plain = [part.model_dump(mode="json", by_alias=True) if isinstance(part, BaseModel) else part for part in parts]
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    """Sixteen hex digits that change whenever one of the parts does: sections, JSON-like values, and these within each other."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(part: object) -> Any:
+    if isinstance(part, BaseModel):
+        return part.model_dump(mode="json", by_alias=True)
+    raise TypeError(f"{type(part).__name__} has no digest")

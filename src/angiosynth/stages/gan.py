@@ -58,13 +58,13 @@ def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder)
     real = training_patches(home, split.train)
     probe = UnetProbe(home.scans(settings, "site-a", split.validation), settings.probe, real)
     code = code_digest(sorted((CODE / "gan").glob("*.py")))
-    plain = {name: getattr(part, "model_dump", lambda part=part: part)() for name, part in gan_settings(settings, model).items()}
-    key = digest(plain, data_digest(home.patches("site-a")), code)
+    own = gan_settings(settings, model)
+    key = digest(own, data_digest(home.patches("site-a")), code)
     checkpoints = Checkpoints(home.resume(f"train-gan-{model}", key))
     trained = fit(model, settings.gan, real, probe, checkpoints, recorder)
     with whole_folder(home.gan(model)) as folder:
         torch.save({name: value.contiguous() for name, value in trained.weights.items()}, folder / "generator.pt")
-        facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(plain), **trained.scores}
+        facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(own), **trained.scores}
         write_json(folder / "generator.json", {**facts, "latent_size": settings.gan.of(model).latent_size})
         write_curve(folder / "curve.csv", trained.curve)
         generator = build_generator(model, settings.gan, real.size)

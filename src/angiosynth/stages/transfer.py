@@ -126,7 +126,6 @@ def _means(rows: list[TransferScore]) -> dict[str, float]:
 
 def _key(settings: Settings, home: Workspace, start: str) -> str:
     """Changes with settings, data, start weights and code: results of other ones are not mixed in."""
-    parts = {name: getattr(part, "model_dump", lambda part=part: part)() for name, part in transfer_settings(settings, start).items()}
     files = sorted((CODE / "segmentation").glob("*.py"))
     weights = [] if start == "scratch" else [home.unet(start) / "unet.pt"]
-    return digest(parts, data_digest(home.patches("site-b")), code_digest([*files, *weights]))
+    return digest(transfer_settings(settings, start), data_digest(home.patches("site-b")), code_digest([*files, *weights]))
