@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from angiosynth.data.nifti import load_mask, load_volume, orientation_of, read_volume, write_mask
+from angiosynth.data.nifti import load_mask, load_volume, read_volume, write_mask
 from angiosynth.errors import InputError
 from tests.factories import affine_of, write_nifti
 
@@ -32,7 +33,7 @@ def test_every_orientation_reads_as_the_same_canonical_volume(tmp_path: Path, or
     array = np.arange(60, dtype=np.int16).reshape(SHAPE)
     path = write_nifti(tmp_path / "scan.nii", array, orientation=orientation)
     volume = read_volume(path)
-    assert orientation_of(path) == orientation == load_volume(path).orientation
+    assert load_volume(path).orientation == orientation
     np.testing.assert_array_equal(volume.array, array)
     np.testing.assert_allclose(volume.affine, affine_of(), atol=1e-5)
     assert volume.spacing_mm == pytest.approx((0.8, 0.9, 1.1))
@@ -64,7 +65,7 @@ def test_oblique_scan_keeps_codes_units_and_both_forms(tmp_path: Path) -> None:
     image.header.set_sform(affine, code=4)
     image.header.set_xyzt_units("mm", "sec")
     nib.save(image, tmp_path / "scan.nii")
-    assert orientation_of(tmp_path / "scan.nii") == "RAI"
+    assert load_volume(tmp_path / "scan.nii").orientation == "RAI"
     mask = np.zeros(SHAPE, np.bool_)
     mask[0, 0, 4] = True  # uppermost: the file's first slice
     write_mask(mask, tmp_path / "scan.nii", tmp_path / "mask.nii.gz")
@@ -184,19 +185,13 @@ def test_every_cut_file_is_refused(tmp_path: Path, name: str, share: float) -> N
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(InputError, match=name):
         read_volume(path)
-    target = tmp_path / "mask.nii"
-    try:
-        orientation_of(path)  # the header may be whole
-    except InputError:
-        with pytest.raises(InputError, match=name):
-            write_mask(np.ones((8, 8, 8), np.bool_), path, target)
+    with suppress(InputError):  # the header may be whole
+        write_mask(np.ones((8, 8, 8), np.bool_), path, tmp_path / "mask.nii")
 
 
 def test_missing_file_folder_and_flipped_bits_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.nii: cannot be read"):
         read_volume(tmp_path / "none.nii")
-    with pytest.raises(InputError, match=r"none\.nii: cannot be read"):
-        orientation_of(tmp_path / "none.nii")
     with pytest.raises(InputError, match="cannot be read"):
         read_volume(tmp_path)
     path = write_nifti(tmp_path / "scan.nii.gz", np.random.default_rng(1).integers(0, 900, (8, 8, 8)).astype(np.int16))

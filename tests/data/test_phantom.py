@@ -19,7 +19,7 @@ import pytest
 from angiosynth.data import phantom
 from angiosynth.data.cohort import find_patients
 from angiosynth.data.head import smooth_noise
-from angiosynth.data.nifti import orientation_of, read_volume
+from angiosynth.data.nifti import load_volume, read_volume
 from angiosynth.data.phantom import generate_patient, generate_site
 from angiosynth.settings import ScannerSettings
 
@@ -142,7 +142,7 @@ def test_site_is_a_bids_dataset_whose_patients_are_those_drawn_alone(tmp_path: P
             scan = nib.load(path)
             np.testing.assert_array_equal(np.asarray(scan.dataobj), drawn)
             np.testing.assert_allclose(scan.affine, affine, atol=1e-4)
-            assert orientation_of(path) == "LPS"
+            assert load_volume(path).orientation == "LPS"
         assert read_volume(found.image).spacing_mm == pytest.approx(scanner.spacing_mm)
 
 

@@ -79,6 +79,16 @@ def test_stenosis_narrows_there_only_and_slows_the_flow_behind(tree: Tree) -> No
     assert np.count_nonzero(sick.flow < 1) > 500  # the whole territory behind it
 
 
+def test_stenosis_spares_the_same_artery_of_the_other_side(tree: Tree) -> None:
+    anterior = tree.arteries == "A1"
+    place = int(np.flatnonzero(anterior & (tree.points[:, 0] > 0))[-1])  # its end, near the midline
+    sick = narrow(tree, place, severity=0.6, half_length_mm=8.0)
+    other = anterior & (tree.points[:, 0] < -1)
+    assert np.linalg.norm(tree.points[other] - tree.points[place], axis=1).min() < 10
+    np.testing.assert_array_equal(sick.radii_mm[other], tree.radii_mm[other])
+    assert sick.radii_mm[place - 5] < 0.8 * tree.radii_mm[place - 5]
+
+
 def test_occlusion_takes_all_that_hangs_on_it(tree: Tree) -> None:
     place = int(np.flatnonzero(tree.arteries == "M1")[8])
     left = occlude(tree, place)

@@ -99,16 +99,6 @@ def load_mask(path: Path) -> LoadedVolume:
     return LoadedVolume(volume, loaded.orientation, loaded.sha256)
 
 
-def orientation_of(path: Path) -> str:
-    """The file's own axis directions, such as "LPS" (towards left, posterior, superior); reads the header only.
-
-    Raises:
-        InputError: the header is missing or unusable.
-    """
-    _, affine = _geometry(_read_header(path), path)
-    return "".join(nib.aff2axcodes(affine))
-
-
 def write_mask(mask: Mask, reference: Path, target: Path) -> None:
     """Write a canonical mask as 8-bit NIfTI in the reference scan's own grid.
 

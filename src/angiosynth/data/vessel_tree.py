@@ -253,8 +253,8 @@ def _lesion(tree: Tree, rng: np.random.Generator) -> int:
 def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tree:
     """A stenosis: the lumen's radius is less by `severity` (0..1) at the point `place`, and the flow behind it slower."""
     near = np.linalg.norm(tree.points - tree.points[place], axis=1)
-    same = tree.arteries == tree.arteries[place]
-    shape = np.where(same, np.exp(-((near / half_length_mm) ** 2)), 0.0)
+    stems = _stems(tree)  # the artery of the other side has the same name and may be near
+    shape = np.where(stems == stems[place], np.exp(-((near / half_length_mm) ** 2)), 0.0)
     behind = _behind(tree, place)
     return replace(tree, radii_mm=tree.radii_mm * (1 - severity * shape), flow=tree.flow * np.where(behind, 1 - 0.4 * severity, 1.0))
 
@@ -265,6 +265,15 @@ def occlude(tree: Tree, place: int) -> Tree:
     new = np.full(len(tree.points) + 1, -1)
     new[kept] = np.arange(len(kept))
     return Tree(tree.points[kept], new[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])
+
+
+def _stems(tree: Tree) -> Indices:
+    """(n,) where the artery that each point belongs to begins: the first point of its name on the way from the heart."""
+    stems = np.arange(len(tree.points))
+    for point, parent in enumerate(tree.parents):
+        if parent >= 0 and tree.arteries[point] == tree.arteries[parent]:
+            stems[point] = stems[parent]
+    return stems
 
 
 def _behind(tree: Tree, place: int) -> NDArray[np.bool_]:
