@@ -106,7 +106,7 @@ def tiny_tree() -> dict[str, Any]:
             "site_b": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4], "orientation": "LPS"},
         },
         "cohort": {"site_a": "data/phantom/site-a", "site_b": "data/phantom/site-b", "split_a": split, "split_b": split},
-        "patches": {"size": 16, "on_vessels": 20, "in_brain": 20},
+        "patches": {"size": 16, "on_vessels": 20, "on_bright": 0, "in_brain": 20},
         "gan": {
             "common": common,
             "dcgan": {**wasserstein, "critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2},

@@ -90,14 +90,16 @@ class CohortSettings(Section):
 
 class PatchSettings(Section):
     size: Positive = 64
-    on_vessels: Count = 500  # patches a patient centred on a vessel voxel
-    in_brain: Count = 500  # patches a patient centred on a brain voxel
+    on_vessels: Count = 400  # patches a patient centred on a vessel voxel
+    on_bright: Count = 300  # patches a patient centred on what a threshold would take for a vessel; 0 in the paper
+    in_brain: Count = 300  # patches a patient centred on a brain voxel
     seed: Count = 1
 
 
 class GanCommon(Section):
     width: Positive
     upsampling: Literal["resize", "transposed"] = "resize"
+    noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995  # decay of the averaged generator, 0 for none
     flip: bool = True  # mirror real pairs left-right at random

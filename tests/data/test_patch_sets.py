@@ -15,7 +15,7 @@ from tests.factories import make_cohort
 
 SHAPE = (40, 44, 6)
 NAMES = ("sub-01", "sub-02", "sub-03")
-PATCHES = PatchSettings(size=16, on_vessels=30, in_brain=20, seed=3)
+PATCHES = PatchSettings(size=16, on_vessels=30, on_bright=0, in_brain=20, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import tracemalloc
 from pathlib import Path
@@ -14,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiosynth.data.cohort import Scan, find_patients, load_scan
-from angiosynth.data.patches import build_patches, draw_centres, open_patch_set
+from angiosynth.data.patches import bright_lookalikes, build_patches, cut_square, draw_centres, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings, PatchSettings
 from tests.factories import make_arrays, make_cohort, write_nifti
 
 SHAPE = (40, 44, 6)
 NAMES = ("sub-01", "sub-02", "sub-03")
-PATCHES = PatchSettings(size=16, on_vessels=30, in_brain=20, seed=3)
+PATCHES = PatchSettings(size=16, on_vessels=30, on_bright=0, in_brain=20, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,11 @@ def test_every_patch_is_the_window_that_its_row_names(cohort: Path, built: Path)
         scan = scans[row["patient"]]
         assert scan.label is not None
         x, y, z = int(row["x"]), int(row["y"]), int(row["slice"])
-        window = (slice(x - 8, x + 8), slice(y - 8, y + 8), z)
-        np.testing.assert_allclose(image[index], scan.image[window], atol=1 / 254)  # half a grey level
-        np.testing.assert_array_equal(label[index], scan.label[window])
+        around = ((8, 8), (8, 8))  # beyond the slice is air
+        window = (slice(x, x + 16), slice(y, y + 16))
+        expected = np.pad(scan.image[:, :, z], around, constant_values=-1)[window]
+        np.testing.assert_allclose(image[index], expected, atol=1 / 254)  # half a grey level
+        np.testing.assert_array_equal(label[index], np.pad(scan.label[:, :, z], around)[window])
         assert scan.label[x, y, z] if row["kind"] == "vessel" else scan.brain[x, y, z]
     assert len({(row["patient"], row["x"], row["y"], row["slice"]) for row in rows}) == 150
     assert [row["kind"] for row in rows[:50]] == ["vessel"] * 30 + ["brain"] * 20
@@ -84,23 +87,60 @@ def test_description_tells_size_rule_number_and_vessel_fraction(built: Path) -> 
     density=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
     seed=st.integers(0, 99),
 )
-def test_centres_are_unique_inside_the_border_and_as_many_as_there_can_be(
+def test_centres_are_unique_and_as_many_as_there_can_be(
     size: int, lengths: tuple[int, int, int], wanted: tuple[int, int], density: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     brain = rng.random(lengths) < 0.8
     label = brain & (rng.random(lengths) < density)
-    plan = PatchSettings(size=size, on_vessels=wanted[0], in_brain=wanted[1], seed=seed)
+    plan = PatchSettings(size=size, on_vessels=wanted[0], on_bright=0, in_brain=wanted[1], seed=seed)
     centres, kinds = draw_centres(_scan(label, brain), plan)
     assert len(np.unique(centres, axis=0)) == len(centres) == len(kinds)
-    first = centres[:, :2] - size // 2
-    assert (first >= 0).all()
-    assert (first + size <= lengths[:2]).all()
-    inner = (slice(size // 2, lengths[0] - size + size // 2 + 1), slice(size // 2, lengths[1] - size + size // 2 + 1))
-    vessels = min(wanted[0], int(label[inner].sum()))
-    assert kinds == ["vessel"] * vessels + ["brain"] * min(wanted[1], int(brain[inner].sum()) - vessels)
+    vessels = min(wanted[0], int(label.sum()))
+    assert kinds == ["vessel"] * vessels + ["brain"] * min(wanted[1], int(brain.sum()) - vessels)
     assert label[tuple(centres[:vessels].T)].all()
     assert brain[tuple(centres.T)].all()
+
+
+def test_bright_centres_are_the_brightest_brain_apart_from_the_label() -> None:
+    image = np.random.default_rng(5).uniform(-1, 0, (30, 30, 4)).astype(np.float32)
+    brain = np.zeros(image.shape, bool)
+    brain[2:28, 2:28] = True
+    label = np.zeros_like(brain)
+    label[10, 10:14, 2] = True
+    image[8:13, 8:16, 2] = 0.9  # around the label: its partial volume, not to be taken
+    image[20:24, 20:24, 1] = 0.5  # a vein of 16 voxels
+    image[0, 0] = 1.0  # outside the brain
+    scan = Scan("sub-1", image, brain, label, (1.0, 1.0, 1.0), Path("sub-1_angio.nii.gz"))
+    apart = brain.copy()
+    for x, y, z in np.argwhere(label):  # at most two steps along the axes, written out
+        for dx, dy, dz in itertools.product(range(-2, 3), repeat=3):
+            if abs(dx) + abs(dy) + abs(dz) <= 2 and 0 <= z + dz < 4:
+                apart[x + dx, y + dy, z + dz] = False
+    cut = np.quantile(image[apart], 0.99)
+    np.testing.assert_array_equal(bright_lookalikes(scan), apart & (image >= cut))
+    assert bright_lookalikes(scan)[20:24, 20:24, 1].all()
+    centres, kinds = draw_centres(scan, PatchSettings(size=4, on_vessels=2, on_bright=9, in_brain=3, seed=1))
+    assert kinds == ["vessel"] * 2 + ["bright"] * 9 + ["brain"] * 3
+    assert bright_lookalikes(scan)[tuple(centres[2:11].T)].all()
+    assert len(np.unique(centres, axis=0)) == 14
+
+
+def test_a_brain_that_is_all_vessel_has_no_lookalikes(capsys: pytest.CaptureFixture[str]) -> None:
+    brain = np.ones((6, 6, 2), bool)
+    _, kinds = draw_centres(_scan(brain, brain), PatchSettings(size=4, on_vessels=1, on_bright=2, in_brain=1, seed=1))
+    assert kinds == ["vessel", "brain"]
+    assert "0 patches on bright voxels instead of 2" in capsys.readouterr().err
+
+
+@given(x=st.integers(0, 6), y=st.integers(0, 4), size=st.integers(1, 9))
+def test_a_square_is_a_window_of_the_padded_slice(x: int, y: int, size: int) -> None:
+    plane = np.arange(1, 36).reshape(7, 5)
+    padded = np.pad(plane, 9, constant_values=-1)
+    left, front = x - size // 2 + 9, y - size // 2 + 9
+    square = cut_square(plane, x, y, size, outside=-1)
+    np.testing.assert_array_equal(square, padded[left : left + size, front : front + size])
+    assert square[size // 2, size // 2] == plane[x, y]
 
 
 def test_centres_are_spread_evenly_over_the_candidates() -> None:
@@ -109,7 +149,7 @@ def test_centres_are_spread_evenly_over_the_candidates() -> None:
     label[4:8, 4:8] = True  # 48 candidates
     counts = np.zeros(label.shape)
     for seed in range(400):
-        centres, _ = draw_centres(_scan(label, brain), PatchSettings(size=4, on_vessels=12, in_brain=0, seed=seed))
+        centres, _ = draw_centres(_scan(label, brain), PatchSettings(size=4, on_vessels=12, on_bright=0, in_brain=0, seed=seed))
         counts[tuple(centres.T)] += 1
     # Each is drawn with probability 1/4: 100 times of 400, deviation 8.7; 5 deviations are allowed.
     assert counts[label].min() > 56
@@ -154,7 +194,7 @@ def test_fewer_candidates_give_what_there_is(tmp_path: Path, capsys: pytest.Capt
 def test_building_does_not_take_more_memory_for_more_patients(tmp_path: Path) -> None:
     folder = make_cohort(tmp_path / "lab", 6, (96, 96, 24))
     names = [f"sub-{index:02d}" for index in range(1, 7)]
-    plan = PatchSettings(size=32, on_vessels=50, in_brain=50)
+    plan = PatchSettings(size=32, on_vessels=50, on_bright=0, in_brain=50)
     build_patches(folder, names[:1], plan, IntensitySettings(), tmp_path / "warm")
     peaks = []
     for count in (1, 6):

@@ -143,7 +143,9 @@ def test_values_that_are_not_finite_are_counted_not_logged(root: Path, client: A
     assert "not logged: loss 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (InputError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError, "FAILED"), (InputError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
+)
 def test_a_training_that_ends_badly(root: Path, client: Any, error: type[BaseException], status: str) -> None:
     ids: list[str] = []
 

@@ -15,6 +15,7 @@ from angiosynth.gan.networks import (
     Discriminator,
     Generator,
     MinibatchDiscrimination,
+    NoiseMaps,
     SpectralScale,
     fold_enlargement,
     iterate_spectral_norms,
@@ -117,6 +118,31 @@ def test_no_convolution_has_a_bias_and_the_first_of_a_critic_no_norm() -> None:
         "InstanceNorm2d",
         "LeakyReLU",
     ]
+
+
+def test_noise_maps_add_what_their_weights_say() -> None:
+    maps = NoiseMaps(channels=3, side=2)
+    with torch.no_grad():
+        maps.weight.copy_(torch.arange(12.0).view(3, 4, 1, 1))
+    noise = torch.zeros(1, maps.size)
+    noise[0, 6] = 2.0  # second map, lower left
+    added = maps(torch.ones(1, 3, 2, 2), noise) - 1
+    expected = torch.zeros(1, 3, 2, 2)
+    expected[0, :, 1, 0] = torch.tensor([2.0, 10.0, 18.0])
+    torch.testing.assert_close(added, expected)
+
+
+def test_noise_changes_grain_and_leaves_the_rest_to_the_vector() -> None:
+    torch.manual_seed(1)
+    generator = Generator(6, 32, 4, "batch", "resize", noise=True).eval()
+    assert generator.latent_size == 6 + 4 * (8**2 + 16**2)
+    latent = torch.randn(2, generator.latent_size)
+    other = latent.clone()
+    other[:, 6:] = torch.randn(2, generator.latent_size - 6)
+    with torch.no_grad():
+        first, second, third = generator(latent), generator(other), generator(latent.flip(0))
+    grain, shape = (first - second).std(), (first - third).std()
+    assert 0 < grain < shape
 
 
 def test_the_folded_kernel_is_enlargement_and_convolution() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from angiosynth.errors import InputError
 from angiosynth.gan import training
 from angiosynth.gan.synthesis import Sampler
-from angiosynth.gan.training import GanTraining, TrainedGan, probe_steps, train_gan
+from angiosynth.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, TrainedGan, probe_steps, train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from angiosynth.settings import MODELS, GanSettings
@@ -140,15 +141,30 @@ def test_the_probe_looks_over_the_second_half(steps: int, probes: int, expected:
 @pytest.mark.parametrize("ema", [0.0, 0.2, 0.995])
 def test_the_averaged_generator_by_hand(ema: float) -> None:
     trained = GanTraining("dcgan", _settings("dcgan", ema=ema), tiny_patches())
-    expected = {name: value.double() for name, value in trained.gan.generator.state_dict().items()}
+    expected = {name: value.detach().double() for name, value in trained.gan.generator.named_parameters()}
     for step in range(1, 4):
         trained.train_step()
         decay = min(ema, step / (step + 10))
-        for name, value in trained.gan.generator.state_dict().items():
-            expected[name] = value.double() if value.dtype == torch.int64 else decay * expected[name] + (1 - decay) * value.double()
-    for name, value in trained.average.state_dict().items():
+        for name, value in trained.gan.generator.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * value.detach().double()
+    for name, value in trained.averaged().named_parameters():
         torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
-    assert any("running_var" in name for name in expected)  # statistics are averaged with the weights
+
+
+def test_statistics_of_the_averaged_generator_are_those_of_its_own_activations() -> None:
+    trained = GanTraining("wgan-gp", _settings("wgan-gp", precision="float32"), tiny_patches())
+    for _ in range(3):
+        trained.train_step()
+    average = trained.averaged()
+    first, norm = average.blocks[0], average.blocks[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    random = torch.Generator().manual_seed(trained.settings.common.seed)
+    latents = [torch.randn(STATISTICS_BATCH, average.latent_size, generator=random) for _ in range(STATISTICS_BATCHES)]
+    seen = first(torch.cat(latents)[:, : average.sizes[0], None, None])
+    torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-5)
+    before = {name: value.clone() for name, value in average.state_dict().items()}
+    assert _equal(before, trained.averaged().state_dict())  # asking twice changes nothing
 
 
 def test_a_step_trains_the_critic_as_often_as_asked_with_fresh_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +220,24 @@ def test_a_learning_rate_that_is_far_too_high_ends_in_one_line(tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(1, {1}), (5, {1, 2, 5}), (96, {3, 6, 12, 24, 48, 96}), (1000, {31, 62, 125, 250, 500, 1000})]
+)
+def test_pairs_are_watched_twice_as_far_each_time(steps: int, expected: set[int]) -> None:
+    assert training.watch_steps(steps) == expected
+
+
+def test_watching_shows_the_same_latents_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = _train("wgan-gp", _settings("wgan-gp", 5), tmp_path / "a")
+    assert sorted(watched.watched) == [1, 2, 5]
+    image, label = watched.watched[5]
+    assert image.shape == label.shape == (training.WATCHED, 16, 16)
+    assert set(label.unique().tolist()) <= {0, 1}
+    monkeypatch.setattr(training, "watch_steps", lambda _steps: set())
+    blind = _train("wgan-gp", _settings("wgan-gp", 5), tmp_path / "b")
+    assert _equal(watched.weights, blind.weights)
+
+
 def test_curves_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 2)
     recorder = ListRecorder()
@@ -253,6 +287,7 @@ def probe(sampler, step):
 settings = tiny_settings(gan__wgan_gp_sn__steps=12, gan__common__probes=12).gan
 trained = train_gan("wgan-gp-sn", settings, tiny_patches(), probe, Checkpoints(folder / "resume"), NullRecorder())
 torch.save(trained.weights, folder / "weights.pt")
+(folder / "curve.txt").write_text(repr(trained.curve))
 """
 
 
@@ -278,3 +313,24 @@ def test_a_training_killed_by_the_system_ends_like_an_undisturbed_one(tmp_path: 
     assert "goes on at step" in said
     weights = [torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "killed")]
     assert _equal(*weights)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_where_it_stands_and_the_next_start_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    with _start(tmp_path / "whole", 0.0) as whole, _start(tmp_path / "stopped", 0.05) as process:
+        assert process.stdout is not None
+        assert "7" in (line.strip() for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        _, plain = whole.communicate(timeout=60)
+        assert whole.returncode == 0, plain
+    (stopped_at,) = re.findall(r"told to stop, saved at step (\d+)", said)
+    assert int(stopped_at) >= 7
+    with _start(tmp_path / "stopped", 0.0) as process:
+        _, said = process.communicate(timeout=60)
+    assert f"goes on at step {stopped_at}" in said
+    weights = [torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "stopped")]
+    assert _equal(*weights)
+    curves = [(tmp_path / name / "curve.txt").read_text() for name in ("whole", "stopped")]
+    assert curves[0] == curves[1]

@@ -58,6 +58,10 @@ def draw_contact(path: Path) -> None:
     figures.contact_sheet(*patches(70), path)
 
 
+def draw_progress(path: Path) -> None:
+    figures.progress_strip({step: patches(6, 64, step) for step in (40, 20, 80)}, path)
+
+
 def draw_curves(path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"step": str(step), "critic_distance": str(9.0 - step / 100), "probe_dsc": ""} for step in range(10, 601, 10)
@@ -86,7 +90,7 @@ def draw_patient(path: Path) -> None:
     figures.patient_figure(image, brain, truth, prediction, "sub-01", path, (0.8, 0.8, 1.2))
 
 
-DRAWN: list[Callable[[Path], None]] = [draw_pairs, draw_contact, draw_curves, draw_scores, draw_transfer, draw_patient]
+DRAWN: list[Callable[[Path], None]] = [draw_pairs, draw_contact, draw_progress, draw_curves, draw_scores, draw_transfer, draw_patient]
 
 
 @pytest.mark.parametrize("draw", DRAWN)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from angiosynth.arrays import ImagePatches, LabelPatches, Mask, from_levels, to_levels
 from angiosynth.data.bids import PATIENT_NAME, Patient, find_patients
@@ -27,6 +28,7 @@ from angiosynth.settings import IntensitySettings, PatchSettings
 
 COLUMNS = ("patient", "slice", "x", "y", "kind")
 STATISTICS_PATCHES = 2000  # mean and deviation of a set settle long before
+BRIGHT_QUANTILE = 0.99
 LEAST_DEVIATION = 1 / 127.5  # one grey level: a set of blank images must not divide by zero
 
 Row: TypeAlias = tuple[str, int, int, int, str]  # as COLUMNS
@@ -97,16 +99,16 @@ class PatchSet:
 def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, intensity: IntensitySettings, target: Path) -> None:
     """Cut patches of the named patients and write the set to `target`, whole or not at all.
 
-    `on_vessels` patches a patient are centred on random vessel voxels, `in_brain` on random brain voxels, none twice, all
-    at least half a patch from the slice's border. What is drawn depends on seed and patient's name alone. A patient
-    with fewer candidates gives what there is. One patient is in memory at a time.
+    `on_vessels` patches a patient are centred on random vessel voxels, `on_bright` on what is bright and no vessel, `in_brain`
+    on random brain voxels, none twice. What of a patch lies beyond the slice is air. What is drawn depends on seed and
+    patient's name alone. A patient with fewer candidates gives what there is. One patient is in memory at a time.
 
     Raises:
         InputError: unknown or unlabelled patients, a volume smaller than a patch, unusable files.
     """
     chosen = _choose(root, patients)
     with whole_folder(target) as folder:
-        most = len(chosen) * (patches.on_vessels + patches.in_brain)
+        most = len(chosen) * (patches.on_vessels + patches.on_bright + patches.in_brain)
         image, label = create_patch_arrays(folder, most, patches.size)
         rows: list[Row] = []
         vessel = 0
@@ -153,7 +155,7 @@ def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, 
 
 
 def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]]:
-    """Centres (k, 3) of one labelled scan's patches, and the kind of each: "vessel" first, then "brain".
+    """Centres (k, 3) of one labelled scan's patches, and the kind of each: "vessel" first, then "bright", then "brain".
 
     Raises:
         InputError: the scan has no label or is smaller than a patch.
@@ -162,19 +164,32 @@ def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]
         raise InputError(f"{scan.path}: has no vessel label, so no patches; take {scan.patient} out of the training patients")
     if min(scan.image.shape[:2]) < patches.size:
         raise InputError(f"{scan.path}: slices of {scan.image.shape[:2]} are smaller than a patch of {patches.size}; lower patches.size")
-    half = patches.size // 2
-    inner = tuple(slice(half, length - patches.size + half + 1) for length in scan.image.shape[:2])
     seed = int.from_bytes(hashlib.sha256(f"{patches.seed}/{scan.patient}".encode()).digest()[:16], "big")
     rng = np.random.default_rng(seed)
-    on_vessels = _draw(scan.label[inner], patches.on_vessels, rng)
-    rest = scan.brain[inner].copy()
-    rest[tuple(on_vessels.T)] = False  # no centre twice
-    in_brain = _draw(rest, patches.in_brain, rng)
-    for kind, found, wanted in (("vessel", on_vessels, patches.on_vessels), ("brain", in_brain, patches.in_brain)):
+    free = scan.brain.copy()
+    centres: list[Centres] = []
+    kinds: list[str] = []
+    for kind, wanted in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
+        candidates = scan.label if kind == "vessel" else free & bright_lookalikes(scan) if kind == "bright" and wanted else free
+        found = _draw(candidates, wanted, rng)
+        free[tuple(found.T)] = False  # no centre twice
         if len(found) < wanted:
             say(f"{scan.path}: {len(found)} patches on {kind} voxels instead of {wanted}, there are no more")
-    centres = np.concatenate([on_vessels, in_brain]) + np.array([half, half, 0])
-    return centres, ["vessel"] * len(on_vessels) + ["brain"] * len(in_brain)
+        centres.append(found)
+        kinds += [kind] * len(found)
+    return np.concatenate(centres), kinds
+
+
+def bright_lookalikes(scan: Scan) -> Mask:
+    """Brain voxels that a threshold would take for vessels: the brightest hundredth of those apart from the label.
+
+    Venous sinuses, veins and plexus, a small part of the brain. Random patches show them seldom, and a GAN that has seldom seen
+    them gives them a label. Partial volume at a vessel's wall is bright too, so two voxels around the label are left out.
+    """
+    assert scan.label is not None
+    apart = scan.brain & ~binary_dilation(scan.label, iterations=2)
+    values = scan.image[apart]
+    return apart & (scan.image >= np.quantile(values, BRIGHT_QUANTILE)) if values.size else apart
 
 
 def _draw(candidates: Mask, wanted: int, rng: np.random.Generator) -> Centres:
@@ -200,12 +215,20 @@ def _cut_patient(
     assert scan.label is not None  # draw_centres has refused such a scan
     rows: list[Row] = []
     for (x, y, z), kind in zip(centres.tolist(), kinds, strict=True):
-        left, front = x - patches.size // 2, y - patches.size // 2
-        window = (slice(left, left + patches.size), slice(front, front + patches.size), z)
-        patch = stretch_patch(scan.image[window]) if intensity.rule == "patch" else scan.image[window]
-        image[len(rows)], label[len(rows)] = to_levels(patch), scan.label[window]
+        patch = cut_square(scan.image[:, :, z], x, y, patches.size, outside=-1.0)
+        image[len(rows)] = to_levels(stretch_patch(patch) if intensity.rule == "patch" else patch)
+        label[len(rows)] = cut_square(scan.label[:, :, z], x, y, patches.size, outside=0)
         rows.append((patient.id, z, x, y, kind))
     return rows
+
+
+def cut_square(plane: NDArray[Any], x: int, y: int, size: int, outside: float) -> NDArray[Any]:
+    """(size, size) of a slice (x, y) around a voxel, its element [size // 2, size // 2]; `outside` is what lies beyond the slice."""
+    square = np.full((size, size), outside, plane.dtype)
+    left, front = x - size // 2, y - size // 2
+    inside = plane[max(left, 0) : left + size, max(front, 0) : front + size]
+    square[max(-left, 0) :, max(-front, 0) :][: inside.shape[0], : inside.shape[1]] = inside
+    return square
 
 
 def _choose(root: Path, names: Sequence[str]) -> list[Patient]:

@@ -69,7 +69,7 @@ def training_run(
     root: Path | None = None,
     lineage: bool = True,
 ) -> Iterator[Run]:
-    """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on a keyboard interrupt.
+    """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on Ctrl-C or SIGTERM.
 
     Args:
         experiment: one of EXPERIMENTS.
@@ -255,7 +255,7 @@ def _watched(run: Run) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        status, reason = ("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"), type(error).__name__
+        status, reason = ("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"), type(error).__name__
         raise
     finally:
         run.end(status, reason)

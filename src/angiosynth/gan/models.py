@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.gan.losses import DcganCriticLoss, FeatureMatchingLoss, WassersteinCriticLoss, WassersteinGeneratorLoss
-from angiosynth.gan.networks import Critic, Discriminator, Generator
+from angiosynth.gan.networks import Critic, Discriminator, Generator, Norm
 from angiosynth.settings import DcganSettings, GanSettings, WganGpSnSettings
 
 
@@ -32,9 +32,10 @@ def build_gan(model: str, settings: GanSettings, patch_size: int) -> Gan:
 
 def build_generator(model: str, settings: GanSettings, patch_size: int) -> Generator:
     """The generator alone, with fresh weights."""
-    own = settings.of(model)
+    own, common = settings.of(model), settings.common
     spectral = isinstance(own, WganGpSnSettings) and own.spectral_norm == "both"
-    return Generator(own.latent_size, patch_size, settings.common.width, "spectral" if spectral else "batch", settings.common.upsampling)
+    norm: Norm = "spectral" if spectral else "batch"
+    return Generator(own.latent_size, patch_size, common.width, norm, common.upsampling, common.noise)
 
 
 def label_to_range(label: Tensor, settings: GanSettings) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label
 KERNEL = 5
+NOISE_MAPS = 4
 
 
 def pyramid(patch_size: int) -> tuple[int, int]:
@@ -115,26 +116,59 @@ def fold_enlargement(weight: Tensor) -> Tensor:
     return folded.reshape(4 * outputs, inputs, 3, 3)
 
 
-class Generator(nn.Module):
-    """Latent vectors (n, latent) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label."""
+class NoiseMaps(nn.Module):
+    """Adds noise to features, mixed into each channel by learnt weights (after Karras et al. 2019, section 3.2).
 
-    def __init__(self, latent_size: int, patch_size: int, width: int, norm: Norm, upsampling: Literal["resize", "transposed"]) -> None:
+    A latent vector has to spend its coordinates on where the vessels run; the grain of the scan comes from these maps.
+    Four maps a level carry as much as the level above has pixels, so the last one grains the finished patch.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.shape = (NOISE_MAPS, side, side)
+        self.size = NOISE_MAPS * side * side
+        self.weight = nn.Parameter(torch.empty(channels, NOISE_MAPS, 1, 1))
+        nn.init.normal_(self.weight, 0.0, 0.05)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """(n, channels, side, side) and (n, size) -> the first one's shape."""
+        return x + F.conv2d(noise.view(-1, *self.shape), self.weight)
+
+
+class Generator(nn.Module):
+    """Latent vectors (n, latent_size) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label.
+
+    Attributes:
+        latent_size: length of the whole input, `vector_size` and then the noise maps' pixels, all standard normal.
+    """
+
+    def __init__(
+        self, vector_size: int, patch_size: int, width: int, norm: Norm, upsampling: Literal["resize", "transposed"], noise: bool = False
+    ) -> None:
+        super().__init__()
         base, levels = pyramid(patch_size)
         channels = [width * 2 ** (levels - 1 - level) for level in range(levels)] + [CHANNELS]
         kernel = KERNEL if base == 3 else base
-        first = Convolution(latent_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
+        first = Convolution(vector_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
         convolutions = [first, *(Convolution(a, b, KERNEL, upsampling) for a, b in itertools.pairwise(channels))]
         blocks: list[nn.Module] = []
-        for convolution, outputs in zip(convolutions[:-1], channels[:-1], strict=True):
+        for level, (convolution, outputs) in enumerate(zip(convolutions[:-1], channels[:-1], strict=True)):
             blocks += _normed(convolution, outputs, norm)
+            if noise and level > 0:
+                blocks.append(NoiseMaps(outputs, base * 2**level))
             blocks.append(nn.ReLU(inplace=True))
         blocks.append(convolutions[-1])
         self.blocks = nn.Sequential(*blocks)
+        self.sizes = [vector_size, *(block.size for block in blocks if isinstance(block, NoiseMaps))]
+        self.latent_size = sum(self.sizes)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return torch.tanh(self.blocks(latent[:, :, None, None]).float())
+        vector, *noise = latent.split(self.sizes, dim=1)
+        maps = iter(noise)
+        x = vector[:, :, None, None]
+        for block in self.blocks:
+            x = block(x, next(maps)) if isinstance(block, NoiseMaps) else block(x)
+        return torch.tanh(x.float())
 
 
 class Critic(nn.Module):

@@ -12,31 +12,39 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.gan.models import Gan, build_gan, label_to_range
-from angiosynth.gan.networks import iterate_spectral_norms
+from angiosynth.gan.networks import Generator, iterate_spectral_norms
 from angiosynth.gan.synthesis import Sampler
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.precision import autocast, device, place
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
+from angiosynth.runtime.stop import EXIT_CODE, heeding_sigterm
 from angiosynth.settings import GanSettings
 
 # Scores a generator by what it is for: {"probe_dsc": ..., ...} on validation patients.
 Probe = Callable[[Sampler, int], dict[str, float]]
 LOG_EVERY = 20
+STATISTICS_BATCH, STATISTICS_BATCHES = 128, 8
+WATCHED, WATCHES = 6, 6  # pairs, and how often
 
 
 @dataclass(frozen=True)
 class TrainedGan:
-    """The chosen generator: its weights, the step they are from, and the curve of the training."""
+    """The chosen generator: its weights, the step they are from, the curve of the training, and what was seen on the way.
+
+    `watched`: step -> (image, label), each (n, x, y) uint8, of the same latents each time.
+    """
 
     weights: dict[str, Tensor]
     step: int
     scores: dict[str, float]
     curve: list[dict[str, float]]
+    watched: dict[int, tuple[Tensor, Tensor]]
 
 
 class GanTraining:
@@ -57,6 +65,7 @@ class GanTraining:
         self.step = 0
         self.curve: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
+        self.watched: dict[int, tuple[Tensor, Tensor]] = {}
 
     def train_step(self) -> dict[str, Tensor]:
         """Critic iterations, each with a fresh batch, then one generator step; numbers of the last of each."""
@@ -102,18 +111,30 @@ class GanTraining:
         return pairs.to(self.device, memory_format=torch.channels_last)
 
     def _latent(self) -> Tensor:
-        return torch.randn(self.own.batch_size, self.own.latent_size, generator=self.random).to(self.device)
+        return torch.randn(self.own.batch_size, self.gan.generator.latent_size, generator=self.random).to(self.device)
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """EMA of weights and of batch norm's statistics; the decay grows at first so that the start is forgotten."""
+        """EMA of the weights; the decay grows at first so that the start is forgotten."""
         decay = min(self.settings.common.ema, self.step / (self.step + 10.0))
-        average, current = self.average.state_dict(), self.gan.generator.state_dict()
-        for name, value in average.items():
-            if value.is_floating_point():
-                value.lerp_(current[name], 1.0 - decay)
-            else:
-                value.copy_(current[name])
+        for average, current in zip(self.average.parameters(), self.gan.generator.parameters(), strict=True):
+            average.lerp_(current, 1.0 - decay)
+
+    @torch.no_grad()
+    def averaged(self) -> Generator:
+        """The averaged generator, ready to draw from.
+
+        Averaged weights make other activations than the weights they come from, so batch norm's statistics are measured
+        anew on a fixed set of latents (Izmailov et al. 2018, section 3.2).
+        """
+        for average, current in zip(self.average.buffers(), self.gan.generator.buffers(), strict=True):
+            average.copy_(current)
+        iterate_spectral_norms(self.average)
+        random = torch.Generator().manual_seed(self.settings.common.seed)
+        latents = [torch.randn(STATISTICS_BATCH, self.average.latent_size, generator=random) for _ in range(STATISTICS_BATCHES)]
+        with autocast(self.settings.common.precision, self.device):
+            update_bn(latents, self.average, self.device)
+        return self.average
 
     def choose(self, scores: dict[str, float]) -> None:
         """Remember the averaged generator if it is the best so far by validation patients."""
@@ -121,6 +142,11 @@ class GanTraining:
         if not self.best or score > self.best["score"]:
             weights = {name: value.detach().cpu().clone() for name, value in self.average.state_dict().items()}
             self.best = {"score": score, "step": self.step, "scores": scores, "weights": weights}
+
+    def watch(self) -> None:
+        """Keep what the averaged generator makes of a few fixed latents, to be looked at."""
+        image, label = Sampler(self.averaged(), self.settings, self.device).pairs(WATCHED, seed=0, threshold=None)
+        self.watched[self.step] = torch.from_numpy(image), torch.from_numpy(label)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed training needs."""
@@ -130,6 +156,7 @@ class GanTraining:
             "step": self.step,
             "curve": self.curve,
             "best": self.best,
+            "watched": self.watched,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -137,7 +164,7 @@ class GanTraining:
         for name, module in self._modules().items():
             module.load_state_dict(state[name])
         self.random.set_state(state["random"])
-        self.step, self.curve, self.best = state["step"], state["curve"], state["best"]
+        self.step, self.curve, self.best, self.watched = state["step"], state["curve"], state["best"], state["watched"]
 
     def _modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {
@@ -172,25 +199,30 @@ def train_gan(
     if saved is not None:
         training.restore(saved)
         say(f"train-gan {model}: goes on at step {training.step}")
-    common = settings.common
-    sampler = Sampler(training.average, settings, training.device)
-    probed = probe_steps(training.own.steps, common.probes)
-    for _ in progress(range(training.step, training.own.steps), f"train-gan {model}", training.own.steps, done=training.step):
-        numbers = training.train_step()
-        saves = training.step % common.checkpoint_every == 0
-        if training.step % LOG_EVERY == 0 or saves or training.step == training.own.steps:  # what is saved was found finite
-            _record(training, numbers, recorder, model)
-        if common.checkpoint_choice == "probe_dsc" and training.step in probed:
-            scores = probe(sampler, training.step)
-            training.choose(scores)
-            training.curve.append({"step": training.step, **scores})
-            recorder.metrics(scores, training.step)
-        if saves:
-            checkpoints.save(training.step, training.state())
+    steps, every = training.own.steps, settings.common.checkpoint_every
+    with heeding_sigterm() as terminated:
+        for _ in progress(range(training.step, steps), f"train-gan {model}", steps, done=training.step):
+            numbers = training.train_step()
+            stops, watches = terminated(), training.step in watch_steps(steps)
+            logs, saves = training.step % LOG_EVERY == 0 or training.step == steps, training.step % every == 0 or stops
+            values = _finite(numbers, training, model) if logs or saves or watches else {}  # what is kept was found finite
+            if logs:
+                training.curve.append({"step": training.step, **values})
+                recorder.metrics(values, training.step)
+            if settings.common.checkpoint_choice == "probe_dsc" and training.step in probe_steps(steps, settings.common.probes):
+                _probe(training, probe, recorder)
+            if watches:
+                training.watch()
+            if saves:
+                checkpoints.save(training.step, training.state())
+            if stops:
+                say(f"train-gan {model}: told to stop, saved at step {training.step}; the same command goes on from there")
+                raise SystemExit(EXIT_CODE)
     if not training.best:
+        training.averaged()
         training.choose({})
     best = training.best
-    return TrainedGan(best["weights"], best["step"], best["scores"], training.curve)
+    return TrainedGan(best["weights"], best["step"], best["scores"], training.curve, training.watched)
 
 
 def probe_steps(steps: int, probes: int) -> set[int]:
@@ -198,7 +230,21 @@ def probe_steps(steps: int, probes: int) -> set[int]:
     return {int(step) for step in np.linspace(steps / 2, steps, probes + 1)[1:]} | {steps}
 
 
-def _record(training: GanTraining, numbers: dict[str, Tensor], recorder: Recorder, model: str) -> None:
+def watch_steps(steps: int) -> set[int]:
+    """When pairs are kept to be looked at: twice as far each time, up to the last step, for most happens early."""
+    return {max(1, steps >> halvings) for halvings in range(WATCHES)}
+
+
+def _probe(training: GanTraining, probe: Probe, recorder: Recorder) -> None:
+    """Score the averaged generator and remember it if it is the best so far."""
+    scores = probe(Sampler(training.averaged(), training.settings, training.device), training.step)
+    training.choose(scores)
+    training.curve.append({"step": training.step, **scores})
+    recorder.metrics(scores, training.step)
+
+
+def _finite(numbers: dict[str, Tensor], training: GanTraining, model: str) -> dict[str, float]:
+    """The step's numbers as floats."""
     values = {name: float(value) for name, value in numbers.items()}
     for name, value in values.items():
         if not math.isfinite(value):
@@ -206,8 +252,7 @@ def _record(training: GanTraining, numbers: dict[str, Tensor], recorder: Recorde
             saved = (training.step - 1) // every * every
             last = f"the last checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
             raise InputError(f"train-gan {model}: {name} is not finite at step {training.step}, diverged; {last}; lower the learning rates")
-    training.curve.append({"step": training.step, **values})
-    recorder.metrics(values, training.step)
+    return values
 
 
 @contextmanager

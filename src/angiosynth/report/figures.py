@@ -62,6 +62,18 @@ def contact_sheet(image: Patches, label: Patches, path: Path) -> None:
         _sheet(figure, strips, 0)
 
 
+def progress_strip(watched: Mapping[int, tuple[Patches, Patches]], path: Path) -> None:
+    """What the same latents gave as training went on: a row a step, the first on top; pairs as in `pairs_figure`."""
+    rows = {step: _pairs(*pair, f"step {step}") for step, pair in sorted(watched.items())}
+    first = next(iter(rows.values()))
+    columns = min(len(first), max(1, WIDE // first.shape[1]))
+    strips = [_strip(row[:columns]) for row in rows.values()]
+    with drawn(path, (ASIDE + len(strips[0])) / DPI, sum(strip.shape[1] for strip in strips) / DPI) as figure:
+        axes = _sheet(figure, strips, ASIDE)
+        for row, step in enumerate(reversed(rows)):
+            axes.text(-8, (row + 0.5) * strips[0].shape[1], f"step {step:,}", ha="right", va="center", fontsize=11)
+
+
 def _sheet(figure: Figure, strips: Sequence[NDArray[np.float32]], aside: int) -> Axes:
     """Lay the strips below each other, voxels on whole pixels (so they stay sharp and the file small), `aside` pixels free on the left."""
     figure.set_layout_engine("none")

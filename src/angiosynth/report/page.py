@@ -22,7 +22,12 @@ from angiosynth.settings import MODELS, TRAINING_DATA
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 ROWS = (*TRAINING_DATA, THRESHOLD)
-FIGURE_SECTIONS = {"pairs": "Real and synthetic pairs", "patient": "One patient", "curves": "How the GANs trained"}
+FIGURE_SECTIONS = {
+    "pairs": "Real and synthetic pairs",
+    "patient": "One patient",
+    "curves": "How the GANs trained",
+    "progress": "The same latents as training went on",
+}
 README_FIGURES = ("pairs", "transfer")
 
 
@@ -32,7 +37,7 @@ class PageContext:
 
     evaluation: Mapping[str, Any]  # metrics/evaluation.json
     transfer: Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.json
-    figures: Mapping[str, Path]  # name -> PNG; shown in the order pairs, scores, patient, transfer, curves, then any other
+    figures: Mapping[str, Path]  # name -> PNG; pairs, scores, patient, transfer, curves, progress, and any other
     settings: Mapping[str, Any] = field(default_factory=dict)  # what of params.yaml is worth showing
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
     notes: Sequence[str] = ()  # what a reader must know about these data, such as an estimated voxel size

@@ -12,6 +12,10 @@ PAPER = [
 
 # name -> (text in place of the picture, caption)
 CAPTIONS = {
+    "progress": (
+        "Rows of patches made of the same latents at six steps of the training, each step twice as far as the one before.",
+        "The GAN chosen by validation: a column is one latent, a row one step. What appears late is what more steps would still change.",
+    ),
     "pairs": (
         "Rows of image patches, each beside the same patch with its vessel label outlined: one row real, one row for each GAN.",
         (
@@ -133,6 +137,7 @@ $figure_transfer
 $transfer
 </section>
 $section_curves
+$section_progress
 $others
 $cards
 $settings

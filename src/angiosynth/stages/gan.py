@@ -17,7 +17,7 @@ from angiosynth.gan.synthesis import Sampler, load_generator
 from angiosynth.gan.synthesis import synthesize as draw_pairs
 from angiosynth.gan.training import TrainedGan
 from angiosynth.gan.training import train_gan as fit
-from angiosynth.report.figures import contact_sheet
+from angiosynth.report.figures import contact_sheet, progress_strip
 from angiosynth.runtime.checkpoint import Checkpoints, code_digest
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.recorder import Recorder
@@ -46,7 +46,7 @@ def train_gan(settings: Settings, home: Workspace, model: str) -> None:
     with training_run("gan", model, stage=f"train-gan@{model}", settings=gan_settings(settings, model), data=data) as run:
         trained = fit_gan(settings, home, model, run)
         run.final({"chosen_step": trained.step, **trained.scores})
-        for name in ("samples.png", "generator.json", "curve.csv"):
+        for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):
             run.artifact(home.gan(model) / name)
         generator = load_generator(home.gan(model), model, settings.gan, settings.patches.size)
         run.log_model(generator, torch.zeros(2, generator.latent_size).numpy(), name="generator")
@@ -65,10 +65,11 @@ def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder)
     with whole_folder(home.gan(model)) as folder:
         torch.save({name: value.contiguous() for name, value in trained.weights.items()}, folder / "generator.pt")
         facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(own), **trained.scores}
-        write_json(folder / "generator.json", {**facts, "latent_size": settings.gan.of(model).latent_size})
-        write_curve(folder / "curve.csv", trained.curve)
         generator = build_generator(model, settings.gan, real.size)
         generator.load_state_dict(trained.weights)
+        write_json(folder / "generator.json", {**facts, "latent_size": generator.latent_size})
+        write_curve(folder / "curve.csv", trained.curve)
+        progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
         contact_sheet(*Sampler(generator, settings.gan, torch.device("cpu")).pairs(SHOWN, seed=0, threshold=None), folder / "samples.png")
     checkpoints.clear()
     return trained

@@ -36,7 +36,9 @@ def report(settings: Settings, home: Workspace) -> None:
         figures.scores_figure(tables, evaluation, paths["scores"])
         figures.curves_figure({model: _curve(home.gan(model) / "curve.csv") for model in MODELS}, paths["curves"])
         figures.transfer_figure(transfer, paths["transfer"])
-        _patient(settings, home, tables, evaluation["chosen_by_validation"], paths["patient"])
+        chosen = evaluation["chosen_by_validation"]
+        _patient(settings, home, tables, chosen, paths["patient"])
+        paths["progress"] = home.gan(chosen) / "progress.png"
         context = PageContext(
             evaluation=evaluation,
             transfer=transfer,
