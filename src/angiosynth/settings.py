@@ -102,6 +102,7 @@ class GanCommon(Section):
     noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995  # decay of the averaged generator, 0 for none
+    decay: bool = True  # learning rates fall to nothing over the second half
     flip: bool = True  # mirror real pairs left-right at random
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_choice: Literal["probe_dsc", "last"] = "probe_dsc"

@@ -117,10 +117,10 @@ def test_training_is_deterministic_and_moves_every_weight(model: str, tmp_path: 
 
 
 def test_the_probe_chooses_the_best_step(tmp_path: Path) -> None:
-    settings = _settings("wgan-gp", 6, probes=6)
+    settings = _settings("wgan-gp", 6, probes=6, decay=False)  # or the steps would differ by how many there are
     chosen = _train("wgan-gp", settings, tmp_path / "a", Probe({4: 0.9, 5: 0.2, 6: 0.9}))
     assert (chosen.step, chosen.scores) == (4, {"probe_dsc": 0.9})
-    shorter = _train("wgan-gp", _settings("wgan-gp", 4), tmp_path / "b")
+    shorter = _train("wgan-gp", _settings("wgan-gp", 4, decay=False), tmp_path / "b")
     assert _equal(chosen.weights, shorter.weights)  # the weights are those of step 4 indeed
 
 
@@ -165,6 +165,18 @@ def test_statistics_of_the_averaged_generator_are_those_of_its_own_activations()
     torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-5)
     before = {name: value.clone() for name, value in average.state_dict().items()}
     assert _equal(before, trained.averaged().state_dict())  # asking twice changes nothing
+
+
+@pytest.mark.parametrize("decay", [True, False])
+def test_learning_rates_fall_over_the_second_half_or_not_at_all(decay: bool) -> None:
+    trained = GanTraining("wgan-gp", _settings("wgan-gp", 8, decay=decay), tiny_patches())
+    seen = []
+    for _ in range(8):
+        trained.train_step()
+        seen.append([group["lr"] for group in trained.generator_optimiser.param_groups + trained.critic_optimiser.param_groups])
+    shares = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25] if decay else [1] * 8
+    rates = trained.own.learning_rate_generator, trained.own.learning_rate_critic
+    assert seen == [[pytest.approx(share * rate) for rate in rates] for share in shares]
 
 
 def test_a_step_trains_the_critic_as_often_as_asked_with_fresh_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_the_step(name: str, tmp_path: Path, mon
 def test_a_learning_rate_that_is_far_too_high_ends_in_one_line(tmp_path: Path) -> None:
     values = {"gan__wgan_gp__learning_rate_critic": 1.0, "gan__wgan_gp__learning_rate_generator": 1.0}
     settings = tiny_settings(gan__wgan_gp__steps=40, gan__wgan_gp__gradient_penalty_weight=1e38, **values).gan
-    with pytest.raises(InputError, match="is not finite at step 2, diverged; there is no checkpoint yet") as caught:
+    with pytest.raises(InputError, match="is not finite at step 1, diverged; there is no checkpoint yet") as caught:
         _train("wgan-gp", settings, tmp_path)
     assert "\n" not in str(caught.value)
 

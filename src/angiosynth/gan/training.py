@@ -69,6 +69,12 @@ class GanTraining:
 
     def train_step(self) -> dict[str, Tensor]:
         """Critic iterations, each with a fresh batch, then one generator step; numbers of the last of each."""
+        share = rate_share(self.step, self.own.steps) if self.settings.common.decay else 1.0
+        for optimiser, rate in (
+            (self.critic_optimiser, self.own.learning_rate_critic),
+            (self.generator_optimiser, self.own.learning_rate_generator),
+        ):
+            optimiser.param_groups[0]["lr"] = rate * share
         numbers: dict[str, Tensor] = {}
         for _ in range(self.own.critic_iterations):
             numbers = self._critic_step()
@@ -228,6 +234,11 @@ def train_gan(
 def probe_steps(steps: int, probes: int) -> set[int]:
     """When the probe looks: evenly over the second half, the last step always."""
     return {int(step) for step in np.linspace(steps / 2, steps, probes + 1)[1:]} | {steps}
+
+
+def rate_share(done: int, steps: int) -> float:
+    """Share of the learning rates after `done` of the steps: whole in the first half, then down a line to nothing."""
+    return min(1.0, 2.0 * (1.0 - done / steps))
 
 
 def watch_steps(steps: int) -> set[int]:
