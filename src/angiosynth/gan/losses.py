@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from angiosynth.gan.networks import Critic, Discriminator
+from angiosynth.runtime.distributed import mean_over_all, part, size
 
 Numbers = dict[str, Tensor]
 
@@ -70,8 +71,8 @@ class FeatureMatchingLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self.critic.features(real).mean(dim=0)
-        return self.weight * F.l1_loss(self.critic.features(fake).mean(dim=0), wanted)
+            wanted = mean_over_all(self.critic.features(real).mean(dim=0))
+        return self.weight * F.l1_loss(mean_over_all(self.critic.features(fake).mean(dim=0)), wanted)
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:
@@ -80,11 +81,15 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     `sample`: one weight and one norm a sample, as Gulrajani et al. 2017 state it. `batch`: one weight and one norm over the
     whole batch, as in the paper's published code, where the norm 1 is asked of the sum of all samples.
     """
-    weights = torch.rand((len(real) if form == "sample" else 1, 1, 1, 1), generator=random).to(real.device)
+    shape = (len(real) * size() if form == "sample" else 1, 1, 1, 1)
+    drawn = torch.rand(shape, generator=random)
+    weights = (part(drawn) if form == "sample" else drawn).to(real.device)
     between = torch.lerp(real.detach(), fake.detach(), weights).requires_grad_(True)
     gradient: Tensor = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
     flat = gradient.float().flatten(1 if form == "sample" else 0)
     norm = torch.linalg.vector_norm(flat, dim=-1)
+    if form == "batch" and size() > 1:
+        norm = (size() * mean_over_all(norm**2)).sqrt()
     penalty: Tensor = ((norm - 1.0) ** 2).mean()
     return penalty
 
@@ -92,4 +97,4 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
 def smooth_targets(like: Tensor, bounds: tuple[float, float], random: torch.Generator) -> Tensor:
     """One target a sample, uniform within `bounds`."""
     low, high = bounds
-    return (low + (high - low) * torch.rand(like.shape, generator=random)).to(like.device)
+    return (low + (high - low) * part(torch.rand(len(like) * size(), generator=random))).to(like.device)

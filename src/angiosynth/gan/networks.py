@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.runtime.distributed import BatchNorm2d, gathered
+
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label
 KERNEL = 5
@@ -198,7 +200,7 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(n, features) -> (n, kernels): sum over the other samples of exp(-L1 distance)."""
         m = self.tensor(features).float().view(-1, self.kernels, self.dimensions)
-        distance = (m[:, None] - m[None]).abs().sum(dim=3)
+        distance = (m[:, None] - gathered(m)[None]).abs().sum(dim=3)
         return torch.exp(-distance).sum(dim=1) - 1.0  # each sample's distance to itself gives exp(0) = 1
 
 
@@ -247,7 +249,7 @@ def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
 
 def _normed(convolution: Convolution, channels: int, norm: Norm) -> list[nn.Module]:
     makers: dict[Norm, Callable[[], list[nn.Module]]] = {
-        "batch": lambda: [convolution, nn.BatchNorm2d(channels)],
+        "batch": lambda: [convolution, BatchNorm2d(channels)],
         "instance": lambda: [convolution, nn.InstanceNorm2d(channels)],
         "spectral": lambda: [convolution.add_spectral_norm()],
     }

@@ -20,6 +20,7 @@ from angiosynth.gan.models import Gan, build_gan, label_to_range
 from angiosynth.gan.networks import Generator, iterate_spectral_norms
 from angiosynth.gan.synthesis import Sampler
 from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.distributed import any_of, check_batch, mean_over_all, parallel, part, rank
 from angiosynth.runtime.precision import autocast, device, place
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
@@ -52,12 +53,14 @@ class GanTraining:
 
     def __init__(self, model: str, settings: GanSettings, patches: PatchSet) -> None:
         self.settings, self.own, self.patches = settings, settings.of(model), patches
+        check_batch(self.own.batch_size)
         self.device = device()
         patch_size = patches.image.shape[1]
         self.gan: Gan = build_gan(model, settings, patch_size)
         for module in (self.gan.generator, self.gan.critic_loss, self.gan.generator_loss):
             place(module, self.device)
         self.average = copy.deepcopy(self.gan.generator).requires_grad_(False)
+        self.generate, self.criticise = parallel(self.gan.generator), parallel(self.gan.critic_loss)
         rate_generator, rate_critic = self.own.learning_rate_generator, self.own.learning_rate_critic
         self.generator_optimiser = torch.optim.Adam(self.gan.generator.parameters(), rate_generator, self.own.betas, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.gan.critic.parameters(), rate_critic, self.own.betas, fused=True)
@@ -89,7 +92,7 @@ class GanTraining:
         with autocast(self.settings.common.precision, self.device):
             with torch.no_grad():
                 fake = self.gan.generator(self._latent())
-            loss, numbers = self.gan.critic_loss(real, fake, self.random)
+            loss, numbers = self.criticise(real, fake, self.random)
         self.critic_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.critic_optimiser.step()
@@ -99,7 +102,7 @@ class GanTraining:
         iterate_spectral_norms(self.gan.generator)
         real = self._real_batch()
         with _frozen(self.gan.critic), autocast(self.settings.common.precision, self.device):
-            loss: Tensor = self.gan.generator_loss(real, self.gan.generator(self._latent()))
+            loss: Tensor = self.gan.generator_loss(real, self.generate(self._latent()))
         self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.generator_optimiser.step()
@@ -108,16 +111,16 @@ class GanTraining:
     def _real_batch(self) -> Tensor:
         """(n, 2, x, y): image and label, mirrored left-right at random."""
         count = self.own.batch_size
-        rows = torch.randint(len(self.patches), (count,), generator=self.random).numpy()
+        rows = part(torch.randint(len(self.patches), (count,), generator=self.random)).numpy()
         image, label = (torch.from_numpy(part) for part in self.patches.pairs(rows))
         pairs = torch.stack([image, label_to_range(label, self.settings)], dim=1)
         if self.settings.common.flip:
-            mirrored = torch.rand(count, generator=self.random) < 0.5
+            mirrored = part(torch.rand(count, generator=self.random)) < 0.5
             pairs = torch.where(mirrored[:, None, None, None], pairs.flip(2), pairs)
         return pairs.to(self.device, memory_format=torch.channels_last)
 
     def _latent(self) -> Tensor:
-        return torch.randn(self.own.batch_size, self.gan.generator.latent_size, generator=self.random).to(self.device)
+        return part(torch.randn(self.own.batch_size, self.gan.generator.latent_size, generator=self.random)).to(self.device)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -207,9 +210,10 @@ def train_gan(
         say(f"train-gan {model}: goes on at step {training.step}")
     steps, every = training.own.steps, settings.common.checkpoint_every
     with heeding_sigterm() as terminated:
-        for _ in progress(range(training.step, steps), f"train-gan {model}", steps, done=training.step):
+        left = range(training.step, steps)
+        for _ in left if rank() else progress(left, f"train-gan {model}", steps, done=training.step):
             numbers = training.train_step()
-            stops, watches = terminated(), training.step in watch_steps(steps)
+            stops, watches = any_of(terminated()), training.step in watch_steps(steps)
             logs, saves = training.step % LOG_EVERY == 0 or training.step == steps, training.step % every == 0 or stops
             values = _finite(numbers, training, model) if logs or saves or watches else {}  # what is kept was found finite
             if logs:
@@ -219,7 +223,7 @@ def train_gan(
                 _probe(training, probe, recorder)
             if watches:
                 training.watch()
-            if saves:
+            if saves and rank() == 0:
                 checkpoints.save(training.step, training.state())
             if stops:
                 say(f"train-gan {model}: told to stop, saved at step {training.step}; the same command goes on from there")
@@ -248,15 +252,19 @@ def watch_steps(steps: int) -> set[int]:
 
 def _probe(training: GanTraining, probe: Probe, recorder: Recorder) -> None:
     """Score the averaged generator and remember it if it is the best so far."""
-    scores = probe(Sampler(training.averaged(), training.settings, training.device), training.step)
+    sampler = Sampler(training.averaged(), training.settings, training.device)
+    if rank():
+        training.choose({})  # the first process is the one that chooses and saves
+        return
+    scores = probe(sampler, training.step)
     training.choose(scores)
     training.curve.append({"step": training.step, **scores})
     recorder.metrics(scores, training.step)
 
 
 def _finite(numbers: dict[str, Tensor], training: GanTraining, model: str) -> dict[str, float]:
-    """The step's numbers as floats."""
-    values = {name: float(value) for name, value in numbers.items()}
+    """The step's numbers as floats, the same in all processes."""
+    values = {name: float(mean_over_all(value)) for name, value in numbers.items()}
     for name, value in values.items():
         if not math.isfinite(value):
             every = training.settings.common.checkpoint_every

@@ -19,8 +19,9 @@ from angiosynth.gan.training import TrainedGan
 from angiosynth.gan.training import train_gan as fit
 from angiosynth.report.figures import contact_sheet, progress_strip
 from angiosynth.runtime.checkpoint import Checkpoints, code_digest
+from angiosynth.runtime.distributed import joined, rank
 from angiosynth.runtime.output import whole_folder, write_json
-from angiosynth.runtime.recorder import Recorder
+from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.settings import Settings, digest
 from angiosynth.stages.workspace import Workspace, data_digest, data_source, write_curve
 
@@ -41,7 +42,15 @@ def gan_settings(settings: Settings, model: str) -> dict[str, Any]:
 
 
 def train_gan(settings: Settings, home: Workspace, model: str) -> None:
-    """Train one GAN as an MLflow run; its chosen generator is the stage's output."""
+    """Train one GAN as an MLflow run; its chosen generator is the stage's output. Under torchrun only the first process logs and writes."""
+    with joined():
+        if rank():
+            fit_gan(settings, home, model, NullRecorder())
+        else:
+            _train_and_log(settings, home, model)
+
+
+def _train_and_log(settings: Settings, home: Workspace, model: str) -> None:
     data = data_source(home.patches("site-a"))
     with training_run("gan", model, stage=f"train-gan@{model}", settings=gan_settings(settings, model), data=data) as run:
         trained = fit_gan(settings, home, model, run)
@@ -62,6 +71,8 @@ def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder)
     key = digest(own, data_digest(home.patches("site-a")), code)
     checkpoints = Checkpoints(home.resume(f"train-gan-{model}", key))
     trained = fit(model, settings.gan, real, probe, checkpoints, recorder)
+    if rank():
+        return trained
     with whole_folder(home.gan(model)) as folder:
         torch.save({name: value.contiguous() for name, value in trained.weights.items()}, folder / "generator.pt")
         facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(own), **trained.scores}
