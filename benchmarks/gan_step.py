@@ -1,0 +1,176 @@
+"""A GAN's training step as the paper's code takes it, against ours, on the same batch in one process.
+
+    python benchmarks/gan_step.py [--models wgan-gp-sn] [--widths 16 32 96] [--batch 16] [--runs 3] [--no-gap] [--json]
+
+The published side follows the description of that code: float32, batches laid out channel by channel, real loss, generated loss
+and penalty each with its own backward and the graphs retained, the generator differentiated in critic steps for
+nothing, the spectral norm on the weights of each forward pass. Both sides have the paper's layers, 96x96 patches
+and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one), each kind timed alone,
+best of the runs. `loss_gap` is how far the critic's distance in bfloat16 strays from float32's over 200 steps of a small
+WGAN-GP, as a share of its mean. Without `--json` the table is for people; with it the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from angiosynth.data.patches import PatchSet
+from angiosynth.gan.networks import Discriminator, Generator
+from angiosynth.gan.training import GanTraining
+from angiosynth.runtime.precision import bfloat16_is_native, device
+from angiosynth.runtime.progress import say
+from angiosynth.settings import MODELS, GanSettings
+
+SIZE = 96
+CRITIC_STEPS = {"dcgan": 1, "wgan-gp": 5, "wgan-gp-sn": 5}
+LATENT = {"dcgan": 100, "wgan-gp": 128, "wgan-gp-sn": 128}
+
+
+def settings(width: int, batch: int, **common: Any) -> GanSettings:
+    """The paper's settings at some width."""
+    wasserstein = {"steps": 1000, "critic_iterations": 5, "batch_size": batch, "betas": [0.0, 0.9]}
+    rates = {"learning_rate_generator": 1e-4, "learning_rate_critic": 1e-4}
+    dcgan = {**wasserstein, **rates, "critic_iterations": 1, "latent_size": 100, "betas": [0.5, 0.999]}
+    own = {"width": width, "upsampling": "transposed", "noise": False, "flip": False, **common}
+    return GanSettings.model_validate(
+        {"common": own, "dcgan": dcgan, "wgan-gp": {**wasserstein, **rates}, "wgan-gp-sn": {**wasserstein, **rates}}
+    )
+
+
+def patch_set(count: int, size: int) -> PatchSet:
+    """Noise with bright discs that are the label."""
+    rng = np.random.default_rng(1)
+    x, y = np.mgrid[:size, :size]
+    centres, radii = rng.uniform(0, size, (count, 2, 1, 1)), rng.uniform(1, size / 8, (count, 1, 1))
+    label = ((x - centres[:, 0]) ** 2 + (y - centres[:, 1]) ** 2 < radii**2).astype(np.uint8)
+    image = (rng.integers(40, 100, label.shape) + 120 * label).astype(np.uint8)
+    return PatchSet(image, label, np.full(count, ""), np.arange(count), {}, Path())
+
+
+class Published:
+    """The published loop: networks in torch's own layers and its two steps."""
+
+    def __init__(self, model: str, width: int, where: torch.device) -> None:
+        self.model = model
+        self.generator = Generator(LATENT[model], SIZE, width, "batch", "transposed").to(where)
+        self.critic: nn.Module = (Discriminator(SIZE, width, 100, 5) if model == "dcgan" else _published_critic(model, width)).to(where)
+        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), 1e-4, (0.0, 0.9))
+        self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), 1e-4, (0.0, 0.9))
+
+    def critic_step(self, real: Tensor, latent: Tensor) -> None:
+        self.critic_optimiser.zero_grad()
+        fake = self.generator(latent)  # not detached: its gradients are computed and thrown away
+        for pairs, sign in ((real, -1.0), (fake, 1.0)):
+            scores = self.critic(pairs)
+            loss = F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(sign < 0)))
+            (loss if self.model == "dcgan" else sign * scores.mean()).backward(retain_graph=True)
+        if self.model != "dcgan":
+            between = torch.lerp(real, fake, torch.rand(1, device=real.device))
+            gradient = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)[0]
+            (10.0 * (gradient.norm() - 1.0) ** 2).backward(retain_graph=True)
+        self.critic_optimiser.step()
+
+    def generator_step(self, real: Tensor, latent: Tensor) -> None:
+        self.generator_optimiser.zero_grad()
+        fake = self.generator(latent)
+        if isinstance(self.critic, Discriminator):
+            wanted, found = (self.critic.features(pairs).mean(dim=0) for pairs in (real, fake))
+            loss = F.l1_loss(found, wanted) / 100
+        else:
+            loss = -self.critic(fake).mean()
+        loss.backward()
+        self.generator_optimiser.step()
+
+
+def _published_critic(model: str, width: int) -> nn.Sequential:
+    """Five 5x5 stride-2 convolutions 2-w-2w-4w-8w-16w and one to a scalar."""
+    spectral = model == "wgan-gp-sn"
+    channels = [2] + [width * 2**level for level in range(5)]
+    blocks: list[nn.Module] = []
+    for level, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+        convolution = nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False)
+        blocks.append(torch.nn.utils.spectral_norm(convolution) if spectral else convolution)
+        if not spectral and level > 0:
+            blocks.append(nn.InstanceNorm2d(outputs))
+        blocks.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*blocks, nn.Conv2d(channels[-1], 1, 5, padding=1, bias=False), nn.Flatten(0))
+
+
+def compare(model: str, width: int, batch: int, runs: int) -> dict[str, float]:
+    """Seconds of a whole step on both sides, and their ratio."""
+    where = device()
+    ours = GanTraining(model, settings(width, batch), patch_set(4 * batch, SIZE))
+    theirs = Published(model, width, where)
+    real, latent = ours._real_batch(), torch.randn(batch, LATENT[model], device=where)
+    plain = real.contiguous()
+    ours._real_batch = lambda: real  # type: ignore[method-assign]  # the same batch for both
+    steps: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "ours_s": (ours._critic_step, ours._generator_step),
+        "published_s": (lambda: theirs.critic_step(plain, latent), lambda: theirs.generator_step(plain, latent)),
+    }
+    found = {side: CRITIC_STEPS[model] * best_of(critic, runs) + best_of(generator, runs) for side, (critic, generator) in steps.items()}
+    return {**found, "ratio": found["published_s"] / found["ours_s"]}
+
+
+def best_of(step: Callable[[], object], runs: int) -> float:
+    """Seconds of the fastest of a few calls, after one to warm up."""
+    seconds = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def loss_gap(steps: int = 200) -> float:
+    """Mean difference of the critic's distance between bfloat16 and float32, smoothed over 20 steps, as a share of its mean."""
+    curves = []
+    for precision in ("float32", "bfloat16"):
+        training = GanTraining("wgan-gp", settings(8, 16, precision=precision, upsampling="resize"), patch_set(256, 32))
+        distance = np.array([float(training.train_step()["critic_distance"]) for _ in range(steps)])
+        curves.append(np.convolve(distance, np.full(20, 1 / 20), "valid"))
+    return float(np.abs(curves[1] - curves[0]).mean() / np.abs(curves[0]).mean())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--widths", nargs="+", type=int, default=[16, 32, 96])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--no-gap", action="store_true", help="leave out the 200 steps in both precisions")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    torch.manual_seed(1)
+    rows: dict[str, dict[str, float]] = {}
+    for model in options.models:
+        for width in options.widths:
+            say(f"gan_step: {model} of width {width}")
+            rows[f"{model}/{width}"] = compare(model, width, options.batch, options.runs)
+    gap = None if options.no_gap else loss_gap()
+    print(f"{torch.get_num_threads()} threads, {device()}, bfloat16 in hardware: {bfloat16_is_native(device())}, batch {options.batch}")
+    print(f"{'model/width':<16}{'published':>11}{'ours':>9}{'ratio':>8}")
+    for name, row in rows.items():
+        print(f"{name:<16}{row['published_s']:>9.3f} s{row['ours_s']:>7.3f} s{row['ratio']:>8.2f}")
+    if gap is not None:
+        print(f"loss gap, bfloat16 against float32 over 200 steps: {gap:.4f}")
+    if options.json:
+        seconds = {name: {side: round(row[side], 4) for side in ("published_s", "ours_s")} for name, row in rows.items()}
+        print(json.dumps({"ratio": {name: round(row["ratio"], 3) for name, row in rows.items()}, "loss_gap": gap, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()
