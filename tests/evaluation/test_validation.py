@@ -78,9 +78,23 @@ def test_the_probe_trains_on_fresh_pairs_of_the_generator(monkeypatch: pytest.Mo
     probe = UnetProbe([make_scan(seed=1), make_scan(seed=2)], PROBE, tiny_patches())
     found = probe(sampler, 30)
     assert asked == [(8, 35, None)]
-    assert set(found) == {"probe_dsc"}
+    assert set(found) == {"probe_dsc", "fd_unet", "fd_unet_floor"}
     assert 0 <= found["probe_dsc"] <= 1
     assert probe(sampler, 30) == found
+
+
+def test_the_distance_is_none_for_the_real_patches_and_large_for_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tiny_patches(200, 16)
+    sampler = _sampler()
+    probe = UnetProbe([make_scan()], PROBE.model_copy(update={"pairs": 200}), real)
+    sets = {"real": real.image, "noise": np.random.default_rng(1).integers(0, 256, real.image.shape).astype(np.uint8)}
+    found = {}
+    for name, images in sets.items():
+        monkeypatch.setattr(sampler, "pairs", lambda *_args, images=images, **_named: (np.asarray(images), np.asarray(real.label)))
+        found[name] = probe(sampler, 1)
+    assert found["real"]["fd_unet"] == pytest.approx(0, abs=1e-6)
+    assert found["noise"]["fd_unet"] > 3 * found["noise"]["fd_unet_floor"] > 0
+    assert found["real"]["fd_unet_floor"] == found["noise"]["fd_unet_floor"]
 
 
 def test_the_probes_score_is_that_of_its_unet(monkeypatch: pytest.MonkeyPatch) -> None:

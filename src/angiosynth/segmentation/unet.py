@@ -48,11 +48,17 @@ class Unet(nn.Module):
         signs = 1.0 - 2.0 * (torch.arange(width) % 2)
         self.last.weight.data = self.last.weight.data.abs() * signs[None, :, None, None]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """What each of the five levels makes on the way down, the finest first."""
         skips: list[Tensor] = []
         for depth, level in enumerate(self.down):
             x = level(x if depth == 0 else F.max_pool2d(x, 2))
             skips.append(x)
+        return skips
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = self.encode(x)
+        x = skips[-1]
         for level, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = level(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
         logits: Tensor = self.last(x)
