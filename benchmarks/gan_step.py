@@ -42,7 +42,7 @@ def settings(width: int, batch: int, **common: Any) -> GanSettings:
     wasserstein = {"steps": 1000, "critic_iterations": 5, "batch_size": batch, "betas": [0.0, 0.9]}
     rates = {"learning_rate_generator": 1e-4, "learning_rate_critic": 1e-4}
     dcgan = {**wasserstein, **rates, "critic_iterations": 1, "latent_size": 100, "betas": [0.5, 0.999]}
-    own = {"width": width, "upsampling": "transposed", "noise": False, "flip": False, **common}
+    own = {"width": width, "upsampling": "transposed", "noise": False, "sharpen": False, "flip": False, **common}
     return GanSettings.model_validate(
         {"common": own, "dcgan": dcgan, "wgan-gp": {**wasserstein, **rates}, "wgan-gp-sn": {**wasserstein, **rates}}
     )

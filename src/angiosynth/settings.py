@@ -99,6 +99,7 @@ class PatchSettings(Section):
 class GanCommon(Section):
     width: Positive
     upsampling: Literal["resize", "transposed"] = "resize"
+    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
     noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995  # decay of the averaged generator, 0 for none

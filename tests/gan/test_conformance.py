@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from angiosynth.gan.models import Gan, build_gan, build_generator, label_to_range
 from angiosynth.gan.networks import Convolution
@@ -20,6 +20,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{model: (model, {}) for model in MODELS},
     **{f"{model}-transposed": (model, {"gan__common__upsampling": "transposed"}) for model in MODELS},
     **{f"{model}-noiseless": (model, {"gan__common__noise": False}) for model in MODELS},
+    **{f"{model}-blunt": (model, {"gan__common__sharpen": False}) for model in MODELS},
     "wgan-gp-binary": ("wgan-gp", {"gan__common__label_range": "binary"}),
     "wgan-gp-batch-penalty": ("wgan-gp", {"gan__wgan_gp__gradient_penalty": "batch"}),
     "wgan-gp-sn-both": ("wgan-gp-sn", {"gan__wgan_gp_sn__spectral_norm": "both"}),
@@ -86,13 +87,21 @@ def test_gradients_reach_every_weight(variant: Variant) -> None:
         assert weight.grad.abs().max() > 0, name
 
 
+def _small_step(loss: Tensor, network: nn.Module) -> None:
+    """One step down the gradient, so small that to first order the loss loses a thousandth of itself."""
+    weights = list(network.parameters())
+    gradients = torch.autograd.grad(loss, weights)
+    rate = 1e-3 * loss.detach().abs() / sum(gradient.square().sum() for gradient in gradients)
+    with torch.no_grad():
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.sub_(rate * gradient)
+
+
 def test_a_small_critic_step_lowers_its_loss_on_the_same_batch(variant: Variant) -> None:
     gan = _build(variant)
     real, fake = _real(variant), gan.generator(_latent(variant)).detach()
-    optimiser = torch.optim.SGD(gan.critic.parameters(), 1e-5)
     before, numbers = gan.critic_loss(real, fake, _random())
-    before.backward()
-    optimiser.step()
+    _small_step(before, gan.critic)
     after, _ = gan.critic_loss(real, fake, _random())
     assert after.item() < before.item()
     assert all(torch.isfinite(value) for value in numbers.values())
@@ -100,10 +109,8 @@ def test_a_small_critic_step_lowers_its_loss_on_the_same_batch(variant: Variant)
 
 def test_a_small_generator_step_lowers_its_loss_on_the_same_batch(variant: Variant) -> None:
     gan = _build(variant)
-    optimiser = torch.optim.SGD(gan.generator.parameters(), 1e-4)
     before = gan.generator_loss(_real(variant), gan.generator(_latent(variant)))
-    before.backward()
-    optimiser.step()
+    _small_step(before, gan.generator)
     assert gan.generator_loss(_real(variant), gan.generator(_latent(variant))).item() < before.item()
 
 

@@ -25,7 +25,7 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
     recorder = ListRecorder()
     trained = fit_gan(SETTINGS, home, "wgan-gp", recorder)
     facts = read_json(home.gan("wgan-gp") / "generator.json")
-    assert (facts["model"], facts["step"], facts["size"], facts["latent_size"]) == ("wgan-gp", trained.step, 16, 6 + 4 * 8**2)
+    assert (facts["model"], facts["step"], facts["size"], facts["latent_size"]) == ("wgan-gp", trained.step, 16, 6 + 8**2 + 16**2)
     assert facts["probe_dsc"] == trained.scores["probe_dsc"]
     assert {path.name for path in home.gan("wgan-gp").iterdir()} == {
         "generator.pt",

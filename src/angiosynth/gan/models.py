@@ -35,7 +35,7 @@ def build_generator(model: str, settings: GanSettings, patch_size: int) -> Gener
     own, common = settings.of(model), settings.common
     spectral = isinstance(own, WganGpSnSettings) and own.spectral_norm == "both"
     norm: Norm = "spectral" if spectral else "batch"
-    return Generator(own.latent_size, patch_size, common.width, norm, common.upsampling, common.noise)
+    return Generator(own.latent_size, patch_size, common.width, norm, common.upsampling, common.noise, common.sharpen)
 
 
 def label_to_range(label: Tensor, settings: GanSettings) -> Tensor:

@@ -19,7 +19,6 @@ from angiosynth.runtime.distributed import BatchNorm2d, gathered
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label
 KERNEL = 5
-NOISE_MAPS = 4
 
 
 def pyramid(patch_size: int) -> tuple[int, int]:
@@ -119,17 +118,16 @@ def fold_enlargement(weight: Tensor) -> Tensor:
 
 
 class NoiseMaps(nn.Module):
-    """Adds noise to features, mixed into each channel by learnt weights (after Karras et al. 2019, section 3.2).
+    """Adds a map of noise to features, in each channel by a learnt weight (after Karras et al. 2019, section 3.2).
 
     A latent vector has to spend its coordinates on where the vessels run; the grain of the scan comes from these maps.
-    Four maps a level carry as much as the level above has pixels, so the last one grains the finished patch.
     """
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.shape = (NOISE_MAPS, side, side)
-        self.size = NOISE_MAPS * side * side
-        self.weight = nn.Parameter(torch.empty(channels, NOISE_MAPS, 1, 1))
+        self.shape = (1, side, side)
+        self.size = side * side
+        self.weight = nn.Parameter(torch.empty(channels, 1, 1, 1))
         nn.init.normal_(self.weight, 0.0, 0.05)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -145,16 +143,25 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, vector_size: int, patch_size: int, width: int, norm: Norm, upsampling: Literal["resize", "transposed"], noise: bool = False
+        self,
+        vector_size: int,
+        patch_size: int,
+        width: int,
+        norm: Norm,
+        upsampling: Literal["resize", "transposed"],
+        noise: bool = False,
+        sharpen: bool = False,
     ) -> None:
         super().__init__()
         base, levels = pyramid(patch_size)
-        channels = [width * 2 ** (levels - 1 - level) for level in range(levels)] + [CHANNELS]
+        channels = [width * 2 ** (levels - 1 - level) for level in range(levels)] + [width if sharpen else CHANNELS]
         kernel = KERNEL if base == 3 else base
         first = Convolution(vector_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
         convolutions = [first, *(Convolution(a, b, KERNEL, upsampling) for a, b in itertools.pairwise(channels))]
         blocks: list[nn.Module] = []
-        for level, (convolution, outputs) in enumerate(zip(convolutions[:-1], channels[:-1], strict=True)):
+        if sharpen:  # features at the patch's own resolution; without them each pixel is a sum of features half as fine
+            convolutions.append(Convolution(width, CHANNELS, 3, "valid", padding=1))
+        for level, (convolution, outputs) in enumerate(zip(convolutions[:-1], channels, strict=False)):
             blocks += _normed(convolution, outputs, norm)
             if noise and level > 0:
                 blocks.append(NoiseMaps(outputs, base * 2**level))
