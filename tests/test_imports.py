@@ -96,8 +96,8 @@ def layers(path: str, found: Import) -> str | None:
     return None
 
 
-def mlflow_only_in_tracking(path: str, found: Import) -> str | None:
-    return "only experiments/tracking.py knows MLflow" if found.within("mlflow") and path != "experiments/tracking.py" else None
+def mlflow_only_in_store(path: str, found: Import) -> str | None:
+    return "only experiments/store.py knows MLflow" if found.within("mlflow") and path != "experiments/store.py" else None
 
 
 def optuna_only_in_sweep(path: str, found: Import) -> str | None:
@@ -116,7 +116,7 @@ def start_is_light(path: str, found: Import) -> str | None:
 
 RULES: tuple[Callable[[str, Import], str | None], ...] = (
     layers,
-    mlflow_only_in_tracking,
+    mlflow_only_in_store,
     optuna_only_in_sweep,
     calculation_is_pure,
     start_is_light,
@@ -171,7 +171,7 @@ def test_a_planted_violation_is_found(path: str, text: str) -> None:
         ("cli.py", "def train():\n    import torch"),
         ("evaluation/transfer.py", "from angiosynth.segmentation import training"),
         ("evaluation/metrics.py", "import scipy.spatial\nfrom angiosynth.arrays import Mask"),
-        ("experiments/tracking.py", "import mlflow"),
+        ("experiments/store.py", "import mlflow"),
         ("runtime/output.py", "from angiosynth.errors import InputError"),
     ],
 )

@@ -207,6 +207,26 @@ def profile(name: Annotated[str, typer.Argument(help="A file of profiles/ withou
 
 
 @commands.command()
+def segment(
+    scan: Annotated[Path, typer.Argument(help="The scan: NIfTI, of any orientation.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="The mask to write, .nii or .nii.gz; a PNG of that name goes beside it.")],
+    brain: Annotated[Path | None, typer.Option("--mask", help="Its brain mask. Without one the whole volume is searched.")] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="A folder, or of MLflow's runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS.")
+    ] = "models/unet/real",
+) -> None:
+    """Segment the vessels of one scan with a trained U-net, in the scan's own grid.
+
+    The intensity rule is the one the U-net was trained with. An example:
+
+    python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
+    """
+    from angiosynth.stages import segment as stage
+
+    typer.echo(stage.segment(scan, target, brain, model))
+
+
+@commands.command()
 def sweep(
     model: Model,
     trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials to add to the study.")] = 10,

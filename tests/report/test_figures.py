@@ -15,7 +15,7 @@ from PIL import Image
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore
-from angiosynth.report import figures
+from angiosynth.report import figures, projections
 from angiosynth.report.style import COLOURS, EXTRA, FOUND, MISSED, VESSEL, in_order, rgb
 
 MODELS = ("dcgan", "wgan-gp", "wgan-gp-sn")
@@ -87,7 +87,7 @@ def draw_patient(path: Path) -> None:
     brain[5:55, 5:75, 5:35] = True
     truth[20:30, 10:50, 10:20] = True
     prediction[20:30, 30:70, 10:20] = True
-    figures.patient_figure(image, brain, truth, prediction, "sub-01", path, (0.8, 0.8, 1.2))
+    projections.patient_figure(image, brain, truth, prediction, "sub-01", path, (0.8, 0.8, 1.2))
 
 
 DRAWN: list[Callable[[Path], None]] = [draw_pairs, draw_contact, draw_progress, draw_curves, draw_scores, draw_transfer, draw_patient]
@@ -146,10 +146,10 @@ def test_errors_have_their_colours(tmp_path: Path) -> None:
     image = np.full((40, 40, 40), -1, np.float32)
     found: dict[str, list[int]] = {}
     for name, truth, prediction in (("both", left, left), ("missed", left, nothing), ("extra", nothing, left), ("apart", left, right)):
-        figures.patient_figure(image, ~nothing, truth, prediction, name, tmp_path / "p.png")
+        projections.patient_figure(image, ~nothing, truth, prediction, name, tmp_path / "p.png")
         found[name] = [count(tmp_path / "p.png", colour) > 5000 for colour in (MISSED, EXTRA)]
     assert found == {"both": [False, False], "missed": [True, False], "extra": [False, True], "apart": [True, True]}
-    shown = figures._errors(left, left, 2)
+    shown = projections._errors(left, left, 2)
     assert (shown[10, 10] == rgb(FOUND)).all()
     assert (shown[30, 10] == 0).all()
 
@@ -159,7 +159,7 @@ def test_a_rim_of_one_voxel_does_not_hide_the_vessel() -> None:
     truth[5:15, 5:15, 5:15] = True
     prediction = truth.copy()
     prediction[:, :, 15] = truth[:, :, 14]
-    assert (figures._errors(truth, prediction, 2)[10, 10] == rgb(FOUND)).all()
+    assert (projections._errors(truth, prediction, 2)[10, 10] == rgb(FOUND)).all()
 
 
 def test_up_is_the_front_and_left_is_left(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         figures.contact_sheet(image[:0], label[:0], tmp_path / "p.png")
     mask = np.zeros((4, 4, 4), bool)
     with pytest.raises(InputError, match="differ in shape"):
-        figures.patient_figure(np.zeros((4, 4, 5), np.float32), mask, mask, mask, "sub-01", tmp_path / "p.png")
+        projections.patient_figure(np.zeros((4, 4, 5), np.float32), mask, mask, mask, "sub-01", tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""MLflow runs: curves, samples, models and the data they came from. The only module that imports mlflow.
+"""MLflow runs: curves, samples, models and the data they came from.
 
 The client is used directly, not `mlflow.start_run` and its kin: no global state, and no user, host or script path among the tags.
 A store that fails in the middle of a training is said once and stops nothing; one that cannot be opened stops at the start.
@@ -6,33 +6,35 @@ A store that fails in the middle of a training is said once and stops nothing; o
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import alone_in, flat, git_commit, portable, project_root, read_lineage, workspace_root, write_lineage
-from angiosynth.experiments.run import DataSource, MetricRow, Run, StoreError
+from angiosynth.experiments.run import DataSource, Run, StoreError
+from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
 from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
-__all__ = ["EXPERIMENTS", "DataSource", "Run", "ensure_store", "project_root", "reopen", "tracking_on", "tracking_uri", "training_run"]
-
-EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages open on training runs, not on traces of language models
-METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
-PARAMS_A_CALL = 100
-DIGEST_LENGTH = 36
+__all__ = [
+    "EXPERIMENTS",
+    "DataSource",
+    "Run",
+    "ensure_store",
+    "fetch",
+    "project_root",
+    "reopen",
+    "tracking_on",
+    "tracking_uri",
+    "training_run",
+]
 
 
 def tracking_uri(root: Path) -> str:
@@ -130,112 +132,27 @@ def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, s
     return not reopened.failed
 
 
-class MlflowStore:
-    """run.Store on an MLflow client."""
+def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = None) -> None:
+    """Bring files that a run has kept into a folder.
 
-    def __init__(self, uri: str) -> None:
-        from mlflow import MlflowClient
+    Args:
+        uri: "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
+        names: the files.
+        folder: an existing one.
+        root: as for training_run.
 
-        if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-            for noisy in ("mlflow", "alembic"):
-                logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-
-    def ensure_experiments(self, artifacts: Path | None) -> None:
-        from mlflow.entities import ViewType
-
-        with _or_store_error():
-            known = {found.name: found for found in self._client.search_experiments(view_type=ViewType.ALL)}
-            for name in EXPERIMENTS:
-                if name not in known:
-                    self._client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None, tags=KIND)
-                elif known[name].lifecycle_stage == "deleted":
-                    self._client.restore_experiment(known[name].experiment_id)
-
-    def create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-        with _or_store_error():
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
-                raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
-            return str(self._client.create_run(found.experiment_id, tags=dict(tags), run_name=name).info.run_id)
-
-    def last_step(self, run_id: str, keys: Mapping[str, float]) -> int:
-        """The highest step at which one of the keys was logged: MLflow shows the value of the highest step."""
-        with _or_store_error():
-            known = self._client.get_run(run_id).data.metrics
-            return max((point.step for key in keys if key in known for point in self._client.get_metric_history(run_id, key)), default=0)
-
-    def log_metrics(self, run_id: str, rows: Sequence[MetricRow]) -> None:
-        from mlflow.entities import Metric
-
-        with _or_store_error():
-            for start in range(0, len(rows), METRICS_A_CALL):
-                self._client.log_batch(run_id, metrics=[Metric(*row) for row in rows[start : start + METRICS_A_CALL]])
-
-    def log_params(self, run_id: str, pairs: Sequence[tuple[str, str]]) -> None:
-        from mlflow.entities import Param
-
-        with _or_store_error():
-            for start in range(0, len(pairs), PARAMS_A_CALL):
-                self._client.log_batch(run_id, params=[Param(*pair) for pair in pairs[start : start + PARAMS_A_CALL]])
-
-    def log_input(self, run_id: str, data: DataSource, source: str, profile: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        entry = Dataset(data.name, data.digest[:DIGEST_LENGTH], "local", source, schema=None, profile=profile)
-        with _or_store_error():
-            self._client.log_inputs(run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
-
-    def log_file(self, run_id: str, path: Path, folder: str) -> None:
-        with _or_store_error():
-            self._client.log_artifact(run_id, str(path), folder or None)
-
-    def set_tag(self, run_id: str, key: str, value: str) -> None:
-        with _or_store_error():
-            self._client.set_tag(run_id, key, value)
-
-    def close(self, run_id: str, status: str) -> None:
-        with _or_store_error():
-            self._client.set_terminated(run_id, status)
-
-    def save_network(self, network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequence[tuple[int, ...]], target: Path) -> None:
-        import torch
-        from mlflow.models import ModelSignature
-        from mlflow.pytorch import save_model
-        from mlflow.types import Schema, TensorSpec
-        from mlflow.version import VERSION
-
-        inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
-        versions = {"torch": torch.__version__.partition("+")[0], "mlflow": VERSION, "numpy": np.__version__}
-        needs = [f"{package}=={version}" for package, version in versions.items()]
-        signature = ModelSignature(inputs=inputs, outputs=outputs)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No complete tensor found")  # said of weights off the CPU; these are on it
-            save_model(network, target, signature=signature, input_example=example, pip_requirements=needs, serialization_format="pt2")
-
-    def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None) -> str:
-        from mlflow.entities import LoggedModelOutput
-
-        with _or_store_error():
-            run = self._client.get_run(run_id)
-            model = self._client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id, params=run.data.params)
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
-            self._client.log_model_artifacts(model.model_id, str(folder))
-            self._client.finalize_logged_model(model.model_id, "READY")
-            if register:
-                self._register(register, model, run_id)
-        return f"models:/{model.model_id}"
-
-    def _register(self, name: str, model: Any, run_id: str) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        # By its location: MLflow looks "models:/" up in the process's global store.
-        self._client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
+    Raises:
+        InputError: the store cannot be opened, or there is no such run, model or file.
+    """
+    store_root, _ = _roots(root)
+    with _or_input_error(store_root):
+        store = _open(store_root)
+    try:
+        run = store.run_behind(uri)
+        for name in names:
+            store.fetch_file(run, name, folder)
+    except StoreError as error:
+        raise InputError(f"{uri}: the tracking store has none such ({error}); look it up in `make ui`") from error
 
 
 def _open(root: Path) -> MlflowStore:
@@ -244,7 +161,7 @@ def _open(root: Path) -> MlflowStore:
         store = MlflowStore(tracking_uri(root))
         store.ensure_experiments(None)
         return store
-    with _or_store_error(), alone_in(root / "mlruns"):
+    with or_store_error(), alone_in(root / "mlruns"):
         store = MlflowStore(tracking_uri(root))
         store.ensure_experiments(root.resolve() / "mlruns" / "artifacts")
     return store
@@ -274,17 +191,6 @@ def _run_of(home: Path, stage: str, settings: Mapping[str, Any] | None) -> str:
     if settings is not None and kept.get("settings_digest") != _settings_digest(settings, home):
         raise InputError(f"lineage of {stage} belongs to other settings; run that stage anew to track it")
     return str(kept.get("run_id", ""))
-
-
-@contextmanager
-def _or_store_error() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
 
 
 @contextmanager

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from angiosynth.arrays import Image, Mask, SpacingMm, from_levels
+from angiosynth.arrays import from_levels
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore
-from angiosynth.report.style import DPI, EXTRA, FOUND, MARKERS, MISSED, VESSEL, colour_of, drawn, in_order, name_of, rgb, show_picture
+from angiosynth.report.style import DPI, MARKERS, VESSEL, colour_of, drawn, in_order, name_of, rgb, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,73 +169,6 @@ def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], p
         axes.set_xlim(-0.5, len(counts) - 0.5)
         axes.margins(y=0.12)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def patient_figure(
-    image: Image, brain: Mask, truth: Mask, prediction: Mask, title: str, path: Path, spacing_mm: SpacingMm = (1.0, 1.0, 1.0)
-) -> None:
-    """One patient seen from above, from the front and from the side: the scan's greatest intensity, and below it what was found.
-
-    A line of sight has the colour of what most of its labelled or predicted voxels are, so a branch that is missed shows and a rim of
-    one voxel does not.
-
-    Args:
-        image: (x, y, z), [-1, 1].
-        brain: (x, y, z); only what is inside is shown.
-        truth: (x, y, z).
-        prediction: (x, y, z).
-        title: one line.
-        path: the PNG.
-        spacing_mm: gives the views their true proportions.
-
-    Raises:
-        InputError: the shapes differ.
-    """
-    if not image.shape == brain.shape == truth.shape == prediction.shape:
-        raise InputError(f"{title}: scan, brain, truth and prediction differ in shape; bring all to the scan's own grid")
-    image, truth, prediction = (
-        _cropped(volume, brain) for volume in (np.where(brain, image, np.float32(-1)), truth & brain, prediction & brain)
-    )
-    sizes = np.array(image.shape) * np.array(spacing_mm)
-    views = {"from above": (2, 0, 1), "from the front": (1, 0, 2), "from the side": (0, 1, 2)}
-    heights = [max(sizes[views[view][2]] / sizes[views[view][1]] for view in views)] * 2
-    with drawn(path, 9.2, 0.9 + 2 * 9.0 * _tallest(sizes, views) / sum(sizes[across] for _, across, _ in views.values())) as figure:
-        widths = [sizes[across] for _, across, _ in views.values()]
-        grid = figure.subplots(2, 3, squeeze=False, gridspec_kw={"width_ratios": widths, "height_ratios": heights})
-        for column, (view, (along, across, up)) in enumerate(views.items()):
-            aspect = spacing_mm[up] / spacing_mm[across]
-            show_picture(grid[0, column], (image.max(axis=along) + 1) / 2, aspect)
-            show_picture(grid[1, column], _errors(truth, prediction, along), aspect)
-            grid[0, column].set_title(view, fontsize=10)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-        _error_legend(figure)
-
-
-def _error_legend(figure: Figure) -> None:
-    from matplotlib.patches import Patch
-
-    names = {"vessel, found": FOUND, "vessel, missed": MISSED, "found, but no vessel": EXTRA}
-    handles = [Patch(facecolor=colour, edgecolor="#333333", lw=0.6, label=name) for name, colour in names.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-
-
-def _errors(truth: Mask, prediction: Mask, along: int) -> NDArray[np.float32]:
-    """(x, y, rgb): of each line of sight what most of its voxels are; black where there is neither vessel nor prediction."""
-    kinds = [truth & prediction, truth & ~prediction, ~truth & prediction]
-    counts = np.stack([kind.sum(axis=along) for kind in kinds])
-    colours = np.stack([rgb(colour) for colour in (FOUND, MISSED, EXTRA)])
-    picture: NDArray[np.float32] = np.where((counts.max(axis=0) > 0)[..., None], colours[counts.argmax(axis=0)], np.float32(0))
-    return picture
-
-
-def _tallest(sizes: NDArray[np.float64], views: Mapping[str, tuple[int, int, int]]) -> float:
-    return float(max(sizes[up] for _, _, up in views.values()))
-
-
-def _cropped(volume: NDArray[Any], brain: Mask) -> NDArray[Any]:
-    """The brain's bounding box; the whole volume where the brain is empty."""
-    boxes = ndimage.find_objects(brain.astype(np.uint8))
-    return volume[boxes[0]] if boxes else volume
 
 
 def _mean_with_interval(axes: Axes, place: float, scores: Mapping[str, float], key: str, name: str) -> None:

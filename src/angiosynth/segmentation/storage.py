@@ -15,6 +15,8 @@ from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import Unet
 from angiosynth.settings import UnetSettings
 
+UNET_FILES = ("unet.pt", "unet.json")
+
 
 def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts: dict[str, Any]) -> None:
     """Write weights and metadata into an existing folder; `facts` holds nothing volatile."""

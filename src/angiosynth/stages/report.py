@@ -15,6 +15,7 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
 from angiosynth.report import figures
 from angiosynth.report.page import PageContext, build_page, update_readme
+from angiosynth.report.projections import patient_figure
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.settings import MODELS, TRAINING_DATA, Settings
 from angiosynth.stages.workspace import Workspace
@@ -80,7 +81,7 @@ def _patient(settings: Settings, home: Workspace, tables: dict[str, list[Patient
     scan = load_scan(patient, settings.cohort.intensity)
     found = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
     title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
-    figures.patient_figure(scan.image, scan.brain, scan.truth, found, title, path, scan.spacing_mm)
+    patient_figure(scan.image, scan.brain, scan.truth, found, title, path, scan.spacing_mm)
 
 
 def _curve(path: Path) -> list[dict[str, str]]:

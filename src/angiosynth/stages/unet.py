@@ -20,7 +20,7 @@ from angiosynth.experiments.tracking import reopen, training_run
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.progress import progress
 from angiosynth.runtime.recorder import Recorder
-from angiosynth.segmentation.storage import load_segmenter, save_unet
+from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.training import train_unet as fit
 from angiosynth.segmentation.unet import build_unet
@@ -40,7 +40,8 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
     with training_run("unet", f"unet {data}", stage=f"train-unet@{data}", settings=unet_settings(settings, data), data=source) as run:
         trained = fit_unet(settings, home, data, run)
         run.final(trained.scores)
-        run.artifact(home.unet(data) / "unet.json")
+        for name in UNET_FILES:
+            run.artifact(home.unet(data) / name)
         size = settings.patches.size
         run.log_model(trained.segmenter.unet.eval(), np.zeros((2, 1, size, size), np.float32), name="unet", register=f"unet-{data}")
     if data in MODELS:

@@ -1,0 +1,108 @@
+"""A patient's vessels as projections along the three axes, with the true proportions of the head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from angiosynth.arrays import Image, Mask, SpacingMm
+from angiosynth.errors import InputError
+from angiosynth.report.style import EXTRA, FOUND, MISSED, drawn, rgb, show_picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def patient_figure(
+    image: Image, brain: Mask, truth: Mask, prediction: Mask, title: str, path: Path, spacing_mm: SpacingMm = (1.0, 1.0, 1.0)
+) -> None:
+    """One patient seen from above, from the front and from the side: the scan's greatest intensity, and below it what was found.
+
+    A line of sight has the colour of what most of its labelled or predicted voxels are, so a branch that is missed shows and a rim of
+    one voxel does not.
+
+    Args:
+        image: (x, y, z), [-1, 1].
+        brain: (x, y, z); only what is inside is shown.
+        truth: (x, y, z).
+        prediction: (x, y, z).
+        title: one line.
+        path: the PNG.
+        spacing_mm: gives the views their true proportions.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if not image.shape == brain.shape == truth.shape == prediction.shape:
+        raise InputError(f"{title}: scan, brain, truth and prediction differ in shape; bring all to the scan's own grid")
+    image, truth, prediction = (
+        _cropped(volume, brain) for volume in (np.where(brain, image, np.float32(-1)), truth & brain, prediction & brain)
+    )
+    with _views(image, lambda along: _errors(truth, prediction, along), title, path, spacing_mm) as figure:
+        _legend(figure, {"vessel, found": FOUND, "vessel, missed": MISSED, "found, but no vessel": EXTRA})
+
+
+def segmented_figure(image: Image, brain: Mask, prediction: Mask, path: Path, spacing_mm: SpacingMm) -> None:
+    """A scan without a label from three sides: its greatest intensity, and below it the same with the vessels found in colour.
+
+    Arguments and errors as in `patient_figure`; the picture names no one.
+    """
+    if not image.shape == brain.shape == prediction.shape:
+        raise InputError(f"{path}: scan, brain and prediction differ in shape; bring all to the scan's own grid")
+    image, prediction = (_cropped(volume, brain) for volume in (np.where(brain, image, np.float32(-1)), prediction & brain))
+    title = f"{np.count_nonzero(prediction) * np.prod(spacing_mm) / 1000:.1f} ml of vessels found"
+    with _views(image, lambda along: _tinted(image, prediction, along), title, path, spacing_mm) as figure:
+        _legend(figure, {"vessel, found": FOUND})
+
+
+@contextmanager
+def _views(image: Image, below: Callable[[int], NDArray[Any]], title: str, path: Path, spacing_mm: SpacingMm) -> Iterator[Figure]:
+    """Two rows of three projections: the scan's, and what `below` makes for an axis."""
+    sizes = np.array(image.shape) * np.array(spacing_mm)
+    views = {"from above": (2, 0, 1), "from the front": (1, 0, 2), "from the side": (0, 1, 2)}
+    widths = [float(sizes[across]) for _, across, _ in views.values()]
+    tallest = max(float(sizes[up]) for _, _, up in views.values())
+    with drawn(path, 9.2, 0.9 + 2 * 9.0 * tallest / sum(widths)) as figure:
+        grid = figure.subplots(2, 3, squeeze=False, gridspec_kw={"width_ratios": widths})
+        for column, (view, (along, across, up)) in enumerate(views.items()):
+            aspect = spacing_mm[up] / spacing_mm[across]
+            show_picture(grid[0, column], (image.max(axis=along) + 1) / 2, aspect)
+            show_picture(grid[1, column], below(along), aspect)
+            grid[0, column].set_title(view, fontsize=10)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        yield figure
+
+
+def _legend(figure: Figure, names: Mapping[str, str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(facecolor=colour, edgecolor="#333333", lw=0.6, label=name) for name, colour in names.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(names))
+
+
+def _tinted(image: Image, prediction: Mask, along: int) -> NDArray[np.float32]:
+    """(x, y, rgb): the projection in grey, in colour where a vessel lies along the line of sight."""
+    grey = np.clip((image.max(axis=along) + 1) / 2, 0, 1)[..., None]
+    picture: NDArray[np.float32] = np.where(np.asarray(prediction.any(axis=along))[..., None], rgb(FOUND) * (0.4 + 0.6 * grey), 0.8 * grey)
+    return picture.astype(np.float32)
+
+
+def _errors(truth: Mask, prediction: Mask, along: int) -> NDArray[np.float32]:
+    """(x, y, rgb): of each line of sight what most of its voxels are; black where there is neither vessel nor prediction."""
+    kinds = [truth & prediction, truth & ~prediction, ~truth & prediction]
+    counts = np.stack([kind.sum(axis=along) for kind in kinds])
+    colours = np.stack([rgb(colour) for colour in (FOUND, MISSED, EXTRA)])
+    picture: NDArray[np.float32] = np.where((counts.max(axis=0) > 0)[..., None], colours[counts.argmax(axis=0)], np.float32(0))
+    return picture
+
+
+def _cropped(volume: NDArray[Any], brain: Mask) -> NDArray[Any]:
+    """The brain's bounding box; the whole volume where the brain is empty."""
+    boxes = ndimage.find_objects(brain.astype(np.uint8))
+    return volume[boxes[0]] if boxes else volume

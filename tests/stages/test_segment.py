@@ -1,0 +1,138 @@
+"""A scan that the project has never seen: right in its own grid, or one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from angiosynth.cli import commands
+from angiosynth.data.bids import Patient
+from angiosynth.data.intensity import load_scan
+from angiosynth.data.nifti import read_volume
+from angiosynth.errors import InputError
+from angiosynth.experiments.tracking import training_run
+from angiosynth.runtime.output import read_json, write_json
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.storage import UNET_FILES, save_unet
+from angiosynth.segmentation.training import TrainedUnet
+from angiosynth.segmentation.unet import build_unet
+from angiosynth.settings import IntensitySettings, UnetSettings
+from angiosynth.stages.segment import load_model, segment
+from tests.factories import make_arrays, write_nifti
+
+nib: Any = nibabel
+SHAPE = (40, 36, 7)
+RULE = IntensitySettings(low=1.0, high=99.0)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A U-net that marks what is bright: its last bias is lifted until some voxels pass."""
+    unet = build_unet(2, 0.0, 3)
+    unet.last.bias.data.fill_(0.0)  # type: ignore[union-attr]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    trained = TrainedUnet(Segmenter(unet.eval(), -0.5, 0.4, "float32"), 1, {}, [])
+    save_unet(folder, trained, UnetSettings(width=2, steps=1, precision="float32"), {"intensity": RULE.model_dump(mode="json")})
+    return folder
+
+
+def _files(folder: Path, orientation: str = "RAS") -> tuple[Path, Path]:
+    image, brain, _ = make_arrays(SHAPE, 2)
+    scan = write_nifti(folder / f"in-{orientation}.nii.gz", image, orientation=orientation)
+    return scan, write_nifti(folder / f"brain-{orientation}.nii.gz", brain, orientation=orientation)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "PIR", "LPS", "SRP"])
+def test_the_mask_is_the_unets_in_the_scans_own_grid(tmp_path: Path, model: Path, orientation: str) -> None:
+    scan, brain = _files(tmp_path, orientation)
+    told = segment(scan, tmp_path / "out.nii.gz", brain, str(model))
+    segmenter, _ = load_model(str(model))
+    loaded = load_scan(Patient("p", scan, brain, None), RULE)
+    expected = segmenter.segment(loaded.image, loaded.brain)
+    assert 0 < np.count_nonzero(expected) < np.count_nonzero(loaded.brain)
+    np.testing.assert_array_equal(read_volume(tmp_path / "out.nii.gz").array > 0.5, expected)
+    written, source = nib.load(tmp_path / "out.nii.gz"), nib.load(scan)
+    np.testing.assert_array_equal(written.affine, source.affine)
+    assert written.shape == source.shape
+    assert f"{np.count_nonzero(expected)} vessel voxels" in told
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_intensity_rule_is_the_models_own(tmp_path: Path, model: Path) -> None:
+    scan, brain = _files(tmp_path)
+    segment(scan, tmp_path / "one.nii", brain, str(model))
+    facts = read_json(model / "unet.json")
+    write_json(model / "unet.json", {**facts, "intensity": {"rule": "volume", "low": 40.0, "high": 60.0}})
+    segment(scan, tmp_path / "two.nii", brain, str(model))
+    assert (tmp_path / "one.nii").read_bytes() != (tmp_path / "two.nii").read_bytes()
+
+
+def test_without_a_mask_the_whole_volume_is_searched_and_that_is_said(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, brain = _files(tmp_path)
+    segment(scan, tmp_path / "out.nii", None, str(model))
+    assert "no brain mask" in capsys.readouterr().err
+    outside = read_volume(brain).array < 0.5
+    assert (read_volume(tmp_path / "out.nii").array[outside] > 0.5).any()
+
+
+def test_a_model_from_mlflow_by_run_version_and_alias(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANGIOSYNTH_TRACKING", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    scan, brain = _files(tmp_path)
+    segment(scan, tmp_path / "folder.nii", brain, str(model))
+    with training_run("unet", "unet real", stage="train-unet@real", settings={}) as run:
+        for name in UNET_FILES:
+            run.artifact(model / name)
+        run.log_model(build_unet(2, 0.0, 1), np.zeros((2, 1, 16, 16), np.float32), "unet", register="unet-real")
+    for uri in (f"runs:/{run.id}", "models:/unet-real/1"):
+        segment(scan, tmp_path / "mlflow.nii", brain, uri)
+        assert (tmp_path / "mlflow.nii").read_bytes() == (tmp_path / "folder.nii").read_bytes()
+    for uri in ("models:/unet-real/7", "models:/unet-real@nobody", "models:/none/1", f"runs:/{'0' * 32}", "models:/", "runs:/../x"):
+        with pytest.raises(InputError, match=r"none such|names no model") as caught:
+            segment(scan, tmp_path / "never.nii", brain, uri)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "never.nii").exists()
+
+
+def test_bad_input_is_one_line(tmp_path: Path, model: Path) -> None:
+    scan, brain = _files(tmp_path)
+    other = write_nifti(tmp_path / "other.nii", np.ones((4, 4, 4), np.uint8))
+    cut = tmp_path / "cut.nii.gz"
+    cut.write_bytes(scan.read_bytes()[:200])
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "unet.json").write_text("{}")
+    cases: dict[str, tuple[Path, Path, Path | None, Path]] = {
+        "name it .nii": (scan, tmp_path / "out.png", brain, model),
+        "is an input": (scan, scan, brain, model),
+        "no such model": (scan, tmp_path / "out.nii", brain, tmp_path / "nowhere"),
+        "tells no intensity rule|do not belong together": (scan, tmp_path / "out.nii", brain, damaged),
+        "other.nii": (scan, tmp_path / "out.nii", other, model),
+        "cut short": (cut, tmp_path / "out.nii", None, model),
+        "cannot be read": (tmp_path / "missing.nii", tmp_path / "out.nii", None, model),
+    }
+    before = scan.read_bytes()
+    for text, (image, target, mask, folder) in cases.items():
+        with pytest.raises(InputError, match=text) as caught:
+            segment(image, target, mask, str(folder))
+        assert "\n" not in str(caught.value)
+    assert scan.read_bytes() == before
+    assert not (tmp_path / "out.nii").exists()
+
+
+def test_the_command(tmp_path: Path, model: Path) -> None:
+    scan, brain = _files(tmp_path)
+    words = ["segment", str(scan), "-o", str(tmp_path / "new" / "out.nii.gz"), "--mask", str(brain), "--model", str(model)]
+    done = CliRunner().invoke(commands, words)
+    assert done.exit_code == 0, done.output
+    assert "vessel voxels" in done.output
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.nii.gz", "out.png"]
