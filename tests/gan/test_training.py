@@ -176,6 +176,7 @@ def test_learning_rates_fall_over_the_second_half_or_not_at_all(decay: bool) -> 
         seen.append([group["lr"] for group in trained.generator_optimiser.param_groups + trained.critic_optimiser.param_groups])
     shares = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25] if decay else [1] * 8
     rates = trained.own.learning_rate_generator, trained.own.learning_rate_critic
+    assert list(trained.rates().values()) == seen[-1]
     assert seen == [[pytest.approx(share * rate) for rate in rates] for share in shares]
 
 
@@ -254,7 +255,7 @@ def test_curves_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(training, "LOG_EVERY", 2)
     recorder = ListRecorder()
     trained = _train("wgan-gp", _settings("wgan-gp", 5), tmp_path, recorder=recorder)
-    losses = {"critic_loss", "critic_distance", "gradient_penalty", "generator_loss"}
+    losses = {"critic_loss", "critic_distance", "gradient_penalty", "generator_loss", "learning_rate_generator", "learning_rate_critic"}
     assert [(step, set(values)) for step, values in recorder.rows] == [(2, losses), (4, losses), (5, losses), (5, {"probe_dsc"})]
     assert [row["step"] for row in trained.curve] == [2, 4, 5, 5]
 

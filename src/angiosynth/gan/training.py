@@ -152,6 +152,11 @@ class GanTraining:
             weights = {name: value.detach().cpu().clone() for name, value in self.average.state_dict().items()}
             self.best = {"score": score, "step": self.step, "scores": scores, "weights": weights}
 
+    def rates(self) -> dict[str, float]:
+        """The learning rates of the last step."""
+        optimisers = {"generator": self.generator_optimiser, "critic": self.critic_optimiser}
+        return {f"learning_rate_{name}": float(optimiser.param_groups[0]["lr"]) for name, optimiser in optimisers.items()}
+
     def watch(self) -> None:
         """Keep what the averaged generator makes of a few fixed latents, to be looked at."""
         image, label = Sampler(self.averaged(), self.settings, self.device).pairs(WATCHED, seed=0, threshold=None)
@@ -217,6 +222,7 @@ def train_gan(
             logs, saves = training.step % LOG_EVERY == 0 or training.step == steps, training.step % every == 0 or stops
             values = _finite(numbers, training, model) if logs or saves or watches else {}  # what is kept was found finite
             if logs:
+                values |= training.rates()
                 training.curve.append({"step": training.step, **values})
                 recorder.metrics(values, training.step)
             if settings.common.checkpoint_choice == "probe_dsc" and training.step in probe_steps(steps, settings.common.probes):
