@@ -32,6 +32,7 @@ COMMANDS = [
     "summary",
     "report",
     "profile",
+    "doctor",
     "segment",
     "sweep",
 ]

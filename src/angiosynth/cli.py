@@ -227,6 +227,20 @@ def segment(
 
 
 @commands.command()
+def doctor() -> None:
+    """Look at what a run needs (Python, packages, torch and device, settings, DVC, MLflow, disk, memory) and tell what to mend.
+
+    Exit code 1 where something would keep the stages from running.
+    """
+    from angiosynth.stages import doctor as stage
+
+    table, healthy = stage.doctor(Path())
+    typer.echo(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@commands.command()
 def sweep(
     model: Model,
     trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials to add to the study.")] = 10,

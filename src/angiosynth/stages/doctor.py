@@ -1,0 +1,172 @@
+"""Command doctor: what is there, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from angiosynth.errors import InputError
+from angiosynth.experiments.tracking import ensure_store, tracking_on, tracking_uri
+from angiosynth.settings import load_settings
+
+LEAST_PYTHON = (3, 11)
+LEAST_DISK_GB, FAIR_DISK_GB = 2.0, 10.0  # the demo with its environment takes about five
+LEAST_MEMORY_GB = 4.0
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. `advice` is empty where all is well; `fault` where nothing will run as it is."""
+
+    what: str
+    found: str
+    advice: str = ""
+    fault: bool = False
+
+    @property
+    def state(self) -> str:
+        return "fault" if self.fault else "note" if self.advice else "ok"
+
+
+def doctor(root: Path) -> tuple[str, bool]:
+    """Look at everything a run needs, from the project's folder.
+
+    Returns:
+        The table, and whether all can run.
+    """
+    findings = [finding for check in CHECKS for finding in check(root)]
+    wide = max(len(finding.what) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:<5}  {finding.what:<{wide}}  {finding.found}")
+        lines += [f"{'':<5}  {'':<{wide}}  -> {finding.advice}"] if finding.advice else []
+    return "\n".join(lines), not any(finding.fault for finding in findings)
+
+
+def _python(root: Path) -> Iterator[Finding]:
+    del root
+    version = platform.python_version()
+    old = sys.version_info[:2] < LEAST_PYTHON
+    wanted = ".".join(map(str, LEAST_PYTHON))
+    yield Finding("Python", version, f"install Python {wanted} or later, then `make env PYTHON=python{wanted}`" if old else "", old)
+
+
+def _packages(root: Path) -> Iterator[Finding]:
+    lock = root / "requirements.lock"
+    if not lock.is_file():
+        yield Finding("packages", "no requirements.lock here", "call it in the project's folder", fault=True)
+        return
+    wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    missing, other = [], []
+    for name, version in wanted.items():
+        try:
+            there = metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+            continue
+        other += [f"{name} {there} instead of {version}"] if there != version else []
+    faults = [*(f"{name} is missing" for name in missing), *other]
+    found = f"{len(wanted) - len(faults)} of {len(wanted)} as in requirements.lock"
+    shown = ", ".join(faults[:4]) + (f" and {len(faults) - 4} more" if len(faults) > 4 else "")
+    yield Finding("packages", found, f"{shown}; `make env` installs what the lock names" if faults else "", bool(missing))
+
+
+def _torch(root: Path) -> Iterator[Finding]:
+    del root
+    import torch
+
+    from angiosynth.runtime.precision import bfloat16_is_native, device
+
+    where = device()
+    if where.type == "cuda":
+        name = torch.cuda.get_device_name(where)
+        free, total = torch.cuda.mem_get_info(where)
+        yield Finding(
+            "torch", f"{torch.__version__}, {torch.cuda.device_count()} GPUs: {name}, {free / GB:.0f} of {total / GB:.0f} GB free"
+        )
+    else:
+        note = "profile paper takes days on processors; the demo and `make full` are made for them"
+        yield Finding("torch", f"{torch.__version__}, no GPU, {torch.get_num_threads()} threads", note)
+    kinds = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512": torch.cpu._is_avx512_bf16_supported()}
+    how = "on the GPU" if where.type == "cuda" else " and ".join(name for name, there in kinds.items() if there)
+    native = bfloat16_is_native(where)
+    slow = "not in hardware, so `precision: auto` means float32; trainings take about twice as long"
+    yield Finding("bfloat16", f"in hardware ({how})" if native else "not in hardware", "" if native else slow)
+
+
+def _settings(root: Path) -> Iterator[Finding]:
+    try:
+        settings = load_settings(root / "params.yaml")
+    except InputError as error:
+        yield Finding("params.yaml", "not usable", f"{str(error).splitlines()[0]}; or `python cli.py profile demo`", fault=True)
+        return
+    sites = [site for site in (settings.cohort.site_a, settings.cohort.site_b) if site]
+    yield Finding("params.yaml", f"valid; sites {', '.join(sites)}")
+    for site in sites:
+        if not (root / site).is_dir() and not site.startswith("data/phantom/"):
+            yield Finding(
+                "scans", f"{site} is not there", f"`dvc pull {site}`, or copy the BIDS folder there and `dvc add {site}`", fault=True
+            )
+
+
+def _dvc(root: Path) -> Iterator[Finding]:
+    done = _called(root, sys.executable, "-m", "dvc", "remote", "list") if (root / ".dvc").is_dir() else None
+    if done is None:
+        yield Finding("DVC", "not usable here", "`git init && dvc init` in the project's folder, or clone it with git", fault=True)
+        return
+    # The place itself is not told: it may name a host or a person.
+    names = [line.split()[0] for line in done.splitlines() if line.strip()]
+    advice = "" if names else "data is on this machine alone; `dvc remote add -d store /some/folder && dvc push` keeps a copy"
+    yield Finding("DVC remote", ", ".join(names) or "none", advice)
+    if (_called(root, sys.executable, "-m", "dvc", "config", "core.analytics") or "").strip() != "false":
+        yield Finding("DVC telemetry", "on", "`dvc config core.analytics false`")
+
+
+def _store(root: Path) -> Iterator[Finding]:
+    if not tracking_on():
+        yield Finding("MLflow store", "off", "ANGIOSYNTH_TRACKING=off is set: nothing is recorded")
+        return
+    kind = tracking_uri(root).partition(":")[0]
+    try:
+        ensure_store(root)
+    except InputError as error:
+        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=True)
+        return
+    yield Finding("MLflow store", f"{kind}, opens; `make ui` shows it")
+
+
+def _disk(root: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(root).free / GB
+    advice = "" if free >= FAIR_DISK_GB else "the demo needs about 5 GB with its environment; `dvc gc --workspace` frees old results"
+    yield Finding("disk", f"{free:.1f} GB free", advice, free < LEAST_DISK_GB)
+
+
+def _memory(root: Path) -> Iterator[Finding]:
+    del root
+    pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
+    available = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+)", available.read_text()) if available.is_file() else None
+    free = int(found.group(1)) * 1024 / GB if found else pages * os.sysconf("SC_PAGE_SIZE") / GB
+    advice = "" if free >= LEAST_MEMORY_GB else "close other programs; smaller patches or batches in params.yaml need less"
+    yield Finding("memory", f"{free:.1f} GB free", advice)
+
+
+def _called(root: Path, *words: str) -> str | None:
+    """What a command prints; None where it fails."""
+    try:
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_python, _packages, _torch, _settings, _dvc, _store, _disk, _memory)
