@@ -1,13 +1,13 @@
 """A GAN's training step as the paper's code takes it, against ours, on the same batch in one process.
 
-    python benchmarks/gan_step.py [--models wgan-gp-sn] [--widths 16 32 96] [--batch 16] [--runs 3] [--no-gap] [--json]
+    python benchmarks/gan_step.py [--models wgan-gp-sn] [--widths 16 32 96] [--batch 16] [--runs 3] [--no-gap] [--memory] [--json]
 
 The published side follows the description of that code: float32, batches laid out channel by channel, real loss, generated loss
 and penalty each with its own backward and the graphs retained, the generator differentiated in critic steps for
 nothing, the spectral norm on the weights of each forward pass. Both sides have the paper's layers, 96x96 patches
 and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one), each kind timed alone,
 best of the runs. `loss_gap` is how far the critic's distance in bfloat16 strays from float32's over 200 steps of a small
-WGAN-GP, as a share of its mean. Without `--json` the table is for people; with it the last line is one JSON object.
+WGAN-GP, as a share of its mean. `--memory` adds what each side's steps add to the peak memory of a process of its own. Without `--json` the table is for people; with it the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +36,7 @@ from angiosynth.runtime.progress import say
 from angiosynth.settings import MODELS, GanSettings
 
 SIZE = 96
+Step = Callable[[], object]
 CRITIC_STEPS = {"dcgan": 1, "wgan-gp": 5, "wgan-gp-sn": 5}
 LATENT = {"dcgan": 100, "wgan-gp": 128, "wgan-gp-sn": 128}
 
@@ -107,23 +111,54 @@ def _published_critic(model: str, width: int) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.Conv2d(channels[-1], 1, 5, padding=1, bias=False), nn.Flatten(0))
 
 
+def sides(model: str, width: int, batch: int) -> dict[str, Callable[[], tuple[Step, Step]]]:
+    """What builds the critic step and the generator step of each side; the batch is the same for both."""
+    patches = patch_set(4 * batch, SIZE)
+
+    def ours() -> tuple[Step, Step]:
+        training = GanTraining(model, settings(width, batch), patches)
+        real = training._real_batch()
+        training._real_batch = lambda: real  # type: ignore[method-assign]
+        return training._critic_step, training._generator_step
+
+    def published() -> tuple[Step, Step]:
+        real = GanTraining(model, settings(4, batch), patches)._real_batch().contiguous()
+        theirs, latent = Published(model, width, device()), torch.randn(batch, LATENT[model], device=device())
+        return lambda: theirs.critic_step(real, latent), lambda: theirs.generator_step(real, latent)
+
+    return {"ours": ours, "published": published}
+
+
 def compare(model: str, width: int, batch: int, runs: int) -> dict[str, float]:
     """Seconds of a whole step on both sides, and their ratio."""
-    where = device()
-    ours = GanTraining(model, settings(width, batch), patch_set(4 * batch, SIZE))
-    theirs = Published(model, width, where)
-    real, latent = ours._real_batch(), torch.randn(batch, LATENT[model], device=where)
-    plain = real.contiguous()
-    ours._real_batch = lambda: real  # type: ignore[method-assign]  # the same batch for both
-    steps: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "ours_s": (ours._critic_step, ours._generator_step),
-        "published_s": (lambda: theirs.critic_step(plain, latent), lambda: theirs.generator_step(plain, latent)),
-    }
-    found = {side: CRITIC_STEPS[model] * best_of(critic, runs) + best_of(generator, runs) for side, (critic, generator) in steps.items()}
+    found = {}
+    for side, build in sides(model, width, batch).items():
+        critic, generator = build()
+        found[f"{side}_s"] = CRITIC_STEPS[model] * best_of(critic, runs) + best_of(generator, runs)
     return {**found, "ratio": found["published_s"] / found["ours_s"]}
 
 
-def best_of(step: Callable[[], object], runs: int) -> float:
+def added_memory(model: str, width: int, batch: int) -> dict[str, float]:
+    """Megabytes that two steps add to the peak of a fresh process, for each side."""
+    found = {}
+    for side in ("ours", "published"):
+        words = [sys.executable, __file__, "--child", side, "--models", model, "--widths", str(width), "--batch", str(batch)]
+        found[f"{side}_mb"] = float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def child(side: str, model: str, width: int, batch: int) -> None:
+    """Print what two steps of one side add to this process's peak."""
+    patch_set(4 * batch, SIZE)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    critic, generator = sides(model, width, batch)[side]()
+    for _ in range(2):
+        critic()
+        generator()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000)
+
+
+def best_of(step: Step, runs: int) -> float:
     """Seconds of the fastest of a few calls, after one to warm up."""
     seconds = []
     for _ in range(runs + 1):
@@ -153,23 +188,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--no-gap", action="store_true", help="leave out the 200 steps in both precisions")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory, each side in a process of its own")
+    parser.add_argument("--child", choices=("ours", "published"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.manual_seed(1)
+    if options.child:
+        child(options.child, options.models[0], options.widths[0], options.batch)
+        return
     rows: dict[str, dict[str, float]] = {}
     for model in options.models:
         for width in options.widths:
             say(f"gan_step: {model} of width {width}")
             rows[f"{model}/{width}"] = compare(model, width, options.batch, options.runs)
+            rows[f"{model}/{width}"] |= added_memory(model, width, options.batch) if options.memory else {}
     gap = None if options.no_gap else loss_gap()
     print(f"{torch.get_num_threads()} threads, {device()}, bfloat16 in hardware: {bfloat16_is_native(device())}, batch {options.batch}")
     print(f"{'model/width':<16}{'published':>11}{'ours':>9}{'ratio':>8}")
     for name, row in rows.items():
-        print(f"{name:<16}{row['published_s']:>9.3f} s{row['ours_s']:>7.3f} s{row['ratio']:>8.2f}")
+        memory = f"{row['published_mb']:>9.0f} MB{row['ours_mb']:>7.0f} MB" if options.memory else ""
+        print(f"{name:<16}{row['published_s']:>9.3f} s{row['ours_s']:>7.3f} s{row['ratio']:>8.2f}{memory}")
     if gap is not None:
         print(f"loss gap, bfloat16 against float32 over 200 steps: {gap:.4f}")
     if options.json:
-        seconds = {name: {side: round(row[side], 4) for side in ("published_s", "ours_s")} for name, row in rows.items()}
-        print(json.dumps({"ratio": {name: round(row["ratio"], 3) for name, row in rows.items()}, "loss_gap": gap, "seconds": seconds}))
+        details = {name: {side: round(value, 4) for side, value in row.items() if side != "ratio"} for name, row in rows.items()}
+        print(json.dumps({"ratio": {name: round(row["ratio"], 3) for name, row in rows.items()}, "loss_gap": gap, "details": details}))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages open on training runs, not on traces of language models
+CHAMPION, CHAMPIONS_BY = "champion", "val_dsc"
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
@@ -152,7 +153,20 @@ class MlflowStore:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         # By its location: MLflow looks "models:/" up in the process's global store.
-        self._client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
+        made = self._client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
+        self._crown(name, str(made.version), run_id)
+
+    def _crown(self, name: str, version: str, run_id: str) -> None:
+        """Move the alias `champion` to a version whose validation DSC is better than the champion's. Test scores have no say."""
+        score = self._client.get_run(run_id).data.metrics.get(CHAMPIONS_BY)
+        if score is None:
+            return
+        champion = self._client.get_registered_model(name).aliases.get(CHAMPION)
+        if champion is not None:
+            holder = self._client.get_model_version(name, champion).run_id
+            if score <= self._client.get_run(holder).data.metrics.get(CHAMPIONS_BY, -1.0):
+                return
+        self._client.set_registered_model_alias(name, CHAMPION, version)
 
 
 @contextmanager
