@@ -5,9 +5,10 @@
 The published side follows the description of that code: float32, batches laid out channel by channel, real loss, generated loss
 and penalty each with its own backward and the graphs retained, the generator differentiated in critic steps for
 nothing, the spectral norm on the weights of each forward pass. Both sides have the paper's layers, 96x96 patches
-and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one), each kind timed alone,
-best of the runs. `loss_gap` is how far the critic's distance in bfloat16 strays from float32's over 200 steps of a small
-WGAN-GP, as a share of its mean. `--memory` adds what each side's steps add to the peak memory of a process of its own. Without `--json` the table is for people; with it the last line is one JSON object.
+and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one), each
+kind timed alone, best of the runs. `loss_gap` is how far the critic's distance in bfloat16 strays from float32's over
+200 steps of a small WGAN-GP, as a share of its mean. `--memory` adds what each side's steps add to the peak memory of a
+process of its own. Without `--json` the table is for people; with it the last line is one JSON object.
 """
 
 from __future__ import annotations
