@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn import functional as across
 from torch.nn.parallel import DistributedDataParallel
 
 from angiosynth.errors import InputError
@@ -62,7 +62,7 @@ def part(whole: Tensor) -> Tensor:
 
 def parallel(network: nn.Module) -> nn.Module:
     """The network with gradients averaged over the processes in its backward."""
-    return DistributedDataParallel(network, broadcast_buffers=False) if size() > 1 else network
+    return DistributedDataParallel(network, forward_sync_buffers=False) if size() > 1 else network
 
 
 def any_of(flag: bool) -> bool:
@@ -74,14 +74,49 @@ def any_of(flag: bool) -> bool:
     return bool(flags.item())
 
 
+class _Sum(torch.autograd.Function):
+    """Sum of a tensor over the processes; so is the gradient, since each process's result depends on all."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        del context
+        return _summed(values)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        del context
+        return _summed(gradient)
+
+
+class _Rows(torch.autograd.Function):
+    """The rows of all processes, one process after the other; each gets back the gradient of its own."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> Tensor:
+        context.own = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _summed(gradient)[rank() * context.own :][: context.own]
+
+
+def _summed(values: Tensor) -> Tensor:
+    total = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
 def mean_over_all(values: Tensor) -> Tensor:
     """Mean of a tensor over the processes, differentiable; it is that of the whole batch where the parts are equal."""
-    return across.all_reduce(values) / size() if size() > 1 else values
+    return _Sum.apply(values) / size() if size() > 1 else values  # type: ignore[no-untyped-call]
 
 
 def gathered(rows: Tensor) -> Tensor:
     """The rows of all processes, differentiable, in the order of the processes."""
-    return torch.cat(across.all_gather(rows)) if size() > 1 else rows
+    return _Rows.apply(rows) if size() > 1 else rows  # type: ignore[no-untyped-call]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
