@@ -53,10 +53,8 @@ def _params(**values: Any) -> str:
     return yaml.safe_dump(tiny_settings(**values).model_dump(mode="json", by_alias=True))
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with a tiny params.yaml, reproduced once."""
-    folder = tmp_path_factory.mktemp("project")
+def build(folder: Path) -> Path:
+    """A copy of the repository with a tiny params.yaml, reproduced once. conftest.py calls it beside the other tests."""
     for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
