@@ -12,6 +12,7 @@ import torch
 from angiosynth.errors import InputError
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from angiosynth.segmentation import training
+from angiosynth.segmentation.losses import dice_loss
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
@@ -142,3 +143,40 @@ def test_a_loss_that_is_not_finite_names_the_step() -> None:
 def test_no_patches_are_one_line() -> None:
     with pytest.raises(InputError, match="no patches to train on"):
         train_unet(build_unet(2, 0.0, 1), tiny_patches().of_patients([]), _schedule(), None, NullRecorder())
+
+
+def _falls(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """The first attempts' losses are those of an empty prediction. Gives the attempts seen."""
+    begun: list[int] = []
+    draw, real_loss = training._batches, dice_loss
+
+    def batches(patches: object, schedule: object, attempt: int, augmentation: bool) -> object:
+        begun.append(attempt)
+        return draw(patches, schedule, attempt, augmentation)  # type: ignore[arg-type]
+
+    def loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        found = real_loss(logits, label)
+        return found * 0 + 0.999 if len(begun) <= times else found
+
+    monkeypatch.setattr(training, "_batches", batches)
+    monkeypatch.setattr(training, "dice_loss", loss)
+    return begun
+
+
+@pytest.mark.parametrize(("falls", "attempts"), [(0, [0]), (1, [0, 1]), (2, [0, 1, 2]), (9, [0, 1, 2])])
+def test_an_empty_prediction_is_started_again_twice_at_most(
+    falls: int, attempts: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = _falls(monkeypatch, falls)
+    trained = _train(build_unet(2, 0.0, 1), _schedule(60))
+    assert begun == attempts
+    assert capsys.readouterr().err.count("starts again") == len(attempts) - 1
+    assert [row["step"] for row in trained.curve] == [20, 40, 60]  # the last attempt's alone
+
+
+def test_another_attempt_starts_from_the_first_weights_with_half_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    _falls(monkeypatch, 1)
+    again = _train(build_unet(2, 0.0, 1), _schedule(60, learning_rate=4e-3))
+    monkeypatch.undo()
+    straight = _train(build_unet(2, 0.0, 1), _schedule(60, learning_rate=2e-3, seed=1001))
+    assert _equal(again.segmenter.unet.state_dict(), straight.segmenter.unet.state_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.runtime.precision import autocast, device, place
-from angiosynth.runtime.progress import progress
+from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
 from angiosynth.segmentation.augmentation import augment
 from angiosynth.segmentation.losses import dice_loss
@@ -24,10 +24,16 @@ from angiosynth.segmentation.unet import Unet
 
 LOG_EVERY = 20
 WARM_UP = 0.1  # share of the steps; without it Dice loss often ends in the empty prediction, from which there is no way back
+ATTEMPTS = 3
+EMPTY_LOSS, EMPTY_NOT_BEFORE = 0.99, 50  # of a batch; at the step from which on a healthy training is well below
 GRADIENT_NORM = 1.0  # greater gradients are cut to this: one odd batch must not kill the ReLUs
 
 # Scores a segmenter on whole volumes of validation patients: {"val_dsc": ..., "val_hd95_mm": ...}.
 Validate = Callable[[Segmenter], dict[str, float]]
+
+
+class _FellEmptyError(Exception):
+    """The prediction has become empty, and Dice loss does not lead out of it."""
 
 
 class Schedule(Protocol):
@@ -67,6 +73,9 @@ def train_unet(
 ) -> TrainedUnet:
     """Train with Dice loss and Adam; keep the weights that do best on validation patients.
 
+    Where the prediction is empty, Dice loss has next to no gradient. A training that falls there early starts again with
+    other batches and half the learning rate, twice at most.
+
     Args:
         unet: fresh or pre-trained; it is trained in place.
         patches: pairs of training patients, or synthetic ones.
@@ -80,26 +89,50 @@ def train_unet(
     """
     if len(patches) == 0:
         raise InputError(f"{patches.folder}: holds no patches to train on; check the split in params.yaml, section cohort")
-    where = device()
-    place(unet, where)
-    mean, deviation = patches.mean_deviation()
-    segmenter = Segmenter(unet, mean, deviation, precision)
-    optimiser = torch.optim.Adam(unet.parameters(), schedule.learning_rate, fused=True)
-    random = torch.Generator().manual_seed(schedule.seed)
+    place(unet, device())
+    segmenter = Segmenter(unet, *patches.mean_deviation(), precision)
+    first = copy.deepcopy(unet.state_dict())
+    for attempt in range(ATTEMPTS):
+        batches = _batches(patches, schedule, attempt, augmentation)
+        try:
+            return _fit(segmenter, batches, schedule, attempt, validate, recorder, validations, what)
+        except _FellEmptyError:
+            say(f"{what}: fell into the empty prediction, starts again at half the learning rate")
+            unet.load_state_dict(first)
+    raise AssertionError("the last attempt takes what comes")
+
+
+def _fit(
+    segmenter: Segmenter,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    schedule: Schedule,
+    attempt: int,
+    validate: Validate | None,
+    recorder: Recorder,
+    validations: int,
+    what: str,
+) -> TrainedUnet:
+    """One attempt. All but the last give up where the prediction is empty after a fifth of the steps."""
+    unet, where = segmenter.unet, device()
+    rate = schedule.learning_rate * 0.5**attempt
+    optimiser = torch.optim.Adam(unet.parameters(), rate, fused=True)
     validated = {int(step) for step in np.linspace(0, schedule.steps, validations + 1)[1:]}
+    looked_at = max(EMPTY_NOT_BEFORE, schedule.steps // 5) if attempt < ATTEMPTS - 1 else 0
     best = TrainedUnet(segmenter, 0, {}, [])
     best_weights: dict[str, Tensor] = {}
     for step in progress(range(1, schedule.steps + 1), what, schedule.steps):
         unet.train()
-        image, label = _batch(patches, schedule.batch_size, random, augmentation, where)
-        with autocast(precision, where):
-            loss = dice_loss(unet((image - mean) / deviation), label)
+        image, label = next(batches)
+        with autocast(segmenter.precision, where):
+            loss = dice_loss(unet((image - segmenter.mean) / segmenter.deviation), label)
         for group in optimiser.param_groups:
-            group["lr"] = schedule.learning_rate * rate_factor(step, schedule.steps)
+            group["lr"] = rate * rate_factor(step, schedule.steps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), GRADIENT_NORM)
         optimiser.step()
+        if step == looked_at and float(loss.detach()) > EMPTY_LOSS:
+            raise _FellEmptyError
         if step % LOG_EVERY == 0 or step == schedule.steps:
             _record(best.curve, {"loss": float(loss.detach())}, step, recorder, what)
         if validate is not None and step in validated:
@@ -122,13 +155,16 @@ def rate_factor(step: int, steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1.0, steps + 1 - rise)))
 
 
-def _batch(patches: PatchSet, size: int, random: torch.Generator, augmentation: bool, where: torch.device) -> tuple[Tensor, Tensor]:
-    """Image and label, (n, 1, x, y) each."""
-    rows = torch.randint(len(patches), (size,), generator=random).numpy()
-    image, label = (torch.from_numpy(part)[:, None] for part in patches.pairs(rows))
-    if augmentation:
-        image, label = augment(image, label, random)
-    return image.to(where, memory_format=torch.channels_last), label.to(where)
+def _batches(patches: PatchSet, schedule: Schedule, attempt: int, augmentation: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Image and label, (n, 1, x, y) each, for ever; another attempt draws other ones."""
+    random = torch.Generator().manual_seed(schedule.seed + 1000 * attempt)
+    where = device()
+    while True:
+        rows = torch.randint(len(patches), (schedule.batch_size,), generator=random).numpy()
+        image, label = (torch.from_numpy(part)[:, None] for part in patches.pairs(rows))
+        if augmentation:
+            image, label = augment(image, label, random)
+        yield image.to(where, memory_format=torch.channels_last), label.to(where)
 
 
 def _record(curve: list[dict[str, float]], values: dict[str, float], step: int, recorder: Recorder, what: str) -> None:
