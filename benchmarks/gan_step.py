@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -151,12 +150,18 @@ def added_memory(model: str, width: int, batch: int) -> dict[str, float]:
 def child(side: str, model: str, width: int, batch: int) -> None:
     """Print what two steps of one side add to this process's peak."""
     patch_set(4 * batch, SIZE)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     critic, generator = sides(model, width, batch)[side]()
     for _ in range(2):
         critic()
         generator()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000)
+    print(peak_mb() - before)
+
+
+def peak_mb() -> float:
+    """Greatest resident memory of this program. (The kernel's `ru_maxrss` would count what the parent held when it forked.)"""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) / 1000
 
 
 def best_of(step: Step, runs: int) -> float:
