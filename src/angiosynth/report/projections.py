@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from angiosynth.arrays import Image, Mask, SpacingMm
 from angiosynth.errors import InputError
-from angiosynth.report.style import EXTRA, FOUND, MISSED, drawn, rgb, show_picture
+from angiosynth.report.style import EXTRA, FOUND, MISSED, VESSEL, drawn, rgb, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def segmented_figure(image: Image, brain: Mask, prediction: Mask, path: Path, sp
     image, prediction = (_cropped(volume, brain) for volume in (np.where(brain, image, np.float32(-1)), prediction & brain))
     title = f"{np.count_nonzero(prediction) * np.prod(spacing_mm) / 1000:.1f} ml of vessels found"
     with _views(image, lambda along: _tinted(image, prediction, along), title, path, spacing_mm) as figure:
-        _legend(figure, {"vessel, found": FOUND})
+        _legend(figure, {"vessel, found": VESSEL})
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _legend(figure: Figure, names: Mapping[str, str]) -> None:
 def _tinted(image: Image, prediction: Mask, along: int) -> NDArray[np.float32]:
     """(x, y, rgb): the projection in grey, in colour where a vessel lies along the line of sight."""
     grey = np.clip((image.max(axis=along) + 1) / 2, 0, 1)[..., None]
-    picture: NDArray[np.float32] = np.where(np.asarray(prediction.any(axis=along))[..., None], rgb(FOUND) * (0.4 + 0.6 * grey), 0.8 * grey)
+    picture: NDArray[np.float32] = np.where(np.asarray(prediction.any(axis=along))[..., None], rgb(VESSEL) * (0.5 + 0.5 * grey), 0.8 * grey)
     return picture.astype(np.float32)
 
 
