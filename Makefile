@@ -55,6 +55,7 @@ ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
 	@echo "MLFLOW_TRACKING_URI names a server; its pages: $(MLFLOW_TRACKING_URI)"
 else
 	@python -c "from angiosynth.experiments import tracking; tracking.ensure_store(tracking.project_root())"
+	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 	@exec mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri \
 		"$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')"
 endif

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages open on training runs, not on traces of language models
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
 CHAMPION, CHAMPIONS_BY = "champion", "val_dsc"
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
