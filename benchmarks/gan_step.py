@@ -5,9 +5,10 @@
 The published side follows the description of that code: float32, batches laid out channel by channel, real loss, generated loss
 and penalty each with its own backward and the graphs retained, the generator differentiated in critic steps for
 nothing, the spectral norm on the weights of each forward pass. Both sides have the paper's layers, 96x96 patches
-and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one), each
-kind timed alone, best of the runs. `loss_gap` is how far the critic's distance in bfloat16 strays from float32's over
-200 steps of a small WGAN-GP, as a share of its mean. `--memory` adds what each side's steps add to the peak memory of a
+and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one); best of the
+runs. The published side comes first, with the C library's memory as it is; ours keeps freed memory, as cli.py does. `loss_gap` is
+how far the critic's distance in bfloat16 strays from float32's over 200 steps of a small WGAN-GP, as a share of its mean.
+`--memory` adds what each side's steps add to the peak memory of a
 process of its own. Without `--json` the table is for people; with it the last line is one JSON object.
 """
 
@@ -29,8 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from angiosynth.data.patches import PatchSet
-from angiosynth.gan.networks import Discriminator, Generator
+from angiosynth.gan.networks import MinibatchDiscrimination
 from angiosynth.gan.training import GanTraining
+from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.precision import bfloat16_is_native, device
 from angiosynth.runtime.progress import say
 from angiosynth.settings import MODELS, GanSettings
@@ -43,7 +45,7 @@ LATENT = {"dcgan": 100, "wgan-gp": 128, "wgan-gp-sn": 128}
 
 def settings(width: int, batch: int, **common: Any) -> GanSettings:
     """The paper's settings at some width."""
-    wasserstein = {"steps": 1000, "critic_iterations": 5, "batch_size": batch, "betas": [0.0, 0.9]}
+    wasserstein = {"steps": 1000, "critic_iterations": CRITIC_STEPS["wgan-gp"], "batch_size": batch, "betas": [0.0, 0.9]}
     rates = {"learning_rate_generator": 1e-4, "learning_rate_critic": 1e-4}
     dcgan = {**wasserstein, **rates, "critic_iterations": 1, "latent_size": 100, "betas": [0.5, 0.999]}
     own = {"width": width, "upsampling": "transposed", "noise": False, "sharpen": False, "flip": False, **common}
@@ -67,10 +69,18 @@ class Published:
 
     def __init__(self, model: str, width: int, where: torch.device) -> None:
         self.model = model
-        self.generator = Generator(LATENT[model], SIZE, width, "batch", "transposed").to(where)
-        self.critic: nn.Module = (Discriminator(SIZE, width, 100, 5) if model == "dcgan" else _published_critic(model, width)).to(where)
+        self.generator = _published_generator(LATENT[model], width).to(where)
+        self.critic: nn.Module = (PublishedDiscriminator(width) if model == "dcgan" else _published_critic(model, width)).to(where)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), 1e-4, (0.0, 0.9))
         self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), 1e-4, (0.0, 0.9))
+
+    def train_step(self, real: Tensor) -> None:
+        for _ in range(CRITIC_STEPS[self.model]):
+            self.critic_step(real, self.latent(len(real)))
+        self.generator_step(real, self.latent(len(real)))
+
+    def latent(self, count: int) -> Tensor:
+        return torch.randn(count, LATENT[self.model]).to(next(self.generator.parameters()).device)
 
     def critic_step(self, real: Tensor, latent: Tensor) -> None:
         self.critic_optimiser.zero_grad()
@@ -88,13 +98,43 @@ class Published:
     def generator_step(self, real: Tensor, latent: Tensor) -> None:
         self.generator_optimiser.zero_grad()
         fake = self.generator(latent)
-        if isinstance(self.critic, Discriminator):
+        if isinstance(self.critic, PublishedDiscriminator):
             wanted, found = (self.critic.features(pairs).mean(dim=0) for pairs in (real, fake))
             loss = F.l1_loss(found, wanted) / 100
         else:
             loss = -self.critic(fake).mean()
         loss.backward()
         self.generator_optimiser.step()
+
+
+class PublishedDiscriminator(nn.Module):
+    """DCGAN's, with batch norm and the minibatch head."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        channels = [2] + [width * 2**level for level in range(4)]
+        blocks: list[nn.Module] = []
+        for level, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+            blocks.append(nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False))
+            blocks += [nn.BatchNorm2d(outputs)] * (level > 0) + [nn.LeakyReLU(0.2)]
+        self.features = nn.Sequential(*blocks, nn.Conv2d(channels[-1], 50, 5, bias=False), nn.Flatten())
+        self.minibatch = MinibatchDiscrimination(200, 100, 5)
+        self.score = nn.Linear(300, 1)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        features = self.features(pairs)
+        scores: Tensor = self.score(torch.cat([features, self.minibatch(features)], dim=1))
+        return scores.squeeze(1)
+
+
+def _published_generator(latent: int, width: int) -> nn.Sequential:
+    """From 3x3 maps by five transposed 5x5 convolutions to pairs of 96x96."""
+    channels = [width * 2**level for level in reversed(range(5))]
+    blocks: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, channels[0], 5, padding=1, bias=False)]
+    for inputs, outputs in itertools.pairwise([*channels, 2]):
+        blocks += [nn.BatchNorm2d(inputs), nn.ReLU()]
+        blocks.append(nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=False))
+    return nn.Sequential(*blocks, nn.Tanh())
 
 
 def _published_critic(model: str, width: int) -> nn.Sequential:
@@ -111,31 +151,34 @@ def _published_critic(model: str, width: int) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.Conv2d(channels[-1], 1, 5, padding=1, bias=False), nn.Flatten(0))
 
 
-def sides(model: str, width: int, batch: int) -> dict[str, Callable[[], tuple[Step, Step]]]:
-    """What builds the critic step and the generator step of each side; the batch is the same for both."""
+def sides(model: str, width: int, batch: int) -> dict[str, Callable[[], Step]]:
+    """What builds the whole step of each side; the batch is the same for both."""
     patches = patch_set(4 * batch, SIZE)
 
-    def ours() -> tuple[Step, Step]:
+    def ours() -> Step:
         training = GanTraining(model, settings(width, batch), patches)
         real = training._real_batch()
         training._real_batch = lambda: real  # type: ignore[method-assign]
-        return training._critic_step, training._generator_step
+        return training.train_step
 
-    def published() -> tuple[Step, Step]:
+    def published() -> Step:
         real = GanTraining(model, settings(4, batch), patches)._real_batch().contiguous()
-        theirs, latent = Published(model, width, device()), torch.randn(batch, LATENT[model], device=device())
-        return lambda: theirs.critic_step(real, latent), lambda: theirs.generator_step(real, latent)
+        theirs = Published(model, width, device())
+        return lambda: theirs.train_step(real)
 
     return {"ours": ours, "published": published}
 
 
-def compare(model: str, width: int, batch: int, runs: int) -> dict[str, float]:
-    """Seconds of a whole step on both sides, and their ratio."""
-    found = {}
-    for side, build in sides(model, width, batch).items():
-        critic, generator = build()
-        found[f"{side}_s"] = CRITIC_STEPS[model] * best_of(critic, runs) + best_of(generator, runs)
-    return {**found, "ratio": found["published_s"] / found["ours_s"]}
+def compare(cases: Sequence[tuple[str, int]], batch: int, runs: int) -> dict[str, dict[str, float]]:
+    """Seconds of a whole step on both sides, and their ratio, by "model/width"."""
+    rows: dict[str, dict[str, float]] = {}
+    for side in ("published", "ours"):
+        if side == "ours":
+            keep_freed_memory()  # as cli.py does; it cannot be undone, so the published side comes first
+        for model, width in cases:
+            say(f"gan_step: {side}, {model} of width {width}")
+            rows.setdefault(f"{model}/{width}", {})[f"{side}_s"] = best_of(sides(model, width, batch)[side](), runs)
+    return {name: {**row, "ratio": row["published_s"] / row["ours_s"]} for name, row in rows.items()}
 
 
 def added_memory(model: str, width: int, batch: int) -> dict[str, float]:
@@ -151,10 +194,11 @@ def child(side: str, model: str, width: int, batch: int) -> None:
     """Print what two steps of one side add to this process's peak."""
     patch_set(4 * batch, SIZE)
     before = peak_mb()
-    critic, generator = sides(model, width, batch)[side]()
+    if side == "ours":
+        keep_freed_memory()
+    step = sides(model, width, batch)[side]()
     for _ in range(2):
-        critic()
-        generator()
+        step()
     print(peak_mb() - before)
 
 
@@ -201,12 +245,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child:
         child(options.child, options.models[0], options.widths[0], options.batch)
         return
-    rows: dict[str, dict[str, float]] = {}
-    for model in options.models:
-        for width in options.widths:
-            say(f"gan_step: {model} of width {width}")
-            rows[f"{model}/{width}"] = compare(model, width, options.batch, options.runs)
-            rows[f"{model}/{width}"] |= added_memory(model, width, options.batch) if options.memory else {}
+    cases = list(itertools.product(options.models, options.widths))
+    rows = compare(cases, options.batch, options.runs)
+    for model, width in cases if options.memory else []:
+        rows[f"{model}/{width}"] |= added_memory(model, width, options.batch)
     gap = None if options.no_gap else loss_gap()
     print(f"{torch.get_num_threads()} threads, {device()}, bfloat16 in hardware: {bfloat16_is_native(device())}, batch {options.batch}")
     print(f"{'model/width':<16}{'published':>11}{'ours':>9}{'ratio':>8}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from angiosynth.settings import Settings
@@ -258,6 +259,7 @@ def sweep(
 
 def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
+    keep_freed_memory()
     try:
         run()
     except InputError as error:

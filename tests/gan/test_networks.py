@@ -7,18 +7,14 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from angiosynth.gan.convolution import Convolution
 from angiosynth.gan.networks import (
-    Convolution,
     Critic,
     Discriminator,
     Generator,
     MinibatchDiscrimination,
     NoiseMaps,
-    SpectralScale,
-    fold_enlargement,
-    iterate_spectral_norms,
     pyramid,
 )
 
@@ -143,77 +139,6 @@ def test_noise_changes_grain_and_leaves_the_rest_to_the_vector() -> None:
         first, second, third = generator(latent), generator(other), generator(latent.flip(0))
     grain, shape = (first - second).std(), (first - third).std()
     assert 0 < grain < shape
-
-
-def test_the_folded_kernel_is_enlargement_and_convolution() -> None:
-    weight = torch.randn(3, 4, 5, 5, generator=_seeded(1), dtype=torch.float64)
-    x = torch.randn(2, 4, 7, 6, generator=_seeded(2), dtype=torch.float64)
-    plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=2)
-    folded = F.pixel_shuffle(F.conv2d(x, fold_enlargement(weight), padding=1), 2)
-    torch.testing.assert_close(folded, plain, atol=1e-12, rtol=0)
-
-
-def test_the_resize_convolution_is_enlargement_and_convolution() -> None:
-    convolution = Convolution(4, 3, 5, "resize")
-    x = torch.randn(2, 4, 6, 6, generator=_seeded(2))
-    plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), convolution.weight, padding=2)
-    torch.testing.assert_close(convolution(x), plain, atol=1e-5, rtol=0)
-
-
-def test_the_folded_kernels_gradient_is_that_of_the_plain_one() -> None:
-    weight = torch.randn(2, 3, 5, 5, generator=_seeded(1), dtype=torch.float64, requires_grad=True)
-    x = torch.randn(1, 3, 4, 4, generator=_seeded(2), dtype=torch.float64)
-    push = torch.randn(1, 2, 8, 8, generator=_seeded(3), dtype=torch.float64)
-    (folded,) = torch.autograd.grad((F.pixel_shuffle(F.conv2d(x, fold_enlargement(weight), padding=1), 2) * push).sum(), weight)
-    (plain,) = torch.autograd.grad((F.conv2d(F.interpolate(x, scale_factor=2.0), weight, padding=2) * push).sum(), weight)
-    torch.testing.assert_close(folded, plain)
-
-
-@pytest.mark.parametrize(("how", "axis"), [("stride", 0), ("resize", 0), ("transposed", 1)])
-def test_the_spectral_scale_converges_to_the_largest_singular_value(how: str, axis: int) -> None:
-    torch.manual_seed(0)
-    convolution = Convolution(6, 5, 5, how).add_spectral_norm()  # type: ignore[arg-type]
-    assert convolution.scale is not None
-    for _ in range(300):
-        iterate_spectral_norms(convolution)
-    # output channels times all the rest, built by hand
-    rows = [convolution.weight.detach().select(axis, channel).flatten() for channel in range(5)]
-    largest = torch.linalg.svdvals(torch.stack(rows))[0]
-    assert convolution.scale(convolution.weight).item() == pytest.approx(largest.item(), rel=1e-4)
-
-
-def test_the_spectral_scale_starts_near_and_never_above() -> None:
-    torch.manual_seed(1)
-    weight = torch.randn(8, 6, 3, 3)
-    largest = torch.linalg.svdvals(weight.flatten(1))[0].item()
-    scale = SpectralScale(weight, output_axis=0)
-    assert 0.9 * largest < scale(weight).item() <= largest * (1 + 1e-6)
-
-
-def test_the_output_is_divided_by_the_spectral_scale() -> None:
-    torch.manual_seed(0)
-    convolution = Convolution(3, 4, 5, "stride")
-    x = torch.randn(2, 3, 8, 8)
-    plain = convolution(x)
-    convolution.add_spectral_norm()
-    assert convolution.scale is not None
-    sigma = convolution.scale(convolution.weight)
-    torch.testing.assert_close(convolution(x), plain / sigma)
-    torch.testing.assert_close(convolution(x), F.conv2d(x, convolution.weight / sigma, stride=2, padding=2))
-    with torch.no_grad():
-        convolution.weight.mul_(10.0)
-    torch.testing.assert_close(convolution(x), plain / sigma)  # a scaled weight changes nothing
-
-
-def test_the_spectral_scale_takes_part_in_the_gradient() -> None:
-    torch.manual_seed(0)
-    convolution = Convolution(2, 3, 5, "valid").add_spectral_norm()
-    convolution(torch.randn(1, 2, 6, 6)).sum().backward()
-    assert convolution.weight.grad is not None
-    # W / sigma(W) does not change along W itself
-    along = (convolution.weight.grad * convolution.weight.detach()).sum().item()
-    assert along == pytest.approx(0.0, abs=1e-5)
-    assert convolution.weight.grad.abs().max() > 1e-3
 
 
 def test_a_forward_pass_makes_no_power_iteration() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.gan.convolution import sharing_weights
 from angiosynth.gan.networks import Critic, Discriminator
 from angiosynth.runtime.distributed import mean_over_all, part, size
 
@@ -26,10 +27,11 @@ class WassersteinCriticLoss(nn.Module):
         self.critic, self.penalty_weight, self.penalty = critic, penalty_weight, penalty
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator) -> tuple[Tensor, Numbers]:
-        # Nothing in these critics mixes samples, so real and fake go through in one pass.
-        scores = self.critic(torch.cat([real, fake]))
-        real_score, fake_score = scores[: len(real)].mean(), scores[len(real) :].mean()
-        penalty = gradient_penalty(self.critic, real, fake, random, self.penalty)
+        with sharing_weights(self.critic):
+            # Nothing in these critics mixes samples, so real and fake go through in one pass.
+            scores = self.critic(torch.cat([real, fake]))
+            real_score, fake_score = scores[: len(real)].mean(), scores[len(real) :].mean()
+            penalty = gradient_penalty(self.critic, real, fake, random, self.penalty)
         distance = real_score - fake_score
         return self.penalty_weight * penalty - distance, {"critic_distance": distance, "gradient_penalty": penalty}
 
@@ -56,7 +58,8 @@ class DcganCriticLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator) -> tuple[Tensor, Numbers]:
         # Batch norm and minibatch discrimination mix samples: real and fake stay apart.
-        on_real, on_fake = self.critic(real), self.critic(fake)
+        with sharing_weights(self.critic):
+            on_real, on_fake = self.critic(real), self.critic(fake)
         loss_real = F.binary_cross_entropy_with_logits(on_real, smooth_targets(on_real, self.real_target, random))
         loss_fake = F.binary_cross_entropy_with_logits(on_fake, smooth_targets(on_fake, self.fake_target, random))
         return loss_real + loss_fake, {"critic_distance": on_real.sigmoid().mean() - on_fake.sigmoid().mean()}

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.gan.convolution import Convolution
 from angiosynth.runtime.distributed import BatchNorm2d, gathered
 
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label
 KERNEL = 5
+SLOPE = 0.2  # of the leaky rectifier on its negative side
 
 
 def pyramid(patch_size: int) -> tuple[int, int]:
@@ -29,92 +31,30 @@ def pyramid(patch_size: int) -> tuple[int, int]:
     return base, levels
 
 
-class SpectralScale(nn.Module):
-    """The largest singular value of a kernel seen as a matrix of its output channels (Miyato et al. 2018).
+class LeakyReLU(nn.Module):
+    """max(x, 0.2 x), in place. It is piecewise linear: the gradient penalty has no derivative through where its pieces are.
 
-    The convolutions here have no bias, so the value divides their output instead of their weight: the same result
-    without passes over the weight. `iterate` makes one step of power iteration; `forward` is differentiable in the weight.
+    torch's own sends zeros through the whole critic for that derivative, a sixth of a critic step's arithmetic.
     """
-
-    u: Tensor
-    v: Tensor
-
-    def __init__(self, weight: Tensor, output_axis: int, iterations_at_start: int = 15) -> None:
-        super().__init__()
-        self.output_axis = output_axis
-        matrix = self._matrix(weight.detach())
-        self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0]), dim=0))
-        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
-        for _ in range(iterations_at_start):
-            self.iterate(weight)
-
-    def _matrix(self, weight: Tensor) -> Tensor:
-        return weight.movedim(self.output_axis, 0).flatten(1)
-
-    @torch.no_grad()
-    def iterate(self, weight: Tensor) -> None:
-        """Bring the singular vectors one power iteration nearer to those of `weight`."""
-        matrix = self._matrix(weight)
-        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
-        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """sigma = u^T W v, a scalar."""
-        with torch.autocast(weight.device.type, enabled=False):
-            return torch.dot(self.u, self._matrix(weight) @ self.v)
-
-
-class Convolution(nn.Module):
-    """A convolution without bias, plain, transposed or after nearest-neighbour enlargement, spectrally normed or not."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, how: Literal["stride", "valid", "transposed", "resize"], *, padding: int = 0
-    ) -> None:
-        super().__init__()
-        self.how = how
-        self.padding = padding
-        transposed = how == "transposed"
-        self.weight = nn.Parameter(torch.empty((inputs, outputs, kernel, kernel) if transposed else (outputs, inputs, kernel, kernel)))
-        nn.init.normal_(self.weight, 0.0, 0.05)
-        self.scale: SpectralScale | None = None
-
-    def add_spectral_norm(self) -> Convolution:
-        """Divide by the spectral norm from now on."""
-        self.scale = SpectralScale(self.weight, output_axis=1 if self.how == "transposed" else 0)
-        return self
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.how == "transposed" and x.shape[-1] == 1:
-            y = F.conv_transpose2d(x, self.weight, padding=self.padding)
-        elif self.how == "transposed":
-            y = F.conv_transpose2d(x, self.weight, stride=2, padding=2, output_padding=1)
-        elif self.how == "resize":
-            y = F.pixel_shuffle(F.conv2d(x, fold_enlargement(self.weight), padding=1), 2)
-        elif self.how == "stride":
-            y = F.conv2d(x, self.weight, stride=2, padding=2)
-        else:
-            y = F.conv2d(x, self.weight, padding=self.padding)
-        return y if self.scale is None else y / self.scale(self.weight).to(y.dtype)
+        y: Tensor = _LeakyReLU.apply(x)  # type: ignore[no-untyped-call]
+        return y
 
 
-def fold_enlargement(weight: Tensor) -> Tensor:
-    """The kernel that does nearest-neighbour enlargement by two and a 5x5 convolution in one.
+class _LeakyReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        y = F.leaky_relu_(x, SLOPE)
+        context.mark_dirty(y)
+        context.save_for_backward(y)
+        return y
 
-    Each of the four output phases of a pixel sees only 3x3 input pixels, so 5x5 taps fold into 3x3 sums: the same
-    result with 9/25 of the arithmetic.
-
-    Args:
-        weight: (outputs, inputs, 5, 5).
-
-    Returns:
-        (4 * outputs, inputs, 3, 3), in the order that `pixel_shuffle` takes.
-    """
-    even = [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
-    odd = [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
-    taps = torch.tensor([even, odd], dtype=weight.dtype, device=weight.device)
-    folded = torch.einsum("pak,oikl,qbl->opqiab", taps, weight, taps)
-    outputs, inputs = weight.shape[:2]
-    return folded.reshape(4 * outputs, inputs, 3, 3)
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (y,) = context.saved_tensors
+        through: Tensor = torch.ops.aten.leaky_relu_backward(gradient, y.detach(), SLOPE, True)
+        return through
 
 
 class NoiseMaps(nn.Module):
@@ -236,13 +176,6 @@ class Discriminator(nn.Module):
         return logits.float().squeeze(1)
 
 
-def iterate_spectral_norms(network: nn.Module) -> None:
-    """One power iteration in every spectrally normed convolution: once before a network's training step."""
-    for module in network.modules():
-        if isinstance(module, Convolution) and module.scale is not None:
-            module.scale.iterate(module.weight)
-
-
 def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
     """Stride-2 convolutions 2-w-2w-4w-...; the first is not batch or instance normed (Radford et al. 2016)."""
     channels = [CHANNELS] + [width * 2**level for level in range(levels)]
@@ -250,7 +183,7 @@ def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
     for level, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
         convolution = Convolution(inputs, outputs, KERNEL, "stride")
         blocks += [convolution] if level == 0 and norm != "spectral" else _normed(convolution, outputs, norm)
-        blocks.append(nn.LeakyReLU(0.2, inplace=True))
+        blocks.append(LeakyReLU())
     return nn.Sequential(*blocks)
 
 

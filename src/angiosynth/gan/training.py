@@ -16,8 +16,9 @@ from torch.optim.swa_utils import update_bn
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
+from angiosynth.gan.convolution import iterate_spectral_norms, sharing_weights
 from angiosynth.gan.models import Gan, build_gan, label_to_range
-from angiosynth.gan.networks import Generator, iterate_spectral_norms
+from angiosynth.gan.networks import Generator
 from angiosynth.gan.synthesis import Sampler
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.distributed import any_of, check_batch, mean_over_all, parallel, part, rank
@@ -79,8 +80,9 @@ class GanTraining:
         ):
             optimiser.param_groups[0]["lr"] = rate * share
         numbers: dict[str, Tensor] = {}
-        for _ in range(self.own.critic_iterations):
-            numbers = self._critic_step()
+        with sharing_weights(self.gan.generator):  # it stands still meanwhile
+            for _ in range(self.own.critic_iterations):
+                numbers = self._critic_step()
         numbers["generator_loss"] = self._generator_step()
         self.step += 1
         self._update_average()
@@ -93,9 +95,9 @@ class GanTraining:
             with torch.no_grad():
                 fake = self.gan.generator(self._latent())
             loss, numbers = self.criticise(real, fake, self.random)
-        self.critic_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.critic_optimiser.step()
+        self.critic_optimiser.zero_grad(set_to_none=True)
         return {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
 
     def _generator_step(self) -> Tensor:
@@ -103,9 +105,9 @@ class GanTraining:
         real = self._real_batch()
         with _frozen(self.gan.critic), autocast(self.settings.common.precision, self.device):
             loss: Tensor = self.gan.generator_loss(real, self.generate(self._latent()))
-        self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.generator_optimiser.step()
+        self.generator_optimiser.zero_grad(set_to_none=True)
         return loss.detach()
 
     def _real_batch(self) -> Tensor:
