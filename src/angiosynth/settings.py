@@ -20,6 +20,7 @@ SITES: tuple[str, ...] = ("site-a", "site-b")
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+SegmentationLoss = Literal["dice", "dice_cross_entropy"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -164,6 +165,7 @@ class UnetSettings(Section):
     steps: Positive
     batch_size: Positive = 32
     learning_rate: Rate = 1e-3
+    loss: SegmentationLoss = "dice"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: bool = True
     validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
@@ -178,6 +180,7 @@ class ProbeSettings(Section):
     steps: Positive = 100
     batch_size: Positive = 32
     learning_rate: Rate = 2e-3
+    loss: SegmentationLoss = "dice"
     pairs: Positive = 1000
     slice_stride: Positive = 2  # every n-th axial slice of the validation volumes
     seed: Count = 1
@@ -194,6 +197,7 @@ class TransferSettings(Section):
     steps: Positive
     batch_size: Positive = 32
     learning_rate: Rate = 5e-4
+    loss: SegmentationLoss = "dice"
     augmentation: bool = True
     validations: Positive = 3
     seed: Count = 1

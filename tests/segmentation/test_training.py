@@ -12,7 +12,7 @@ import torch
 from angiosynth.errors import InputError
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from angiosynth.segmentation import training
-from angiosynth.segmentation.losses import dice_loss
+from angiosynth.segmentation.losses import Loss, segmentation_loss
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
@@ -20,7 +20,7 @@ from angiosynth.settings import UnetSettings
 from tests.factories import tiny_patches
 
 
-def _schedule(steps: int = 6, **values: float) -> UnetSettings:
+def _schedule(steps: int = 6, **values: float | str) -> UnetSettings:
     return UnetSettings.model_validate({"width": 2, "batch_size": 4, "learning_rate": 5e-3, **values, "steps": steps})
 
 
@@ -148,18 +148,18 @@ def test_no_patches_are_one_line() -> None:
 def _falls(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     """The first attempts' losses are those of an empty prediction. Gives the attempts seen."""
     begun: list[int] = []
-    draw, real_loss = training._batches, dice_loss
+    draw, real_loss = training._batches, segmentation_loss
 
     def batches(patches: object, schedule: object, attempt: int, augmentation: bool) -> object:
         begun.append(attempt)
         return draw(patches, schedule, attempt, augmentation)  # type: ignore[arg-type]
 
-    def loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        found = real_loss(logits, label)
+    def loss(logits: torch.Tensor, label: torch.Tensor, form: Loss) -> torch.Tensor:
+        found = real_loss(logits, label, form)
         return found * 0 + 0.999 if len(begun) <= times else found
 
     monkeypatch.setattr(training, "_batches", batches)
-    monkeypatch.setattr(training, "dice_loss", loss)
+    monkeypatch.setattr(training, "segmentation_loss", loss)
     return begun
 
 
@@ -172,6 +172,12 @@ def test_an_empty_prediction_is_started_again_twice_at_most(
     assert begun == attempts
     assert capsys.readouterr().err.count("starts again") == len(attempts) - 1
     assert [row["step"] for row in trained.curve] == [20, 40, 60]  # the last attempt's alone
+
+
+def test_with_cross_entropy_there_is_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = _falls(monkeypatch, 9)
+    _train(build_unet(2, 0.0, 1), _schedule(60, loss="dice_cross_entropy"))
+    assert begun == [0]
 
 
 def test_another_attempt_starts_from_the_first_weights_with_half_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,27 @@
-"""The loss of the U-net."""
+"""The losses of the U-net."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Literal["dice", "dice_cross_entropy"]
+
+
+def segmentation_loss(logits: Tensor, label: Tensor, form: Loss) -> Tensor:
+    """Dice loss alone, or with the mean cross-entropy of the pixels added (Isensee et al. 2021).
+
+    Where the prediction is empty, Dice has next to no gradient; the cross-entropy leads out.
+
+    Args:
+        logits: (n, 1, x, y).
+        label: (n, 1, x, y), 0 or 1.
+        form: which.
+    """
+    dice = dice_loss(logits, label)
+    return dice if form == "dice" else dice + F.binary_cross_entropy_with_logits(logits.float(), label)
 
 
 def dice_loss(logits: Tensor, label: Tensor, smooth: float = 1.0) -> Tensor:

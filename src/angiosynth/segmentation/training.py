@@ -18,7 +18,7 @@ from angiosynth.runtime.precision import autocast, device, place
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
 from angiosynth.segmentation.augmentation import augment
-from angiosynth.segmentation.losses import dice_loss
+from angiosynth.segmentation.losses import Loss, segmentation_loss
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.unet import Unet
 
@@ -46,6 +46,8 @@ class Schedule(Protocol):
     @property
     def learning_rate(self) -> float: ...
     @property
+    def loss(self) -> Loss: ...
+    @property
     def seed(self) -> int: ...
 
 
@@ -71,15 +73,15 @@ def train_unet(
     precision: str = "auto",
     what: str = "train-unet",
 ) -> TrainedUnet:
-    """Train with Dice loss and Adam; keep the weights that do best on validation patients.
+    """Train with Adam; keep the weights that do best on validation patients.
 
-    Where the prediction is empty, Dice loss has next to no gradient. A training that falls there early starts again with
-    other batches and half the learning rate, twice at most.
+    Where the prediction is empty, Dice loss alone has next to no gradient. A training with it that falls there early starts
+    again with other batches and half the learning rate, twice at most.
 
     Args:
         unet: fresh or pre-trained; it is trained in place.
         patches: pairs of training patients, or synthetic ones.
-        schedule: steps, batch size, learning rate, seed.
+        schedule: steps, batch size, learning rate, loss, seed.
         validate: scores whole validation volumes, or None to keep the last weights.
         recorder: takes the curves.
         validations: how often to validate, evenly over the steps.
@@ -117,14 +119,15 @@ def _fit(
     rate = schedule.learning_rate * 0.5**attempt
     optimiser = torch.optim.Adam(unet.parameters(), rate, fused=True)
     validated = {int(step) for step in np.linspace(0, schedule.steps, validations + 1)[1:]}
-    looked_at = max(EMPTY_NOT_BEFORE, schedule.steps // 5) if attempt < ATTEMPTS - 1 else 0
+    may_fall = schedule.loss == "dice" and attempt < ATTEMPTS - 1
+    looked_at = max(EMPTY_NOT_BEFORE, schedule.steps // 5) if may_fall else 0
     best = TrainedUnet(segmenter, 0, {}, [])
     best_weights: dict[str, Tensor] = {}
     for step in progress(range(1, schedule.steps + 1), what, schedule.steps):
         unet.train()
         image, label = next(batches)
         with autocast(segmenter.precision, where):
-            loss = dice_loss(unet((image - segmenter.mean) / segmenter.deviation), label)
+            loss = segmentation_loss(unet((image - segmenter.mean) / segmenter.deviation), label, schedule.loss)
         for group in optimiser.param_groups:
             group["lr"] = rate * rate_factor(step, schedule.steps)
         optimiser.zero_grad(set_to_none=True)
