@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from angiosynth.arrays import Image, Mask
 from angiosynth.runtime.precision import autocast
+from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.unet import SIDE_MULTIPLE, Unet
 
 THRESHOLD = 0.5
@@ -58,12 +59,13 @@ class Segmenter:
     precision: str = "auto"
 
     @torch.no_grad()
-    def segment(self, image: Image, brain: Mask) -> Mask:
+    def segment(self, image: Image, brain: Mask, what: str | None = None) -> Mask:
         """Vessels inside the brain.
 
         Args:
             image: (x, y, z) in [-1, 1] by the intensity rule that the U-net was trained with.
             brain: (x, y, z); nothing outside is looked at or found.
+            what: names the work where progress is to be told.
 
         Returns:
             (x, y, z) bool.
@@ -71,7 +73,8 @@ class Segmenter:
         found = np.zeros(image.shape, np.bool_)
         where = next(self.unet.parameters()).device
         self.unet.eval()
-        for batch in batches(windows(brain), VOXELS_AT_ONCE_ON_CPU if where.type == "cpu" else VOXELS_AT_ONCE):
+        work = list(batches(windows(brain), VOXELS_AT_ONCE_ON_CPU if where.type == "cpu" else VOXELS_AT_ONCE))
+        for batch in progress(work, what, len(work)) if what else work:
             seen = np.full((len(batch), 1, *batch[0].sides), AIR, np.float32)
             for row, window in enumerate(batch):
                 there, here = window.within(brain.shape)
