@@ -1,10 +1,11 @@
-"""Surface distances against the peers that are installed: MONAI, surface-distance, MedPy, SimpleITK.
+"""A patient's metrics against the peers that are installed: MONAI, surface-distance, MedPy, SimpleITK, scikit-image.
 
     python benchmarks/metrics.py [--runs 5] [--shape 384 384 128] [--json]
 
 Both sides work on the same pair of vessel-like masks in the same process, each with the libraries' own defaults for threads; the
-best of the runs counts. A peer is timed for the same four numbers (DSC, 95HD, maximum, ASSD) where it has them, else for those it
-has, named in the table. Without `--json` the table is for people; with it the last line is one JSON object.
+best of the runs counts. Ours are timed for all metrics of a patient and, to compare with the peers, for the four that most of them
+have (DSC, 95HD, maximum, ASSD) and for clDice alone; a peer is timed for those of the four that it has, named in the table, and
+scikit-image for the centre lines of clDice. Without `--json` the table is for people; with it the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 from angiosynth.arrays import Mask, SpacingMm
-from angiosynth.evaluation.metrics import all_metrics
+from angiosynth.evaluation.distances import Apart
+from angiosynth.evaluation.metrics import all_metrics, cldice, dsc
 
 SPACING_MM: SpacingMm = (0.52, 0.52, 0.65)
 Score = Callable[[Mask, Mask], dict[str, float]]
@@ -48,8 +50,16 @@ def vessel_pair(shape: tuple[int, int, int], seed: int = 1) -> tuple[Mask, Mask]
 
 
 def ours(truth: Mask, prediction: Mask) -> dict[str, float]:
-    found = all_metrics(truth, prediction, SPACING_MM)
-    return {"dsc": found["dsc"], "hd95": found["hd95_mm"], "hd": found["hd_mm"], "assd": found["assd_mm"]}
+    found = Apart.of(truth, prediction).at(SPACING_MM)
+    return {"dsc": dsc(truth, prediction), "hd95": found.hd95, "hd": found.hd, "assd": found.assd}
+
+
+def ours_all(truth: Mask, prediction: Mask) -> dict[str, float]:
+    return all_metrics(truth, prediction, SPACING_MM)
+
+
+def ours_cldice(truth: Mask, prediction: Mask) -> dict[str, float]:
+    return {"cldice": cldice(truth, prediction)}
 
 
 def monai_score() -> Score:
@@ -128,6 +138,17 @@ def simpleitk_score() -> Score:
     return score
 
 
+def skimage_score() -> Score:
+    skeletonize = importlib.import_module("skimage.morphology").skeletonize
+
+    def score(truth: Mask, prediction: Mask) -> dict[str, float]:
+        lines = [skeletonize(mask, method="lee") > 0 for mask in (truth, prediction)]
+        shares = (lines[1] & truth).sum() / lines[1].sum(), (lines[0] & prediction).sum() / lines[0].sum()
+        return {"cldice": float(2 * shares[0] * shares[1] / (shares[0] + shares[1]))}
+
+    return score
+
+
 PEERS: dict[str, Callable[[], Score]] = {
     "MONAI": monai_score,
     "MONAI, 95HD alone": monai_hd95_score,
@@ -135,6 +156,7 @@ PEERS: dict[str, Callable[[], Score]] = {
     "MedPy": medpy_score,
     "SimpleITK": simpleitk_score,
 }
+CENTRE_LINES = {"scikit-image, clDice": skimage_score}
 
 
 def best_seconds(score: Score, truth: Mask, prediction: Mask, runs: int) -> tuple[float, dict[str, float]]:
@@ -157,25 +179,30 @@ def main() -> None:
     x, y, z = arguments.shape
     truth, prediction = vessel_pair((x, y, z))
     print(f"masks {truth.shape}, {truth.sum():,} and {prediction.sum():,} voxels, spacing {SPACING_MM} mm, best of {arguments.runs} runs")
-    own, found = best_seconds(ours, truth, prediction, arguments.runs)
-    print(f"{'angiosynth':18} {own:8.3f} s   1.0x  {_text(found)}")
-    seconds: dict[str, float] = {}
+    every = best_seconds(ours_all, truth, prediction, arguments.runs)[0]
+    print(f"{'angiosynth, all':21} {every:8.3f} s")
+    seconds: dict[str, float] = {"angiosynth, all": every}
+    ratios: dict[str, dict[str, float]] = {}
     missing: list[str] = []
-    for name, prepare in PEERS.items():
-        try:
-            score = prepare()
-        except ImportError as error:
-            missing.append(name)
-            print(f"{name:18} not installed ({error.name}), not compared")
-            continue
-        seconds[name], result = best_seconds(score, truth, prediction, arguments.runs)
-        print(f"{name:18} {seconds[name]:8.3f} s {seconds[name] / own:5.1f}x  {_text(result)}")
-    ratios = {name: value / own for name, value in seconds.items()}
-    fastest = min(ratios.values(), default=None)
+    for name, score, peers in (("angiosynth, four", ours, PEERS), ("angiosynth, clDice", ours_cldice, CENTRE_LINES)):
+        own, found = best_seconds(score, truth, prediction, arguments.runs)
+        seconds[name] = own
+        ratios[name] = {}
+        print(f"{name:21} {own:8.3f} s   1.0x  {_text(found)}")
+        for peer, prepare in peers.items():
+            try:
+                theirs = prepare()
+            except ImportError as error:
+                missing.append(peer)
+                print(f"{peer:21} not installed ({error.name}), not compared")
+                continue
+            seconds[peer], result = best_seconds(theirs, truth, prediction, arguments.runs)
+            ratios[name][peer] = seconds[peer] / own
+            print(f"{peer:21} {seconds[peer]:8.3f} s {seconds[peer] / own:5.1f}x  {_text(result)}")
+    fastest = min(ratios["angiosynth, four"].values(), default=None)
     print("no peer is installed: nothing to compare with" if fastest is None else f"the fastest peer takes {fastest:.1f} times as long")
     if arguments.json:
-        line = {"ratio_to_fastest_peer": fastest, "ratios": ratios, "seconds": {"angiosynth": own, **seconds}, "missing": missing}
-        print(json.dumps(line))
+        print(json.dumps({"ratio_to_fastest_peer": fastest, "ratios": ratios, "seconds": seconds, "missing": missing}))
 
 
 def _text(found: dict[str, float]) -> str:

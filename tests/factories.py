@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from angiosynth.arrays import to_levels
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet
+from angiosynth.evaluation.patients import PatientScore
 from angiosynth.settings import Settings
 
 nib: Any = nibabel
@@ -154,3 +155,10 @@ def make_scan(shape: tuple[int, int, int] = (20, 24, 5), seed: int = 0, patient:
     image = np.where(brain, volume / 600.0 - 1.0, -1.0).clip(-1, 1).astype(np.float32)
     levels = to_levels(image).astype(np.float32) / 127.5 - 1.0
     return Scan(patient, levels.astype(np.float32), brain.astype(bool), label.astype(bool), (0.8, 0.9, 1.1), Path(f"{patient}_angio.nii"))
+
+
+def make_score(patient: str, dsc: float, hd95_mm: float = 2.0, hd_mm: float | None = None, empty: int = 0) -> PatientScore:
+    """A patient's row; the metrics that are not given follow from those that are."""
+    distances = {"hd95_mm": hd95_mm, "hd_mm": 2 * hd95_mm if hd_mm is None else hd_mm, "assd_mm": hd95_mm / 4, "bahd_mm": hd95_mm / 2}
+    voxels = {name.replace("_mm", "_voxels"): 2 * value for name, value in distances.items()}
+    return PatientScore(patient, dsc=dsc, precision=dsc, recall=dsc, cldice=dsc, **distances, **voxels, empty=empty)

@@ -77,6 +77,23 @@ def test_oblique_scan_keeps_codes_units_and_both_forms(tmp_path: Path) -> None:
     assert np.asanyarray(written.dataobj)[0, 0, 0] == 1
 
 
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "PIR", "LPS", "SAL"])
+def test_simpleitk_sees_the_mask_on_the_scans_grid(tmp_path: Path, orientation: str) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    turn = np.deg2rad(15)
+    affine = affine_of()
+    affine[:3, :3] = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]) @ affine[:3, :3]
+    scan = write_nifti(tmp_path / "scan.nii.gz", np.ones(SHAPE, np.int16), affine, orientation)
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[2, 1, 4] = True
+    write_mask(mask, scan, tmp_path / "mask.nii.gz")
+    source, written = (sitk.ReadImage(str(path)) for path in (scan, tmp_path / "mask.nii.gz"))
+    assert written.IsSameImageGeometryAs(source)
+    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(written))  # its arrays are (z, y, x), its world has x and y the other way
+    place = np.array(written.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))) * [-1, -1, 1]
+    np.testing.assert_allclose(place, (affine @ [2, 1, 4, 1])[:3], atol=1e-4)
+
+
 def test_big_endian_scaled_and_nifti2_files_are_read(tmp_path: Path) -> None:
     array = np.arange(60, dtype=np.int16).reshape(SHAPE)
     header = nib.Nifti1Header(endianness=">")

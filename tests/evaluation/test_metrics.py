@@ -20,6 +20,9 @@ from angiosynth.evaluation import metrics
 
 GOLDEN = Path(os.environ.get("ANGIOSYNTH_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden")
 UNIT: SpacingMm = (1.0, 1.0, 1.0)
+SHARES = ("dsc", "precision", "recall", "cldice")
+IN_MM = ("hd95_mm", "hd_mm", "assd_mm", "bahd_mm")
+IN_VOXELS = tuple(name.replace("_mm", "_voxels") for name in IN_MM)
 
 
 def block(shape: tuple[int, int, int], *corners: tuple[slice, slice, slice]) -> Mask:
@@ -36,15 +39,20 @@ def brute_surface(mask: Mask) -> NDArray[np.int64]:
     return np.array([p for p in np.argwhere(padded) if not all(padded[tuple(p + step)] for step in steps)])
 
 
+def brute_nearest(first: NDArray[np.int64], second: NDArray[np.int64], spacing: SpacingMm) -> tuple[Any, Any]:
+    """All pairs of points, n * m distances; the least of each row and of each column."""
+    pairs = np.sqrt((((first[:, None] - second[None]) * np.array(spacing)) ** 2).sum(axis=2))
+    return pairs.min(axis=1), pairs.min(axis=0)
+
+
 def brute_force(truth: Mask, prediction: Mask, spacing: SpacingMm) -> dict[str, float]:
-    """All pairs of surface points, n * m distances."""
-    first, second = (brute_surface(mask) * np.array(spacing) for mask in (truth, prediction))
-    pairs = np.sqrt(((first[:, None] - second[None]) ** 2).sum(axis=2))
-    there, back = pairs.min(axis=1), pairs.min(axis=0)
+    there, back = brute_nearest(brute_surface(truth), brute_surface(prediction), spacing)
+    from_all = brute_nearest(np.argwhere(truth), np.argwhere(prediction), spacing)
     return {
         "hd95_mm": max(np.percentile(there, 95), np.percentile(back, 95)),
         "hd_mm": max(there.max(), back.max()),
         "assd_mm": float(np.concatenate([there, back]).mean()),
+        "bahd_mm": (from_all[0].sum() + from_all[1].sum()) / np.count_nonzero(truth) / 2,
     }
 
 
@@ -65,7 +73,7 @@ def test_two_voxels_apart() -> None:
     truth = block((10, 10, 10), np.s_[1:2, 1:2, 1:2])
     prediction = block((10, 10, 10), np.s_[4:5, 5:6, 1:2])
     found = metrics.all_metrics(truth, prediction, (1.0, 1.0, 7.0))
-    assert found == {"dsc": 0.0, "hd95_mm": 5.0, "hd_mm": 5.0, "assd_mm": 5.0, "precision": 0.0, "recall": 0.0, "empty": 0.0}
+    assert found == dict.fromkeys(SHARES, 0.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 5.0) | {"empty": 0}
 
 
 def test_line_with_one_stray_voxel() -> None:
@@ -78,6 +86,37 @@ def test_line_with_one_stray_voxel() -> None:
     assert metrics.dsc(truth, prediction) == pytest.approx(40 / 41)
     assert metrics.precision(truth, prediction) == pytest.approx(20 / 21)
     assert metrics.recall(truth, prediction) == 1.0
+    # The stray voxel is 5 mm away, all others are shared: half of it for each of 20 true voxels; of 21 the other way round.
+    assert metrics.bahd_mm(truth, prediction, (0.5, 1.0, 1.0)) == 0.125
+    assert metrics.bahd_mm(prediction, truth, (0.5, 1.0, 1.0)) == pytest.approx(5.0 / 42)
+    assert metrics.bahd_mm(truth, prediction, metrics.VOXELS) == 0.25
+
+
+def test_balanced_distance_does_not_reward_a_larger_prediction() -> None:
+    # Voxels added beside the truth are a further error. They lower the average over the prediction's own voxels, which grow in
+    # number, while the balanced distance rises: the ranking error that Aydin et al. describe.
+    truth = block((40, 9, 9), np.s_[0:10, 2:5, 2:5])
+    worse = truth | block((40, 9, 9), np.s_[39:40, 2:5, 2:5])
+    worst = worse | block((40, 9, 9), np.s_[0:10, 5:6, 2:5])
+
+    def average(prediction: Mask) -> float:
+        there, back = brute_nearest(np.argwhere(truth), np.argwhere(prediction), UNIT)
+        return float(there.mean() + back.mean()) / 2
+
+    assert average(worst) < average(worse)
+    # The nine stray voxels are 30 from the truth, the 30 added ones 1; the truth has 90 voxels.
+    assert metrics.bahd_mm(truth, worse, UNIT) == pytest.approx(9 * 30 / 180)
+    assert metrics.bahd_mm(truth, worst, UNIT) == pytest.approx((9 * 30 + 30) / 180)
+
+
+def test_centre_lines_count_not_widths() -> None:
+    line = block((24, 9, 9), np.s_[2:22, 4:5, 4:5])
+    half = block((24, 9, 9), np.s_[2:12, 4:5, 4:5])
+    assert metrics.cldice(line, half) == pytest.approx(2 / 3)  # precision 1, recall 10 of 20
+    thick = block((24, 9, 9), np.s_[2:22, 3:6, 3:6])
+    assert metrics.dsc(line, thick) == pytest.approx(0.2)
+    assert metrics.cldice(line, thick) == 1.0  # each one's centre line lies inside the other
+    assert metrics.cldice(line, block((24, 9, 9), np.s_[2:22, 7:9, 7:9])) == 0.0
 
 
 def test_percentile_is_interpolated_and_the_greater_direction_counts() -> None:
@@ -112,15 +151,15 @@ def test_one_empty_mask_gets_the_diagonal(swapped: bool) -> None:
     pair = [block((10, 20, 30), np.s_[1:2, 1:2, 1:2]), np.zeros((10, 20, 30), bool)]
     truth, prediction = reversed(pair) if swapped else pair
     found = metrics.all_metrics(truth, prediction, (0.3, 0.2, 0.4))
-    assert found.pop("empty") == 1.0
-    assert [found[name] for name in ("dsc", "precision", "recall")] == [0.0, 0.0, 0.0]
-    assert [found[name] for name in ("hd95_mm", "hd_mm", "assd_mm")] == pytest.approx([13.0, 13.0, 13.0])
+    # 3, 4 and 12 mm make 13 mm; 10, 20 and 30 voxels the root of 1400.
+    distances = dict.fromkeys(IN_MM, 13.0) | dict.fromkeys(IN_VOXELS, math.sqrt(1400))
+    assert found == pytest.approx(dict.fromkeys(SHARES, 0.0) | distances | {"empty": 1})
 
 
 def test_two_empty_masks_agree() -> None:
     nothing = np.zeros((4, 5, 6), bool)
     found = metrics.all_metrics(nothing, nothing, UNIT)
-    assert found == {"dsc": 1.0, "hd95_mm": 0.0, "hd_mm": 0.0, "assd_mm": 0.0, "precision": 1.0, "recall": 1.0, "empty": 0.0}
+    assert found == dict.fromkeys(SHARES, 1.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 0.0) | {"empty": 0}
 
 
 @settings(max_examples=60, deadline=None)
@@ -136,16 +175,18 @@ def test_agrees_with_brute_force(pair: tuple[Mask, Mask], spacing: SpacingMm) ->
 def test_symmetric_to_the_last_bit(pair: tuple[Mask, Mask], spacing: SpacingMm) -> None:
     truth, prediction = pair
     there, back = metrics.all_metrics(truth, prediction, spacing), metrics.all_metrics(prediction, truth, spacing)
-    assert [there[name] for name in ("dsc", "hd95_mm", "hd_mm")] == [back[name] for name in ("dsc", "hd95_mm", "hd_mm")]
-    assert there["assd_mm"] == back["assd_mm"]
+    symmetric = ("dsc", "cldice", *IN_MM[:3], *IN_VOXELS[:3])
+    assert [there[name] for name in symmetric] == [back[name] for name in symmetric]
     assert (there["precision"], there["recall"]) == (back["recall"], back["precision"])
+    # The balanced distance is per true voxel: the sums are symmetric, the division is not.
+    assert there["bahd_mm"] * truth.sum() == pytest.approx(back["bahd_mm"] * prediction.sum(), rel=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
 @given(mask_pairs(), spacings)
 def test_a_mask_is_nowhere_from_itself(pair: tuple[Mask, Mask], spacing: SpacingMm) -> None:
     found = metrics.all_metrics(pair[0], pair[0].copy(), spacing)
-    assert (found["dsc"], found["hd95_mm"], found["hd_mm"], found["assd_mm"]) == (1.0, 0.0, 0.0, 0.0)
+    assert found == dict.fromkeys(SHARES, 1.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 0.0) | {"empty": 0}
 
 
 @settings(max_examples=40, deadline=None)
@@ -161,7 +202,9 @@ def test_distances_scale_with_the_spacing(pair: tuple[Mask, Mask], spacing: Spac
     x, y, z = spacing
     scaled = metrics.all_metrics(*pair, (x * factor, y * factor, z * factor))
     for name, value in metrics.all_metrics(*pair, spacing).items():
-        assert scaled[name] == pytest.approx(value * (factor if name.endswith("_mm") else 1.0), rel=1e-9)
+        assert scaled[name] == pytest.approx(value * (factor if name in IN_MM else 1.0), rel=1e-9)
+    cubes = metrics.all_metrics(*pair, (factor, factor, factor))
+    assert [cubes[name] for name in IN_MM] == pytest.approx([factor * cubes[name] for name in IN_VOXELS], rel=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -169,7 +212,10 @@ def test_distances_scale_with_the_spacing(pair: tuple[Mask, Mask], spacing: Spac
 def test_axis_order_and_memory_layout_do_not_matter(pair: tuple[Mask, Mask], spacing: SpacingMm, order: list[int]) -> None:
     truth, prediction = (np.asfortranarray(mask.transpose(order)) for mask in pair)
     turned = metrics.all_metrics(truth, prediction, tuple(spacing[axis] for axis in order))  # type: ignore[arg-type]
-    assert turned == pytest.approx(metrics.all_metrics(*pair, spacing), rel=1e-12)
+    straight = metrics.all_metrics(*pair, spacing)
+    if order != [0, 1, 2]:  # thinning takes the axes in turn, so that centre lines may differ by a voxel
+        del turned["cldice"], straight["cldice"]
+    assert turned == pytest.approx(straight, rel=1e-12)
 
 
 def test_single_functions_agree_with_all_metrics() -> None:
@@ -177,9 +223,10 @@ def test_single_functions_agree_with_all_metrics() -> None:
     truth, prediction = rng.random((12, 11, 10)) < 0.2, rng.random((12, 11, 10)) < 0.2
     spacing = (0.5, 0.7, 0.9)
     found = metrics.all_metrics(truth, prediction, spacing)
-    for name in ("hd95_mm", "hd_mm", "assd_mm"):
+    for name, in_voxels in zip(IN_MM, IN_VOXELS, strict=True):
         assert getattr(metrics, name)(truth, prediction, spacing) == found[name]
-    for name in ("dsc", "precision", "recall"):
+        assert getattr(metrics, name)(truth, prediction, metrics.VOXELS) == found[in_voxels]
+    for name in SHARES:
         assert getattr(metrics, name)(truth, prediction) == found[name]
 
 
@@ -232,15 +279,30 @@ def helix(shift: float, turns: float) -> Mask:
 
 
 @pytest.mark.parametrize(
-    ("truth", "prediction", "spacing", "monai"),  # DSC, 95HD, maximum, ASSD as MONAI 1.6.1 gives them
+    (
+        "truth",
+        "prediction",
+        "spacing",
+        "peers",
+    ),  # DSC, 95HD, maximum, ASSD as MONAI 1.6.1 gives them, clDice with scikit-image 0.26's lines
     [
-        ((0.0, 1.0), (1.0, 1.0), UNIT, (0.7031963467597961, 1.0, 1.0, 0.4000000059604645)),
-        ((0.0, 1.0), (0.0, 1.1), (0.5, 0.5, 0.8), (0.3468468487262726, 1.5811388492584229, 2.5495097637176514, 0.5918331146240234)),
-        ((0.0, 2.0), (2.0, 1.5), (0.3, 0.45, 1.2), (0.02777777798473835, 6.237186908721924, 6.901630401611328, 3.0828843116760254)),
+        ((0.0, 1.0), (1.0, 1.0), UNIT, (0.7031963467597961, 1.0, 1.0, 0.4000000059604645, 0.94668897920153)),
+        (
+            (0.0, 1.0),
+            (0.0, 1.1),
+            (0.5, 0.5, 0.8),
+            (0.3468468487262726, 1.5811388492584229, 2.5495097637176514, 0.5918331146240234, 0.41455550437586),
+        ),
+        (
+            (0.0, 2.0),
+            (2.0, 1.5),
+            (0.3, 0.45, 1.2),
+            (0.02777777798473835, 6.237186908721924, 6.901630401611328, 3.0828843116760254, 0.01176470588235),
+        ),
     ],
 )
-def test_small_pairs_agree_with_monai(
-    truth: tuple[float, float], prediction: tuple[float, float], spacing: SpacingMm, monai: tuple[float, ...]
+def test_small_pairs_agree_with_peers(
+    truth: tuple[float, float], prediction: tuple[float, float], spacing: SpacingMm, peers: tuple[float, ...]
 ) -> None:
     found = metrics.all_metrics(helix(*truth), helix(*prediction), spacing)
-    assert [found[name] for name in ("dsc", "hd95_mm", "hd_mm", "assd_mm")] == pytest.approx(monai, rel=1e-5)
+    assert [found[name] for name in ("dsc", "hd95_mm", "hd_mm", "assd_mm", "cldice")] == pytest.approx(peers, rel=1e-5)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiosynth.errors import InputError
+from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.patients import (
     PatientScore,
     TransferScore,
@@ -25,6 +26,7 @@ from angiosynth.evaluation.patients import (
     write_transfer,
 )
 from angiosynth.settings import EvaluationSettings
+from tests.factories import make_score
 
 SETTINGS = EvaluationSettings(bootstrap=400, seed=5)
 VALIDATION = {
@@ -33,11 +35,9 @@ VALIDATION = {
     "wgan-gp": {"val_dsc": 0.8, "val_hd95_mm": 2.5, "step": 300},
     "wgan-gp-sn": {"val_dsc": 0.8, "val_hd95_mm": 2.0},
 }
+HEADINGS = "patient,dsc,hd95_mm,hd_mm,assd_mm,precision,recall,cldice,bahd_mm,hd95_voxels,hd_voxels,assd_voxels,bahd_voxels,empty\n"
+NUMBERS = HEADINGS.strip().split(",")[1:-1]
 number = st.floats(0, 1e6, allow_nan=False)
-
-
-def score(patient: str, dsc: float, hd95_mm: float = 2.0, empty: int = 0) -> PatientScore:
-    return PatientScore(patient, dsc, hd95_mm, 2 * hd95_mm, hd95_mm / 4, dsc, dsc, empty)
 
 
 def transfer(start: str, n: int, subset: int, patient: str, dsc: float) -> TransferScore:
@@ -48,25 +48,23 @@ def transfer(start: str, n: int, subset: int, patient: str, dsc: float) -> Trans
 def folder(tmp_path: Path) -> Path:
     """Three patients a table; real 0.8, dcgan 0.6, the WGANs 0.7 and 0.72, threshold 0.5 on average."""
     for name, level in {"real": 0.8, "dcgan": 0.6, "wgan-gp": 0.7, "wgan-gp-sn": 0.72, "threshold": 0.5}.items():
-        write_scores(tmp_path / f"{name}.csv", [score(f"sub-0{n}", level + step) for n, step in enumerate((-0.1, 0.0, 0.1))])
+        write_scores(tmp_path / f"{name}.csv", [make_score(f"sub-0{n}", level + step) for n, step in enumerate((-0.1, 0.0, 0.1))])
     return tmp_path
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(number, number, number, number, number, number, st.integers(0, 1)), min_size=0, max_size=4))
-def test_scores_survive_the_disk(
-    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[float, float, float, float, float, float, int]]
-) -> None:
+@given(st.lists(st.lists(number, min_size=len(NUMBERS), max_size=len(NUMBERS)), max_size=4), st.integers(0, 1))
+def test_scores_survive_the_disk(tmp_path_factory: pytest.TempPathFactory, values: list[list[float]], empty: int) -> None:
     path = tmp_path_factory.mktemp("scores") / "real.csv"
-    rows = [PatientScore(f"sub-{n:02}", *line) for n, line in enumerate(values)]
+    rows = [PatientScore.of(f"sub-{n:02}", {**dict(zip(NUMBERS, line, strict=True)), "empty": empty}) for n, line in enumerate(values)]
     write_scores(path, rows)
     assert read_scores(path) == rows
 
 
 def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
-    write_scores(tmp_path / "real.csv", [score("sub-01", 0.5)])
+    write_scores(tmp_path / "real.csv", [make_score("sub-01", 0.5)])
     lines = (tmp_path / "real.csv").read_text().splitlines()
-    assert lines == ["patient,dsc,hd95_mm,hd_mm,assd_mm,precision,recall,empty", "sub-01,0.5,2.0,4.0,0.5,0.5,0.5,0"]
+    assert lines == [HEADINGS.strip(), "sub-01,0.5,2.0,4.0,0.5,0.5,0.5,0.5,1.0,4.0,8.0,1.0,2.0,0"]
     rows = [transfer("scratch", 1, 0, "sub-05", 0.25)]
     write_transfer(tmp_path / "scratch.csv", rows)
     assert (tmp_path / "scratch.csv").read_text().startswith("start,n_patients,subset,trained_on,patient,dsc,hd95_mm,hd_mm,empty\n")
@@ -74,11 +72,9 @@ def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
 
 
 def test_a_score_takes_what_all_metrics_gives() -> None:
-    found = {"dsc": 0.5, "hd95_mm": 1, "hd_mm": 2, "assd_mm": 0.25, "precision": 0.4, "recall": 0.6, "empty": 1.0}
-    assert PatientScore.of("sub-01", found) == PatientScore("sub-01", 0.5, 1.0, 2.0, 0.25, 0.4, 0.6, 1)
-
-
-HEADINGS = "patient,dsc,hd95_mm,hd_mm,assd_mm,precision,recall,empty\n"
+    truth, prediction = (np.random.default_rng(seed).random((6, 5, 4)) < 0.5 for seed in (1, 2))
+    found = all_metrics(truth, prediction, (0.5, 0.6, 0.7))
+    assert dataclasses.asdict(PatientScore.of("sub-01", found)) == {"patient": "sub-01", **found}
 
 
 @pytest.mark.parametrize(
@@ -88,10 +84,10 @@ HEADINGS = "patient,dsc,hd95_mm,hd_mm,assd_mm,precision,recall,empty\n"
         "",
         "patient,dsc\nsub-01,1\n",
         HEADINGS + "sub-01,0.5,1,2\n",
-        HEADINGS + "sub-01,high,1,2,1,1,1,0\n",
-        HEADINGS + "sub-01,nan,1,2,1,1,1,0\n",
-        HEADINGS + "sub-01,0.5,inf,2,1,1,1,0\n",
-        HEADINGS + "sub-01,0.5,1,2,1,1,1,0\n" * 2,
+        HEADINGS + "sub-01,high" + ",1" * 11 + ",0\n",
+        HEADINGS + "sub-01,nan" + ",1" * 11 + ",0\n",
+        HEADINGS + "sub-01,0.5,inf" + ",1" * 10 + ",0\n",
+        HEADINGS + ("sub-01,0.5" + ",1" * 11 + ",0\n") * 2,
     ],
 )
 def test_a_damaged_table_is_named(tmp_path: Path, text: str | None) -> None:
@@ -104,8 +100,9 @@ def test_a_damaged_table_is_named(tmp_path: Path, text: str | None) -> None:
 
 
 def test_summary_by_hand() -> None:
-    found = summarise([score("a", 0.6, 1.0), score("b", 0.8, 3.0), score("c", 1.0, 8.0, empty=1)], 500, 1)
+    found = summarise([make_score("a", 0.6, 1.0), make_score("b", 0.8, 3.0), make_score("c", 1.0, 8.0, empty=1)], 500, 1)
     expected = {"dsc": 0.8, "hd95_mm": 4.0, "hd_mm": 8.0, "assd_mm": 1.0, "precision": 0.8, "recall": 0.8, "n_patients": 3, "n_empty": 1}
+    expected |= {"cldice": 0.8, "bahd_mm": 2.0, "hd95_voxels": 8.0, "hd_voxels": 16.0, "assd_voxels": 2.0, "bahd_voxels": 4.0}
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert 0.6 <= found["dsc_low"] < found["dsc"] < found["dsc_high"] <= 1.0
     assert 1.0 <= found["hd95_mm_low"] < found["hd95_mm"] < found["hd95_mm_high"] <= 8.0
@@ -114,19 +111,19 @@ def test_summary_by_hand() -> None:
 def test_interval_is_that_of_all_resamples() -> None:
     values = (0.2, 0.5, 0.9, 1.0)
     every = [np.mean(pick) for pick in itertools.product(values, repeat=4)]
-    found = summarise([score(str(n), value) for n, value in enumerate(values)], 20_000, 7)
+    found = summarise([make_score(str(n), value) for n, value in enumerate(values)], 20_000, 7)
     assert [found["dsc_low"], found["dsc_high"]] == pytest.approx(np.percentile(every, (2.5, 97.5)), abs=0.03)
 
 
 def test_one_patient_and_equal_patients_have_no_width() -> None:
-    for rows in ([score("a", 0.7)], [score(str(n), 0.1) for n in range(7)]):
+    for rows in ([make_score("a", 0.7)], [make_score(str(n), 0.1) for n in range(7)]):
         found = summarise(rows, 100, 1)
         assert found["dsc_low"] <= found["dsc"] <= found["dsc_high"]
         assert found["dsc_high"] - found["dsc_low"] < 1e-12
 
 
 def test_summary_depends_on_the_seed_alone() -> None:
-    rows = [score(str(n), value) for n, value in enumerate((0.1, 0.5, 0.7, 0.75, 0.9))]
+    rows = [make_score(str(n), value) for n, value in enumerate((0.1, 0.5, 0.7, 0.75, 0.9))]
     assert summarise(rows, 50, 1) == summarise(rows, 50, 1)
     assert summarise(rows, 50, 1) != summarise(rows, 50, 2)
 
@@ -168,7 +165,7 @@ def test_threshold_may_have_validation_scores(folder: Path) -> None:
 
 
 def test_a_real_unet_that_finds_nothing_gives_no_ratio(folder: Path) -> None:
-    write_scores(folder / "real.csv", [score(f"sub-0{n}", 0.0, empty=1) for n in range(3)])
+    write_scores(folder / "real.csv", [make_score(f"sub-0{n}", 0.0, empty=1) for n in range(3)])
     found = evaluation_summary(folder, VALIDATION, 0.4, SETTINGS)
     assert found["ratio_to_real"] == {"dcgan": None, "wgan-gp": None, "wgan-gp-sn": None}
     assert found["real"]["n_empty"] == 3
@@ -209,4 +206,4 @@ def test_transfer_summary_refuses_what_it_cannot_read(tmp_path: Path) -> None:
 
 def test_rows_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        score("a", 0.5).dsc = 1.0  # type: ignore[misc]
+        make_score("a", 0.5).dsc = 1.0  # type: ignore[misc]

@@ -17,6 +17,7 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore
 from angiosynth.report import figures, projections
 from angiosynth.report.style import COLOURS, EXTRA, FOUND, MISSED, VESSEL, in_order, rgb
+from tests.factories import make_score
 
 MODELS = ("dcgan", "wgan-gp", "wgan-gp-sn")
 
@@ -32,7 +33,7 @@ def patches(n: int, size: int = 64, seed: int = 1) -> tuple[NDArray[np.uint8], N
 
 
 def scores(level: float) -> list[PatientScore]:
-    return [PatientScore(f"sub-{n}", level + 0.02 * n, 3.0 + n, 20.0, 0.5, 0.8, 0.8, 0) for n in range(4)]
+    return [make_score(f"sub-{n}", level + 0.02 * n, 3.0 + n, 20.0) for n in range(4)]
 
 
 def point(dsc: float) -> dict[str, float]:

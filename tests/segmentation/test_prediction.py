@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from angiosynth.segmentation import prediction
-from angiosynth.segmentation.prediction import Segmenter, bounding_box
+from angiosynth.segmentation.prediction import Segmenter, Window, windows
 from angiosynth.segmentation.unet import build_unet
 
 SHAPE = (21, 37, 5)
@@ -60,13 +62,50 @@ def test_nothing_is_found_outside_the_brain() -> None:
     assert found.any()
 
 
-def test_only_the_brains_box_is_computed() -> None:
-    brain = np.zeros(SHAPE, bool)
-    brain[2:10, 4:24, 1:3] = True
+def test_only_windows_around_the_brain_are_computed() -> None:
+    brain = np.zeros((200, 200, 6), bool)
+    brain[50:60, 90:120, 1] = True  # 10 x 30 and a margin of 16 on either side
+    brain[30:70, 90:120, 3] = True
     segmenter = _segmenter()
-    segmenter.segment(_image(), brain)
+    segmenter.segment(_image((200, 200, 6)), brain)
     assert isinstance(segmenter.unet, Bright)
-    assert segmenter.unet.shapes == [(2, 1, 16, 32)]
+    # Along x the grid begins at 30 - 16: the first window reaches from 30 to 78, the second from 14 to 94.
+    assert segmenter.unet.shapes == [(1, 1, 48, 64), (1, 1, 80, 64)]
+    assert windows(brain) == [Window(1, (30, 74), (48, 64)), Window(3, (14, 74), (80, 64))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 40)] * 2))
+def test_every_window_holds_the_brain_and_its_margin(seed: int, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(seed)
+    brain = rng.random((*shape, 4)) < rng.choice([0.002, 0.1, 0.9])
+    found = windows(brain)
+    assert [window.z for window in found] == np.flatnonzero(brain.any(axis=(0, 1))).tolist()
+    for axis in (0, 1):
+        assert len({window.corner[axis] % 16 for window in found}) <= 1
+    for window in found:
+        for axis, places in enumerate(np.nonzero(brain[:, :, window.z])):
+            start, side = window.corner[axis], window.sides[axis]
+            assert side % 16 == 0
+            assert 0 <= places.min() - 16 - start < 16
+            assert 0 <= start + side - (places.max() + 1 + 16) < 16
+
+
+def test_what_lies_around_the_brain_changes_no_voxel() -> None:
+    """A scan that is cut to the brain, or padded, or bright outside of it, gives the same mask."""
+    unet = build_unet(3, 0.0, 4)
+    with torch.no_grad():
+        unet.last.bias.zero_()  # type: ignore[union-attr]
+    segmenter = Segmenter(unet, -0.2, 0.5, "float32")
+    image, brain = _image((60, 70, 5)), np.zeros((60, 70, 5), bool)
+    brain[20:41, 30:57, 1:4] = np.random.default_rng(2).random((21, 27, 3)) < 0.8
+    expected = segmenter.segment(image, brain)
+    assert 0.1 < expected[brain].mean() < 0.9
+    box = np.s_[20:41, 30:57, 1:4]
+    np.testing.assert_array_equal(segmenter.segment(image[box], brain[box]), expected[box])
+    padding = ((7, 1), (0, 50), (3, 2))
+    padded = segmenter.segment(np.pad(image, padding, constant_values=1.0), np.pad(brain, padding))
+    np.testing.assert_array_equal(padded, np.pad(expected, padding))
 
 
 def test_an_empty_brain_gives_an_empty_mask() -> None:
@@ -78,7 +117,7 @@ def test_an_empty_brain_gives_an_empty_mask() -> None:
 def test_batches_of_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     image, brain = _image(), np.ones(SHAPE, bool)
     whole = _segmenter().segment(image, brain)
-    monkeypatch.setattr(prediction, "VOXELS_AT_ONCE", 2 * 32 * 48)
+    monkeypatch.setattr(prediction, "VOXELS_AT_ONCE_ON_CPU", 2 * 64 * 80)
     segmenter = _segmenter()
     np.testing.assert_array_equal(segmenter.segment(image, brain), whole)
     assert isinstance(segmenter.unet, Bright)
@@ -98,9 +137,3 @@ def test_dropout_is_off() -> None:
     image, brain = _image((20, 20, 3)), np.ones((20, 20, 3), bool)
     np.testing.assert_array_equal(segmenter.segment(image, brain), segmenter.segment(image, brain))
     assert not unet.training
-
-
-def test_the_box_of_a_mask() -> None:
-    mask = np.zeros((9, 8, 7), bool)
-    mask[2, 3, 4] = mask[6, 1, 4] = True
-    assert bounding_box(mask) == (slice(2, 7), slice(1, 4), slice(4, 5))

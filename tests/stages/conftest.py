@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.storage import save_unet
+from angiosynth.segmentation.training import TrainedUnet
+from angiosynth.segmentation.unet import build_unet
+from angiosynth.settings import IntensitySettings, UnetSettings
 from angiosynth.stages import scans
 from angiosynth.stages.workspace import Workspace
 from tests.factories import make_cohort, tiny_settings
 
 SETTINGS = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2])
+RULE = IntensitySettings(low=1.0, high=99.0)  # of the fixture `model`
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +41,15 @@ def home(_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wo
     monkeypatch.setenv("ANGIOSYNTH_TRACKING", "off")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return Workspace()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A U-net that marks what is bright: its last bias is lifted until some voxels pass."""
+    unet = build_unet(2, 0.0, 3)
+    unet.last.bias.data.fill_(0.0)  # type: ignore[union-attr]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    trained = TrainedUnet(Segmenter(unet.eval(), -0.5, 0.4, "float32"), 1, {}, [])
+    save_unet(folder, trained, UnetSettings(width=2, steps=1, precision="float32"), {"intensity": RULE.model_dump(mode="json")})
+    return folder

@@ -16,30 +16,16 @@ from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import read_volume
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import training_run
+from angiosynth.runtime import progress
 from angiosynth.runtime.output import read_json, write_json
-from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.storage import UNET_FILES, save_unet
-from angiosynth.segmentation.training import TrainedUnet
+from angiosynth.segmentation.storage import UNET_FILES
 from angiosynth.segmentation.unet import build_unet
-from angiosynth.settings import IntensitySettings, UnetSettings
 from angiosynth.stages.segment import load_model, segment
 from tests.factories import make_arrays, write_nifti
+from tests.stages.conftest import RULE
 
 nib: Any = nibabel
 SHAPE = (40, 36, 7)
-RULE = IntensitySettings(low=1.0, high=99.0)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A U-net that marks what is bright: its last bias is lifted until some voxels pass."""
-    unet = build_unet(2, 0.0, 3)
-    unet.last.bias.data.fill_(0.0)  # type: ignore[union-attr]
-    folder = tmp_path / "model"
-    folder.mkdir()
-    trained = TrainedUnet(Segmenter(unet.eval(), -0.5, 0.4, "float32"), 1, {}, [])
-    save_unet(folder, trained, UnetSettings(width=2, steps=1, precision="float32"), {"intensity": RULE.model_dump(mode="json")})
-    return folder
 
 
 def _files(folder: Path, orientation: str = "RAS") -> tuple[Path, Path]:
@@ -129,10 +115,12 @@ def test_bad_input_is_one_line(tmp_path: Path, model: Path) -> None:
     assert not (tmp_path / "out.nii").exists()
 
 
-def test_the_command(tmp_path: Path, model: Path) -> None:
+def test_the_command(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan, brain = _files(tmp_path)
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     words = ["segment", str(scan), "-o", str(tmp_path / "new" / "out.nii.gz"), "--mask", str(brain), "--model", str(model)]
     done = CliRunner().invoke(commands, words)
     assert done.exit_code == 0, done.output
     assert "vessel voxels" in done.output
+    assert "segment in-RAS.nii.gz: 1/" in done.output
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.nii.gz", "out.png"]

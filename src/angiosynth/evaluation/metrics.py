@@ -1,35 +1,38 @@
-"""Overlap and surface distances of two masks, exact, in millimetres of the scan's spacing.
+"""Overlap, centre lines and distances of two masks, exact, in millimetres of the scan's spacing and in voxels.
 
 The surface of a mask is its voxels with at least one of six neighbours outside the mask; beyond the volume counts as outside.
 The 95HD is the greater of the two directed 95th percentiles (linear interpolation) of nearest distances between surfaces, the
-definition of MONAI's `compute_hausdorff_distance(percentile=95)`. Vessels are sparse, so the surfaces are point sets in a
-k-d tree and no distance map of the whole grid is made.
+definition of MONAI's `compute_hausdorff_distance(percentile=95)`.
+
+The balanced average Hausdorff distance is between all voxels, not surfaces, and both directions' sums are divided by the number of true
+voxels, so that a prediction is not rewarded for being large (Aydin et al. 2021, doi 10.1186/s41747-020-00200-2).
+
+Distances in voxels are those at a spacing of 1, 1, 1: for scans whose voxel size is uncertain, and for comparison with results that do
+not tell their unit.
 
 Empty masks, everywhere in this module:
 
-=================  ====  ========================  =========  ======
-prediction, truth  DSC   distances                 precision  recall
-=================  ====  ========================  =========  ======
-both empty         1     0                         1          1
-one of them empty  0     diagonal of the volume    0          0
-=================  ====  ========================  =========  ======
+=================  ====  ======  ========================  =========  ======
+prediction, truth  DSC   clDice  distances                 precision  recall
+=================  ====  ======  ========================  =========  ======
+both empty         1     1       0                         1          1
+one of them empty  0     0       diagonal of the volume    0          0
+=================  ====  ======  ========================  =========  ======
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from angiosynth.arrays import Mask, SpacingMm
 from angiosynth.errors import InputError
+from angiosynth.evaluation.distances import Apart
+from angiosynth.evaluation.scores import Scores
+from angiosynth.evaluation.skeleton import skeleton
 
-Points = NDArray[np.int64]  # (n, 3) voxel indices
-Distances = NDArray[np.float64]  # (n,) millimetres, zero where the point lies on the other surface too
+VOXELS: SpacingMm = (1.0, 1.0, 1.0)  # the spacing at which distances are in voxels
 
 
 def dsc(truth: Mask, prediction: Mask) -> float:
@@ -51,48 +54,76 @@ def recall(truth: Mask, prediction: Mask) -> float:
     return _Overlap.of(truth, prediction).recall
 
 
+def cldice(truth: Mask, prediction: Mask) -> float:
+    """Centre line Dice (Shit et al. 2021, arXiv 2003.07311), 0..1: whether vessels are found at all, whatever their width.
+
+    The harmonic mean of two shares: of the prediction's centre lines inside the truth, and of the truth's inside the prediction.
+    Masks (x, y, z); raises InputError as `dsc` does.
+    """
+    _check_masks(truth, prediction)
+    true_lines, predicted_lines = skeleton(truth), skeleton(prediction)
+    held = int(np.count_nonzero(predicted_lines & truth)), int(np.count_nonzero(true_lines & prediction))
+    lines = int(np.count_nonzero(predicted_lines)), int(np.count_nonzero(true_lines))
+    if 0 in lines:
+        return float(lines == (0, 0))
+    shares = held[0] / lines[0], held[1] / lines[1]
+    return _share(2 * shares[0] * shares[1], sum(shares), 0.0)
+
+
 def hd95_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     """95HD in millimetres: the greater of the two directed 95th percentiles.
 
     Args:
         truth: (x, y, z) boolean.
         prediction: (x, y, z) boolean, of the same shape.
-        spacing_mm: size of a voxel along x, y, z.
+        spacing_mm: size of a voxel along x, y, z; `VOXELS` for the distance in voxels.
 
     Raises:
         InputError: the masks are not boolean, not three-dimensional or of different shapes, or the spacing is not three positive numbers.
     """
-    return _SurfaceDistances.of(truth, prediction, spacing_mm).hd95_mm
+    return _apart(truth, prediction).at(spacing_mm).hd95
 
 
 def hd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     """Maximum Hausdorff distance in millimetres. Arguments and errors as in `hd95_mm`."""
-    return _SurfaceDistances.of(truth, prediction, spacing_mm).hd_mm
+    return _apart(truth, prediction).at(spacing_mm).hd
 
 
 def assd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     """Average symmetric surface distance in millimetres: the mean over both surfaces' points. Arguments and errors as in `hd95_mm`."""
-    return _SurfaceDistances.of(truth, prediction, spacing_mm).assd_mm
+    return _apart(truth, prediction).at(spacing_mm).assd
+
+
+def bahd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
+    """Balanced average Hausdorff distance in millimetres (Aydin et al. 2021): half the sum of both directions' voxel distances, per true
+    voxel. Not symmetric. Arguments and errors as in `hd95_mm`."""
+    return _apart(truth, prediction).at(spacing_mm).bahd
 
 
 def all_metrics(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> dict[str, float]:
-    """Every metric at the price of one distance search.
+    """The `Scores` of a prediction by name, with one search for the distances in millimetres and one for those in voxels.
 
-    Returns:
-        dsc, hd95_mm, hd_mm, assd_mm, precision, recall, and empty: 1 where exactly one mask is empty, so that the distances are the
-        volume's diagonal as a finite penalty, else 0. Arguments and errors as in `hd95_mm`.
+    Arguments and errors as in `hd95_mm`.
     """
     overlap = _Overlap.of(truth, prediction)
-    distances = _SurfaceDistances.of(truth, prediction, spacing_mm)
-    return {
-        "dsc": overlap.dsc,
-        "hd95_mm": distances.hd95_mm,
-        "hd_mm": distances.hd_mm,
-        "assd_mm": distances.assd_mm,
-        "precision": overlap.precision,
-        "recall": overlap.recall,
-        "empty": float((overlap.true == 0) != (overlap.predicted == 0)),
-    }
+    apart = _apart(truth, prediction)
+    there, voxels = apart.at(spacing_mm), apart.at(VOXELS)
+    scores = Scores(
+        dsc=overlap.dsc,
+        hd95_mm=there.hd95,
+        hd_mm=there.hd,
+        assd_mm=there.assd,
+        precision=overlap.precision,
+        recall=overlap.recall,
+        cldice=cldice(truth, prediction),
+        bahd_mm=there.bahd,
+        hd95_voxels=voxels.hd95,
+        hd_voxels=voxels.hd,
+        assd_voxels=voxels.assd,
+        bahd_voxels=voxels.bahd,
+        empty=int((overlap.true == 0) != (overlap.predicted == 0)),
+    )
+    return asdict(scores)
 
 
 @dataclass(frozen=True)
@@ -122,84 +153,12 @@ class _Overlap:
         return _share(self.both, self.true, 1.0 if self.predicted == 0 else 0.0)
 
 
-@dataclass(frozen=True)
-class _SurfaceDistances:
-    """Nearest distances from each surface to the other, or the penalty that stands for them."""
-
-    there: Distances  # from the truth's surface
-    back: Distances  # from the prediction's surface
-
-    @classmethod
-    def of(cls, truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> _SurfaceDistances:
-        _check_masks(truth, prediction)
-        spacing = _checked_spacing(spacing_mm)
-        if truth.flags.f_contiguous and prediction.flags.f_contiguous:  # as NIfTI files are read: no copy is needed either way round
-            truth, prediction, spacing = truth.T, prediction.T, spacing[::-1]
-        surfaces = _surface(truth), _surface(prediction)
-        if surfaces[0].size == 0 and surfaces[1].size == 0:
-            return cls(np.zeros(1), np.zeros(1))
-        if surfaces[0].size == 0 or surfaces[1].size == 0:
-            diagonal = np.array([float(np.linalg.norm(np.array(truth.shape) * spacing))])
-            return cls(diagonal, diagonal)
-        return cls(*_nearest(surfaces[0], surfaces[1], truth.shape, spacing))
-
-    @property
-    def hd95_mm(self) -> float:
-        return float(max(np.percentile(self.there, 95), np.percentile(self.back, 95)))
-
-    @property
-    def hd_mm(self) -> float:
-        return float(max(self.there.max(), self.back.max()))
-
-    @property
-    def assd_mm(self) -> float:
-        return float((self.there.sum() + self.back.sum()) / (self.there.size + self.back.size))
+def _apart(truth: Mask, prediction: Mask) -> Apart:
+    _check_masks(truth, prediction)
+    return Apart.of(truth, prediction)
 
 
-def _surface(mask: Mask) -> NDArray[np.int64]:
-    """Flat (C order) indices, ascending, of the mask's 6-connected surface voxels. Work grows with the voxels in the mask."""
-    flat = np.ascontiguousarray(mask).reshape(-1)
-    inside = np.flatnonzero(flat)
-    at_border = np.zeros(inside.size, bool)
-    rest = inside
-    for size in reversed(mask.shape):
-        rest, position = np.divmod(rest, size)
-        at_border |= (position == 0) | (position == size - 1)
-    core = inside[~at_border]
-    surrounded = np.ones(core.size, bool)
-    for step in (1, mask.shape[2], mask.shape[1] * mask.shape[2]):
-        surrounded &= flat[core - step] & flat[core + step]
-    is_surface = at_border
-    is_surface[~at_border] = ~surrounded
-    return inside[is_surface]
-
-
-def _nearest(
-    first: NDArray[np.int64], second: NDArray[np.int64], shape: Sequence[int], spacing: NDArray[np.float64]
-) -> tuple[Distances, Distances]:
-    """Millimetres from every point of `first` to the nearest of `second`, and the other way round. Flat indices in, unordered out."""
-    points = [np.stack(np.unravel_index(surface, tuple(shape)), axis=1) for surface in (first, second)]
-    # Measured from the joint corner, so that a shift of both masks changes no bit of the result.
-    corner = np.minimum(points[0].min(axis=0), points[1].min(axis=0))
-    places = [(cloud - corner) * spacing for cloud in points]
-    shared = [np.isin(first, second, assume_unique=True), np.isin(second, first, assume_unique=True)]
-    there, back = (_with_zeros(_to_nearest(places[me][~shared[me]], places[1 - me]), int(shared[me].sum())) for me in (0, 1))
-    return there, back
-
-
-def _to_nearest(places: NDArray[np.float64], others: NDArray[np.float64]) -> Distances:
-    """Distance of each place (n, 3) to the nearest other (m, 3); the tree is built only where someone asks."""
-    if len(places) == 0:
-        return np.zeros(0)
-    distances: Any = cKDTree(others, balanced_tree=False, compact_nodes=True).query(places)[0]
-    return np.asarray(distances, np.float64)
-
-
-def _with_zeros(distances: Distances, zeros: int) -> Distances:
-    return np.concatenate([distances, np.zeros(zeros)])
-
-
-def _share(part: int, whole: int, of_nothing: float) -> float:
+def _share(part: float, whole: float, of_nothing: float) -> float:
     return part / whole if whole else of_nothing
 
 
@@ -213,13 +172,3 @@ def _check_masks(truth: Mask, prediction: Mask) -> None:
             raise InputError(f"{name}: its shape is {mask.shape}, not three sizes above zero; give one whole volume (x, y, z)")
     if truth.shape != prediction.shape:
         raise InputError(f"truth {truth.shape} and prediction {prediction.shape} differ in shape; bring both to the scan's own grid")
-
-
-def _checked_spacing(spacing_mm: SpacingMm) -> NDArray[np.float64]:
-    try:
-        spacing = np.asarray(spacing_mm, np.float64)
-    except (TypeError, ValueError):
-        spacing = np.zeros(0)
-    if spacing.shape != (3,) or not np.all(np.isfinite(spacing)) or not np.all(spacing > 0):
-        raise InputError(f"spacing {spacing_mm!r} is not three positive numbers; give millimetres along x, y, z")
-    return spacing

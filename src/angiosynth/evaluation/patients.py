@@ -16,25 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.errors import InputError
+from angiosynth.evaluation.scores import Scores
 from angiosynth.runtime.output import whole_file
 from angiosynth.settings import MODELS, TRAINING_DATA, EvaluationSettings
 
 THRESHOLD = "threshold"  # the baseline: the best global threshold, picked on training patients
-MEANS = ("hd_mm", "assd_mm", "precision", "recall")  # reported without an interval
+WITH_INTERVAL = ("dsc", "hd95_mm")  # all other metrics' means are reported without
 
 
 @dataclass(frozen=True)
-class PatientScore:
-    """One patient's scores; distances in millimetres, `empty` is 1 where a penalty stands for the distances."""
-
+class _Named:
     patient: str
-    dsc: float
-    hd95_mm: float
-    hd_mm: float
-    assd_mm: float
-    precision: float
-    recall: float
-    empty: int
+
+
+@dataclass(frozen=True)
+class PatientScore(Scores, _Named):
+    """One patient's scores: the name, then every metric of `evaluation.scores.Scores`."""
 
     @classmethod
     def of(cls, patient: str, metrics: Mapping[str, float]) -> PatientScore:
@@ -97,7 +94,7 @@ def summarise(rows: Sequence[PatientScore], bootstrap: int, seed: int) -> dict[s
         seed: of the resamples.
 
     Returns:
-        dsc, dsc_low, dsc_high, hd95_mm, hd95_mm_low, hd95_mm_high, hd_mm, assd_mm, precision, recall, n_patients, n_empty.
+        dsc, dsc_low, dsc_high, hd95_mm, hd95_mm_low, hd95_mm_high, the mean of every other metric of `Scores`, n_patients, n_empty.
 
     Raises:
         InputError: there are no rows.
@@ -105,9 +102,9 @@ def summarise(rows: Sequence[PatientScore], bootstrap: int, seed: int) -> dict[s
     if not rows:
         raise InputError("no patient was scored, so there is nothing to average; name at least one test patient in cohort.split_a")
     summary: dict[str, float | int] = {}
-    for name in ("dsc", "hd95_mm"):
+    for name in WITH_INTERVAL:
         summary |= _with_interval(name, _column(rows, name), bootstrap, seed)
-    summary |= {name: float(_column(rows, name).mean()) for name in MEANS}
+    summary |= {name: float(_column(rows, name).mean()) for name in _numbers(Scores) if name not in WITH_INTERVAL}
     return summary | {"n_patients": len(rows), "n_empty": sum(row.empty for row in rows)}
 
 
@@ -187,7 +184,7 @@ def _transfer_point(rows: Sequence[TransferScore], settings: EvaluationSettings)
         for name in ("dsc", "hd95_mm", "hd_mm")
     }
     point: dict[str, float | int] = {}
-    for name in ("dsc", "hd95_mm"):
+    for name in WITH_INTERVAL:
         point |= _with_interval(name, mean[name], settings.bootstrap, settings.seed)
     subsets = len({row.subset for row in rows})
     empty = sum(row.empty for row in rows)

@@ -10,6 +10,7 @@ import torch
 
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.precision import device, place
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import Unet
@@ -29,7 +30,7 @@ def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts:
 
 
 def load_segmenter(folder: Path) -> Segmenter:
-    """The U-net of a folder, ready to segment.
+    """The U-net of a folder, ready to segment on the device that there is.
 
     Raises:
         InputError: a file is missing or damaged, or the two do not belong together.
@@ -38,6 +39,7 @@ def load_segmenter(folder: Path) -> Segmenter:
     try:
         unet = Unet(int(facts["width"]), float(facts["dropout"]))
         unet.load_state_dict(torch.load(folder / "unet.pt", weights_only=True))
+        place(unet, device())
         return Segmenter(unet.eval(), float(facts["mean"]), float(facts["deviation"]), str(facts["precision"]))
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(f"{folder}: unet.pt and unet.json are damaged or do not belong together; run `dvc repro` to train it") from error

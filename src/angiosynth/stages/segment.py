@@ -48,7 +48,7 @@ def segment(scan: Path, target: Path, brain: Path | None, model: str) -> str:
     if brain is None:
         say(f"{scan}: no brain mask, so the whole volume is searched; vessels of the scalp count as found. Give one with --mask")
     loaded = load_scan(Patient("scan", scan, brain, None), intensity)
-    found = segmenter.segment(loaded.image, loaded.brain)
+    found = segmenter.segment(loaded.image, loaded.brain, f"segment {scan.name}")
     write_mask(found, scan, target)
     picture = target.with_name(target.name.removesuffix(ending) + ".png")
     segmented_figure(loaded.image, loaded.brain, found, picture, loaded.spacing_mm)
