@@ -170,7 +170,11 @@ def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]
     centres: list[Centres] = []
     kinds: list[str] = []
     for kind, wanted in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
-        candidates = scan.label if kind == "vessel" else free & bright_lookalikes(scan) if kind == "bright" and wanted else free
+        candidates = free
+        if kind == "vessel":
+            candidates = scan.label
+        elif kind == "bright" and wanted:  # costs a second a scan
+            candidates = free & bright_lookalikes(scan)
         found = _draw(candidates, wanted, rng)
         free[tuple(found.T)] = False  # no centre twice
         if len(found) < wanted:
