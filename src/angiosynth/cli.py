@@ -165,6 +165,20 @@ def transfer(
 
 
 @commands.command()
+def audit(model: Model, params: Params = PARAMS) -> None:
+    """Attack one GAN's set, generator and critic: who was trained on, what is copied, what leads back to a patient?
+
+    Each attack stands beside a control that knows nothing of the GAN, and leaks planted on purpose show whether the audit could find one.
+    Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
+    which shows patients' patches and stays in the house.
+    """
+    from angiosynth.stages import audit as stage
+    from angiosynth.stages.workspace import Workspace
+
+    stage.audit(_settings(params), Workspace(), model.value)
+
+
+@commands.command()
 def summary(
     show: Annotated[bool, typer.Option("--show", help="Only print the table of the results that are there.")] = False,
     params: Params = PARAMS,
