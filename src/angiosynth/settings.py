@@ -10,25 +10,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from angiosynth.audit_settings import AuditSettings, ReleaseSettings
 from angiosynth.errors import InputError
+from angiosynth.sections import Count, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
 TRAINING_DATA: tuple[str, ...] = ("real", *MODELS)
 SITES: tuple[str, ...] = ("site-a", "site-b")
-
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of params.yaml: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class ScannerSettings(Section):
@@ -211,40 +200,6 @@ class SweepSettings(Section):
     gradient_penalty_weight: tuple[PositiveFloat, PositiveFloat] = (1.0, 20.0)
     learning_rate_generator: tuple[Rate, Rate] = (5e-5, 1e-3)
     learning_rate_critic: tuple[Rate, Rate] = (5e-5, 1e-3)
-
-
-class AuditLimits(Section):
-    """What a set may not pass if it is to be released; fixed before an audit is looked at."""
-
-    auc: Fraction = 0.7  # of an attack on membership that is also `excess` above its control
-    excess: Fraction = 0.1
-    copies: Fraction = 0.001  # share of synthetic patches that are much nearer to a training patch than to anybody else's
-    copy_ratio: Fraction = 0.5  # "much nearer": less than this share of the other distance
-    nearer: Fraction = 0.6  # share of synthetic patches nearer to training patients than to as many others; 0.5 by chance
-    linkage: Fraction = 0.1  # agreement of the nearest training patches above that of real patches of others
-    alpha: Rate = 0.05  # an attack counts as successful where chance does as well no more often than this
-
-
-class AuditSettings(Section):
-    """The privacy audit: its attacks, the leaks planted to test them, its limits."""
-
-    bootstrap: Positive = 1000
-    checked: Positive = 1000  # synthetic patches, the most suspicious ones, that are aligned exactly with real ones
-    compared: Positive = 2000  # patches of either side for likeness and vessel statistics
-    reconstructed: Positive = 8  # patches a patient that the generator is made to draw
-    reconstruction_steps: Positive = 40
-    planted: tuple[Rate, ...] = (0.01, 0.1)  # shares of the set that are replaced by training patches, to see that the audit notices
-    overfit_patches: Positive = 8  # of one patient, for a GAN that is to learn them by heart
-    overfit_steps: Positive = 300
-    seed: Count = 1
-    limits: AuditLimits = AuditLimits()
-
-
-class ReleaseSettings(Section):
-    """What the card of a package says of those who release it."""
-
-    creator: Annotated[str, Field(min_length=1)] = "unnamed"
-    licence: Annotated[str, Field(min_length=1)] = "https://creativecommons.org/licenses/by/4.0/"
 
 
 class Settings(Section):

@@ -30,11 +30,12 @@ SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
     """Audit one GAN as an MLflow run; numbers, page and, for the house alone, the gallery of the closest pairs go to audit/<model>."""
+    split = _usable(load_split(home.splits, "site-a"))
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
     with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
         with tempfile.TemporaryDirectory(prefix="angiosynth-held-out-") as folder, whole_folder(home.audit(model)) as target:
-            found = _audit(settings, home, model, Path(folder), target)
+            found = _audit(settings, home, model, split, Path(folder), target)
             write_json(target / "audit.json", found)
             scores_figure(found, target / "scores.png")
             (target / "index.html").write_text(build_audit_page(found, (target / "scores.png").read_bytes()), encoding="utf-8")
@@ -49,8 +50,7 @@ def audit_digest(settings: Settings) -> str:
     return digest(settings.audit)
 
 
-def _audit(settings: Settings, home: Workspace, model: str, scratch: Path, target: Path) -> dict[str, Any]:
-    split = _usable(load_split(home.splits, "site-a"))
+def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
     audited = _audited(settings, home, model, split, scratch)
     work = Audit(audited, settings.audit)
     numbers: dict[str, Any] = {}
