@@ -24,8 +24,9 @@ LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 def write_checksums(folder: Path) -> None:
-    """List every file of the folder with its SHA-256."""
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in sorted(folder.rglob("*")) if path.is_file()]
+    """List every file of the folder with its SHA-256, but for the list itself and its signature."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in {SUMS, SIGNATURE, PUBLIC_KEY})
+    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -81,7 +82,9 @@ def _verify_signature(folder: Path, trusted: Path | None) -> str:
     try:
         public.verify(signature.read_bytes(), (folder / SUMS).read_bytes())
     except InvalidSignature as error:
-        raise InputError(f"{signature}: is not by {trusted or PUBLIC_KEY}; do not use the package before its sender has told why") from error
+        raise InputError(
+            f"{signature}: is not by {trusted or PUBLIC_KEY}; do not use the package before its sender has told why"
+        ) from error
     return "signed by the trusted key" if trusted else f"signed by the key in {PUBLIC_KEY} (whose it is, --trusted-key would tell)"
 
 
