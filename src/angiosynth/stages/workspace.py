@@ -51,6 +51,10 @@ class Workspace:
         return self.root / "audit" / model
 
     @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics"
 
