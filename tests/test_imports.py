@@ -30,6 +30,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"evaluation", "privacy", "release"}),
     frozenset({"report", "experiments"}),
     frozenset({"stages"}),
+    frozenset({"options"}),
+    frozenset({"sharing"}),
     frozenset({"cli", "__main__"}),
 )
 KNOWS_NOBODY = frozenset({"errors", "arrays", "runtime"})  # these see the errors at most
@@ -110,7 +112,7 @@ def calculation_is_pure(path: str, found: Import) -> str | None:
 
 
 def start_is_light(path: str, found: Import) -> str | None:
-    light = path in {"cli.py", "settings.py", "audit_settings.py", "sections.py", "errors.py", "__init__.py"}
+    light = path in {"cli.py", "options.py", "sharing.py", "settings.py", "audit_settings.py", "sections.py", "errors.py", "__init__.py"}
     return "heavy import at start" if light and found.at_module_level and found.within(*HEAVY) else None
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from angiosynth import sharing
 from angiosynth.errors import InputError
-
-if TYPE_CHECKING:
-    from angiosynth.settings import Settings
+from angiosynth.options import PARAMS, DataName, Model, Params, ScoredName, StartName
+from angiosynth.options import settings_of as _settings
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -22,47 +21,6 @@ commands = typer.Typer(
     help="Share what brain-vessel scans teach without sharing the scans. Each command is a stage of dvc.yaml and reads params.yaml; "
     "`dvc repro` runs what has changed, in order.",
 )
-
-
-class ModelName(StrEnum):
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-
-
-class DataName(StrEnum):
-    real = "real"
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-
-
-class ScoredName(StrEnum):
-    real = "real"
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-    threshold = "threshold"
-
-
-class StartName(StrEnum):
-    scratch = "scratch"
-    real = "real"
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-    package = "package"
-
-
-Params = Annotated[Path, typer.Option("--params", help="The settings file.")]
-Model = Annotated[ModelName, typer.Option("--model", help="Which GAN.")]
-PARAMS = Path("params.yaml")
-
-
-def _settings(path: Path) -> Settings:
-    from angiosynth.settings import load_settings
-
-    return load_settings(path)
 
 
 @commands.command()
@@ -165,57 +123,7 @@ def transfer(
     stage.transfer(_settings(params), Workspace(), start.value)
 
 
-@commands.command()
-def audit(model: Model, params: Params = PARAMS) -> None:
-    """Attack one GAN's set, generator and critic: who was trained on, what is copied, what leads back to a patient?
-
-    Each attack stands beside a control that knows nothing of the GAN, and leaks planted on purpose show whether the audit could find one.
-    Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
-    which shows patients' patches and stays in the house.
-    """
-    from angiosynth.stages import audit as stage
-    from angiosynth.stages.workspace import Workspace
-
-    stage.audit(_settings(params), Workspace(), model.value)
-
-
-@commands.command()
-def release(
-    name: Annotated[str, typer.Argument(help="The package's name; it becomes the folder releases/NAME.")],
-    model: Annotated[ModelName | None, typer.Option("--model", help="Which GAN's set; by default the one that validation chose.")] = None,
-    override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
-    sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
-    params: Params = PARAMS,
-) -> None:
-    """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
-
-    Refused where the audit is missing, of another set, or speaks against it. No patch, name, path or header of a patient goes along:
-    the package is searched for them before it is put in place. An example:
-
-    python cli.py release vessels-1 --model wgan-gp --sign-key ~/.ssh/release
-    """
-    from angiosynth.stages import release as stage
-    from angiosynth.stages.workspace import Workspace
-
-    typer.echo(stage.release(_settings(params), Workspace(), model.value if model else None, name, override, sign_key))
-
-
-@commands.command("pretrain-from")
-def pretrain_from(
-    package: Annotated[Path, typer.Argument(help="The folder of a package.")],
-    trusted_key: Annotated[Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned is refused then.")] = None,
-    params: Params = PARAMS,
-) -> None:
-    """Train a U-net on a package from elsewhere, chosen by the own validation patients, then go on with the own patients.
-
-    Checks the package against its checksums first. Where there is a second site (`cohort.site_b`, your scans) its validation patients
-    choose, and transfer from the package to that site follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
-    `dvc repro patches` to have run.
-    """
-    from angiosynth.stages import release as stage
-    from angiosynth.stages.workspace import Workspace
-
-    typer.echo(stage.pretrain_from(_settings(params), Workspace(), package, trusted_key))
+sharing.add_to(commands)
 
 
 @commands.command()
