@@ -13,7 +13,8 @@ from angiosynth.report.text import STYLESHEET
 
 STATES = {"within": "within its limit", "unclear": "over its limit, cannot be told from chance or control", "over": "OVER its limit"}
 VERDICTS = {
-    "within": "No measure passed its limit, and the audit found the leaks that were planted to test it.",
+    "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
+    "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
     "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",
     "too few patients": "Cannot be told: with so few patients no leak, however great, could be told from chance.",
     "inconclusive": "Inconclusive: the audit did not find leaks that were planted to test it, so that it found nothing says nothing.",
@@ -125,7 +126,15 @@ def _criterion(audit: Mapping[str, Any], name: str, question: str) -> str:
             value = f"{finding['value']:.{digits}f}"
             if finding["low"] != finding["high"]:
                 value += f" ({finding['low']:.2f} to {finding['high']:.2f})"
-            rows.append([finding["what"], value, f"{finding['control']:.{digits}f}", f"{finding['limit']:g}"[:6], _state(finding)])
+            rows.append(
+                [
+                    finding["what"],
+                    value,
+                    f"{finding['control']:.{digits}f}",
+                    f"{finding['limit']:.{3 if digits == 4 else 2}f}",
+                    _state(finding),
+                ]
+            )
     return f"<h3>{escape(name.capitalize())}</h3><p>{escape(question)}</p>{_table('', rows)}"
 
 
