@@ -24,13 +24,15 @@ PURE += tuple(f"angiosynth.{name.replace('/', '.')}" for name in sorted(CALCULAT
 
 # Layers from the bottom: a package sees the sets before its own, and itself. Packages of one set do not see each other.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "arrays", "settings", "__init__"}),
+    frozenset({"errors", "arrays", "sections", "audit_settings", "settings", "__init__"}),
     frozenset({"runtime"}),
     frozenset({"data"}),
     frozenset({"gan", "segmentation"}),
     frozenset({"evaluation", "privacy", "release"}),
     frozenset({"report", "experiments"}),
     frozenset({"stages"}),
+    frozenset({"options"}),
+    frozenset({"sharing"}),
     frozenset({"cli", "__main__"}),
 )
 KNOWS_NOBODY = frozenset({"errors", "arrays", "runtime"})  # these see the errors at most
@@ -111,7 +113,7 @@ def calculation_is_pure(path: str, found: Import) -> str | None:
 
 
 def start_is_light(path: str, found: Import) -> str | None:
-    light = path in {"cli.py", "settings.py", "errors.py", "__init__.py"}
+    light = path in {"cli.py", "options.py", "sharing.py", "settings.py", "audit_settings.py", "sections.py", "errors.py", "__init__.py"}
     return "heavy import at start" if light and found.at_module_level and found.within(*HEAVY) else None
 
 
@@ -185,6 +187,8 @@ CARRIERS = frozenset(
     {
         "__init__",
         "errors",
+        "sections",
+        "audit_settings",
         "settings",
         "stages",
         "cli",

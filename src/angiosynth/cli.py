@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from angiosynth import sharing
 from angiosynth.errors import InputError
+from angiosynth.options import PARAMS, DataName, Model, Params, ScoredName, StartName
+from angiosynth.options import settings_of as _settings
 from angiosynth.runtime.memory import keep_freed_memory
-
-if TYPE_CHECKING:
-    from angiosynth.settings import Settings
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -23,46 +22,6 @@ commands = typer.Typer(
     help="Share what brain-vessel scans teach without sharing the scans. Each command is a stage of dvc.yaml and reads params.yaml; "
     "`dvc repro` runs what has changed, in order.",
 )
-
-
-class ModelName(StrEnum):
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-
-
-class DataName(StrEnum):
-    real = "real"
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-
-
-class ScoredName(StrEnum):
-    real = "real"
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-    threshold = "threshold"
-
-
-class StartName(StrEnum):
-    scratch = "scratch"
-    real = "real"
-    dcgan = "dcgan"
-    wgan_gp = "wgan-gp"
-    wgan_gp_sn = "wgan-gp-sn"
-
-
-Params = Annotated[Path, typer.Option("--params", help="The settings file.")]
-Model = Annotated[ModelName, typer.Option("--model", help="Which GAN.")]
-PARAMS = Path("params.yaml")
-
-
-def _settings(path: Path) -> Settings:
-    from angiosynth.settings import load_settings
-
-    return load_settings(path)
 
 
 @commands.command()
@@ -163,6 +122,9 @@ def transfer(
     from angiosynth.stages.workspace import Workspace
 
     stage.transfer(_settings(params), Workspace(), start.value)
+
+
+sharing.add_to(commands)
 
 
 @commands.command()

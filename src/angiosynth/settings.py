@@ -10,26 +10,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from angiosynth.audit_settings import AuditSettings, ReleaseSettings
 from angiosynth.errors import InputError
+from angiosynth.sections import Count, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
 TRAINING_DATA: tuple[str, ...] = ("real", *MODELS)
 SITES: tuple[str, ...] = ("site-a", "site-b")
-
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-SegmentationLoss = Literal["dice", "dice_cross_entropy"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of params.yaml: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class ScannerSettings(Section):
@@ -229,6 +217,8 @@ class Settings(Section):
     unet: UnetSettings
     evaluation: EvaluationSettings
     transfer: TransferSettings
+    audit: AuditSettings
+    release: ReleaseSettings
     sweep: SweepSettings
 
     @model_validator(mode="after")

@@ -30,6 +30,7 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
     assert {path.name for path in home.gan("wgan-gp").iterdir()} == {
         "generator.pt",
         "generator.json",
+        "critic.pt",
         "curve.csv",
         "samples.png",
         "progress.png",

@@ -39,10 +39,11 @@ WATCHED, WATCHES = 6, 6  # pairs, and how often
 class TrainedGan:
     """The chosen generator: its weights, the step they are from, the curve of the training, and what was seen on the way.
 
-    `watched`: step -> (image, label), each (n, x, y) uint8, of the same latents each time.
+    `critic`: the last step's, for the audit. `watched`: step -> (image, label), each (n, x, y) uint8, of the same latents each time.
     """
 
     weights: dict[str, Tensor]
+    critic: dict[str, Tensor]
     step: int
     scores: dict[str, float]
     curve: list[dict[str, float]]
@@ -240,7 +241,8 @@ def train_gan(
         training.averaged()
         training.choose({})
     best = training.best
-    return TrainedGan(best["weights"], best["step"], best["scores"], training.curve, training.watched)
+    critic = {name: value.detach().cpu() for name, value in training.gan.critic.state_dict().items()}
+    return TrainedGan(best["weights"], critic, best["step"], best["scores"], training.curve, training.watched)
 
 
 def probe_steps(steps: int, probes: int) -> set[int]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD
+from angiosynth.report.audit_page import privacy_section
 from angiosynth.report.style import in_order, name_of
 from angiosynth.report.text import CAPTIONS, PAPER, STYLESHEET, TEMPLATE
 from angiosynth.runtime.output import whole_file
@@ -41,6 +42,7 @@ class PageContext:
     settings: Mapping[str, Any] = field(default_factory=dict)  # what of params.yaml is worth showing
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
     notes: Sequence[str] = ()  # what a reader must know about these data, such as an estimated voxel size
+    audits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> audit.json
 
 
 def build_page(context: PageContext) -> str:
@@ -50,6 +52,7 @@ def build_page(context: PageContext) -> str:
         InputError: a figure is missing.
     """
     evaluation = context.evaluation
+    shown = {name: _figure(name, path) for name, path in context.figures.items()}
     parts = {
         "style": STYLESHEET,
         "verdict": _items(verdicts(evaluation)),
@@ -60,8 +63,8 @@ def build_page(context: PageContext) -> str:
         "cards": _section("The synthetic sets", _cards_table(context.cards)) if context.cards else "",
         "settings": _section("Settings", f"<pre>{escape(json.dumps(context.settings, indent=2))}</pre>") if context.settings else "",
         "patients": str(evaluation["real"]["n_patients"]),
+        "privacy": privacy_section(context.audits, shown.pop("leakage", "")),
     }
-    shown = {name: _figure(name, path) for name, path in context.figures.items()}
     parts |= {f"figure_{name}": shown.pop(name, "") for name in ("scores", "transfer")}
     for name, title in FIGURE_SECTIONS.items():
         parts[f"section_{name}"] = _section(title, shown.pop(name)) if name in shown else ""

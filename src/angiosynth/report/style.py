@@ -26,6 +26,7 @@ NAMES = {
     "wgan-gp": "WGAN-GP",
     "wgan-gp-sn": "WGAN-GP-SN",
     "threshold": "threshold",
+    "package": "a package",
     "scratch": "from scratch",
 }
 COLOURS = {

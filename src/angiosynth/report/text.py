@@ -47,6 +47,13 @@ CAPTIONS = {
             "so that none hides another."
         ),
     ),
+    "leakage": (
+        "A mark a GAN: across, the AUC of an attack on membership with its interval, upwards the use of its set.",
+        (
+            "Use against leakage. Best is high up and at chance; the hollow mark is the same attack made with other people's real "
+            "patches, which is what plain differences between the patients give."
+        ),
+    ),
     "curves": (
         "Two plots against generator steps: the critic's distance between real and synthetic, and the probe's DSC.",
         (
@@ -106,7 +113,7 @@ then trained on the pairs of each, and one on real pairs. All were tested on who
 <h2>In short</h2>
 $verdict
 <p class="caution">Nothing here proves that synthetic patches are anonymous. A GAN can repeat what it was trained on; before a
-set leaves the house, it must be checked for that, and somebody must answer for it.</p>
+set leaves the house, it must be checked for that, as the audit below does, and somebody must answer for it.</p>
 </section>
 $notes
 <section>
@@ -136,6 +143,7 @@ from scratch.</p>
 $figure_transfer
 $transfer
 </section>
+$privacy
 $section_curves
 $section_progress
 $others

@@ -75,6 +75,7 @@ def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder)
         return trained
     with whole_folder(home.gan(model)) as folder:
         torch.save({name: value.contiguous() for name, value in trained.weights.items()}, folder / "generator.pt")
+        torch.save({name: value.contiguous() for name, value in trained.critic.items()}, folder / "critic.pt")
         facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(own), **trained.scores}
         generator = build_generator(model, settings.gan, real.size)
         generator.load_state_dict(trained.weights)

@@ -14,6 +14,7 @@ from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
 from angiosynth.report import figures
+from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page, update_readme
 from angiosynth.report.projections import patient_figure
 from angiosynth.runtime.output import read_json, whole_folder
@@ -40,7 +41,11 @@ def report(settings: Settings, home: Workspace) -> None:
         chosen = evaluation["chosen_by_validation"]
         _patient(settings, home, tables, chosen, paths["patient"])
         paths["progress"] = home.gan(chosen) / "progress.png"
+        audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in MODELS}
+        paths["leakage"] = drawn / "leakage.png"
+        leakage_figure(evaluation, audits, paths["leakage"])
         context = PageContext(
+            audits=audits,
             evaluation=evaluation,
             transfer=transfer,
             figures=paths,

@@ -47,6 +47,13 @@ class Workspace:
     def predictions(self, data: str) -> Path:
         return self.root / "predictions" / data
 
+    def audit(self, model: str) -> Path:
+        return self.root / "audit" / model
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
     @property
     def metrics(self) -> Path:
         return self.root / "metrics"

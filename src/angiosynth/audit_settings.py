@@ -1,0 +1,44 @@
+"""The sections `audit` and `release` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from angiosynth.sections import Count, Fraction, Positive, Rate, Section
+
+
+class AuditLimits(Section):
+    """What a set may not pass if it is to be released; fixed before an audit is looked at."""
+
+    auc: Fraction = 0.7  # of an attack on membership that is also `excess` above its control
+    excess: Fraction = 0.1
+    copies: Fraction = 0.001  # share of synthetic patches that are much nearer to a training patch than to anybody else's
+    copy_ratio: Fraction = 0.5  # "much nearer": less than this share of the other distance
+    nearer: Fraction = 0.6  # share of synthetic patches nearer to training patients than to as many others; 0.5 by chance
+    linkage: Fraction = 0.1  # agreement of the nearest training patches above that of real patches of others
+    alpha: Rate = 0.05  # an attack counts as successful where chance does as well no more often than this
+
+
+class AuditSettings(Section):
+    """The privacy audit: its attacks, the leaks planted to test them, its limits."""
+
+    bootstrap: Positive = 1000
+    checked: Positive = 1000  # synthetic patches, the most suspicious ones, that are aligned exactly with real ones
+    compared: Positive = 2000  # patches of either side for likeness and vessel statistics
+    reconstructed: Positive = 8  # patches a patient that the generator is made to draw
+    reconstruction_steps: Positive = 40
+    planted: tuple[Rate, ...] = (0.01, 0.1)  # shares of the set that are replaced by training patches, to see that the audit notices
+    overfit_patches: Positive = 8  # of one patient, for a GAN that is to learn them by heart
+    overfit_steps: Positive = 300
+    seed: Count = 1
+    limits: AuditLimits = AuditLimits()
+
+
+class ReleaseSettings(Section):
+    """What the card of a package says of those who release it."""
+
+    creator: Annotated[str, Field(min_length=1)] = "unnamed"
+    url: str = ""  # where the set can be had
+    licence: Annotated[str, Field(min_length=1)] = "https://creativecommons.org/licenses/by/4.0/"

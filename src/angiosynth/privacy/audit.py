@@ -1,0 +1,239 @@
+"""All attacks on one GAN and its set, each beside its control, and the leaks that were planted to test them: numbers, no judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from angiosynth.arrays import ImagePatches
+from angiosynth.audit_settings import AuditSettings
+from angiosynth.data.patches import PatchSet
+from angiosynth.gan.models import label_to_range
+from angiosynth.gan.networks import Generator
+from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
+from angiosynth.privacy.controls import drawn, few_of, overfitted, planted
+from angiosynth.privacy.critic import critic_scores
+from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
+from angiosynth.privacy.linkage import agreement, linkage
+from angiosynth.privacy.membership import Patients, auc, by_patient, membership, of_split, rank_p
+from angiosynth.privacy.memorisation import CopySearch, copies, nearer_to_training, search_copies
+from angiosynth.privacy.nearest import Points, as_points, nearest_of_each
+from angiosynth.privacy.reconstruction import reconstruction_scores
+from angiosynth.settings import GanSettings
+
+CRITICISED = 500  # patches a patient that the critic scores
+UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to
+PLANTED_CHECKED = 200
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What is audited, and the real patches of all three parts of the split."""
+
+    training: PatchSet
+    test: PatchSet
+    third: PatchSet  # validation patients': what controls compare with, as they know nothing of the GAN
+    synthetic: PatchSet
+    model: str
+    generator: Generator
+    critic: nn.Module
+    gan: GanSettings
+    features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
+
+
+class Audit:
+    """The parts of an audit; each returns what goes under its name into audit.json."""
+
+    def __init__(self, audited: Audited, settings: AuditSettings) -> None:
+        self.of, self.settings = audited, settings
+        training, test = audited.training, audited.test
+        self.members = tuple(np.unique(training.patient[training.rows]).tolist())
+        self.others = tuple(np.unique(test.patient[test.rows]).tolist())
+        self.images = {name: np.ascontiguousarray(part.image[part.rows]) for name, part in self._parts().items()}
+        self.labels = {name: np.ascontiguousarray(part.label[part.rows]) for name, part in self._parts().items()}
+        self.patient = np.concatenate([training.patient[training.rows], test.patient[test.rows]])
+        self.number = np.unique(training.patient[training.rows], return_inverse=True)[1]
+        self.test_number = np.unique(test.patient[test.rows], return_inverse=True)[1]
+
+    def _parts(self) -> dict[str, PatchSet]:
+        return {"training": self.of.training, "test": self.of.test, "third": self.of.third, "synthetic": self.of.synthetic}
+
+    @cached_property
+    def pixels(self) -> dict[str, Points]:
+        return {name: as_points(images) for name, images in self.images.items()}
+
+    @cached_property
+    def raw_features(self) -> dict[str, NDArray[np.float64]]:
+        return {name: self.of.features(images) for name, images in self.images.items()}
+
+    @cached_property
+    def features(self) -> dict[str, Points]:
+        """Standardised by the training patches, so that each feature counts alike; one that hardly ever varies counts little."""
+        training = self.raw_features["training"]
+        deviation = training.std(axis=0)
+        scale = np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
+        return {name: ((one - training.mean(axis=0)) / scale).astype(np.float32) for name, one in self.raw_features.items()}
+
+    def set_attacks(self) -> dict[str, Any]:
+        """Whoever holds the set: nearest neighbours in pixels, over all patches and over the closest; in features; inference."""
+        found: dict[str, Any] = {}
+        for points, names in ((self.pixels, ("images", "images_closest")), (self.features, ("features",))):
+            candidates = _candidates(points)
+            attack, control = set_scores(candidates, points["synthetic"]), set_scores(candidates, points["third"])
+            for name, share in zip(names, (1.0, CLOSEST), strict=False):
+                found[name] = self._membership(attack, control, self.patient, share)
+        candidates, label = _candidates(self.pixels), _candidates(self.labels)
+        told, usual = (inference_scores(candidates, label, self.pixels[part], self.labels[part]) for part in ("synthetic", "third"))
+        known = ~np.isnan(told)
+        found["inference"] = self._membership(told[known], usual[known], self.patient[known], 1.0)
+        return found
+
+    def generator_attack(self) -> dict[str, Any]:
+        """Whoever holds the generator: how well it can be made to draw a patient's patches."""
+        rows = np.concatenate([self._spread(name, self.settings.reconstructed) for name in (*self.members, *self.others)])
+        attack = reconstruction_scores(self.of.generator, self._pairs(rows), self.settings.reconstruction_steps, self.settings.seed)
+        control = set_scores(_candidates(self.pixels)[rows], self.pixels["third"])
+        return self._membership(attack, control, self.patient[rows], 1.0)
+
+    def critic_attack(self) -> dict[str, Any]:
+        """Whoever holds the critic: its scores."""
+        rows = np.concatenate([self._spread(name, CRITICISED) for name in (*self.members, *self.others)])
+        batch = self.of.gan.of(self.of.model).batch_size
+        attack = critic_scores(self.of.critic, lambda some: self._pairs(rows[some]), len(rows), batch, self.settings.seed)
+        control = set_scores(_candidates(self.pixels)[rows], self.pixels["third"])
+        return self._membership(attack, control, self.patient[rows], 1.0)
+
+    def linkage(self) -> dict[str, Any]:
+        """Do synthetic patches lead back to one training patient?"""
+        points, own = self.pixels, self.settings
+        return linkage(points["synthetic"], points["test"], self.test_number, points["training"], self.number, own.bootstrap, own.seed)
+
+    def nearer(self) -> dict[str, Any]:
+        """Share of synthetic patches nearer to training patients than to others, and the same of validation patients' patches."""
+        found: dict[str, Any] = {}
+        for space, points in (("images", self.pixels), ("features", self.features)):
+            for what in ("synthetic", "third"):
+                training = nearest_of_each(points[what], points["training"], self.number)
+                others = nearest_of_each(points[what], points["test"], self.test_number)
+                numbers = nearer_to_training(training, others, self.settings.bootstrap, self.settings.seed)
+                ending = "_third" if what == "third" else ""
+                found.setdefault(space, {}).update({f"{name}{ending}": value for name, value in numbers.items()})
+        return found
+
+    def copied(self) -> tuple[dict[str, Any], CopySearch]:
+        """Copies under flips, turns and shifts; what is usual is shown by validation patients' patches."""
+        search = self._search(self.images["synthetic"], self.settings.checked, "synthetic")
+        usual = self._search(self.images["third"], self.settings.checked, "validation")
+        return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
+
+    def plain_differences(self) -> dict[str, float]:
+        """How well grey level and vessel fraction alone tell training from test patients: AUC, never below a half."""
+        values = {"mean_intensity": self.images, "vessel_fraction": self.labels}
+        found = {}
+        for name, parts in values.items():
+            sides = self._patients(by_patient(_candidates(parts).mean(axis=(1, 2)), self.patient))
+            found[name] = max(auc(sides.members, sides.others), auc(sides.others, sides.members))
+        return found
+
+    def usefulness(self) -> dict[str, Any]:
+        """Likeness, variety and vessels of the set, each beside what real patches give against each other."""
+        count = min(self.settings.compared, len(self.of.synthetic), len(self.of.training), 2 * (len(self.of.training) // 2))
+        real, synthetic = (self.features[part][_evenly(len(self.features[part]), count)] for part in ("training", "synthetic"))
+        order = np.argsort(self.number[_evenly(len(self.number), count)] % 2, kind="stable")  # halves of the patients, not of the patches
+        halves = real[order[: count // 2]], real[order[count // 2 :]]
+        labels = {part: self.labels[part][_evenly(len(self.labels[part]), count)] for part in ("training", "synthetic")}
+        return {
+            "synthetic": manifold_scores(real[: count // 2 * 2 : 2], synthetic[: count // 2 * 2 : 2]),
+            "real": manifold_scores(*halves),
+            "vessels": {"synthetic": vessel_statistics(labels["synthetic"]), "real": vessel_statistics(labels["training"])},
+        }
+
+    def planted_copies(self) -> list[dict[str, Any]]:
+        """The set with some of it replaced by training patches: what search and attack make of that."""
+        points, count = self.pixels, len(self.of.synthetic)
+        candidates = _candidates(points)
+        found = []
+        for share in self.settings.planted:
+            number = max(1, round(share * count))
+            images, _ = planted(self.images["training"], number, self.settings.seed)
+            pool = np.concatenate([points["synthetic"][: count - number], as_points(images)])
+            scores = set_scores(candidates, pool)
+            sides = [self._patients(by_patient(scores, self.patient, part)) for part in (1.0, CLOSEST)]
+            best = min(sides, key=lambda side: rank_p(side.members, side.others))
+            search = self._search(images[:PLANTED_CHECKED], PLANTED_CHECKED, f"planted {share:.0%}")
+            seen = float((search.ratios < self.settings.limits.copy_ratio).mean())
+            told = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
+            found.append({"share": share, "copies": seen * number / count, **told})
+        return found
+
+    def overfitted_gan(self) -> dict[str, Any]:
+        """A GAN that has seen a few patches of one patient: do the attacks tell these from patches of others?"""
+        own, patient = self.settings, self.members[0]
+        few = few_of(self.of.training, patient, own.overfit_patches, own.seed)
+        settings, generator, critic = overfitted(self.of.gan, few, own.overfit_steps, own.seed)
+        image, _ = drawn(generator, settings, min(500, len(self.of.synthetic)), own.seed)
+        rows = _evenly(len(self.of.test), UNSEEN)
+        pairs = torch.cat([_as_pairs(few, np.arange(len(few)), settings), _as_pairs(self.of.test, rows, settings)])
+        learnt, images = len(few), np.concatenate([few.image[few.rows], self.images["test"][rows]])
+        scores = {
+            "set": set_scores(as_points(images), as_points(image)),
+            "generator": reconstruction_scores(generator, pairs, own.reconstruction_steps, own.seed),
+            "critic": critic_scores(critic, lambda some: pairs[torch.from_numpy(some)], len(pairs), settings.wgan_gp.batch_size, own.seed),
+        }
+        found: dict[str, Any] = {}
+        for name, one in scores.items():
+            values = np.asarray(one, np.float64)
+            found[name] = {"auc": auc(values[:learnt], values[learnt:]), "p": rank_p(values[:learnt], values[learnt:])}
+        leads, usual = (agreement(points, self.pixels["training"], self.number)[1] for points in (as_points(image), self.pixels["test"]))
+        shares = np.bincount(leads, minlength=len(self.members)) / len(leads)
+        found["linkage"] = {"share": float(shares[0]), "share_held_out": float((usual == 0).mean()), "first": bool(shares.argmax() == 0)}
+        return found
+
+    def _search(self, queries: ImagePatches, checked: int, what: str) -> CopySearch:
+        return search_copies(queries, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
+
+    def _membership(
+        self, attack: NDArray[np.floating[Any]], control: NDArray[np.floating[Any]], patient: NDArray[np.str_], share: float
+    ) -> dict[str, Any]:
+        sides = [self._patients(by_patient(values, patient, share)) for values in (attack, control)]
+        return membership(sides[0], sides[1], self.settings.bootstrap, self.settings.seed)
+
+    def _patients(self, scores: dict[str, float]) -> Patients:
+        # A patient without a vessel has no score in the attack that looks at labels.
+        return of_split(scores, *(tuple(name for name in part if name in scores) for part in (self.members, self.others)))
+
+    def _spread(self, name: str, count: int) -> NDArray[np.int64]:
+        """Numbers of some of a patient's patches among the candidates, evenly over all."""
+        own = np.flatnonzero(self.patient == name)
+        return own[_evenly(len(own), count)]
+
+    def _pairs(self, rows: NDArray[np.int64]) -> Tensor:
+        """Candidates' pairs (k, 2, x, y): training patients' come first, then test patients'."""
+        training = len(self.of.training)
+        first = _as_pairs(self.of.training, rows[rows < training], self.of.gan)
+        second = _as_pairs(self.of.test, rows[rows >= training] - training, self.of.gan)
+        order = np.argsort(np.concatenate([np.flatnonzero(rows < training), np.flatnonzero(rows >= training)]))
+        return torch.cat([first, second])[torch.from_numpy(order)]
+
+
+def _candidates(parts: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """Training patients' and then test patients'."""
+    return np.concatenate([parts["training"], parts["test"]])
+
+
+def _as_pairs(patches: PatchSet, rows: NDArray[np.int64], settings: GanSettings) -> Tensor:
+    """(k, 2, x, y): image and label as the GAN sees them."""
+    image, label = (torch.from_numpy(part) for part in patches.pairs(rows))
+    return torch.stack([image, label_to_range(label, settings)], dim=1)
+
+
+def _evenly(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` numbers below `length`, evenly spread."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))

@@ -1,0 +1,90 @@
+"""Nearest neighbours among patches, exactly: blocks of matrix products, on the GPU where there is one.
+
+Distances are root mean squares over a point's coordinates, so that sizes of patches can be compared: 0.1 between two images in
+[-1, 1] is a twentieth of the grey scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from angiosynth.arrays import ImagePatches, from_levels
+from angiosynth.runtime.precision import device
+
+Points = NDArray[np.float32]  # (n, coordinates)
+Distances = NDArray[np.float32]
+Indices = NDArray[np.int64]
+SIDE = 32  # larger images are averaged down to this: content is what is searched for, not grain, and the cost stays bounded
+QUERIES, REFERENCES = 1024, 8192  # rows of one block
+
+
+def as_points(images: ImagePatches) -> Points:
+    """Images (n, x, y) of levels 0..255 as points: values in [-1, 1], averaged down to about 32x32 where larger."""
+    factor = max(1, images.shape[1] // SIDE)
+    if factor == 1:
+        return from_levels(images).reshape(len(images), -1)
+    parts = [F.avg_pool2d(torch.from_numpy(from_levels(part))[:, None], factor).flatten(1).numpy() for part in _parts(images)]
+    return np.concatenate(parts)
+
+
+def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances, Indices]:
+    """The k nearest references of each query.
+
+    Returns:
+        Distances (n, k), ascending, and rows of `references` (n, k).
+    """
+    if not 1 <= k <= len(references):
+        raise ValueError(f"{k} neighbours asked of {len(references)} references")
+    where, centre = device(), references.mean(axis=0)
+    rows: list[NDArray[np.int64]] = []
+    blocks = list(_blocks(references, centre, where))
+    for query in _parts(queries, QUERIES):
+        points = torch.from_numpy(query - centre).to(where)
+        best, index = torch.empty(len(query), 0, device=where), torch.empty(len(query), 0, dtype=torch.int64, device=where)
+        for start, block, lengths in blocks:
+            closeness = torch.addmm(lengths, points, block.T, beta=-0.5)  # what of -distance^2 / 2 depends on the reference
+            found = closeness.topk(min(k, len(block)), dim=1)
+            best = torch.cat([best, found.values], dim=1)
+            index = torch.cat([index, found.indices + start], dim=1)
+        rows.append(index.gather(1, best.topk(k, dim=1).indices).cpu().numpy())
+    return _measured(queries, references, np.concatenate(rows))
+
+
+def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int64]) -> Distances:
+    """Each query's distance to the nearest reference of each group: (n, groups).
+
+    Args:
+        queries: (n, coordinates).
+        references: (m, coordinates).
+        groups: (m,) numbers 0, 1, ..., each at least once.
+    """
+    return np.concatenate([nearest(queries, references[groups == group])[0] for group in range(int(groups.max()) + 1)], axis=1)
+
+
+def _measured(queries: Points, references: Points, rows: Indices) -> tuple[Distances, Indices]:
+    """Exact distances of the found, in ascending order: those from matrix products lose their last digits where they are small."""
+    found = []
+    for query, row in zip(_parts(queries, QUERIES), _parts(rows, QUERIES), strict=True):
+        gaps = [references[row[:, place]] - query for place in range(row.shape[1])]
+        found.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in gaps], axis=1))
+    distances: Distances = np.concatenate(found)
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _blocks(references: Points, centre: Points, where: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """First row, the points around their mean (which keeps the products small), their squared lengths."""
+    for start in range(0, len(references), REFERENCES):
+        block = torch.from_numpy(references[start : start + REFERENCES] - centre).to(where)
+        yield start, block, (block * block).sum(dim=1)
+
+
+def _parts(rows: Any, size: int = REFERENCES) -> list[Any]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,1 @@
+"""The shareable set: patches, card, audit, checksums, and nothing of a patient."""

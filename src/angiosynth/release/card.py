@@ -1,0 +1,181 @@
+"""What stands beside the patches: README, card.json, the Croissant description, a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Template
+from typing import Any
+
+from angiosynth.audit_settings import ReleaseSettings
+
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+ENCODINGS = {
+    ".npz": "application/x-npz",
+    ".gz": "application/gzip",
+    ".json": "application/json",
+    ".html": "text/html",
+    ".py": "text/x-python",
+}
+
+LOADER = '''"""Load the patches: image (n, x, y) float32 in [-1, 1], label (n, x, y) 0 or 1. `python load.py` shows a few figures."""
+
+from pathlib import Path
+
+import numpy as np
+
+with np.load(Path(__file__).parent / "patches.npz", allow_pickle=False) as patches:
+    image, label = patches["image"].astype(np.float32) / 127.5 - 1.0, patches["label"]
+if __name__ == "__main__":
+    print(image.shape, "mean", image.mean(), "vessel fraction", label.mean())
+'''
+
+README = Template("""# $name
+
+$n synthetic pairs of a brain-vessel patch (TOF-MRA, ${size}x$size) and its vessel label, drawn by a GAN ($model). No pair was scanned from
+anybody; the GAN was trained on patches of $patients people.
+
+Released on $date by: $creator. Licence: $licence.
+
+| file | holds |
+|---|---|
+| patches.npz | `image` (n, x, y) uint8, 0..255 for [-1, 1]; `label` (n, x, y) uint8, 0 or 1 |
+| nifti/ | the same as stacks (x, y, n) for a viewer; their voxel size of 1 mm stands for nothing |
+| load.py | ten lines that load the pairs |
+| card.json, croissant.json | the facts for machines |
+| audit/index.html, audit/audit.json | the privacy audit of this very set |
+| SHA256SUMS | `sha256sum --check SHA256SUMS` |
+
+Intensity: percentiles $low and $high inside the brain became -1 and 1 (rule `$rule`). Scale your own scans likewise before using a network
+that was trained on these pairs; `python cli.py pretrain-from FOLDER` of angiosynth sees to that.
+
+## Privacy
+
+$verdict
+
+$override
+
+The audit names the attacks that were tried and their limits. It does not say that the set is anonymous.
+
+## Use
+
+For training and testing of vessel segmentation. The pairs are two-dimensional patches, not heads; nothing clinical may be concluded from
+them. Trying to find out who was trained on is against the terms of this release.
+""")
+
+
+def card_of(
+    name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], override: str, by: ReleaseSettings, date: str
+) -> dict[str, Any]:
+    """card.json: the facts of a package, none of them of a patient.
+
+    Args:
+        name: of the package.
+        set_card: card.json of the synthetic set.
+        audit: audit.json.
+        override: why it is released although the audit speaks against it, "" where it does not.
+        by: section `release`.
+        date: of the release, YYYY-MM-DD.
+    """
+    kept = ("model", "n", "size", "seed", "label_threshold", "intensity", "vessel_fraction")
+    return {
+        "name": name,
+        "date": date,
+        **by.model_dump(mode="json"),
+        "format": 1,
+        **{key: set_card[key] for key in kept},
+        "patients_trained_on": audit["patients"]["training"],
+        "set_digest": audit["set_digest"],
+        "audit": {"verdicts": audit["verdicts"], "limits": audit["limits"]},
+        "override": override,
+    }
+
+
+def readme_of(card: Mapping[str, Any]) -> str:
+    """README.md."""
+    verdict = card["audit"]["verdicts"]["set"]
+    reason = f"**Released against the audit's verdict.** The reason given: {card['override']}" if card["override"] else ""
+    text = README.substitute(
+        name=card["name"],
+        n=card["n"],
+        size=card["size"],
+        model=card["model"],
+        patients=card["patients_trained_on"],
+        date=card["date"],
+        creator=card["creator"],
+        licence=card["licence"],
+        verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for what that means).",
+        override=reason,
+        **card["intensity"],
+    )
+    return text.replace("\n\n\n\n", "\n\n")
+
+
+def croissant_of(card: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+    """The description in Croissant 1.0 (MLCommons): required fields and one file object a file.
+
+    Args:
+        card: card.json.
+        files: name -> (SHA-256, bytes) of the package's data files.
+    """
+    objects = [
+        {
+            "@type": "cr:FileObject",
+            "@id": name,
+            "name": name,
+            "contentUrl": name,
+            "contentSize": f"{size} B",
+            "encodingFormat": next((kind for ending, kind in ENCODINGS.items() if name.endswith(ending)), "text/plain"),
+            "sha256": digest,
+        }
+        for name, (digest, size) in sorted(files.items())
+    ]
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": card["name"],
+        "description": f"{card['n']} synthetic pairs of a TOF-MRA patch and its vessel label ({card['size']}x{card['size']}).",
+        "license": card["licence"],
+        "creator": {"@type": "sc:Organization", "name": card["creator"]},
+        **({"url": card["url"]} if card["url"] else {}),
+        "datePublished": card["date"],
+        "version": "1.0.0",
+        "keywords": ["TOF-MRA", "vessel segmentation", "synthetic"],
+        "isLiveDataset": False,
+        "distribution": objects,
+    }

@@ -1,0 +1,168 @@
+"""The shareable set as a folder: patches, stacks, card, audit, loader, checksums; and a last look for anything of a patient."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from angiosynth.audit_settings import ReleaseSettings
+from angiosynth.data.patches import PatchSet, create_patch_arrays
+from angiosynth.errors import InputError
+from angiosynth.release.card import LOADER, card_of, croissant_of, readme_of
+from angiosynth.release.checksums import SUMS, sign, verify, write_checksums
+from angiosynth.runtime.output import read_json, whole_folder, write_json
+from angiosynth.settings import IntensitySettings
+
+nib: Any = nibabel
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
+AUDIT_FILES = ("audit.json", "index.html")  # not the gallery: it shows patients' patches
+REFUSED = {
+    "over": "the audit found a leak",
+    "inconclusive": "the audit is inconclusive: it did not find leaks planted to test it",
+    "too few patients": "there are too few patients for the audit to tell anything",
+    "unclear": "the audit cannot tell a measure that passed its limit from chance",
+}
+
+
+def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str:
+    """Why a set may not be released as it is, "" where nothing speaks against it. An override does not help where the audit is of
+    another set.
+
+    Args:
+        audit: audit.json.
+        set_digest: of the set as it is now.
+        audit_digest: of the section `audit` as it is now.
+
+    Raises:
+        InputError: the audit is of another set, or was made with other settings or limits.
+    """
+    model = audit.get("model", "MODEL")
+    if audit.get("set_digest") != set_digest:
+        raise InputError(f"audit/{model}: is of another set than the one that is there; run `dvc repro audit@{model}` first")
+    if audit.get("audit_digest") != audit_digest:
+        raise InputError(f"audit/{model}: was made with other settings or limits; run `dvc repro audit@{model}` first")
+    return REFUSED.get(audit["verdicts"]["set"], "")
+
+
+def build_package(
+    target: Path,
+    synthetic: PatchSet,
+    audit: Mapping[str, Any],
+    audit_folder: Path,
+    *,
+    by: ReleaseSettings,
+    date: str,
+    override: str = "",
+    key: Path | None = None,
+    identifiers: Iterable[str] = (),
+) -> None:
+    """Write the package to `target`, whole or not at all.
+
+    Args:
+        target: a new folder; its name is the package's.
+        synthetic: the set.
+        audit: audit.json, and the folder that it lies in.
+        by, date, override: for the card.
+        key: an ed25519 private key to sign with.
+        identifiers: names and paths that may stand nowhere in the package.
+
+    Raises:
+        InputError: the folder is there already, its name is unusable, or an identifier was found.
+    """
+    if not NAME.fullmatch(target.name):
+        raise InputError(f"{target}: the name of a package is letters, digits, dots and dashes; name another")
+    if target.exists():
+        raise InputError(f"{target}: is there already; what was released is not changed, name another")
+    with whole_folder(target) as folder:
+        image, label = (np.ascontiguousarray(part[synthetic.rows]) for part in (synthetic.image, synthetic.label))
+        np.savez_compressed(folder / "patches.npz", image=image, label=label)
+        for name, stack in (("image", image), ("label", label)):
+            _write_stacks(folder / "nifti", name, stack)
+        (folder / "audit").mkdir()
+        for name in AUDIT_FILES:
+            shutil.copyfile(audit_folder / name, folder / "audit" / name)
+        card = card_of(target.name, synthetic.meta, audit, override, by, date)
+        write_json(folder / "card.json", card)
+        (folder / "README.md").write_text(readme_of(card), encoding="utf-8")
+        (folder / "load.py").write_text(LOADER, encoding="utf-8")
+        write_checksums(folder)
+        write_json(folder / "croissant.json", croissant_of(card, _listed(folder)))
+        write_checksums(folder)
+        if key is not None:
+            sign(folder, key)
+        if found := next(find_identifiers(folder, identifiers), None):
+            raise InputError(
+                f"{found[0]}: holds {found[1]!r}, which belongs to a patient or this machine; take it out of params.yaml or names"
+            )
+
+
+def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[PatchSet, IntensitySettings, str]:
+    """A package checked against its checksums: its pairs as a patch set in `scratch`, its intensity rule, what was checked.
+
+    Raises:
+        InputError: the package is not whole, not what its checksums tell, or not by the trusted key.
+    """
+    told = verify(folder, trusted)
+    card = read_json(folder / "card.json")
+    try:
+        with np.load(folder / "patches.npz", allow_pickle=False) as stored:
+            pair = stored["image"], stored["label"]
+        intensity = IntensitySettings.model_validate(card["intensity"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{folder}: patches.npz or card.json is no package's; get it again") from error
+    if any(part.dtype != np.uint8 or part.ndim != 3 or part.shape != pair[0].shape or part.shape[1] != part.shape[2] for part in pair):
+        raise InputError(f"{folder / 'patches.npz'}: not pairs (n, x, y) of square 8-bit patches; get the package again")
+    if not len(pair[0]) or pair[1].max() > 1:
+        raise InputError(f"{folder / 'patches.npz'}: no pairs, or labels other than 0 and 1; get the package again")
+    image, label = create_patch_arrays(scratch, len(pair[0]), pair[0].shape[1])
+    image[:], label[:] = pair
+    return PatchSet(image, label, np.full(len(image), "", np.str_), np.arange(len(image)), card, scratch), intensity, told
+
+
+def find_identifiers(folder: Path, identifiers: Iterable[str]) -> Iterator[tuple[Path, str]]:
+    """Where a package holds one of these texts: in files' names, or in files as they are or unpacked, whatever the case."""
+    wanted = [(text, text.lower().encode()) for text in identifiers if text]
+    for path in sorted(folder.rglob("*")):
+        contents = [path.relative_to(folder).as_posix().encode()]
+        if path.is_file():
+            raw = path.read_bytes()
+            contents += [raw, *_unpacked(path, raw)]
+        for content in contents:
+            lowered = content.lower()
+            yield from ((path, text) for text, pattern in wanted if pattern in lowered)
+
+
+def _unpacked(path: Path, raw: bytes) -> list[bytes]:
+    if path.suffix == ".gz":
+        return [gzip.decompress(raw)]
+    if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return [archive.read(name) for name in archive.namelist()]
+    if path.suffix == ".json":
+        return [json.dumps(json.loads(raw), ensure_ascii=False).encode()]
+    return []
+
+
+def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> None:
+    """NIfTI files (x, y, n) of at most STACK patches; their headers are made anew and hold nothing but the shape."""
+    folder.mkdir(exist_ok=True)
+    for number, start in enumerate(range(0, len(patches), STACK)):
+        stack = np.moveaxis(patches[start : start + STACK], 0, 2)
+        image = nib.Nifti1Image(np.ascontiguousarray(stack), np.eye(4))
+        image.header.set_xyzt_units("mm")
+        nib.save(image, folder / f"{name}-{number:02d}.nii.gz")
+
+
+def _listed(folder: Path) -> dict[str, tuple[str, int]]:
+    lines = (line.split("  ", 1) for line in (folder / SUMS).read_text(encoding="utf-8").splitlines())
+    return {name: (digest, (folder / name).stat().st_size) for digest, name in lines}

@@ -1,0 +1,90 @@
+"""Figures of the privacy audit: each patient's scores, the closest pairs (for the house alone), use against leakage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from angiosynth.arrays import ImagePatches, from_levels
+from angiosynth.privacy.memorisation import CopySearch
+from angiosynth.privacy.nearest import SIDE
+from angiosynth.privacy.verdict import ATTACKS
+from angiosynth.report.style import MARKERS, colour_of, drawn, name_of, show_picture
+
+SHOWN = 10  # pairs in the gallery
+MEMBER, OTHER = "#D55E00", "#0A84D6"
+
+
+def gallery(search: CopySearch, training: ImagePatches, path: Path) -> None:
+    """The synthetic patches nearest to training patches, as aligned with them, above these. It shows patients' patches."""
+    order = search.checked[np.argsort(search.ratios[search.checked], kind="stable")][:SHOWN]
+    places = np.searchsorted(search.checked, order)
+    synthetic = search.alignment.aligned[places]
+    real = from_levels(np.ascontiguousarray(training[search.alignment.row[places]]))
+    with drawn(path, 1.25 * max(4, len(order)), 3.4) as figure:
+        axes = figure.subplots(2, max(2, len(order)))
+        for axis in axes.ravel():
+            axis.set_axis_off()
+        for column, (number, above, below) in enumerate(zip(order, synthetic, real, strict=True)):
+            show_picture(axes[0, column], _large(above))
+            show_picture(axes[1, column], _large(below))
+            axes[0, column].set_title(f"synthetic\nratio {search.ratios[number]:.2f}", fontsize=8)
+            axes[1, column].set_title("real, training", fontsize=8)
+        figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below: for the house alone, never to be released.", fontsize=10)
+
+
+def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
+    """Every attack's scores, a dot a patient: where training patients' lie above the others', the attack tells them apart."""
+    with drawn(path, 8.6, 3.4) as figure:
+        axes = figure.subplots()
+        for place, (name, *_) in enumerate(ATTACKS):
+            found = audit["membership"][name]
+            values = np.array([*found["member_scores"], *found["other_scores"]])
+            spread = values.std() or 1.0
+            for scores, shift, colour in ((found["member_scores"], -0.12, MEMBER), (found["other_scores"], 0.12, OTHER)):
+                heights = (np.array(scores) - values.mean()) / spread
+                axes.scatter(np.full(len(heights), place + shift), heights, s=26, color=colour, marker="o" if colour == MEMBER else "D")
+        axes.scatter([], [], color=MEMBER, label="training patients")
+        axes.scatter([], [], color=OTHER, marker="D", label="test patients")
+        axes.set_xticks(range(len(ATTACKS)), [name.replace("_", "\n") for name, *_ in ATTACKS])
+        axes.set(ylabel="score, in deviations", title="scores of patients in each attack")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Use against leakage, a mark a GAN: its U-net's DSC as a share of real's, and the AUC of the nearest-image attack with interval.
+
+    Args:
+        evaluation: metrics/evaluation.json.
+        audits: model -> audit.json.
+        path: the PNG.
+    """
+    with drawn(path, 7.0, 3.8) as figure:
+        axes = figure.subplots()
+        axes.axvline(0.5, color="#8C8C8C", lw=1.2, ls=":")
+        for rank, (model, audit) in enumerate(audits.items()):
+            ratio = evaluation["ratio_to_real"].get(model)
+            found = audit["membership"]["images"]
+            axes.axvline(audit["limits"]["auc"], color="#D55E00", lw=1.2, ls="--", label="limit" if rank == 0 else None)
+            if ratio is None:
+                continue
+            reach = [[found["auc"] - found["auc_low"]], [found["auc_high"] - found["auc"]]]
+            look: dict[str, Any] = {"fmt": MARKERS[model], "color": colour_of(model), "ms": 8, "capsize": 3, "label": name_of(model)}
+            axes.errorbar(found["auc"], ratio, xerr=reach, **look)
+            axes.scatter([found["control"]], [ratio], marker=MARKERS[model], facecolor="none", edgecolor=colour_of(model), s=60)
+        axes.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
+        axes.set(xlim=(0, 1.02), xlabel="leakage: AUC of the attack on membership (dotted: chance)", ylabel="use: DSC as a share of real's")
+        axes.margins(y=0.2)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _large(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """(x, y) in [-1, 1] to a grey picture of about SIDE pixels, smooth where it was reduced."""
+    factor = picture.shape[0] / SIDE
+    grey = np.clip((picture + 1) / 2, 0, 1)
+    return ndimage.zoom(grey, 1 / factor, order=1) if factor > 2 else grey

@@ -1,0 +1,67 @@
+"""The commands by which a set leaves the house and arrives at another: audit, release, pretrain-from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from angiosynth.options import PARAMS, Model, ModelName, Params, settings_of
+
+
+def add_to(commands: typer.Typer) -> None:
+    """Register the three commands."""
+    commands.command()(audit)
+    commands.command()(release)
+    commands.command("pretrain-from")(pretrain_from)
+
+
+def audit(model: Model, params: Params = PARAMS) -> None:
+    """Attack one GAN's set, generator and critic: who was trained on, what is copied, what leads back to a patient?
+
+    Each attack stands beside a control that knows nothing of the GAN, and leaks planted on purpose show whether the audit could find one.
+    Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
+    which shows patients' patches and stays in the house.
+    """
+    from angiosynth.stages import audit as stage
+    from angiosynth.stages.workspace import Workspace
+
+    stage.audit(settings_of(params), Workspace(), model.value)
+
+
+def release(
+    name: Annotated[str, typer.Argument(help="The package's name; it becomes the folder releases/NAME.")],
+    model: Annotated[ModelName | None, typer.Option("--model", help="Which GAN's set; by default the one that validation chose.")] = None,
+    override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
+    sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
+    params: Params = PARAMS,
+) -> None:
+    """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
+
+    Refused where the audit is missing, of another set, or speaks against it. No patch, name, path or header of a patient goes along:
+    the package is searched for them before it is put in place. An example:
+
+    python cli.py release vessels-1 --model wgan-gp --sign-key ~/.ssh/release
+    """
+    from angiosynth.stages import release as stage
+    from angiosynth.stages.workspace import Workspace
+
+    typer.echo(stage.release(settings_of(params), Workspace(), model.value if model else None, name, override, sign_key))
+
+
+def pretrain_from(
+    package: Annotated[Path, typer.Argument(help="The folder of a package.")],
+    trusted_key: Annotated[Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned is refused then.")] = None,
+    params: Params = PARAMS,
+) -> None:
+    """Train a U-net on a package from elsewhere, chosen by the own validation patients, then go on with the own patients.
+
+    Checks the package against its checksums first. Where there is a second site (`cohort.site_b`, your scans) its validation patients
+    choose, and transfer from the package to that site follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
+    `dvc repro patches` to have run.
+    """
+    from angiosynth.stages import release as stage
+    from angiosynth.stages.workspace import Workspace
+
+    typer.echo(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

@@ -1,0 +1,126 @@
+"""Stage audit: what one GAN's set, generator and critic tell about the patients behind them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from angiosynth.data.cohort import Split, load_split
+from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
+from angiosynth.errors import InputError
+from angiosynth.evaluation.frechet import frechet_distance, unet_features
+from angiosynth.experiments.tracking import training_run
+from angiosynth.gan.synthesis import load_generator
+from angiosynth.privacy.audit import Audit, Audited
+from angiosynth.privacy.critic import load_critic
+from angiosynth.privacy.verdict import judge
+from angiosynth.report.audit_figures import gallery, scores_figure
+from angiosynth.report.audit_page import build_audit_page
+from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.precision import device
+from angiosynth.runtime.progress import progress
+from angiosynth.segmentation.storage import load_segmenter
+from angiosynth.settings import Settings, digest
+from angiosynth.stages.gan import training_patches
+from angiosynth.stages.workspace import Workspace, data_digest, data_source
+
+SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no patch of a patient
+
+
+def audit(settings: Settings, home: Workspace, model: str) -> None:
+    """Audit one GAN as an MLflow run; numbers, page and, for the house alone, the gallery of the closest pairs go to audit/<model>."""
+    split = _usable(load_split(home.splits, "site-a"))
+    data = data_source(home.synthetic(model))
+    facts = {"model": model, "audit": settings.audit}
+    with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
+        with tempfile.TemporaryDirectory(prefix="angiosynth-held-out-") as folder, whole_folder(home.audit(model)) as target:
+            found = _audit(settings, home, model, split, Path(folder), target)
+            write_json(target / "audit.json", found)
+            scores_figure(found, target / "scores.png")
+            (target / "index.html").write_text(build_audit_page(found, (target / "scores.png").read_bytes()), encoding="utf-8")
+        run.final({finding["name"]: finding["value"] for finding in found["findings"]})
+        run.tag("verdict_set", found["verdicts"]["set"])
+        for name in SHARED:  # not the gallery: a tracking server may stand elsewhere
+            run.artifact(home.audit(model) / name)
+
+
+def audit_digest(settings: Settings) -> str:
+    """Changes with the audit's settings and limits."""
+    return digest(settings.audit)
+
+
+def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
+    audited = _audited(settings, home, model, split, scratch)
+    work = Audit(audited, settings.audit)
+    numbers: dict[str, Any] = {}
+    steps = {
+        "membership": lambda: {**work.set_attacks(), "generator": work.generator_attack(), "critic": work.critic_attack()},
+        "linkage": work.linkage,
+        "nearer": work.nearer,
+        "plain_differences": work.plain_differences,
+        "usefulness": lambda: _with_distance(work),
+        "planted": work.planted_copies,
+        "overfitted": work.overfitted_gan,
+    }
+    numbers["copies"], search = work.copied()
+    for name, step in progress(steps.items(), f"audit {model}", len(steps)):
+        numbers[name] = step()
+    gallery(search, work.images["training"], target / "gallery.png")
+    facts = {
+        "model": model,
+        "set_digest": data_digest(home.synthetic(model)),
+        "audit_digest": audit_digest(settings),
+        "n_synthetic": len(audited.synthetic),
+        "n_training_patches": len(audited.training),
+        "patch_size": audited.synthetic.size,
+        "patients": {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "limits": settings.audit.limits.model_dump(mode="json"),
+        "settings": settings.audit.model_dump(mode="json", exclude={"limits"}),
+    }
+    return {**facts, **numbers, **judge(numbers, settings.audit.limits)}
+
+
+def _usable(split: Split) -> Split:
+    for part, what in (("validation", "what controls compare with"), ("test", "the people who were not trained on")):
+        if not getattr(split, part):
+            raise InputError(f"splits/site-a.json: no {part} patient; the audit needs at least one, {what}: see cohort.split_a")
+    return split
+
+
+def _audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
+    """Everything that is audited. Test and validation patients' patches are cut for the audit alone and do not outlive it."""
+    training = training_patches(home, split.train)
+    names = (*split.test, *split.validation)
+    build_patches(home.site_root(settings, "site-a"), names, settings.patches, settings.cohort.intensity, scratch / "patches")
+    held_out = open_patch_set(scratch / "patches")
+    segmenter = load_segmenter(home.unet("real"))
+    segmenter.unet.to(device())
+    return Audited(
+        training=training,
+        test=held_out.of_patients(split.test),
+        third=held_out.of_patients(split.validation),
+        synthetic=_synthetic(home, model, training),
+        model=model,
+        generator=load_generator(home.gan(model), model, settings.gan, training.size),
+        critic=load_critic(home.gan(model), model, settings.gan, training.size),
+        gan=settings.gan,
+        features=lambda images: unet_features(segmenter, images),
+    )
+
+
+def _synthetic(home: Workspace, model: str, training: PatchSet) -> PatchSet:
+    synthetic = open_patch_set(home.synthetic(model))
+    if synthetic.size != training.size:
+        raise InputError(f"{synthetic.folder}: patches of {synthetic.size}, the real ones are of {training.size}; run `dvc repro`")
+    return synthetic
+
+
+def _with_distance(work: Audit) -> dict[str, Any]:
+    """Likeness and vessels, with the Frechet distance beside what it is between two halves of the training patients."""
+    features = work.raw_features
+    halves = [features["training"][work.number % 2 == half] for half in (0, 1)]
+    if not len(halves[1]):
+        halves = [features["training"][half::2] for half in (0, 1)]
+    distances = {"fd_unet": frechet_distance(features["training"], features["synthetic"]), "fd_unet_floor": frechet_distance(*halves)}
+    return {**work.usefulness(), **distances}

@@ -1,0 +1,112 @@
+"""What the numbers amount to: each verdict where it belongs, and the planted leaks' say in it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from angiosynth.audit_settings import AuditLimits
+from angiosynth.privacy.verdict import ATTACKS, judge
+
+LIMITS = AuditLimits()
+
+
+def numbers() -> dict[str, Any]:
+    """An audit that found nothing, with controls that were found."""
+    plain = {"auc": 0.6, "auc_low": 0.4, "auc_high": 0.8, "control": 0.55, "excess": 0.05, "excess_low": -0.1, "excess_high": 0.2}
+    nearer = {"nearer": 0.52, "nearer_low": 0.4, "nearer_high": 0.6, "nearer_third": 0.5}
+    found = {"auc": 0.95, "p": 0.001}
+    return {
+        "membership": {name: {**plain, "p": 0.3, "least_p": 0.002} for name, *_ in ATTACKS},
+        "linkage": {"agreement": 0.3, "held_out": 0.28, "excess": 0.02, "excess_low": -0.01, "excess_high": 0.05},
+        "copies": {"copies": 0.0, "copies_held_out": 0.0},
+        "nearer": {"images": dict(nearer), "features": dict(nearer)},
+        "planted": [{"share": 0.01, "copies": 0.01, **found}, {"share": 0.1, "copies": 0.1, **found}],
+        "overfitted": {
+            **{name: dict(found) for name in ("set", "generator", "critic")},
+            "linkage": {"share": 0.8, "share_held_out": 0.1, "first": True},
+        },
+    }
+
+
+def _verdicts(**changes: Any) -> dict[str, str]:
+    """Changes by path with two underscores."""
+    tree = copy.deepcopy(numbers())
+    for name, value in changes.items():
+        *path, last = name.split("__")
+        node = tree
+        for key in path:
+            node = node[key]
+        node[last] = value
+    verdicts: dict[str, str] = judge(tree, LIMITS)["verdicts"]
+    return verdicts
+
+
+LEAK = {"auc": 0.9, "auc_low": 0.8, "auc_high": 1.0, "control": 0.5, "excess": 0.4, "excess_low": 0.2, "excess_high": 0.6}
+
+
+def test_nothing_found_and_controls_found() -> None:
+    assert _verdicts() == {"set": "within", "generator": "within", "critic": "within"}
+
+
+def test_a_leak_of_the_generator_is_not_one_of_the_set() -> None:
+    leak = {**LEAK, "p": 0.01, "least_p": 0.002}
+    assert _verdicts(membership__generator=leak) == {"set": "within", "generator": "over", "critic": "over"}
+    assert _verdicts(membership__critic=leak) == {"set": "within", "generator": "within", "critic": "over"}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"p": 0.01}, "over"),
+        ({"p": 0.2}, "unclear"),  # chance may explain it
+        ({"p": 0.01, "excess": 0.2, "excess_low": -0.1}, "unclear"),  # the control may
+        ({"p": 0.01, "excess": 0.05}, "within"),  # the control does
+        ({"p": 0.01, "auc": 0.69}, "within"),
+    ],
+)
+def test_an_attack_is_over_beyond_chance_and_control(change: dict[str, float], verdict: str) -> None:
+    assert _verdicts(membership__images={**LEAK, "least_p": 0.002, **change})["set"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"copies__copies": 0.01}, "over"),
+        ({"copies__copies": 0.01, "copies__copies_held_out": 0.02}, "unclear"),
+        ({"linkage__excess": 0.2, "linkage__excess_low": 0.1}, "over"),
+        ({"linkage__excess": 0.2, "linkage__excess_low": -0.1}, "unclear"),
+        ({"nearer__features__nearer": 0.8, "nearer__features__nearer_low": 0.6}, "over"),
+        ({"nearer__images__nearer": 0.8}, "unclear"),
+        ({"nearer__images__nearer": 0.8, "nearer__images__nearer_third": 0.75}, "within"),
+    ],
+)
+def test_every_other_measure_can_fail(changes: dict[str, float], verdict: str) -> None:
+    assert _verdicts(**changes)["set"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "blind"),
+    [
+        ({"planted": [{"share": 0.01, "copies": 0.0, "auc": 1.0, "p": 0.001}]}, "set"),
+        ({"planted": [{"share": 0.01, "copies": 0.01, "auc": 1.0, "p": 0.2}]}, "set"),
+        ({"overfitted__set__auc": 0.6}, "set"),
+        ({"overfitted__linkage__first": False}, "set"),
+        ({"overfitted__generator__p": 0.2}, "generator"),
+        ({"overfitted__critic__auc": 0.5}, "critic"),
+    ],
+)
+def test_a_leak_that_was_planted_and_not_found_makes_the_audit_inconclusive(changes: dict[str, Any], blind: str) -> None:
+    holders = ("set", "generator", "critic")
+    wanted = {holder: "inconclusive" if holders.index(holder) >= holders.index(blind) else "within" for holder in holders}
+    assert _verdicts(**changes) == wanted
+
+
+def test_what_was_found_stays_found_where_controls_fail() -> None:
+    assert _verdicts(overfitted__set__auc=0.5, copies__copies=0.01)["set"] == "over"
+
+
+def test_too_few_patients_can_not_pass() -> None:
+    assert _verdicts(membership__images__least_p=0.2)["set"] == "too few patients"

@@ -1,0 +1,93 @@
+"""From a trained GAN to an audit, from that to a package, and from the package to another lab's U-net."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from angiosynth.data.cohort import load_split
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import read_transfer
+from angiosynth.release.package import find_identifiers
+from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.settings import Settings
+from angiosynth.stages.audit import audit
+from angiosynth.stages.gan import fit_gan, synthesize
+from angiosynth.stages.release import pretrain_from, release
+from angiosynth.stages.unet import fit_unet
+from angiosynth.stages.workspace import Workspace
+from tests.factories import tiny_settings
+from tests.stages.conftest import SETTINGS
+
+
+def _other(**values: object) -> Settings:
+    return tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], **values)
+
+
+def _audited(home: Workspace) -> None:
+    fit_gan(SETTINGS, home, "wgan-gp", NullRecorder())
+    synthesize(SETTINGS, home, "wgan-gp")
+    fit_unet(SETTINGS, home, "real", NullRecorder())
+    audit(SETTINGS, home, "wgan-gp")
+
+
+def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace) -> None:
+    _audited(home)
+    folder = home.audit("wgan-gp")
+    assert {path.name for path in folder.iterdir()} == {"audit.json", "index.html", "gallery.png", "scores.png"}
+    found = read_json(folder / "audit.json")
+    assert found["patients"] == {"training": 2, "validation": 1, "test": 1}
+    assert found["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
+    names = [name for site in ("site-a", "site-b") for part in load_split(home.splits, site).__dict__.values() for name in part]
+    kept = home.root / "kept"
+    kept.mkdir()
+    for name in ("audit.json", "index.html"):
+        shutil.copy(folder / name, kept)
+    assert list(find_identifiers(kept, [*names, "lab/a", str(Path.cwd())])) == []
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    audit(SETTINGS, home, "wgan-gp")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+    with pytest.raises(InputError, match="--override"):
+        release(SETTINGS, home, "wgan-gp", "demo", "", None)
+    with pytest.raises(InputError, match="--override"):
+        release(SETTINGS, home, "wgan-gp", "demo", "  ", None)
+    said = release(SETTINGS, home, "wgan-gp", "demo", "a test", None)
+    package = home.releases / "demo"
+    assert "dvc add releases/demo" in said
+    assert "gallery.png" not in {path.name for path in package.rglob("*")}
+    assert list(find_identifiers(package, [*names, "lab/a", "lab/b", str(Path.cwd())])) == []
+    assert "The reason given: a test" in (package / "README.md").read_text()
+
+    said = pretrain_from(SETTINGS, home, package, None)
+    assert "validation patients of site-b" in said
+    assert read_json(home.unet("package") / "unet.json")["package"] == "demo"
+    assert {row.start for row in read_transfer(Path("metrics/transfer/package.csv"))} == {"package"}
+    other = _other(cohort__intensity={"rule": "volume", "low": 1.0, "high": 99.0})
+    with pytest.raises(InputError, match=r"was made with cohort\.intensity"):
+        pretrain_from(other, home, package, None)
+
+    with pytest.raises(InputError, match="other settings or limits"):
+        release(_other(audit__limits={"auc": 0.99}), home, "wgan-gp", "later", "a test", None)
+    image = np.load(home.synthetic("wgan-gp") / "image.npy")
+    image[0, 0, 0] ^= 1
+    np.save(home.synthetic("wgan-gp") / "image.npy", image)
+    with pytest.raises(InputError, match="another set"):
+        release(SETTINGS, home, "wgan-gp", "later", "a test", None)
+    assert not (home.releases / "later").exists()
+
+
+def test_no_set_leaves_without_an_audit(home: Workspace) -> None:
+    with pytest.raises(InputError, match="there is no audit, and no set leaves without one; run `dvc repro audit@dcgan`"):
+        release(SETTINGS, home, "dcgan", "demo", "a reason", None)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_an_audit_needs_people_to_compare_with(home: Workspace, part: str) -> None:
+    write_json(home.splits / "site-a.json", read_json(home.splits / "site-a.json") | {part: []})
+    with pytest.raises(InputError, match=f"no {part} patient"):
+        audit(SETTINGS, home, "wgan-gp")
