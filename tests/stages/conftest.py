@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from angiosynth.stages import scans
+from angiosynth.stages import scans, selection
 from angiosynth.stages.workspace import Workspace
 from tests.factories import make_cohort, tiny_settings
 
@@ -23,6 +23,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.chdir(folder)
     scans.cohort(SETTINGS, Workspace())
     scans.patches(SETTINGS, Workspace())
+    selection.select_unet(SETTINGS, Workspace())
     patch.undo()
     return folder
 
