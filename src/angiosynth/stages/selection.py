@@ -10,7 +10,7 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import say
 from angiosynth.settings import SelectionSettings, Settings, UnetSettings
-from angiosynth.stages.workspace import CHOSEN, Workspace, data_source, resume_key
+from angiosynth.stages.workspace import CHOSEN, RUN, Workspace, data_source, resume_key
 
 if TYPE_CHECKING:
     from angiosynth.data.intensity import Scan
@@ -56,7 +56,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity}
     kept = home.resume("select-unet", resume_key(facts, home.patches("site-a"), scans))
     points = []
-    with training_run("unet", "select-unet", stage="select-unet", settings=facts, data=source) as parent:
+    with training_run("unet", "select-unet", stage="select-unet", settings=facts, data=source, resume=kept / RUN) as parent:
         for number, unet in enumerate(grid):
             folder = kept / f"point-{number}"
             name = _name(_values(unet))

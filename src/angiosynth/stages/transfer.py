@@ -21,7 +21,7 @@ from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.settings import Settings
-from angiosynth.stages.workspace import Workspace, chosen_settings, data_source, resume_key
+from angiosynth.stages.workspace import RUN, Workspace, chosen_settings, data_source, resume_key
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -41,7 +41,8 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
     weights = [] if start == SCRATCH else [home.unet(start) / "unet.pt"]
     folder = home.resume(f"transfer-{start}", resume_key(facts, patches.folder, [*validation, *test], weights))
     source = data_source(patches.folder)
-    with training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source) as parent:
+    whole = training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source, resume=folder / RUN)
+    with whole as parent:
         for number, subset in enumerate(grid):
             kept = folder / f"{subset.name}.csv"
             if kept.exists():

@@ -32,6 +32,7 @@ from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import MODELS, Settings, digest
 from angiosynth.stages.gan import gan_settings
 from angiosynth.stages.workspace import (
+    RUN,
     SEED,
     Workspace,
     chosen_settings,
@@ -58,8 +59,16 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
     facts = unet_settings(settings, data)
     scans = home.scans(settings, "site-a", load_split(home.splits, "site-a").validation)
     kept = home.resume(f"train-unet-{data}", resume_key(facts, home.training_patches(data), scans))
-    with training_run("unet", f"unet {data}", stage=f"train-unet@{data}", settings=facts, data=source) as run:
-        seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
+    seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
+    whole = training_run(
+        "unet",
+        f"unet {data}",
+        stage=f"train-unet@{data}",
+        settings=facts,
+        data=source,
+        resume=kept / RUN if len(seeds) > 1 else None,  # one seed starts anew, and so does its curve
+    )
+    with whole as run:
         for seed in seeds:
             folder = kept / f"{SEED}{seed}"
             if folder.exists():

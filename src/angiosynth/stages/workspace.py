@@ -23,6 +23,7 @@ from angiosynth.settings import SelectionSettings, Settings, UnetSettings, diges
 
 CODE = Path(angiosynth.__file__).parent
 SEED = "seed-"
+RUN = "run.txt"  # among resume files: the MLflow run that a killed stage goes on in
 CHOSEN = tuple(SelectionSettings.model_fields)  # the U-net's settings that select-unet may choose
 
 
