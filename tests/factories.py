@@ -159,8 +159,8 @@ def make_scan(shape: tuple[int, int, int] = (20, 24, 5), seed: int = 0, patient:
     return Scan(patient, levels.astype(np.float32), brain.astype(bool), label.astype(bool), (0.8, 0.9, 1.1), Path(f"{patient}_angio.nii"))
 
 
-def make_score(patient: str, dsc: float, hd95_mm: float = 2.0, hd_mm: float | None = None, empty: int = 0) -> PatientScore:
+def make_score(patient: str, dsc: float, hd95_mm: float = 2.0, hd_mm: float | None = None, empty: int = 0, seed: int = 0) -> PatientScore:
     """A patient's row; the metrics that are not given follow from those that are."""
     distances = {"hd95_mm": hd95_mm, "hd_mm": 2 * hd95_mm if hd_mm is None else hd_mm, "assd_mm": hd95_mm / 4, "bahd_mm": hd95_mm / 2}
     voxels = {name.replace("_mm", "_voxels"): 2 * value for name, value in distances.items()}
-    return PatientScore(patient, dsc=dsc, precision=dsc, recall=dsc, cldice=dsc, **distances, **voxels, empty=empty)
+    return PatientScore(patient, dsc=dsc, precision=dsc, recall=dsc, cldice=dsc, **distances, **voxels, empty=empty, seed=seed)

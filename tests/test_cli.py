@@ -26,6 +26,7 @@ COMMANDS = [
     "patches",
     "train-gan",
     "synthesize",
+    "select-unet",
     "train-unet",
     "evaluate",
     "transfer",

@@ -72,6 +72,7 @@ def build(folder: Path) -> Path:
 
 def test_every_stage_leaves_its_files(project: Path) -> None:
     wanted = ["report/index.html", "metrics/evaluation.json", "metrics/transfer.json", "predictions/threshold/threshold.json"]
+    wanted += ["metrics/evaluation.csv", "models/unet-choice.json"]
     for site in ("site-a", "site-b"):
         wanted += [f"splits/{site}.json", f"data/cohort/{site}.json"]
         wanted += [f"data/patches/{site}/{name}" for name in ("image.npy", "label.npy", "index.csv", "set.json")]
@@ -104,6 +105,11 @@ def test_the_evaluation_holds_all_trainings(project: Path) -> None:
     assert evaluation["threshold"]["dsc"] > 0.3  # arteries are bright: the plain baseline finds much of them
     assert evaluation["chosen_by_validation"] == max(MODELS, key=lambda model: evaluation[model]["val_dsc"])
     assert set(evaluation["ratio_to_real"]) == set(MODELS)
+    with (project / "metrics" / "evaluation.csv").open() as stream:
+        lines = {line["trained_on"]: line for line in csv.DictReader(stream)}
+    assert {name: float(line["dsc"]) for name, line in lines.items()} == {
+        name: pytest.approx(evaluation[name]["dsc"], abs=1e-12) for name in (*TRAINING_DATA, "threshold")
+    }
 
 
 def test_the_transfer_holds_all_starts(project: Path) -> None:
@@ -113,6 +119,8 @@ def test_the_transfer_holds_all_starts(project: Path) -> None:
     for start in STARTS:
         assert set(transfer[start]) == {"1"}
         assert set(transfer[start]["1"]) >= {"dsc", "hd95_mm", "dsc_low", "dsc_high"}
+        if start != "scratch":
+            assert transfer[start]["1"]["dsc_gain"] == pytest.approx(transfer[start]["1"]["dsc"] - transfer["scratch"]["1"]["dsc"])
         with (project / "metrics" / "transfer" / f"{start}.csv").open() as stream:
             (row,) = csv.DictReader(stream)
         assert row["trained_on"] in split.train
@@ -198,7 +206,20 @@ def test_a_unets_rate_reruns_no_gan(project: Path) -> None:
     assert not {name for name in changed if name.startswith(("phantom", "cohort", "patches", "train-gan", "synthesize"))}
     for untouched in ("phantom", "train-gan", "synthesize", "evaluate --data threshold", "transfer --start scratch"):
         assert f"> python cli.py {untouched}" not in dry
+    assert "> python cli.py select-unet" in dry
     assert "> python cli.py train-unet --data real" in dry
+
+
+def test_more_seeds_ask_for_no_other_choice(project: Path) -> None:
+    params = project / "params.yaml"
+    before = params.read_text()
+    params.write_text(_params(unet__seeds=2))
+    try:
+        changed = set(json.loads(_dvc(project, "status", "--json")))
+    finally:
+        params.write_text(before)
+    assert changed >= {f"train-unet@{data}" for data in TRAINING_DATA}
+    assert "select-unet" not in changed
 
 
 def test_a_deleted_set_comes_back_from_a_remote(project: Path, tmp_path: Path) -> None:

@@ -79,6 +79,19 @@ def synthesize(model: Model, params: Params = PARAMS) -> None:
     gan.synthesize(_settings(params), Workspace(), model.value)
 
 
+@commands.command("select-unet")
+def select_unet(params: Params = PARAMS) -> None:
+    """Choose the U-net's learning rate, dropout and augmentation on validation patients, from the lists of section `selection`.
+
+    Trains a U-net on real patches for each combination; with one combination nothing is trained. Every U-net is then trained
+    with the choice. Killed and started again, it redoes only what is missing. Writes models/unet-choice.json.
+    """
+    from angiosynth.stages import selection
+    from angiosynth.stages.workspace import Workspace
+
+    selection.select_unet(_settings(params), Workspace())
+
+
 @commands.command("train-unet")
 def train_unet(
     data: Annotated[DataName, typer.Option("--data", help="Train on real patches, or on the synthetic ones of a GAN.")],
@@ -86,7 +99,8 @@ def train_unet(
 ) -> None:
     """Train a U-net on real or synthetic patches; whole scans of validation patients choose its weights.
 
-    Writes models/unet/<data>.
+    With `unet.seeds` above 1 it is trained anew with each seed, and validation patients choose the one that is kept in front.
+    Killed and started again, it redoes only the seeds that are missing. Writes models/unet/<data>.
     """
     from angiosynth.stages import unet
     from angiosynth.stages.workspace import Workspace
@@ -99,7 +113,7 @@ def evaluate(
     data: Annotated[ScoredName, typer.Option("--data", help="The U-net trained on this data, or the best global threshold.")],
     params: Params = PARAMS,
 ) -> None:
-    """Segment site A's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient.
+    """Segment site A's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient and seed by seed.
 
     Writes predictions/<data>/<patient>.nii.gz in each scan's own grid and metrics/patients/<data>.csv.
     """
@@ -132,7 +146,7 @@ def summary(
     show: Annotated[bool, typer.Option("--show", help="Only print the table of the results that are there.")] = False,
     params: Params = PARAMS,
 ) -> None:
-    """Join all tables into metrics/evaluation.json and metrics/transfer.json."""
+    """Join all tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
     from angiosynth.stages import summary as stage
     from angiosynth.stages.workspace import Workspace
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from angiosynth.audit_settings import AuditSettings, ReleaseSettings
 from angiosynth.errors import InputError
-from angiosynth.sections import Count, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
+from angiosynth.sections import Count, Dropout, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
@@ -154,11 +154,27 @@ class UnetSettings(Section):
     batch_size: Positive = 32
     learning_rate: Rate = 1e-3
     loss: SegmentationLoss = "dice"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropout = 0.0
     augmentation: bool = True
     validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Count = 1
+    seeds: Positive = 1  # trainings on each data: with seed, seed + 1, and so on
+
+
+class SelectionSettings(Section):
+    """Values of the U-net's settings to choose among on validation patients; an empty list leaves the one of section `unet`."""
+
+    learning_rate: tuple[Rate, ...] = ()
+    dropout: tuple[Dropout, ...] = ()
+    augmentation: tuple[bool, ...] = ()
+
+    @field_validator("*")
+    @classmethod
+    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("holds a value twice")
+        return values
 
 
 class ProbeSettings(Section):
@@ -181,8 +197,8 @@ class EvaluationSettings(Section):
 
 class TransferSettings(Section):
     patients: tuple[Positive, ...]  # the numbers of site B's patients to train with
-    subsets: Positive = 1  # random subsets of patients for each number
-    steps: Positive
+    subsets: Positive = 1  # random subsets of patients for each number, as many as there are patients at most
+    steps: Positive  # of every start alike
     batch_size: Positive = 32
     learning_rate: Rate = 5e-4
     loss: SegmentationLoss = "dice"
@@ -215,6 +231,7 @@ class Settings(Section):
     probe: ProbeSettings
     synthesis: SynthesisSettings
     unet: UnetSettings
+    selection: SelectionSettings = SelectionSettings()
     evaluation: EvaluationSettings
     transfer: TransferSettings
     audit: AuditSettings

@@ -31,14 +31,19 @@ def test_numbers_and_sizes() -> None:
 @given(
     n=st.integers(1, 9),
     counts=st.lists(st.integers(1, 12), min_size=1, max_size=5),
-    number=st.integers(1, 4),
+    number=st.integers(1, 12),
     seed=st.integers(0, 99),
 )
-def test_subsets_are_nested_known_and_never_the_same_twice(n: int, counts: list[int], number: int, seed: int) -> None:
+def test_subsets_are_nested_balanced_and_never_the_same_twice(n: int, counts: list[int], number: int, seed: int) -> None:
     patients = [f"sub-{index:02d}" for index in range(n)]
     grid = _grid(patients, _settings(tuple(counts), number, seed))
     assert {subset.n_patients for subset in grid} == {min(count, n) for count in counts}
     assert len({subset.patients for subset in grid}) == len(grid)
+    for count in {subset.n_patients for subset in grid}:
+        alike = [subset for subset in grid if subset.n_patients == count]
+        assert len(alike) == (1 if count == n else min(number, n))  # as many as were asked for, where there are so many
+        used = [sum(patient in subset.patients for subset in alike) for patient in patients]
+        assert max(used) - min(used) <= 1
     assert len({subset.name for subset in grid}) == len(grid)
     for subset in grid:
         assert set(subset.patients) <= set(patients)

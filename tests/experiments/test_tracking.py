@@ -241,3 +241,26 @@ def test_models_reload_free_in_batch_and_size(root: Path, client: Any, monkeypat
     assert not list(folder.rglob("*.pth"))
     assert {version.run_id for version in client.search_model_versions("name='unet-small'")} == {run.id}
     assert len(client.get_run(run.id).outputs.model_outputs) == 2
+
+
+def test_a_stage_that_was_killed_goes_on_in_its_run(root: Path, client: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "work" / "run.txt"
+    data = DataSource("real", SHA, "data/patches/site-a", 40)
+    with pytest.raises(SystemExit), a_run(root, data=data, resume=kept) as run, a_run(root, parent=run.id):
+        raise SystemExit
+    first = run.id
+    assert client.get_run(first).info.status == "KILLED"
+    with a_run(root, data=data, resume=kept) as run:
+        assert client.get_run(run.id).info.status == "RUNNING"
+        with a_run(root, parent=run.id):
+            pass
+        run.final({"val_dsc": 0.5})
+    assert run.id == first
+    found = client.get_run(first)
+    assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"val_dsc": 0.5}, {"unet.width": "8"})
+    children = client.search_runs([found.info.experiment_id], f"tags.mlflow.parentRunId = '{first}'")
+    assert len(children) == 2
+    client.delete_run(first)  # a run that is gone is made anew
+    with a_run(root, data=data, resume=kept) as run:
+        assert run.id != first
+    assert kept.read_text() == run.id

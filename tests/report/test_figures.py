@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore
@@ -123,6 +125,31 @@ def test_the_line_without_pre_training_is_the_heaviest(tmp_path: Path) -> None:
         down = coloured.sum(axis=0)
         thickness[start] = np.median(down[down > 0])
     assert thickness["scratch"] > 1.5 * thickness["dcgan"]
+
+
+def test_gains_have_a_plot_of_their_own(tmp_path: Path) -> None:
+    gain = {"dsc_gain": 0.05, "dsc_gain_low": 0.04, "dsc_gain_high": 0.06}
+    found = {}
+    for name, more in (("with", gain), ("without", {})):
+        figures.transfer_figure({"scratch": {"1": point(0.5)}, "dcgan": {"1": point(0.5) | more}}, tmp_path / f"{name}.png")
+        found[name] = count(tmp_path / f"{name}.png", COLOURS["dcgan"])
+    assert found["with"] > found["without"] + 50
+
+
+def test_a_seeds_mean_is_a_dash_and_a_patients_dot_is_over_seeds(tmp_path: Path) -> None:
+    rows = scores(0.5)
+    tables = {
+        "one": rows,
+        "alike": [dataclasses.replace(row, seed=seed) for row in rows for seed in (1, 2)],
+        "apart": [dataclasses.replace(row, seed=seed, dsc=row.dsc + gap) for row in rows for seed, gap in ((1, -0.2), (2, 0.2))],
+    }
+    marks = {}
+    for name, table in tables.items():
+        figures.scores_figure({"dcgan": table}, {"dcgan": {"dsc": 0.53, "hd95_mm": 4.0}}, tmp_path / f"{name}.png")
+        coloured = np.ptp(pixels(tmp_path / f"{name}.png").astype(int), axis=2) > 30
+        marks[name] = [ndimage.label(part)[1] for part in (coloured[:, :506], coloured[:, 506:])]  # DSC, 95HD
+    # Four patients and their mean; then the seeds' means, which in 95HD are the same.
+    assert marks == {"one": [5, 5], "alike": [6, 6], "apart": [7, 6]}
 
 
 @pytest.mark.parametrize("size", [16, 64, 96])

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from angiosynth.errors import InputError
-from angiosynth.report.page import PageContext, build_page, markdown_table, transfer_verdicts, update_readme, verdicts
+from angiosynth.report.page import PageContext, build_page, markdown_table, update_readme
+from angiosynth.report.verdicts import transfer_verdicts, verdicts
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 NAMES = ("real", "dcgan", "wgan-gp", "wgan-gp-sn", "threshold")
@@ -29,6 +30,7 @@ def row(dsc: float) -> dict[str, float]:
         "precision": 0.9,
         "recall": 0.8,
         "n_patients": 4,
+        "n_seeds": 1,
         "n_empty": 0,
         "val_dsc": dsc,
         "val_hd95_mm": 3.0,
@@ -52,9 +54,16 @@ def evaluation() -> dict[str, Any]:
     }
 
 
+COUNTS = {"n_patients": 5, "n_subsets": 3}
+
+
+def gain(mean: float, half: float) -> dict[str, float]:
+    return {"dsc_gain": mean, "dsc_gain_low": mean - half, "dsc_gain_high": mean + half}
+
+
 TRANSFER = {
-    "scratch": {"1": gap(0.5, 0.1) | {"hd95_mm": 4.0}, "12": gap(0.7, 0.1) | {"hd95_mm": 3.0}},
-    "dcgan": {"1": gap(0.45, 0.1) | {"hd95_mm": 5.0}},
+    "scratch": {"1": gap(0.5, 0.1) | COUNTS | {"hd95_mm": 4.0}, "12": gap(0.7, 0.1) | COUNTS | {"hd95_mm": 3.0}},
+    "dcgan": {"1": gap(0.45, 0.1) | gain(-0.05, 0.04) | COUNTS | {"hd95_mm": 5.0}},
 }
 
 
@@ -149,19 +158,63 @@ def test_verdicts_call_a_tie_a_tie_and_a_loss_a_loss(evaluation: dict[str, Any])
 
 
 def test_transfer_verdicts() -> None:
-    assert transfer_verdicts(TRANSFER) == [
-        "With 1 patient: DSC 0.500 without pre-training; pre-training changed it by DCGAN -0.050.",
+    lines = transfer_verdicts(TRANSFER, "wgan-gp")
+    assert lines == [
+        "With 1 patient: DSC 0.500 without pre-training; pre-training changed it by DCGAN -0.050 (-0.090 to -0.010).",
         "With 12 patients: DSC 0.700 without pre-training; pre-training changed it by nothing: there was none.",
     ]
+    assert transfer_verdicts({"scratch": {}}, "wgan-gp") == ["There is no second site, so nothing was transferred."]
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "answer"),
+    [
+        (0.15, 0.02, "a gain, and a greater one"),
+        (0.08, 0.02, "a gain, and the interval holds the paper's"),
+        (0.04, 0.01, "a gain, but a smaller one"),
+        (0.05, 0.06, "a tie, whose interval holds zero and the paper's gain"),
+        (0.01, 0.03, "a tie, whose interval holds zero and not the paper's gain"),
+        (-0.05, 0.02, "a loss, against the paper's claim"),
+    ],
+)
+def test_the_papers_claim_is_answered_with_an_interval(mean: float, half: float, answer: str) -> None:
+    transfer = {"scratch": TRANSFER["scratch"], "dcgan": {"1": gap(0.5, 0.1) | COUNTS | gain(mean, half)}}
+    *_, line = transfer_verdicts(transfer, "dcgan")
+    assert line == (
+        "The paper's gain with one patient is +0.07, on other scans. Here, with the DCGAN patches that validation chose, it is "
+        f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f}) over 3 subsets and 5 test patients: {answer}."
+    )
 
 
 def test_markdown_table(evaluation: dict[str, Any]) -> None:
     lines = markdown_table(evaluation).splitlines()
     assert len(lines) == 2 + 5
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[2].startswith("| real patches | 0.800 (0.750 to 0.850) | 100.0% | +0.150 | 2.50 (2.00 to 3.00) | 21.2 | 0.50 | 0 of 4 |")
+    assert lines[2] == (
+        "| real patches | 0.800 (0.750 to 0.850) | 100.0% | - | +0.150 (+0.050 to +0.250) | 2.50 (2.00 to 3.00) | 21.2 | 0.50 | 0 of 4 |"
+    )
     assert "WGAN-GP patches (chosen by validation)" in lines[4]
+    assert "| 97.5% | -0.020 (-0.050 to +0.010) |" in lines[4]
     assert "best global threshold" in lines[6]
+
+
+def test_several_seeds_are_told_everywhere(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
+    for name in NAMES[:-1]:
+        evaluation[name] |= {"n_seeds": 3, "n_empty": 1, "dsc_seed_sd": 0.0123}
+    evaluation["difference_to_real"]["dcgan"] |= {"dsc_seed_sd": 0.045}
+    head, _, real, *_, threshold = markdown_table(evaluation).splitlines()
+    assert "| SD over seeds |" in head
+    assert "| 0.012 |" in real
+    assert real.endswith("| 1 of 12 |")
+    assert threshold.count("| - |") == 2  # no seeds, and no difference to real is told
+    assert threshold.endswith("| 0 of 4 |")
+    assert "SD over seeds 0.045" in verdicts(evaluation)[1]
+    said = Page(build_page(PageContext(evaluation, TRANSFER, {}))).text
+    assert "4 test patients and 3 seeds of the U-net" in said
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results:start -->\n<!-- results:end -->\n")
+    update_readme(readme, evaluation, TRANSFER, figures)
+    assert "The SD is that of the seeds' means." in readme.read_text()
 
 
 def test_readme_keeps_all_but_the_block(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:

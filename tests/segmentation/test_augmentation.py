@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from angiosynth.segmentation import augmentation
@@ -101,3 +103,18 @@ def test_maps_stay_within_their_bounds_and_reach_them() -> None:
         degrees = values * 180 / math.pi
         assert -bound - 1e-3 <= degrees.min() < -bound * 0.98
         assert bound * 0.98 < degrees.max() <= bound + 1e-3
+
+
+def test_the_image_is_taken_linearly_and_the_label_from_the_nearest_voxel() -> None:
+    """Against SciPy: turns about the patch's centre, image with order 1, label with order 0, both with background outside."""
+    image, label = _pairs(12, 32)
+    maps = random_maps(12, _random(7))
+    turned, turned_label = augment(image, label, _random(7))
+    for sample, linear in enumerate(maps[:, :, :2].double().numpy()):
+        matrix = linear[::-1, ::-1]  # the maps tell (column, row), SciPy (row, column)
+        centre = np.full(2, 15.5)
+        offset = centre - matrix @ centre
+        expected = ndimage.affine_transform(image[sample, 0].double().numpy() + 1, matrix, offset, order=1, mode="grid-constant") - 1
+        np.testing.assert_allclose(turned[sample, 0].numpy(), expected, atol=1e-4)
+        nearest = ndimage.affine_transform(label[sample, 0].double().numpy(), matrix, offset, order=0, mode="grid-constant")
+        assert (turned_label[sample, 0].numpy() != nearest).mean() < 0.005  # but for ties between two voxels

@@ -48,6 +48,7 @@ def test_the_facts_beside_the_weights(tmp_path: Path) -> None:
         "width": 3,
         "dropout": 0.1,
         "precision": "float32",
+        "seed": 1,
         "mean": -0.25,
         "deviation": 0.5,
         "step": 7,

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 from angiosynth.segmentation.unet import LEVELS, SIDE_MULTIPLE, VESSEL_LOG_ODDS, Unet, build_unet
 
 
-def test_the_published_number_of_weights() -> None:
+@pytest.mark.parametrize(("width", "weights"), [(32, 7_846_081), (64, 31_377_793)])
+def test_the_published_sizes(width: int, weights: int) -> None:
+    """Livne's half and full U-net, counted by hand: two 3x3 convolutions a level, the first on the way up sees level and skip."""
+    channels = [1, *(width * 2**level for level in range(5))]
+    by_hand = width + 1
+    for inputs, outputs in itertools.pairwise(channels):
+        by_hand += 9 * outputs * (inputs + outputs) + 2 * outputs
+    for deep, outputs in zip(channels[:1:-1], channels[-2:0:-1], strict=True):
+        by_hand += 9 * outputs * (deep + outputs + outputs) + 2 * outputs
     with torch.device("meta"):
-        assert sum(weight.numel() for weight in Unet(32).parameters()) == 7_846_081
+        assert sum(weight.numel() for weight in Unet(width).parameters()) == weights == by_hand
 
 
 def test_channels_double_and_sides_halve() -> None:

@@ -12,7 +12,7 @@ from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import IntensitySettings, UnetSettings
-from angiosynth.stages import scans
+from angiosynth.stages import scans, selection
 from angiosynth.stages.workspace import Workspace
 from tests.factories import make_cohort, tiny_settings
 
@@ -29,6 +29,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.chdir(folder)
     scans.cohort(SETTINGS, Workspace())
     scans.patches(SETTINGS, Workspace())
+    selection.select_unet(SETTINGS, Workspace())
     patch.undo()
     return folder
 

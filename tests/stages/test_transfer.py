@@ -12,7 +12,7 @@ from angiosynth.data.cohort import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.runtime.output import read_json, write_json
-from angiosynth.segmentation.unet import Unet
+from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.stages import transfer as stage
 from angiosynth.stages.transfer import transfer
 from angiosynth.stages.unet import fit_unet
@@ -39,28 +39,63 @@ def test_the_grid_is_trained_and_scored_on_test_patients(home: Workspace) -> Non
     assert not Path(".work", "transfer-scratch").exists() or not list(Path(".work", "transfer-scratch").iterdir())
 
 
-def test_a_stage_that_was_stopped_goes_on(home: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    transfer(SETTINGS, home, "scratch")
-    undisturbed = _table("scratch").read_bytes()
-    _table("scratch").unlink()
-    fine_tune = stage._fine_tune
-    trained: list[str] = []
+def _stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
+    """Notes the trainings; the one at this place is stopped in its middle, after it has trained and before it is scored."""
+    fine_tune, trained = stage._fine_tune, list[str]()
 
     def counted(*parts: Any) -> Any:
         trained.append(parts[3].name)
-        if len(trained) == 2:
+        done = fine_tune(*parts)
+        if len(trained) == at:
             raise Interrupted
-        return fine_tune(*parts)
+        return done
 
     monkeypatch.setattr(stage, "_fine_tune", counted)
+    return trained
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_stage_that_was_stopped_goes_on(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at: int
+) -> None:
+    settings = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], transfer__subsets=2)
+    transfer(settings, home, "scratch")
+    undisturbed = _table("scratch").read_bytes()
+    _table("scratch").unlink()
+    trained = _stopping(monkeypatch, at)
     with pytest.raises(Interrupted):
-        transfer(SETTINGS, home, "scratch")
+        transfer(settings, home, "scratch")
     assert not _table("scratch").exists()
     capsys.readouterr()
-    transfer(SETTINGS, home, "scratch")
-    assert trained == ["1-patients-0", "2-patients-0", "2-patients-0"]
-    assert "1-patients-0 is there already" in capsys.readouterr().err
+    transfer(settings, home, "scratch")
+    names = ["1-patients-0", "1-patients-1", "2-patients-0"]  # both patients make one subset
+    assert trained == names[:at] + names[at - 1 :]
+    assert capsys.readouterr().err.count("is there already") == at - 1
     assert _table("scratch").read_bytes() == undisturbed
+
+
+def test_what_other_test_patients_left_is_not_used(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = _stopping(monkeypatch, 2)
+    with pytest.raises(Interrupted):
+        transfer(SETTINGS, home, "scratch")
+    split = read_json(home.splits / "site-b.json")
+    write_json(home.splits / "site-b.json", split | {"test": split["validation"], "validation": split["test"]})
+    transfer(SETTINGS, home, "scratch")
+    assert trained == ["1-patients-0", "2-patients-0"] * 2
+    assert {row.patient for row in read_transfer(_table("scratch"))} == set(split["validation"])
+
+
+def test_from_scratch_has_the_chosen_dropout(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(home.unet_choice, read_json(home.unet_choice) | {"dropout": 0.25})
+    begun: list[float] = []
+
+    def noted(width: int, dropout: float, seed: int) -> Unet:
+        begun.append(dropout)
+        return build_unet(width, dropout, seed)
+
+    monkeypatch.setattr(stage, "build_unet", noted)
+    transfer(SETTINGS, home, "scratch")
+    assert begun == [0.25, 0.25]
 
 
 def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

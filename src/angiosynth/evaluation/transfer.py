@@ -25,17 +25,18 @@ class Subset:
 
 
 def subsets(patients: Sequence[str], settings: TransferSettings) -> Iterator[Subset]:
-    """The same subsets for every pre-training: nested for growing n, so that the curve's points differ by added patients only.
+    """The same subsets for every start: runs of one random circle of the patients, begun at places spread evenly round it.
 
-    Numbers beyond the patients that there are become all of them, once; all of them make one subset, however many were asked for.
+    A larger subset of the same number goes on where the smaller one ended, so they are nested and a curve's points differ by added
+    patients only. Two subsets of one size are never the same, and every patient is drawn as often as any other or once more or
+    less, which independent draws do not give. Of a size there are as many as were asked for, or as there are patients.
+
+    Numbers beyond the patients that there are become all of them; all of them make one subset.
     """
     rng = np.random.default_rng(settings.seed)
-    orders = [[sorted(patients)[i] for i in rng.permutation(len(patients))] for _ in range(settings.subsets)]
-    counts = sorted({min(count, len(patients)) for count in settings.patients} - {0})
-    for count in counts:
-        seen: set[tuple[str, ...]] = set()
-        for number, order in enumerate(orders):
-            chosen = tuple(sorted(order[:count]))
-            if chosen not in seen:
-                seen.add(chosen)
-                yield Subset(count, number, chosen)
+    circle = [sorted(patients)[i] for i in rng.permutation(len(patients))]
+    begun = min(settings.subsets, len(circle))
+    for count in sorted({min(count, len(circle)) for count in settings.patients} - {0}):
+        for number in range(begun if count < len(circle) else 1):
+            first = number * len(circle) // begun
+            yield Subset(count, number, tuple(sorted((circle + circle)[first : first + count])))

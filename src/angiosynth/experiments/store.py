@@ -56,6 +56,15 @@ class MlflowStore:
                 raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
             return str(self._client.create_run(found.experiment_id, tags=dict(tags), run_name=name).info.run_id)
 
+    def resume_run(self, run_id: str) -> bool:
+        """Set a run that ended early running again; False where there is no such run."""
+        try:
+            with or_store_error():
+                self._client.update_run(run_id, status="RUNNING")
+        except StoreError:
+            return False
+        return True
+
     def last_step(self, run_id: str, keys: Mapping[str, float]) -> int:
         """The highest step at which one of the keys was logged: MLflow shows the value of the highest step."""
         with or_store_error():

@@ -17,6 +17,7 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import alone_in, flat, git_commit, portable, project_root, read_lineage, workspace_root, write_lineage
 from angiosynth.experiments.run import DataSource, Run, StoreError
 from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
+from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
 
@@ -70,6 +71,7 @@ def training_run(
     parent: str | None = None,
     root: Path | None = None,
     lineage: bool = True,
+    resume: Path | None = None,
 ) -> Iterator[Run]:
     """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on Ctrl-C or SIGTERM.
 
@@ -84,6 +86,8 @@ def training_run(
         root: holds mlruns/ and lineage/. By default project_root() and workspace_root(): in a temporary `dvc exp`
             the store is the main repository's, the lineage file the experiment's own.
         lineage: write lineage/<stage>.json once the run has finished; False in sweeps.
+        resume: a file among a stage's resume files for the run's id. A stage that was killed goes on in the same run by it, so that
+            its children all lie under one parent.
 
     Raises:
         InputError: the store cannot be opened, or there is no such experiment.
@@ -98,8 +102,11 @@ def training_run(
         labels["mlflow.parentRunId"] = parent
     with _or_input_error(store_root):
         store = _open(store_root)
-        run = Run(store, store.create_run(experiment, name, labels), home)
+        run = Run(store, _resumed(store, resume) or store.create_run(experiment, name, labels), home)
         run.describe(settings, data)
+    if resume is not None:
+        with whole_file(resume) as temporary:
+            temporary.write_text(run.id, encoding="utf-8")
     yield from _watched(run)
     if lineage:
         kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
@@ -165,6 +172,12 @@ def _open(root: Path) -> MlflowStore:
         store = MlflowStore(tracking_uri(root))
         store.ensure_experiments(root.resolve() / "mlruns" / "artifacts")
     return store
+
+
+def _resumed(store: MlflowStore, path: Path | None) -> str:
+    """The id in the file where the store still has that run, else ""."""
+    run_id = path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
+    return run_id if run_id and store.resume_run(run_id) else ""
 
 
 def _watched(run: Run) -> Iterator[Run]:

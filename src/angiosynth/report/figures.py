@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from angiosynth.arrays import from_levels
 from angiosynth.errors import InputError
-from angiosynth.evaluation.patients import PatientScore
+from angiosynth.evaluation.patients import SCRATCH, PatientScore
+from angiosynth.evaluation.summary import ScoreTable
 from angiosynth.report.style import DPI, MARKERS, VESSEL, colour_of, drawn, in_order, name_of, rgb, show_picture
 
 if TYPE_CHECKING:
@@ -107,21 +108,24 @@ def curves_figure(curves: Mapping[str, Rows], path: Path) -> None:
 
 
 def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapping[str, Any], path: Path) -> None:
-    """DSC and 95HD on test patients for each training data: a dot a patient, the mean and its 95% interval.
+    """DSC and 95HD on test patients for each training data: a dot a patient, a dash a seed's mean, the mean and its 95% interval.
 
     Args:
-        tables: training data -> its patients' table.
+        tables: training data -> its patients' table; a patient's dot is the mean over seeds, and with one seed there are no dashes.
         evaluation: metrics/evaluation.json, for means and intervals.
         path: the PNG.
     """
+    laid = {name: ScoreTable(rows, "seed", path) for name, rows in tables.items()}
     with drawn(path, 9.2, 3.6) as figure:
         for axes, key, title in zip(
             figure.subplots(1, 2), ("dsc", "hd95_mm"), ("DSC (more is better)", "95HD in mm (less is better)"), strict=True
         ):
-            for place, (name, rows) in enumerate(tables.items()):
-                values = [getattr(row, key) for row in rows]
+            for place, (name, scores) in enumerate(laid.items()):
+                values, seeds = scores(key).mean(axis=0), scores(key).mean(axis=1)
                 spread = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else np.zeros(1)
                 axes.scatter(place + spread - 0.12, values, s=18, color=colour_of(name), alpha=0.55, lw=0)
+                if len(seeds) > 1:
+                    axes.scatter(np.full(len(seeds), place + 0.38), seeds, s=60, color=colour_of(name), marker="_", lw=1.6)
                 _mean_with_interval(axes, place + 0.22, evaluation[name], key, name)
             axes.set_xticks(range(len(tables)), [name_of(name) for name in tables], fontsize=9)
             axes.set_xlim(-0.6, len(tables) - 0.4)
@@ -129,46 +133,52 @@ def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapp
 
 
 def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
-    """DSC on the second site against its number of training patients: a line a pre-training, the one without drawn heavier.
+    """The second site against its number of training patients, a line a pre-training: DSC (left), and what pre-training adds to it (right).
 
     Args:
-        transfer: metrics/transfer.json; where it has no points, the figure says so.
+        transfer: metrics/transfer.json; where it has no points, the figure says so. From scratch is drawn heavier.
         path: the PNG.
     """
-    starts = [start for start in transfer if transfer[start]]
+    starts = in_order(start for start in transfer if transfer[start])
     counts = sorted({int(count) for start in starts for count in transfer[start]})
-    with drawn(path, 7.6, 3.9) as figure:
-        axes = figure.subplots()
-        axes.set(xlabel="training patients of the second site", ylabel="DSC on its test patients")
+    with drawn(path, 10.4, 3.9) as figure:
+        left, right = figure.subplots(1, 2)
+        left.set(title="DSC on its test patients", xlabel="training patients of the second site")
+        right.set(title="gain over no pre-training, paired", xlabel="training patients of the second site")
         if not counts:
-            axes.text(0.5, 0.5, "no second site, so nothing was transferred", transform=axes.transAxes, ha="center", color="#555555")
-            axes.set(xticks=[], yticks=[])
-            return
-        for rank, start in enumerate(in_order(starts)):
+            left.text(0.5, 0.5, "no second site, so nothing was transferred", transform=left.transAxes, ha="center", color="#555555")
+        right.axhline(0.0, color=colour_of("scratch"), lw=3.0, ls="--")
+        for rank, start in enumerate(starts):
             # Moved a little sideways, so that intervals do not hide each other.
             shift = (rank - (len(starts) - 1) / 2) * 0.07
             points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
-            places = sorted(points)
-            heavy = start == "scratch"
-            means = [points[place]["dsc"] for place in places]
-            label = "no pre-training" if heavy else f"pre-trained on {name_of(start)}"
-            axes.plot(
-                places,
-                means,
-                color=colour_of(start),
-                lw=3.0 if heavy else 1.6,
-                ls="--" if heavy else "-",
-                label=label,
-                marker=MARKERS.get(start, "o"),
-                ms=7,
-                zorder=3 if heavy else 2,
-            )
-            for place in places:
-                _mean_with_interval(axes, place, points[place], "dsc", start)
-        axes.set_xticks(range(len(counts)), [str(count) for count in counts])
-        axes.set_xlim(-0.5, len(counts) - 0.5)
-        axes.margins(y=0.12)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            _line(left, points, "dsc", start)
+            _line(right, {place: point for place, point in points.items() if "dsc_gain" in point}, "dsc_gain", start)
+        for axes in (left, right):
+            axes.set_xticks(range(len(counts)), [str(count) for count in counts])
+            axes.set_xlim(-0.5, max(len(counts), 1) - 0.5)
+            axes.margins(y=0.12)
+        if counts:
+            figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+
+
+def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str) -> None:
+    """One start's points with their intervals, joined."""
+    heavy = start == SCRATCH
+    places = sorted(points)
+    axes.plot(
+        places,
+        [points[place][key] for place in places],
+        color=colour_of(start),
+        lw=3.0 if heavy else 1.6,
+        ls="--" if heavy else "-",
+        label="no pre-training" if heavy else f"pre-trained on {name_of(start)}",
+        marker=MARKERS.get(start, "o"),
+        ms=7,
+        zorder=3 if heavy else 2,
+    )
+    for place in places:
+        _mean_with_interval(axes, place, points[place], key, start)
 
 
 def _mean_with_interval(axes: Axes, place: float, scores: Mapping[str, float], key: str, name: str) -> None:

@@ -1,7 +1,4 @@
-"""The report: one HTML page that needs no other file and no network, and the block of results in the README.
-
-What is said follows from the numbers: an interval that holds zero is called a tie, a loss is called a loss.
-"""
+"""The report: one HTML page that needs no other file and no network, and the block of results in the README."""
 
 from __future__ import annotations
 
@@ -14,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from angiosynth.errors import InputError
-from angiosynth.evaluation.patients import THRESHOLD
+from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.report.audit_page import privacy_section
 from angiosynth.report.style import in_order, name_of
 from angiosynth.report.text import CAPTIONS, PAPER, STYLESHEET, TEMPLATE
+from angiosynth.report.verdicts import transfer_verdicts, verdicts
 from angiosynth.runtime.output import whole_file
-from angiosynth.settings import MODELS, TRAINING_DATA
+from angiosynth.settings import TRAINING_DATA
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 ROWS = (*TRAINING_DATA, THRESHOLD)
@@ -59,7 +57,7 @@ def build_page(context: PageContext) -> str:
         "notes": _section("About these data", _items(context.notes)) if context.notes else "",
         "table": _html_table(evaluation),
         "paper": _paper_table(),
-        "transfer": _transfer_table(context.transfer) + _items(transfer_verdicts(context.transfer)),
+        "transfer": _transfer_table(context.transfer) + _items(transfer_verdicts(context.transfer, evaluation["chosen_by_validation"])),
         "cards": _section("The synthetic sets", _cards_table(context.cards)) if context.cards else "",
         "settings": _section("Settings", f"<pre>{escape(json.dumps(context.settings, indent=2))}</pre>") if context.settings else "",
         "patients": str(evaluation["real"]["n_patients"]),
@@ -70,41 +68,6 @@ def build_page(context: PageContext) -> str:
         parts[f"section_{name}"] = _section(title, shown.pop(name)) if name in shown else ""
     parts["others"] = _section("More figures", "".join(shown.values())) if shown else ""
     return TEMPLATE.substitute(parts)
-
-
-def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
-    """One sentence for each finding on test patients, ties and losses as such."""
-    chosen = evaluation["chosen_by_validation"]
-    lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
-    for model in MODELS:
-        gap, ratio = evaluation["difference_to_real"][model], evaluation["ratio_to_real"][model]
-        share = f" ({100 * ratio:.1f}% of its DSC)" if ratio is not None else ""
-        lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches')}{share}.")
-    for data in TRAINING_DATA:
-        gain = evaluation["gain_over_threshold"][data]
-        lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold')}.")
-    empty = [f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in ROWS if evaluation[name]["n_empty"]]
-    if empty:
-        lines.append(f"Some predictions were empty and count with the volume's diagonal as distance ({', '.join(empty)}).")
-    return lines
-
-
-def transfer_verdicts(transfer: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """For each number of training patients: what each pre-training gained over none, in mean DSC."""
-    scratch = transfer.get("scratch", {})
-    lines = []
-    for count in sorted(scratch, key=int):
-        own = scratch[count]["dsc"]
-        gains = [
-            f"{name_of(start)} {transfer[start][count]['dsc'] - own:+.3f}"
-            for start in in_order(transfer)
-            if start != "scratch" and count in transfer[start]
-        ]
-        who = "1 patient" if count == "1" else f"{count} patients"
-        lines.append(
-            f"With {who}: DSC {own:.3f} without pre-training; pre-training changed it by {', '.join(gains) or 'nothing: there was none'}."
-        )
-    return lines or ["There is no second site, so nothing was transferred."]
 
 
 def markdown_table(evaluation: Mapping[str, Any]) -> str:
@@ -141,84 +104,78 @@ def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping
 
 
 def _readme_block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
-    count = evaluation["real"]["n_patients"]
     lines = [
         "",
         "![Real and synthetic pairs of image and label](docs/pairs.png)",
         "",
         markdown_table(evaluation),
         "",
-        f"Means over {count} test patients, in brackets the 95% bootstrap interval over patients. {_validation_sentence(evaluation)}",
+        f"{_means_sentence(evaluation)} Validation patients chose {name_of(evaluation['chosen_by_validation'])}.",
         "",
         "![DSC on the second site against its number of training patients](docs/transfer.png)",
         "",
-        *[f"- {line}" for line in transfer_verdicts(transfer)],
+        *[f"- {line}" for line in transfer_verdicts(transfer, evaluation["chosen_by_validation"])],
         "",
     ]
     return "\n".join(lines)
 
 
-def _validation_sentence(evaluation: Mapping[str, Any]) -> str:
-    return f"Validation patients chose {name_of(evaluation['chosen_by_validation'])}."
+def _means_sentence(evaluation: Mapping[str, Any]) -> str:
+    """What the table's means and brackets are over."""
+    patients, seeds = evaluation["real"]["n_patients"], evaluation["real"]["n_seeds"]
+    over = f"{patients} test patients" if seeds == 1 else f"{patients} test patients and {seeds} seeds of the U-net"
+    spread = "" if seeds == 1 else " The SD is that of the seeds' means."
+    return f"Means over {over}, in brackets the 95% bootstrap interval over patients; differences are paired by patient.{spread}"
 
 
 def _table(evaluation: Mapping[str, Any]) -> list[list[str]]:
-    """Heading and rows as text."""
-    rows = [["U-net trained on", "DSC", "share of real", "gain over threshold", "95HD, mm", "maximum, mm", "ASSD, mm", "empty"]]
+    """Heading and rows as text; a column for the spread over seeds where there are several."""
+    several = evaluation["real"]["n_seeds"] > 1
+    heading = ["U-net trained on", "DSC", *(["SD over seeds"] if several else []), "share of real", "difference to real"]
+    rows = [[*heading, "gain over threshold", "95HD, mm", "maximum, mm", "ASSD, mm", "empty"]]
     for name in ROWS:
         scores = evaluation[name]
         ratio = 1.0 if name == "real" else evaluation["ratio_to_real"].get(name)
-        gain = evaluation["gain_over_threshold"].get(name)
         who = "no U-net: best global threshold" if name == THRESHOLD else f"{name_of(name)} patches"
         rows.append(
             [
                 who + (" (chosen by validation)" if name == evaluation["chosen_by_validation"] else ""),
                 _interval(scores, "dsc", 3),
+                *([f"{scores['dsc_seed_sd']:.3f}" if "dsc_seed_sd" in scores else "-"] if several else []),
                 f"{100 * ratio:.1f}%" if ratio is not None else "-",
-                f"{gain['dsc']:+.3f}" if gain else "-",
+                _interval(evaluation["difference_to_real"].get(name), "dsc", 3, "+"),
+                _interval(evaluation["gain_over_threshold"].get(name), "dsc", 3, "+"),
                 _interval(scores, "hd95_mm", 2),
                 f"{scores['hd_mm']:.1f}",
                 f"{scores['assd_mm']:.2f}",
-                f"{scores['n_empty']} of {scores['n_patients']}",
+                f"{scores['n_empty']} of {scores['n_patients'] * scores['n_seeds']}",
             ]
         )
     return rows
 
 
-def _interval(scores: Mapping[str, float], key: str, digits: int) -> str:
-    low, high = scores.get(f"{key}_low"), scores.get(f"{key}_high")
-    mean = f"{scores[key]:.{digits}f}"
-    return mean if low is None or high is None else f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def _against(gap: Mapping[str, float], other: str) -> str:
-    """Win, tie or loss by the paired interval of the DSC's difference."""
-    said = f"by {abs(gap['dsc']):.3f} DSC (interval {gap['dsc_low']:+.3f} to {gap['dsc_high']:+.3f})"
-    if gap["dsc_low"] > 0:
-        return f"beats {other} {said}"
-    if gap["dsc_high"] < 0:
-        return f"loses to {other} {said}"
-    return f"ties with {other}: {gap['dsc']:+.3f} DSC (interval {gap['dsc_low']:+.3f} to {gap['dsc_high']:+.3f} holds zero)"
-
-
-def _validation(scores: Mapping[str, float]) -> str:
-    return f"DSC {scores['val_dsc']:.3f}, 95HD {scores['val_hd95_mm']:.2f} mm"
+def _interval(scores: Mapping[str, float] | None, key: str, digits: int, sign: str = "") -> str:
+    """Such as "0.869 (0.862 to 0.876)"; a dash where there is none."""
+    if scores is None or key not in scores:
+        return "-"
+    mean, *ends = (f"{scores[name]:{sign}.{digits}f}" for name in (key, f"{key}_low", f"{key}_high") if name in scores)
+    return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
 def _html_table(evaluation: Mapping[str, Any]) -> str:
-    patients = evaluation["real"]["n_patients"]
-    caption = f"Test patients: means over {patients}, in brackets the 95% bootstrap interval over patients."
-    return _rows(caption, _table(evaluation))
+    return _rows(f"Test patients. {_means_sentence(evaluation)}", _table(evaluation))
 
 
 def _transfer_table(transfer: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    rows = [["start", "training patients", "DSC", "95HD, mm"]]
+    rows = [["start", "training patients", "subsets", "DSC", "gain over no pre-training", "95HD, mm"]]
     for start in in_order(transfer):
-        name = "no pre-training" if start == "scratch" else f"pre-trained on {name_of(start)}"
+        name = "no pre-training" if start == SCRATCH else f"pre-trained on {name_of(start)}"
         for count in sorted(transfer[start], key=int):
             point = transfer[start][count]
-            rows.append([name, count, _interval(point, "dsc", 3), _interval(point, "hd95_mm", 2)])
-    return _rows("Test patients of the second site, in brackets the 95% bootstrap interval.", rows) if len(rows) > 1 else ""
+            scores = [_interval(point, "dsc", 3), _interval(point, "dsc_gain", 3, "+"), _interval(point, "hd95_mm", 2)]
+            rows.append([name, count, str(point["n_subsets"]), *scores])
+    caption = "Test patients of the second site, in brackets the 95% bootstrap interval over subsets and test patients."
+    return _rows(caption, rows) if len(rows) > 1 else ""
 
 
 def _paper_table() -> str:

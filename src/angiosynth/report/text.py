@@ -25,7 +25,10 @@ CAPTIONS = {
     ),
     "scores": (
         "Two dot plots, DSC and 95HD: one dot for each test patient, grouped by what the U-net was trained on, with means and intervals.",
-        "Test patients one by one. The large mark is the mean, the bar its 95% bootstrap interval over patients.",
+        (
+            "Test patients one by one. The large mark is the mean, the bar its 95% bootstrap interval over patients. With several "
+            "seeds of the U-net, a dot is a patient's mean over them and a dash beside the bar one seed's mean."
+        ),
     ),
     "patient": (
         (
@@ -39,11 +42,11 @@ CAPTIONS = {
     ),
     "transfer": (
         (
-            "Lines of DSC on the second site against its number of training patients, one line for each pre-training and a "
-            "heavy dashed one without."
+            "Two plots against the number of training patients of the second site, a line for each pre-training: DSC, with a heavy "
+            "dashed line for none, and the gain over none."
         ),
         (
-            "Transfer to the second site, with 95% bootstrap intervals over its test patients. Points stand a little apart "
+            "Transfer to the second site, with 95% bootstrap intervals over subsets and test patients. Points stand a little apart "
             "so that none hides another."
         ),
     ),
@@ -139,9 +142,13 @@ $section_patient
 <section>
 <h2>Transfer to a second site</h2>
 <p>U-nets were trained further with few patients of another site, from what they had learned on the first site's patches, or
-from scratch.</p>
+from scratch. Every start had the same patients, steps and learning rate, and the same validation patients of that site picked the
+step that was kept. A larger subset of patients holds the smaller ones of its number.</p>
 $figure_transfer
 $transfer
+<p>Which patients a site has is a draw, like that of the test patients. So intervals resample both, the subsets and the test
+patients, each independently of the other; where there is one subset, test patients alone, and the interval says nothing of other
+patients to train with. A gain is the difference on the same test patient with the same subset.</p>
 </section>
 $privacy
 $section_curves

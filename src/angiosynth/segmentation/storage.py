@@ -26,7 +26,7 @@ def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts:
     torch.save(weights, folder / "unet.pt")
     shape = {"width": settings.width, "dropout": settings.dropout, "precision": settings.precision}
     standard = {"mean": segmenter.mean, "deviation": segmenter.deviation}
-    write_json(folder / "unet.json", {**facts, **shape, **standard, "step": trained.step, **trained.scores})
+    write_json(folder / "unet.json", {**facts, **shape, **standard, "seed": settings.seed, "step": trained.step, **trained.scores})
 
 
 def load_segmenter(folder: Path) -> Segmenter:

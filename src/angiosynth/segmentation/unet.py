@@ -1,4 +1,4 @@
-"""The half U-net of Livne et al. 2019: 7,846,081 weights at width 32."""
+"""The U-net of Livne et al. 2019: the full one at width 64 (31,377,793 weights), the half one at width 32 (7,846,081)."""
 
 from __future__ import annotations
 

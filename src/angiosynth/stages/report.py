@@ -80,7 +80,8 @@ def _some(patches: PatchSet) -> tuple[Any, Any]:
 
 def _patient(settings: Settings, home: Workspace, tables: dict[str, list[PatientScore]], model: str, path: Path) -> None:
     """The test patient whose score is the median one: neither the best nor the worst is shown."""
-    rows = sorted(tables[model], key=lambda row: row.dsc)
+    kept = tables[model][0].seed  # whose predictions are kept stands first
+    rows = sorted((row for row in tables[model] if row.seed == kept), key=lambda row: row.dsc)
     row = rows[len(rows) // 2]
     (patient,) = home.patients(settings, "site-a", [row.patient])
     scan = load_scan(patient, settings.cohort.intensity)
@@ -98,13 +99,14 @@ def _curve(path: Path) -> list[dict[str, str]]:
 
 
 def _excerpt(settings: Settings) -> dict[str, str]:
-    gan, unet = settings.gan.common, settings.unet
+    gan, unet, transfer = settings.gan.common, settings.unet, settings.transfer
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
         "GANs": f"width {gan.width}, {gan.upsampling} upsampling",
         "generator steps": ", ".join(f"{model} {settings.gan.of(model).steps}" for model in MODELS),
         "synthetic pairs": str(settings.synthesis.pairs),
-        "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}",
+        "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
+        "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
         "split of site A": ", ".join(
             f"{part} {_count(getattr(settings.cohort.split_a, part))}" for part in ("train", "validation", "test")
         ),

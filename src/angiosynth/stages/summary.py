@@ -1,22 +1,25 @@
-"""Stages summary and report: the tables joined, the figures, the page."""
+"""Stage summary: the tables joined, and the results as text."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from angiosynth.evaluation.patients import THRESHOLD, evaluation_summary, transfer_summary
+from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, read_scores, write_all_scores
+from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.settings import TRAINING_DATA, Settings
-from angiosynth.stages.workspace import Workspace
+from angiosynth.stages.workspace import Workspace, validation_over_seeds
 
 
 def summary(settings: Settings, home: Workspace) -> None:
-    """Join the patients' tables into metrics/evaluation.json and metrics/transfer.json."""
+    """Join the patients' tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
     baseline = read_json(home.predictions(THRESHOLD) / "threshold.json")
-    chosen = {data: read_json(home.unet(data) / "unet.json") for data in TRAINING_DATA}
+    validated = {data: validation_over_seeds(home.unet(data)) for data in TRAINING_DATA}
     if "val_dsc" in baseline:
-        chosen[THRESHOLD] = baseline
-    evaluation = evaluation_summary(home.metrics / "patients", chosen, baseline["threshold"], settings.evaluation)
+        validated[THRESHOLD] = baseline
+    evaluation = evaluation_summary(home.metrics / "patients", validated, baseline["threshold"], settings.evaluation)
+    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*TRAINING_DATA, THRESHOLD)}
+    write_all_scores(home.metrics / "evaluation.csv", tables)
     write_json(home.metrics / "evaluation.json", evaluation)
     write_json(home.metrics / "transfer.json", transfer_summary(home.metrics / "transfer", settings.evaluation))
 
@@ -25,7 +28,9 @@ def table(home: Workspace) -> str:
     """The results as lines of text, for a terminal."""
     evaluation: dict[str, Any] = read_json(home.metrics / "evaluation.json")
     transfer: dict[str, Any] = read_json(home.metrics / "transfer.json")
+    several = evaluation["real"]["n_seeds"] > 1
     lines = [f"{'trained on':<14}{'DSC':>7}  {'95% interval':<15}{'95HD mm':>8}{'max mm':>8}{'of real':>9}{'val DSC':>9}"]
+    lines[0] += f"{'seeds SD':>10}" if several else ""
     for data in (*TRAINING_DATA, THRESHOLD):
         row = evaluation[data]
         ratio = evaluation["ratio_to_real"].get(data)
@@ -33,13 +38,24 @@ def table(home: Workspace) -> str:
         share = f"{ratio:.3f}" if ratio is not None else ""
         validation = f"{row['val_dsc']:.3f}" if "val_dsc" in row else ""
         lines.append(f"{data:<14}{row['dsc']:>7.3f}  {interval:<15}{row['hd95_mm']:>8.2f}{row['hd_mm']:>8.1f}{share:>9}{validation:>9}")
+        lines[-1] += f"{row['dsc_seed_sd']:>10.3f}" if "dsc_seed_sd" in row else ""
     chosen = evaluation["chosen_by_validation"]
     lines += ["", f"chosen by validation patients: {chosen}; synthetic to real DSC on {evaluation['real']['n_patients']} test patients: "]
     lines[-1] += f"{evaluation['ratio_to_real'][chosen]:.3f}" if evaluation["ratio_to_real"][chosen] is not None else "undefined"
     counts = sorted({int(count) for points in transfer.values() for count in points})
     if counts:
-        lines += ["", f"{'transfer from':<14}" + "".join(f"{f'{count} patients':>12}" for count in counts)]
+        lines += ["", f"{'transfer from':<14}" + "".join(f"{_patients(count):>26}" for count in counts)]
         for start, points in transfer.items():
-            cells = (f"{points[str(count)]['dsc']:.3f}" if str(count) in points else "" for count in counts)
-            lines.append(f"{start:<14}" + "".join(f"{cell:>12}" for cell in cells))
+            cells = (_transfer_cell(start, points[str(count)]) if str(count) in points else "" for count in counts)
+            lines.append(f"{start:<14}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join(lines)
+
+
+def _patients(count: int) -> str:
+    return "1 patient" if count == 1 else f"{count} patients"
+
+
+def _transfer_cell(start: str, point: dict[str, float]) -> str:
+    """The DSC and, for a pre-training, the interval of what it gained."""
+    gain = f" ({point['dsc_gain_low']:+.3f}..{point['dsc_gain_high']:+.3f})" if start != SCRATCH and "dsc_gain" in point else ""
+    return f"{point['dsc']:.3f}{gain}"

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import angiosynth
 from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.evaluation.metrics import all_metrics
-from angiosynth.evaluation.patients import TransferScore, read_transfer, write_transfer
+from angiosynth.evaluation.patients import SCRATCH, TransferScore, read_transfer, write_transfer
 from angiosynth.evaluation.transfer import Subset, subsets
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import training_run
-from angiosynth.runtime.checkpoint import Checkpoints, code_digest
+from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
-from angiosynth.settings import Settings, digest
-from angiosynth.stages.workspace import Workspace, data_digest, data_source
-
-CODE = Path(angiosynth.__file__).parent
+from angiosynth.settings import Settings
+from angiosynth.stages.workspace import RUN, Workspace, chosen_settings, data_source, resume_key
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -37,18 +33,22 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
         say("transfer: there is no second site, the table stays empty")
         write_transfer(target, [])
         return
+    settings = chosen_settings(settings, home)
     patches = open_patch_set(home.patches("site-b"))
-    folder = home.resume(f"transfer-{start}", _key(settings, home, start))
     test = home.scans(settings, "site-b", split.test)
     validation = home.scans(settings, "site-b", split.validation)
     facts = transfer_settings(settings, start)
+    weights = [] if start == SCRATCH else [home.unet(start) / "unet.pt"]
+    folder = home.resume(f"transfer-{start}", resume_key(facts, patches.folder, [*validation, *test], weights))
     source = data_source(patches.folder)
-    with training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source) as parent:
-        for subset in grid:
+    whole = training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source, resume=folder / RUN)
+    with whole as parent:
+        for number, subset in enumerate(grid):
             kept = folder / f"{subset.name}.csv"
             if kept.exists():
                 say(f"transfer {start}: {subset.name} is there already")
                 continue
+            say(f"transfer {start}: {number + 1} of {len(grid)}, {subset.name}")
             own = patches.of_patients(subset.patients)
             part = replace(source, rows=len(own))
             with training_run(
@@ -74,7 +74,7 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
 
 
 def transfer_settings(settings: Settings, start: str) -> dict[str, Any]:
-    """The settings that transfer@<start> depends on."""
+    """The settings that transfer@<start> depends on, with what select-unet has chosen in them."""
     network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
     return {"start": start, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity}
 
@@ -96,7 +96,7 @@ def _fine_tune(
 
 
 def _start(settings: Settings, home: Workspace, start: str) -> Unet:
-    if start == "scratch":
+    if start == SCRATCH:
         return build_unet(settings.unet.width, settings.unet.dropout, settings.transfer.seed)
     return load_segmenter(home.unet(start)).unet
 
@@ -122,10 +122,3 @@ def _score(trained: TrainedUnet, start: str, subset: Subset, test: list[Scan]) -
 
 def _means(rows: list[TransferScore]) -> dict[str, float]:
     return {"test_dsc": float(np.mean([row.dsc for row in rows])), "test_hd95_mm": float(np.mean([row.hd95_mm for row in rows]))}
-
-
-def _key(settings: Settings, home: Workspace, start: str) -> str:
-    """Changes with settings, data, start weights and code: results of other ones are not mixed in."""
-    files = sorted((CODE / "segmentation").glob("*.py"))
-    weights = [] if start == "scratch" else [home.unet(start) / "unet.pt"]
-    return digest(transfer_settings(settings, start), data_digest(home.patches("site-b")), code_digest([*files, *weights]))

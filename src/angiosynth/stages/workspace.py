@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from pydantic import ValidationError
+
+import angiosynth
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import DataSource
-from angiosynth.runtime.output import whole_file
-from angiosynth.settings import Settings
+from angiosynth.runtime.output import read_json, whole_file
+from angiosynth.settings import SelectionSettings, Settings, UnetSettings, digest
+
+CODE = Path(angiosynth.__file__).parent
+SEED = "seed-"
+RUN = "run.txt"  # among resume files: the MLflow run that a killed stage goes on in
+CHOSEN = tuple(SelectionSettings.model_fields)  # the U-net's settings that select-unet may choose
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,10 @@ class Workspace:
 
     def unet(self, data: str) -> Path:
         return self.root / "models" / "unet" / data
+
+    @property
+    def unet_choice(self) -> Path:
+        return self.root / "models" / "unet-choice.json"
 
     def predictions(self, data: str) -> Path:
         return self.root / "predictions" / data
@@ -88,6 +102,61 @@ class Workspace:
             if name not in known:
                 raise InputError(f"{root}: patient {name} of splits/{site}.json is not there; run `dvc repro cohort`")
         return [known[name] for name in names]
+
+
+def chosen_settings(settings: Settings, home: Workspace) -> Settings:
+    """The settings with what select-unet has chosen for the U-net.
+
+    Raises:
+        InputError: its file is missing or damaged.
+    """
+    choice = read_json(home.unet_choice)
+    try:
+        unet = UnetSettings.model_validate({**settings.unet.model_dump(), **{name: choice[name] for name in CHOSEN}})
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{home.unet_choice}: damaged; run `dvc repro select-unet` to make it anew") from error
+    return settings.model_copy(update={"unet": unet})
+
+
+def seeds_of(folder: Path) -> dict[int, Path]:
+    """Seed -> folder of every training in a U-net's folder: the chosen one is the folder itself and first, others are seed-N beneath.
+
+    Raises:
+        InputError: the chosen one's unet.json is missing or damaged.
+    """
+    facts = read_json(folder / "unet.json")
+    try:
+        others = {int(path.name.removeprefix(SEED)): path for path in folder.glob(f"{SEED}*")}
+        return {int(facts["seed"]): folder, **dict(sorted(others.items()))}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'unet.json'}: damaged, tells no seed; run `dvc repro` to train it") from error
+
+
+def validation_over_seeds(folder: Path) -> dict[str, float]:
+    """Means of a U-net's validation scores over its seeds, with several of them val_dsc_seed_sd; {} where nothing was validated."""
+    facts = [read_json(path / "unet.json") for path in seeds_of(folder).values()]
+    if not all("val_dsc" in found for found in facts):
+        return {}
+    scores = {name: float(np.mean([found[name] for found in facts])) for name in ("val_dsc", "val_hd95_mm")}
+    spread = {"val_dsc_seed_sd": float(np.std([found["val_dsc"] for found in facts], ddof=1))} if len(facts) > 1 else {}
+    return scores | spread
+
+
+def resume_key(facts: Mapping[str, Any], patches: Path, scans: Sequence[Scan], weights: Sequence[Path] = ()) -> str:
+    """The key of a stage's resume files: changes with settings, patches, the scans that score, start weights and code.
+
+    What a stage of other ones left is so never mixed into this one's.
+    """
+    from angiosynth.runtime.checkpoint import code_digest  # brings torch, which most stages that know this module do without
+
+    seen = hashlib.sha256()
+    for scan in scans:
+        seen.update(f"{scan.patient} {scan.image.shape} {scan.spacing_mm}".encode())
+        for volume in (scan.image, scan.brain, scan.truth):
+            seen.update(np.ascontiguousarray(volume).data)
+    evaluation = CODE / "evaluation"
+    code = [*sorted((CODE / "segmentation").glob("*.py")), evaluation / "metrics.py", evaluation / "validation.py"]
+    return digest(dict(facts), data_digest(patches), seen.hexdigest(), code_digest([*code, *weights]))
 
 
 def data_digest(folder: Path) -> str:

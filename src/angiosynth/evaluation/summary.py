@@ -1,0 +1,217 @@
+"""What is said about patients' tables: means, 95% bootstrap intervals, spreads, paired differences.
+
+A table holds every test patient as scored by every training of its kind: a U-net's seeds at site A, a start's subsets of
+patients at site B. The two are treated differently, because they ask different things.
+
+Seeds: a patient's scores are averaged over them, patients are resampled, and the standard deviation of the seeds' means stands
+beside the interval. Two or three seeds are too few to resample.
+
+Subsets: which patients a lab happens to have is a draw like that of the test patients, so both are resampled, each independently
+of the other, and a resample's score is the mean over all its pairs of subset and patient: the pigeonhole bootstrap for crossed
+samples (Owen 2007, Annals of Applied Statistics 1, 386-411), which errs on the wide side. A single subset leaves patients alone.
+
+The same resamples serve every table, so that differences between two tables are paired. All here are pure functions of files
+and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, PatientScore, TransferScore, read_scores, read_transfer
+from angiosynth.evaluation.scores import Scores
+from angiosynth.settings import MODELS, TRAINING_DATA, EvaluationSettings
+
+Table = NDArray[np.float64]  # (trainings, patients)
+INTERVALS = ("dsc", "hd95_mm")  # reported with one
+MEANS = tuple(field.name for field in fields(Scores) if field.type == "float" and field.name not in INTERVALS)  # reported without
+
+
+class ScoreTable:
+    """Rows laid out as a table of trainings and patients: `scores("dsc")` is (trainings, patients).
+
+    Raises:
+        InputError: there are no rows, or a training has not scored a patient, or twice.
+    """
+
+    def __init__(self, rows: Sequence[PatientScore] | Sequence[TransferScore], training: str, where: Path) -> None:
+        if not rows:
+            raise InputError(f"{where}: no patient was scored, so there is nothing to average; name a test patient in params.yaml, cohort")
+        cells = {(getattr(row, training), row.patient): row for row in rows}
+        self.trainings = sorted({which for which, _ in cells})
+        self.patients = sorted({patient for _, patient in cells})
+        if not len(rows) == len(cells) == len(self.trainings) * len(self.patients):
+            raise InputError(f"{where}: not every {training} scored every patient once; run `dvc repro` to make it anew")
+        self._rows = [[cells[which, patient] for patient in self.patients] for which in self.trainings]
+
+    def __call__(self, name: str) -> Table:
+        return np.array([[getattr(row, name) for row in line] for line in self._rows], np.float64)
+
+
+def summarise(rows: Sequence[PatientScore], bootstrap: int, seed: int) -> dict[str, float | int]:
+    """Means over patients and seeds; DSC and 95HD with the 95% percentile interval over patients.
+
+    Args:
+        rows: one or more patients, each scored once by every seed.
+        bootstrap: number of resamples.
+        seed: of the resamples.
+
+    Returns:
+        dsc, dsc_low, dsc_high, hd95_mm, hd95_mm_low, hd95_mm_high, the means named in MEANS, n_patients, n_seeds, n_empty (predictions,
+        of n_patients times n_seeds); with several seeds dsc_seed_sd and hd95_mm_seed_sd, standard deviations of the seeds' means.
+
+    Raises:
+        InputError: there are no rows, or seeds differ in their patients.
+    """
+    return _summary(ScoreTable(rows, "seed", Path("metrics/patients")), EvaluationSettings(bootstrap=bootstrap, seed=seed))
+
+
+def evaluation_summary(
+    folder: Path, unets: Mapping[str, Mapping[str, Any]], threshold: float, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """What metrics/evaluation.json holds.
+
+    Args:
+        folder: metrics/patients, with <data>.csv for real, the three GANs and threshold, all over the same patients.
+        unets: for each training data, and where wanted for threshold, its validation scores {"val_dsc", "val_hd95_mm"}, and with
+            several seeds "val_dsc_seed_sd".
+        threshold: the baseline's threshold, on the scale of scans.
+        settings: number and seed of the resamples.
+
+    Returns:
+        For each data the `summarise` of its patients and its validation scores; "chosen_by_validation": the GAN of the highest
+        val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": GAN -> DSC divided by real's (None where real's is 0);
+        "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"}, paired by patient, with several
+        seeds and "dsc_seed_sd", between trainings of the same seed.
+
+    Raises:
+        InputError: a table is missing or damaged, tables differ in their patients or seeds, or validation scores are missing.
+    """
+    names = (*TRAINING_DATA, THRESHOLD)
+    tables = {name: ScoreTable(read_scores(folder / f"{name}.csv"), "seed", folder / f"{name}.csv") for name in names}
+    _check_alike(folder, tables)
+    summary: dict[str, Any] = {name: _summary(scores, settings) for name, scores in tables.items()}
+    for name in names:
+        if name in unets or name != THRESHOLD:
+            summary[name] |= _validation(name, unets)
+    summary[THRESHOLD]["threshold"] = float(threshold)
+    real = summary["real"]["dsc"]
+
+    def difference(name: str, other: str) -> dict[str, float]:
+        gaps = tables[name]("dsc") - tables[other]("dsc")
+        return _with_interval("dsc", gaps.mean(axis=0, keepdims=True), settings) | _spread("dsc_seed_sd", gaps)
+
+    chosen: str = min(MODELS, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
+    return {
+        **summary,
+        "chosen_by_validation": chosen,
+        "ratio_to_real": {name: summary[name]["dsc"] / real if real else None for name in MODELS},
+        "difference_to_real": {name: difference(name, "real") for name in MODELS},
+        "gain_over_threshold": {name: difference(name, THRESHOLD) for name in TRAINING_DATA},
+    }
+
+
+def transfer_summary(folder: Path, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, float | int]]]:
+    """What metrics/transfer.json holds: start -> number of training patients (as text) -> scores.
+
+    Each point has dsc and hd95_mm with intervals over subsets and test patients, hd_mm, n_patients, n_subsets, n_empty, with several
+    subsets dsc_subset_sd (standard deviation of the subsets' means); a pre-training's points also dsc_gain, dsc_gain_low,
+    dsc_gain_high: its DSC less that from scratch with the same subset on the same patient. A start whose table is empty (there is no
+    second site) gives an empty dict.
+
+    Args:
+        folder: metrics/transfer, with one <start>.csv a start.
+        settings: number and seed of the resamples.
+
+    Raises:
+        InputError: the folder has no table, or one is damaged, holds another start, or other subsets or patients than scratch.csv.
+    """
+    paths = sorted(folder.glob("*.csv"))
+    if not paths:
+        raise InputError(f"{folder}: no table <start>.csv; run `dvc repro` to make them")
+    tables = {path.stem: _starts_rows(path) for path in paths}
+    scratch = tables.get(SCRATCH, {})
+    summary: dict[str, dict[str, dict[str, float | int]]] = {}
+    for path in paths:
+        points = summary[path.stem] = {}
+        for count, rows in tables[path.stem].items():
+            scores = ScoreTable(rows, "subset", path)
+            points[str(count)] = _transfer_point(scores, settings)
+            if path.stem != SCRATCH and count in scratch:
+                points[str(count)] |= _gain(rows, scratch[count], path, settings)
+    return summary
+
+
+def _starts_rows(path: Path) -> dict[int, list[TransferScore]]:
+    """A start's rows by their number of training patients."""
+    rows = read_transfer(path)
+    if any(row.start != path.stem for row in rows):
+        raise InputError(f"{path}: holds rows of another start; run `dvc repro` to make it anew")
+    return {count: [row for row in rows if row.n_patients == count] for count in sorted({row.n_patients for row in rows})}
+
+
+def _summary(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, float | int]:
+    summary: dict[str, float | int] = {}
+    for name in INTERVALS:
+        summary |= _with_interval(name, scores(name).mean(axis=0, keepdims=True), settings) | _spread(f"{name}_seed_sd", scores(name))
+    summary |= {name: float(scores(name).mean()) for name in MEANS}
+    return summary | {"n_patients": len(scores.patients), "n_seeds": len(scores.trainings), "n_empty": int(scores("empty").sum())}
+
+
+def _transfer_point(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, float | int]:
+    point: dict[str, float | int] = {}
+    for name in INTERVALS:
+        point |= _with_interval(name, scores(name), settings)
+    point |= _spread("dsc_subset_sd", scores("dsc")) | {"hd_mm": float(scores("hd_mm").mean())}
+    return point | {"n_patients": len(scores.patients), "n_subsets": len(scores.trainings), "n_empty": int(scores("empty").sum())}
+
+
+def _gain(rows: Sequence[TransferScore], scratch: Sequence[TransferScore], path: Path, settings: EvaluationSettings) -> dict[str, float]:
+    """What pre-training adds to the DSC, cell by cell."""
+    ours, theirs = ({(row.subset, row.trained_on, row.patient) for row in table} for table in (rows, scratch))
+    if ours != theirs:
+        raise InputError(f"{path}: its subsets or patients are not those of {SCRATCH}.csv; run `dvc repro` to make both anew")
+    gaps = ScoreTable(rows, "subset", path)("dsc") - ScoreTable(scratch, "subset", path.with_name(f"{SCRATCH}.csv"))("dsc")
+    return _with_interval("dsc_gain", gaps, settings)
+
+
+def _with_interval(name: str, values: Table, settings: EvaluationSettings) -> dict[str, float]:
+    """Mean of the values (trainings, patients), and the 2.5th and 97.5th percentile of the means of resamples of both."""
+    trainings, patients = values.shape
+    rng = np.random.default_rng(settings.seed)
+    columns = rng.integers(patients, size=(settings.bootstrap, 1, patients))
+    rows = rng.integers(trainings, size=(settings.bootstrap, trainings, 1))
+    low, high = np.percentile(values[rows, columns].mean(axis=(1, 2)), (2.5, 97.5))
+    mean = float(values.mean())
+    # Rounding in the last place must not push the mean of equal values out of its own interval.
+    return {name: mean, f"{name}_low": min(float(low), mean), f"{name}_high": max(float(high), mean)}
+
+
+def _spread(name: str, values: Table) -> dict[str, float]:
+    """Standard deviation of the trainings' means; nothing where there is one training, which has no spread to tell."""
+    return {name: float(values.mean(axis=1).std(ddof=1))} if len(values) > 1 else {}
+
+
+def _validation(name: str, unets: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    try:
+        scores = {key: float(unets[name][key]) for key in ("val_dsc", "val_hd95_mm")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"models/unet/{name}/unet.json: val_dsc or val_hd95_mm is missing; run `dvc repro` to train it") from error
+    return scores | {key: float(unets[name][key]) for key in ("val_dsc_seed_sd",) if key in unets[name]}
+
+
+def _check_alike(folder: Path, tables: Mapping[str, ScoreTable]) -> None:
+    """Same patients everywhere, same seeds in all U-nets' tables."""
+    real = tables["real"]
+    for name, scores in tables.items():
+        if scores.patients != real.patients:
+            raise InputError(f"{folder / name}.csv: its patients are not those of real.csv; run `dvc repro` to score them all")
+        if name != THRESHOLD and scores.trainings != real.trainings:
+            raise InputError(f"{folder / name}.csv: its seeds are not those of real.csv; run `dvc repro` to train them all")

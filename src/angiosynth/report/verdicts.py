@@ -1,0 +1,94 @@
+"""What the numbers say, in sentences: an interval that holds zero is called a tie, a loss is called a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
+from angiosynth.report.style import in_order, name_of
+from angiosynth.settings import MODELS, TRAINING_DATA
+
+PAPERS_GAIN = 0.07  # DSC, with one patient: 0.91 pre-trained on WGAN-GP-SN patches, 0.84 not (Kossen et al. 2021)
+
+Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.json
+
+
+def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
+    """One sentence for each finding on test patients, ties and losses as such."""
+    chosen = evaluation["chosen_by_validation"]
+    lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
+    for model in MODELS:
+        gap, ratio = evaluation["difference_to_real"][model], evaluation["ratio_to_real"][model]
+        share = f" ({100 * ratio:.1f}% of its DSC)" if ratio is not None else ""
+        lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches')}{share}.")
+    for data in TRAINING_DATA:
+        gain = evaluation["gain_over_threshold"][data]
+        lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold')}.")
+    empty = [f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in (*TRAINING_DATA, THRESHOLD) if evaluation[name]["n_empty"]]
+    if empty:
+        lines.append(f"Some predictions were empty and count with the volume's diagonal as distance ({', '.join(empty)}).")
+    return lines
+
+
+def transfer_verdicts(transfer: Transfer, chosen: str) -> list[str]:
+    """For each number of training patients what each pre-training gained over none; then the paper's claim against our own figure.
+
+    Args:
+        transfer: metrics/transfer.json.
+        chosen: the GAN that validation patients chose.
+    """
+    scratch = transfer.get(SCRATCH, {})
+    lines = []
+    for count in sorted(scratch, key=int):
+        gains = [f"{name_of(start)} {_gain(transfer[start][count])}" for start in in_order(transfer) if _has_gain(transfer, start, count)]
+        own, changed = scratch[count]["dsc"], ", ".join(gains) or "nothing: there was none"
+        lines.append(f"With {_patients(int(count))}: DSC {own:.3f} without pre-training; pre-training changed it by {changed}.")
+    if _has_gain(transfer, chosen, "1"):
+        lines.append(_claim(transfer[chosen]["1"], chosen))
+    return lines or ["There is no second site, so nothing was transferred."]
+
+
+def _has_gain(transfer: Transfer, start: str, count: str) -> bool:
+    return "dsc_gain" in transfer.get(start, {}).get(count, {})
+
+
+def _gain(point: Mapping[str, float]) -> str:
+    return f"{point['dsc_gain']:+.3f} ({point['dsc_gain_low']:+.3f} to {point['dsc_gain_high']:+.3f})"
+
+
+def _claim(point: Mapping[str, float], chosen: str) -> str:
+    """The paper's gain with one patient, answered by the interval of ours."""
+    low, high = point["dsc_gain_low"], point["dsc_gain_high"]
+    if high < 0:
+        answer = "a loss, against the paper's claim"
+    elif low <= 0:
+        answer = "a tie, whose interval holds zero" + (" and the paper's gain" if high >= PAPERS_GAIN else " and not the paper's gain")
+    elif low > PAPERS_GAIN:
+        answer = "a gain, and a greater one"
+    else:
+        answer = "a gain, " + ("and the interval holds the paper's" if high >= PAPERS_GAIN else "but a smaller one")
+    subsets = "1 subset" if point["n_subsets"] == 1 else f"{point['n_subsets']} subsets"
+    ours = f"the {name_of(chosen)} patches that validation chose, it is {_gain(point)} over {subsets} and {_tested(point)}"
+    return f"The paper's gain with one patient is {PAPERS_GAIN:+.2f}, on other scans. Here, with {ours}: {answer}."
+
+
+def _tested(point: Mapping[str, float]) -> str:
+    return "1 test patient" if point["n_patients"] == 1 else f"{point['n_patients']} test patients"
+
+
+def _patients(count: int) -> str:
+    return "1 patient" if count == 1 else f"{count} patients"
+
+
+def _against(gap: Mapping[str, float], other: str) -> str:
+    """Win, tie or loss by the paired interval of the DSC's difference; with several seeds how much these differ in it."""
+    seeds = f", SD over seeds {gap['dsc_seed_sd']:.3f}" if "dsc_seed_sd" in gap else ""
+    interval = f"interval {gap['dsc_low']:+.3f} to {gap['dsc_high']:+.3f}"
+    if gap["dsc_low"] > 0 or gap["dsc_high"] < 0:
+        return f"{'beats' if gap['dsc_low'] > 0 else 'loses to'} {other} by {abs(gap['dsc']):.3f} DSC ({interval}{seeds})"
+    return f"ties with {other}: {gap['dsc']:+.3f} DSC ({interval} holds zero{seeds})"
+
+
+def _validation(scores: Mapping[str, float]) -> str:
+    return f"DSC {scores['val_dsc']:.3f}, 95HD {scores['val_hd95_mm']:.2f} mm"
