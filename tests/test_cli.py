@@ -39,6 +39,8 @@ COMMANDS = [
     "doctor",
     "segment",
     "sweep",
+    "sweep-worker",
+    "sweep-apply",
 ]
 
 

@@ -24,7 +24,7 @@ PURE += tuple(f"angiosynth.{name.replace('/', '.')}" for name in sorted(CALCULAT
 
 # Layers from the bottom: a package sees the sets before its own, and itself. Packages of one set do not see each other.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "arrays", "sections", "audit_settings", "settings", "__init__"}),
+    frozenset({"errors", "arrays", "sections", "audit_settings", "sweep_settings", "settings", "__init__"}),
     frozenset({"runtime"}),
     frozenset({"data"}),
     frozenset({"gan", "segmentation"}),
@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"report", "experiments"}),
     frozenset({"stages"}),
     frozenset({"options"}),
-    frozenset({"sharing"}),
+    frozenset({"sharing", "searching"}),
     frozenset({"cli", "__main__"}),
 )
 KNOWS_NOBODY = frozenset({"errors", "arrays", "runtime"})  # these see the errors at most
@@ -103,8 +103,8 @@ def mlflow_only_in_store(path: str, found: Import) -> str | None:
     return "only experiments/store.py knows MLflow" if found.within("mlflow") and path != "experiments/store.py" else None
 
 
-def optuna_only_in_sweep(path: str, found: Import) -> str | None:
-    return "only experiments/sweep.py knows Optuna" if found.within("optuna") and path != "experiments/sweep.py" else None
+def optuna_only_in_study(path: str, found: Import) -> str | None:
+    return "only experiments/study.py knows Optuna" if found.within("optuna") and path != "experiments/study.py" else None
 
 
 def calculation_is_pure(path: str, found: Import) -> str | None:
@@ -113,14 +113,15 @@ def calculation_is_pure(path: str, found: Import) -> str | None:
 
 
 def start_is_light(path: str, found: Import) -> str | None:
-    light = path in {"cli.py", "options.py", "sharing.py", "settings.py", "audit_settings.py", "sections.py", "errors.py", "__init__.py"}
+    named = {"cli", "options", "sharing", "searching", "settings", "audit_settings", "sweep_settings", "sections", "errors", "__init__"}
+    light = path.removesuffix(".py") in named
     return "heavy import at start" if light and found.at_module_level and found.within(*HEAVY) else None
 
 
 RULES: tuple[Callable[[str, Import], str | None], ...] = (
     layers,
     mlflow_only_in_store,
-    optuna_only_in_sweep,
+    optuna_only_in_study,
     calculation_is_pure,
     start_is_light,
 )
@@ -189,6 +190,7 @@ CARRIERS = frozenset(
         "errors",
         "sections",
         "audit_settings",
+        "sweep_settings",
         "settings",
         "stages",
         "cli",

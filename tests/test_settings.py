@@ -175,3 +175,21 @@ def test_a_digest_depends_on_content_alone() -> None:
     assert digest(IntensitySettings()) == digest(IntensitySettings(low=0.5, high=99.9))
     assert digest(1, 2) != digest([1, 2], 0)
     assert len(digest(EvaluationSettings())) == 16
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"critic_iterations": [5, 1]}, "critic_iterations: 5 is above 1"),
+        ({"learning_rate_critic": [0.0, 0.1]}, "learning_rate_critic.0: "),
+        ({"spectral_norm": []}, "sweep.spectral_norm: "),
+        ({"spectral_norm": ["both", "both"]}, "stands there twice"),
+        ({"spectral_norm": ["neither"]}, "spectral_norm.0: "),
+        ({"sampler": "grid"}, "sweep.sampler: "),
+        ({"real_target_low": [0.6, 1.3]}, "above gan.dcgan.real_target's end 1.2"),
+    ],
+)
+def test_a_search_space_is_checked(tmp_path: Path, values: dict[str, Any], words: str) -> None:
+    tree = tiny_tree()
+    tree["sweep"] |= values
+    assert words in _fault(tmp_path, yaml.safe_dump(tree))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth import sharing
+from angiosynth import searching, sharing
 from angiosynth.errors import InputError
 from angiosynth.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.options import settings_of as _settings
@@ -139,6 +139,7 @@ def transfer(
 
 
 sharing.add_to(commands)
+searching.add_to(commands)
 
 
 @commands.command()
@@ -215,22 +216,6 @@ def doctor() -> None:
     typer.echo(table)
     if not healthy:
         raise typer.Exit(1)
-
-
-@commands.command()
-def sweep(
-    model: Model,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials to add to the study.")] = 10,
-    params: Params = PARAMS,
-) -> None:
-    """Search critic iterations, penalty weight and learning rates with Optuna: DSC up, 95HD down, on validation patients.
-
-    A trial is a short training of section `sweep`. Goes on with the study of the same settings where there is one.
-    """
-    from angiosynth.stages import trial
-    from angiosynth.stages.workspace import Workspace
-
-    typer.echo(trial.result_table(trial.sweep(_settings(params), Workspace(), model.value, trials)))
 
 
 def app(run: Callable[[], object] = commands) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from angiosynth.audit_settings import AuditSettings, ReleaseSettings
 from angiosynth.errors import InputError
 from angiosynth.sections import Count, Dropout, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
+from angiosynth.sweep_settings import SweepSettings
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
@@ -207,20 +208,6 @@ class TransferSettings(Section):
     seed: Count = 1
 
 
-class SweepSettings(Section):
-    """Search space and size of one trial; ranges are (low, high)."""
-
-    sampler: Literal["tpe", "random"] = "tpe"
-    seed: Count = 1
-    gan_steps: Positive
-    pairs: Positive
-    unet_steps: Positive
-    critic_iterations: tuple[Positive, Positive] = (1, 5)
-    gradient_penalty_weight: tuple[PositiveFloat, PositiveFloat] = (1.0, 20.0)
-    learning_rate_generator: tuple[Rate, Rate] = (5e-5, 1e-3)
-    learning_rate_critic: tuple[Rate, Rate] = (5e-5, 1e-3)
-
-
 class Settings(Section):
     """All of params.yaml."""
 
@@ -245,6 +232,15 @@ class Settings(Section):
             size //= 2
         if size not in (3, 4) or self.patches.size < 16:
             raise ValueError(f"patches.size {self.patches.size} must be 3 or 4 times a power of two, at least 16, e.g. 64 or 96")
+        return self
+
+    @model_validator(mode="after")
+    def _smoothing_keeps_its_order(self) -> Settings:
+        (_, high), (low, _) = self.gan.dcgan.real_target, self.gan.dcgan.fake_target
+        if self.sweep.real_target_low[1] > high:
+            raise ValueError(f"sweep.real_target_low: reaches {self.sweep.real_target_low[1]}, above gan.dcgan.real_target's end {high}")
+        if self.sweep.fake_target_high[0] < low:
+            raise ValueError(f"sweep.fake_target_high: begins at {self.sweep.fake_target_high[0]}, below gan.dcgan.fake_target's {low}")
         return self
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,15 @@ import pytest
 from mlflow import MlflowClient
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.sweep import SweepResult, TrialScore, run_sweep, search_space, trial_settings
+from angiosynth.experiments.search import SweepResult, TrialScore, Value, model_values, search_space, trial_settings
+from angiosynth.experiments.study import Pace, existing
+from angiosynth.experiments.sweep import join_sweep, load_sweep, run_sweep
 from angiosynth.experiments.tracking import DataSource, tracking_uri
 from angiosynth.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "wgan-gp-sn"
+COMMON = {"critic_iterations", "learning_rate_generator", "learning_rate_critic"}
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def analytic(settings: Settings, scratch: Path, run_id: str, number: int) -> Tri
     return TrialScore(0.9 / (1 + distance), 20.0 + distance - own.critic_iterations)
 
 
-def proposals(result: SweepResult) -> list[dict[str, float]]:
+def proposals(result: SweepResult) -> list[dict[str, Value]]:
     return [row.params for row in result.trials]
 
 
@@ -115,35 +121,58 @@ def test_proposals_stay_in_their_ranges_and_reach_the_settings(tmp_path: Path, s
 
     result = run_sweep(settings, MODEL, 4, trial, tmp_path)
     for own, params in zip(seen, proposals(result), strict=True):
-        assert {name: getattr(own.gan.of(MODEL), name) for name in params} == params
-        assert set(params) == {"critic_iterations", "gradient_penalty_weight", "learning_rate_generator", "learning_rate_critic"}
+        tried = {name: getattr(own.gan.of(MODEL), name) for name in params}
+        assert tried == model_values(settings, MODEL, params)
+        assert set(params) == COMMON | {"gradient_penalty_weight", "spectral_norm"}
         assert isinstance(own.gan.of(MODEL).critic_iterations, int)
-        for name, value in params.items():
+        assert params["spectral_norm"] in {"critic", "both"}
+        for name in set(params) - {"spectral_norm"}:
             low, high = getattr(settings.sweep, name)
-            assert low <= value <= high
+            assert low <= tried[name] <= high
+            assert tried[name] == pytest.approx(params[name], rel=1e-3)
+        seeds = [(part.gan.common.seed, part.synthesis.seed, part.unet.seed) for part in (own, settings)]
+        assert seeds[0] == seeds[1], "trials differ by their values alone"
         assert (own.gan.of(MODEL).steps, own.synthesis.pairs, own.unet.steps) == (600, 3000, 150)
         assert own.gan.of("wgan-gp") == settings.gan.of("wgan-gp"), "other models are left alone"
         assert own.cohort == settings.cohort
     assert result.study.startswith(f"{MODEL}-")
 
 
-def test_dcgan_has_no_penalty_weight(settings: Settings) -> None:
-    assert set(search_space(settings, "dcgan")) == {"critic_iterations", "learning_rate_generator", "learning_rate_critic"}
-    own = trial_settings(settings, "dcgan", {"critic_iterations": 2, "learning_rate_critic": 1e-4})
-    assert (own.gan.dcgan.critic_iterations, own.gan.dcgan.learning_rate_critic) == (2, 1e-4)
+def test_each_model_is_searched_for_what_it_has(settings: Settings) -> None:
+    assert set(search_space(settings, "wgan-gp")) == COMMON | {"gradient_penalty_weight"}
+    assert set(search_space(settings, "dcgan")) == COMMON | {"real_target_low", "fake_target_high", "feature_matching_weight"}
+    values: dict[str, Value] = {
+        "critic_iterations": 2,
+        "real_target_low": 0.812345,
+        "fake_target_high": 0.1,
+        "feature_matching_weight": 0.5,
+    }
+    own = trial_settings(settings, "dcgan", values).gan.dcgan
+    assert (own.critic_iterations, own.real_target, own.fake_target) == (2, (0.8123, 1.2), (0.0, 0.1))
+    assert own.feature_matching_weight == 0.5
 
 
 @pytest.mark.usefixtures("untracked")
-@pytest.mark.parametrize(("sampler", "parts_of"), [("tpe", (3, 9)), ("random", (1, 3))])  # TPE draws its first ten at random
+@pytest.mark.parametrize(("sampler", "parts_of"), [("tpe", (2, 9)), ("random", (1, 2)), ("nsgaii", (2, 7))])
 def test_same_seed_same_proposals_in_one_go_or_two(tmp_path: Path, settings: Settings, sampler: str, parts_of: tuple[int, int]) -> None:
     chosen = changed(settings, sampler=sampler)
     whole = run_sweep(chosen, MODEL, sum(parts_of), analytic, tmp_path / "whole", "study")
     run_sweep(chosen, MODEL, parts_of[0], analytic, tmp_path / "parts", "study")
-    parts = run_sweep(chosen, MODEL, parts_of[1], analytic, tmp_path / "parts", "study")
+    parts = run_sweep(chosen, MODEL, sum(parts_of), analytic, tmp_path / "parts", "study")
     assert proposals(parts) == proposals(whole)
     assert len({json.dumps(params) for params in proposals(whole)}) == sum(parts_of), "no proposal twice"
     other = run_sweep(changed(chosen, seed=2), MODEL, 1, analytic, tmp_path / "other", "study")
     assert proposals(other)[0] != proposals(whole)[0]
+
+
+@pytest.mark.usefixtures("untracked")
+def test_a_gaussian_process_proposes_once_ten_trials_are_there(tmp_path: Path, settings: Settings) -> None:
+    chance = run_sweep(changed(settings, sampler="random"), MODEL, 11, analytic, tmp_path, "study")
+    process = run_sweep(changed(settings, sampler="gp"), MODEL, 12, analytic, tmp_path, "study")
+    assert process.trials[:11] == chance.trials, "a study may go on with another sampler"
+    again = run_sweep(changed(settings, sampler="random"), MODEL, 12, analytic, tmp_path / "chance", "study")
+    assert proposals(again)[:11] == proposals(chance)
+    assert proposals(again)[11] != proposals(process)[11]
 
 
 @pytest.mark.usefixtures("untracked")
@@ -157,12 +186,12 @@ def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: 
         (settings, MODEL, DataSource("real", "e" * 64, "data", 1), "data"),
     ]
     for other, model, data, word in cases:
-        with pytest.raises(
-            InputError, match=rf"study study: made with another.*{word}" if word != "another" else "made with another model"
-        ):
+        with pytest.raises(InputError, match=rf"study study: made with other.*{word}" if word != "another" else "made with another model"):
             run_sweep(other, model, 1, analytic, tmp_path, "study", data)
+    with pytest.raises(InputError, match=r"study study: made with other validation scans"):
+        run_sweep(settings, MODEL, 2, analytic, tmp_path, "study", scored_on="f" * 16)
     evaluation = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"bootstrap": 5})})
-    assert len(run_sweep(evaluation, MODEL, 1, analytic, tmp_path, "study").trials) == 2, "what trials do not depend on may change"
+    assert len(run_sweep(evaluation, MODEL, 2, analytic, tmp_path, "study").trials) == 2, "what trials do not depend on may change"
 
 
 def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Settings) -> None:
@@ -176,10 +205,13 @@ def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Setting
     assert [(row.state, row.reason) for row in result.trials] == [("complete", ""), ("fail", "interrupted")]
     assert (result.folder / "trials.csv").is_file()
     client: Any = MlflowClient(tracking_uri(root))
-    runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id], "tags.mlflow.runName LIKE 'stopped%'")
+    runs_of = [client.get_experiment_by_name("sweep").experiment_id], "tags.mlflow.runName LIKE 'stopped%'"
+    runs = client.search_runs(*runs_of)
     assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED", "KILLED"]
-    again = run_sweep(settings, MODEL, 1, stopped, root, "stopped")
-    assert [row.state for row in again.trials] == ["complete", "fail", "complete"]
+    again = run_sweep(settings, MODEL, 2, stopped, root, "stopped")
+    assert [row.state for row in again.trials] == ["complete", "fail", "complete"], "a trial stopped by hand does not count"
+    assert len(client.search_runs(*runs_of)) == 4, "the sweep goes on in its own run"
+    assert run_sweep(settings, MODEL, 2, stopped, root, "stopped").trials == again.trials, "there is nothing left to do"
 
 
 @pytest.mark.usefixtures("untracked")
@@ -198,7 +230,7 @@ def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, sett
 
 @pytest.mark.usefixtures("untracked")
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage", "ignore:Argument ``heartbeat_interval``")
-def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings) -> None:
     import optuna
 
     first = run_sweep(settings, MODEL, 1, analytic, tmp_path, "killed")
@@ -208,12 +240,51 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings, monke
     trial.suggest_int("critic_iterations", 1, 5)
     storage.record_heartbeat(trial._trial_id)
     storage.engine.dispose()
-    monkeypatch.setattr("angiosynth.experiments.sweep.GRACE_S", 1)
     time.sleep(2.1)
-    result = run_sweep(settings, MODEL, 1, analytic, tmp_path, "killed")
+    result = run_sweep(settings, MODEL, 2, analytic, tmp_path, "killed", pace=Pace(1, 1, 0.1))
     assert [(row.state, row.reason) for row in result.trials] == [("complete", ""), ("fail", "killed"), ("complete", "")]
+    assert [row.retry_of for row in result.trials] == [None, None, 1]
     assert result.trials[2].params["critic_iterations"] == result.trials[1].params["critic_iterations"]
     assert result.trials[0] == first.trials[0]
+
+
+@pytest.mark.usefixtures("untracked")
+def test_a_worker_joins_a_study_and_only_with_what_it_began_with(tmp_path: Path, settings: Settings) -> None:
+    data = DataSource("real", "d" * 16, "data", 1)
+    run_sweep(settings, MODEL, 1, analytic, tmp_path, "joined", data)
+    with existing(tmp_path, "joined") as study:
+        study.keep("goal", 3)
+    assert join_sweep(settings, "joined", lambda _: analytic, tmp_path, data) == 3
+    with pytest.raises(InputError, match="study joined: made with other data"):
+        join_sweep(settings, "joined", lambda _: analytic, tmp_path, DataSource("real", "e" * 16, "data", 1))
+
+
+def mortal(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    """Trials 1 and 2 take their worker with them, as the kernel does where memory runs out."""
+    if number in (1, 2):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return analytic(settings, scratch, run_id, number)
+
+
+def test_four_workers_two_killed_and_every_trial_accounted_for(root: Path, settings: Settings) -> None:
+    result = run_sweep(settings, MODEL, 6, mortal, root, "four", workers=4, pace=Pace(1, 2, 0.2))
+    states = Counter((row.state, row.reason) for row in result.trials)
+    assert states == {("complete", ""): 6, ("fail", "killed"): 2}
+    assert {row.retry_of for row in result.trials} == {None, 1, 2}
+    for row in result.trials:
+        if row.retry_of is not None:
+            assert row.params == result.trials[row.retry_of].params
+    client: Any = MlflowClient(tracking_uri(root))
+    runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id], "attributes.run_name LIKE 'four%'")
+    (parent,) = [run for run in runs if run.info.run_name == "four"]
+    children = {run.info.run_id: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert len(runs) == 1 + len(children)
+    assert sorted(children) == sorted(row.run_id for row in result.trials)
+    for row in result.trials:
+        assert children[row.run_id].info.run_name == f"four trial {row.number}"
+        assert children[row.run_id].info.status == ("FINISHED" if row.state == "complete" else "KILLED")
+    assert parent.info.status == "FINISHED"
+    assert load_sweep(root, "four").front == result.front
 
 
 @pytest.mark.usefixtures("untracked")
@@ -222,8 +293,8 @@ def test_wrong_arguments(tmp_path: Path, settings: Settings) -> None:
         run_sweep(settings, MODEL, 0, analytic, tmp_path)
     with pytest.raises(InputError, match="no such model"):
         run_sweep(settings, "biggan", 1, analytic, tmp_path)
-    with pytest.raises(InputError, match=r"sweep\.critic_iterations: 5 is above 1"):
-        run_sweep(changed(settings, critic_iterations=(5, 1)), MODEL, 1, analytic, tmp_path)
+    with pytest.raises(InputError, match="--workers 0"):
+        run_sweep(settings, MODEL, 1, analytic, tmp_path, workers=0)
     with pytest.raises(InputError, match="letters, digits"):
         run_sweep(settings, MODEL, 1, analytic, tmp_path, "../up")
     assert list(tmp_path.iterdir()) == []

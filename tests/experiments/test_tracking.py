@@ -9,6 +9,8 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,22 @@ def test_a_child_names_its_parent(root: Path, client: Any) -> None:
         pass
     assert client.get_run(child.id).data.tags["mlflow.parentRunId"] == parent.id
     assert "mlflow.parentRunId" not in client.get_run(parent.id).data.tags
+
+
+def test_the_machine_is_watched_while_a_run_lasts(root: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    before = threading.active_count()
+    with a_run(root) as run, a_run(root, parent=run.id) as child:
+        run.metrics({"val_dsc": 0.5}, 1)
+        until = time.monotonic() + 10
+        while "system/cpu_utilization_percentage" not in client.get_run(run.id).data.metrics and time.monotonic() < until:
+            time.sleep(0.05)
+    assert threading.active_count() == before
+    found = client.get_run(run.id).data.metrics
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_percentage", "val_dsc"} <= set(found)
+    assert not any(socket.gethostname() in name for name in found)
+    assert client.get_run(child.id).data.metrics == {}, "a child's machine is its parent's"
 
 
 def test_reopening_by_stage_and_by_id(root: Path, client: Any) -> None:

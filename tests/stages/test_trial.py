@@ -7,15 +7,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from angiosynth import cli
 from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan, load_scan
-from angiosynth.experiments.sweep import SweepResult, TrialRow, trial_settings
+from angiosynth.errors import InputError
+from angiosynth.experiments.search import SweepResult, TrialRow, TrialScore, model_values, trial_settings
+from angiosynth.experiments.sweep import run_sweep
+from angiosynth.settings import Settings, load_settings
 from angiosynth.stages import workspace
-from angiosynth.stages.trial import result_table, trial_of
+from angiosynth.stages.trial import ModelTrial, draw, result_table, sweep_apply, sweep_worker, validation_digest
 from angiosynth.stages.workspace import Workspace
 from tests.stages.conftest import SETTINGS
 
+ROOT = Path(__file__).resolve().parents[2]
 VALUES = {"critic_iterations": 1, "gradient_penalty_weight": 5.0}
 
 
@@ -31,7 +37,7 @@ def test_a_trial_reads_no_test_patient(home: Workspace, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(workspace, "load_scan", noted)
     before = sorted(path for path in Path().rglob("*") if path.is_file())
-    score = trial_of("wgan-gp")(trial_settings(SETTINGS, "wgan-gp", VALUES), tmp_path / "scratch", "", 0)
+    score = ModelTrial("wgan-gp")(trial_settings(SETTINGS, "wgan-gp", VALUES), tmp_path / "scratch", "", 0)
     assert 0 <= score.dsc <= 1
     assert math.isfinite(score.hd95_mm)
     assert set(read) == set(split.validation)
@@ -42,7 +48,7 @@ def test_a_trial_reads_no_test_patient(home: Workspace, tmp_path: Path, monkeypa
 def test_the_same_trial_scores_the_same(home: Workspace, tmp_path: Path) -> None:
     del home
     settings = trial_settings(SETTINGS, "dcgan", {"critic_iterations": 1})
-    assert trial_of("dcgan")(settings, tmp_path / "one", "", 0) == trial_of("dcgan")(settings, tmp_path / "two", "", 1)
+    assert ModelTrial("dcgan")(settings, tmp_path / "one", "", 0) == ModelTrial("dcgan")(settings, tmp_path / "two", "", 1)
 
 
 def test_the_result_table_stars_the_front() -> None:
@@ -54,3 +60,66 @@ def test_the_result_table_stars_the_front() -> None:
         "*   0 complete: DSC 0.612, 95HD 7.89 mm (learning_rate_critic 0.0005123)",
         "    1 failed: diverged (learning_rate_critic 0.9)",
     ]
+
+
+def test_the_digest_of_the_validation_scans_is_theirs_alone(home: Workspace) -> None:
+    split, first = load_split(home.splits, "site-a"), validation_digest(SETTINGS, home)
+    shutil.rmtree(Path("lab", "a", split.test[0]))
+    assert validation_digest(SETTINGS, home) == first
+    (patient,) = home.patients(SETTINGS, "site-a", split.validation[:1])
+    assert patient.label is not None
+    patient.label.write_bytes(patient.label.read_bytes() + b"0")
+    assert validation_digest(SETTINGS, home) != first
+
+
+def graded(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    """Trial 1 is the knee: scaled to the front the sums are 1, 1.567 and 1."""
+    return [TrialScore(0.5, 5.0), TrialScore(0.7, 6.0), TrialScore(0.8, 15.0)][number]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_sweep_is_drawn_and_its_knee_written_into_params(capsys: pytest.CaptureFixture[str]) -> None:
+    params = Path("params.yaml")
+    shutil.copy(ROOT / "profiles" / "demo.yaml", params)
+    settings = load_settings(params)
+    result = run_sweep(settings, "wgan-gp", 3, graded, Path(), "study", draw=draw)
+    assert {path.name for path in result.folder.glob("*.png")} == {"front.png", "hypervolume.png", "importances.png", "parallel.png"}
+    before = settings.model_dump(by_alias=True)
+
+    cli.commands(["sweep-apply", "--study", "study"], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "trial 1 (DSC 0.700, 95HD 6.00 mm on validation patients), rule knee: the greatest sum" in said
+    tried = model_values(settings, "wgan-gp", result.trials[1].params)
+    for name, value in tried.items():
+        assert f"params.yaml: gan.wgan-gp.{name}: {before['gan']['wgan-gp'][name]} -> " in said or value == before["gan"]["wgan-gp"][name]
+    after = load_settings(params).model_dump(by_alias=True)
+    assert {name: after["gan"]["wgan-gp"][name] for name in tried} == tried
+    after["gan"]["wgan-gp"] |= {name: before["gan"]["wgan-gp"][name] for name in tried}
+    assert after == before, "nothing else changed, so no other GAN runs again"
+
+    assert "has these values already" in sweep_apply(params, "study", 1)
+    assert "trial 2" in sweep_apply(params, "study", None, "dsc")
+    with pytest.raises(InputError, match="trial 9 has no score; complete are 0, 1, 2"):
+        sweep_apply(params, "study", 9)
+    with pytest.raises(InputError, match="other: no such study; there are study"):
+        sweep_apply(params, "other", None)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_sweep_ended_by_hand_exits_like_any_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(*parts: object) -> TrialScore:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ModelTrial, "__call__", stopped)
+    Path("params.yaml").write_text(yaml.safe_dump(SETTINGS.model_dump(mode="json", by_alias=True)))
+    with pytest.raises(SystemExit) as caught:
+        cli.app(lambda: cli.commands(["sweep", "--model", "dcgan", "--trials", "2", "--study", "mine"]))
+    assert caught.value.code == 130
+    assert "0 fail: interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("home")
+def test_a_worker_for_a_study_that_nobody_has_begun() -> None:
+    with pytest.raises(InputError, match="nothing was searched here yet"):
+        sweep_worker(SETTINGS, Workspace(), "study")
+    assert not Path("mlruns").exists()

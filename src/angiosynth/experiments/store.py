@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ CHAMPION, CHAMPIONS_BY = "champion", "val_dsc"
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
+SAMPLED_EVERY_S = 10  # the machine's load
 
 
 class MlflowStore:
@@ -36,6 +37,7 @@ class MlflowStore:
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
             for noisy in ("mlflow", "alembic"):
                 logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._uri = uri
         self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
     def ensure_experiments(self, artifacts: Path | None) -> None:
@@ -55,6 +57,14 @@ class MlflowStore:
             if found is None:
                 raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
             return str(self._client.create_run(found.experiment_id, tags=dict(tags), run_name=name).info.run_id)
+
+    def child(self, experiment: str, parent: str, name: str) -> str | None:
+        """The run of that name under a parent."""
+        with or_store_error():
+            found = self._client.get_experiment_by_name(experiment)
+            wanted = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
+            runs = self._client.search_runs([found.experiment_id], wanted, max_results=1) if found else []
+        return str(runs[0].info.run_id) if runs else None
 
     def resume_run(self, run_id: str) -> bool:
         """Set a run that ended early running again; False where there is no such run."""
@@ -77,6 +87,17 @@ class MlflowStore:
         with or_store_error():
             for start in range(0, len(rows), METRICS_A_CALL):
                 self._client.log_batch(run_id, metrics=[Metric(*row) for row in rows[start : start + METRICS_A_CALL]])
+
+    def watch_machine(self, run_id: str) -> Callable[[], None]:
+        """Log the machine's load, memory, disk and network every ten seconds, until what is given is called."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says when it starts and ends
+        made: Any = SystemMetricsMonitor  # without types
+        monitor = made(run_id, sampling_interval=SAMPLED_EVERY_S, tracking_uri=self._uri)
+        monitor.start()
+        finish: Callable[[], None] = monitor.finish
+        return finish
 
     def log_params(self, run_id: str, pairs: Sequence[tuple[str, str]]) -> None:
         from mlflow.entities import Param

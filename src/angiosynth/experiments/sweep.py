@@ -1,105 +1,60 @@
-"""Optuna sweeps over one GAN's settings. The only module that imports optuna.
+"""Sweeps over one GAN's settings.
 
 Two objectives on validation patients: DSC up, 95HD down. A trial gets settings and a scratch folder, nothing of the test patients.
-Any number of processes may work on one study: they share its database.
+Any number of processes may work on one study: they share its database, and each takes the next trial under a lock.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
+import os
 import re
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.lineage import alone_in
+from angiosynth.experiments.search import (
+    SweepResult,
+    TrialFunction,
+    TrialScore,
+    model_values,
+    search_space,
+    study_facts,
+    trial_settings,
+    write_tables,
+)
+from angiosynth.experiments.study import USUAL, Pace, Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
-from angiosynth.runtime.output import whole_file, write_json
+from angiosynth.experiments.workers import with_workers
 from angiosynth.runtime.progress import say
-from angiosynth.settings import MODELS, Settings, digest
+from angiosynth.settings import Settings, digest
 
-if TYPE_CHECKING:
-    import optuna
-
-Range = tuple[float, float]
-SEARCHED = ("critic_iterations", "gradient_penalty_weight", "learning_rate_generator", "learning_rate_critic")
-HEARTBEAT_S = 30
-GRACE_S = 120  # a trial silent for so long was killed, and is tried again
 DIVERGED = re.compile(r"diverged|not finite|non-finite", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class TrialScore:
-    """Means over the validation patients: DSC, and 95HD in millimetres."""
+class Job:
+    """All that a worker must know; it can be sent to another process."""
 
-    dsc: float
-    hd95_mm: float
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as the study holds it; scores are None unless its state is "complete"."""
-
-    number: int
-    state: str
-    params: dict[str, float]
-    dsc: float | None
-    hd95_mm: float | None
-    reason: str
-    seconds: float | None
-    run_id: str
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """All trials of the study, its Pareto front (best DSC first), and the folder with trials.csv and front.json."""
-
-    study: str
+    settings: Settings
     model: str
-    trials: tuple[TrialRow, ...]
-    front: tuple[TrialRow, ...]
-    folder: Path
-    interrupted: bool
+    trial_function: TrialFunction
+    root: Path
+    study: str
+    facts: Mapping[str, str]
+    pace: Pace
+    owner: int = 0  # the process that started the worker: without it the worker ends after its trial
 
-
-TrialFunction = Callable[[Settings, Path, str, int], TrialScore]
+    @property
+    def folder(self) -> Path:
+        return self.root / "mlruns" / "sweeps" / self.study
 
 
 class TrialFailedError(Exception):
     """A trial without a usable score: diverged, or it found no vessel. The sweep goes on."""
-
-
-def search_space(settings: Settings, model: str) -> dict[str, Range]:
-    """Name -> (low, high) of what is searched for the model; DCGAN has no penalty weight.
-
-    Raises:
-        InputError: an unknown model, or a range upside down.
-    """
-    if model not in MODELS:
-        raise InputError(f"{model}: no such model; take one of {', '.join(MODELS)}")
-    fields = type(settings.gan.of(model)).model_fields
-    space: dict[str, Range] = {name: getattr(settings.sweep, name) for name in SEARCHED if name in fields}
-    for name, (low, high) in space.items():
-        if low > high:
-            raise InputError(f"params.yaml: sweep.{name}: {low} is above {high}; give the lower end first")
-    return space
-
-
-def trial_settings(settings: Settings, model: str, values: Mapping[str, float]) -> Settings:
-    """The settings of one trial: the model's section with the proposed values, and the sweep's sizes of GAN, set and U-net."""
-    tree = settings.model_dump(by_alias=True)
-    tree["gan"][model] |= {**values, "steps": settings.sweep.gan_steps}
-    tree["gan"]["common"]["checkpoint_choice"] = "last"  # the U-net at the end is the score
-    tree["synthesis"]["pairs"] = settings.sweep.pairs
-    tree["unet"]["steps"] = settings.sweep.unet_steps
-    return Settings.model_validate(tree)
 
 
 def run_sweep(
@@ -110,129 +65,149 @@ def run_sweep(
     root: Path,
     study_name: str | None = None,
     data: DataSource | None = None,
+    *,
+    scored_on: str = "",
+    workers: int = 1,
+    draw: Callable[[SweepResult], Sequence[Path]] | None = None,
+    pace: Pace = USUAL,
 ) -> SweepResult:
-    """Run `trials` more trials of the model's study and write mlruns/sweeps/<study>/trials.csv and front.json.
+    """Bring the model's study to `trials` trials and write mlruns/sweeps/<study>/trials.csv and front.json.
 
     Args:
         settings: params.yaml; `sweep` has the ranges, the sampler, its seed and a trial's size.
         model: the GAN.
-        trials: how many to run now. A study of that name goes on where it stands.
+        trials: how many the study shall have, those there already among them; trials that were cut off do not count.
         trial_function: (trial's settings, empty scratch folder, run id to nest runs under, trial number) -> score. A
             FloatingPointError, an InputError that says "diverged", a score that is not finite or a DSC of 0 fail the trial
-            and the sweep goes on; any other exception ends it. The scratch folder is removed after the trial.
+            and the sweep goes on; any other exception ends it. The scratch folder is removed after the trial. With
+            several workers it must be picklable.
         root: holds mlruns/.
         study_name: by default the model and a digest of what the trials depend on.
         data: the data of the trials; a study goes on with no other.
+        scored_on: digest of the validation scans; likewise.
+        workers: processes at work at once.
+        draw: draws figures of the result and gives their paths.
+        pace: of signs of life.
 
     Raises:
         InputError: a wrong argument, a database that cannot be opened, or a study made with other settings or ranges.
     """
-    root = Path(root).resolve()
-    if trials < 1:
-        raise InputError(f"--trials {trials}: must be 1 or more")
-    space = search_space(settings, model)
-    facts = _facts(settings, model, space, data)
+    if trials < 1 or workers < 1:
+        raise InputError(f"--trials {trials} --workers {workers}: must be 1 or more")
+    facts = study_facts(settings, model, data, scored_on)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name := study_name or f"{model}-{digest(facts)[:8]}"):
         raise InputError(f"study {name!r}: letters, digits, dot, dash and underscore only")
-    folder = root / "mlruns" / "sweeps" / name
+    job = Job(settings, model, trial_function, Path(root).resolve(), name, facts, pace)
+    ensure_store(job.root)
     interrupted = False
-    ensure_store(root)
-    with _opened(root, name, facts) as study:
-        say(f"sweep {name}: {len(study.trials)} trials so far, {trials} to run; Ctrl-C ends it and keeps what is done")
+    with opened(job.root, name, facts, pace) as study:
+        study.keep("goal", trials)
+        say(f"sweep {name}: {study.done()} of {trials} trials done; Ctrl-C ends it and keeps them")
+        tracked = {"sweep": settings.sweep, "gan": {"common": settings.gan.common, model: settings.gan.of(model)}}
+        own = job.folder / "run_id"
         try:
-            with training_run("sweep", name, stage="sweep", settings=_tracked(settings, model), data=data, root=root, lineage=False) as run:
+            with training_run("sweep", name, stage="sweep", settings=tracked, data=data, root=job.root, lineage=False, resume=own) as run:
+                study.keep("parent_run", run.id)
                 try:
-                    objective = _objective(study, settings, model, space, trial_function, root, run.id)
-                    study.optimize(objective, n_trials=trials, catch=(TrialFailedError,))
+                    work(job) if workers == 1 else with_workers(work, replace(job, owner=os.getpid()), workers)
+                    if (done := study.done()) < trials:
+                        raise InputError(f"study {name}: its workers ended after {done} of {trials} trials; see above, then run it again")
                 finally:
-                    result = _written(study, model, folder)
+                    result = study.result(job.folder)
+                    write_tables(result)
                     run.final(_summary(result))
-                    for file in ("trials.csv", "front.json"):
-                        run.artifact(folder / file)
+                    for file in (job.folder / "trials.csv", job.folder / "front.json", *(draw(result) if draw else ())):
+                        run.artifact(file)
         except KeyboardInterrupt:
             interrupted = True
             say(f"sweep {name}: ended by hand; the same command goes on with it")
-    return SweepResult(result.study, model, result.trials, result.front, folder, interrupted)
+    return replace(result, interrupted=interrupted)
 
 
-def _facts(settings: Settings, model: str, space: Mapping[str, Range], data: DataSource | None) -> dict[str, str]:
-    """What a trial's score depends on, besides its proposed values."""
-    fixed = trial_settings(settings, model, {})
-    own = fixed.gan.of(model).model_dump(mode="json", exclude=set(space))
-    parts = (fixed.phantom, fixed.cohort, fixed.patches, fixed.gan.common, own, fixed.probe, fixed.synthesis, fixed.unet)
-    ranges = json.dumps({name: list(ends) for name, ends in space.items()}, sort_keys=True)
-    return {"model": model, "settings": digest(*parts), "search_space": ranges, "data": data.digest if data else ""}
+def join_sweep(
+    settings: Settings,
+    study_name: str,
+    trial_of: Callable[[str], TrialFunction],
+    root: Path,
+    data: DataSource | None,
+    scored_on: str = "",
+    pace: Pace = USUAL,
+) -> int:
+    """Work on a study that `run_sweep` has begun until its trials are done; gives how many there are then.
+
+    Raises:
+        InputError: there is no such study, or it was made with other settings, ranges or data.
+    """
+    root = Path(root).resolve()
+    with existing(root, study_name) as study:
+        model, goal = str(study.recall("model")), study.recall("goal")
+        say(f"sweep {study_name}: {study.done()} of {goal} trials done; working on it too, Ctrl-C leaves it to the others")
+        job = Job(settings, model, trial_of(model), root, study_name, study_facts(settings, model, data, scored_on), pace)
+        ensure_store(root)
+        work(job)
+        return study.done()
 
 
-@contextmanager
-def _opened(root: Path, name: str, facts: Mapping[str, str]) -> Iterator[optuna.Study]:
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+def load_sweep(root: Path, study_name: str) -> SweepResult:
+    """A study as it stands.
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is said in one line, without its traceback
+    Raises:
+        InputError: there is none of that name.
+    """
+    root = Path(root).resolve()
+    with existing(root, study_name) as study:
+        return study.result(root / "mlruns" / "sweeps" / study_name)
+
+
+def work(job: Job) -> None:
+    """Take trials of the study, one after the other, until it has as many as it shall have.
+
+    Where all that are left are at work elsewhere, it waits for them: one that is cut off there is tried again here.
+    """
+    space = search_space(job.settings, job.model)
+    with opened(job.root, job.study, job.facts, job.pace) as study:
+        while study.done() < study.recall("goal") and job.owner in (0, os.getppid()):
+            if (trial := study.take(job.settings.sweep, space, job.folder)) is None:
+                time.sleep(job.pace.poll_s)
+            else:
+                with study.alive(trial):
+                    _run(study, job, trial)
+
+
+def _run(study: Study, job: Job, trial: Trial) -> None:
+    label = f"{job.study} trial {trial.number}"
     try:
-        with alone_in(root / "mlruns"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's callback is called so
-            storage = optuna.storages.RDBStorage(
-                f"sqlite:///{root / 'mlruns' / 'optuna.db'}",
-                engine_kwargs={"connect_args": {"timeout": 60}},
-                heartbeat_interval=HEARTBEAT_S,
-                grace_period=GRACE_S,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
-            )
-            study = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True)
-            _same_or_refuse(study, name, facts)
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"mlruns/optuna.db: cannot be used ({first}); mend it or move it away") from error
-    try:
-        yield study
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _same_or_refuse(study: optuna.Study, name: str, facts: Mapping[str, str]) -> None:
-    known = study.user_attrs
-    for key, value in facts.items():
-        if key not in known:
-            study.set_user_attr(key, value)
-        elif known[key] != value:
-            what = key.replace("_", " ")
-            raise InputError(f"study {name}: made with another {what} ({known[key]}, now {value}); give the new study another name")
-
-
-def _objective(
-    study: optuna.Study, settings: Settings, model: str, space: Mapping[str, Range], trial_function: TrialFunction, root: Path, parent: str
-) -> Callable[[optuna.Trial], tuple[float, float]]:
-    def objective(trial: optuna.Trial) -> tuple[float, float]:
-        # Seeded by the trial's number: a study that goes on, or has several workers, never repeats its first proposals.
-        study.sampler = _sampler(settings, trial.number)
-        values = _proposal(trial, space)
-        scratch = root / ".work" / "sweeps" / study.study_name / str(trial.number)
-        label = f"{study.study_name} trial {trial.number}"
-        try:
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            tracked = {"gan": {model: values}}
-            with training_run("sweep", label, stage="sweep", settings=tracked, parent=parent or None, root=root, lineage=False) as run:
-                trial.set_user_attr("run_id", run.id)
-                score = _scored(trial_function, trial_settings(settings, model, values), scratch, run.id, trial.number)
-                run.final({"val_dsc": score.dsc, "val_hd95_mm": score.hd95_mm})
-        except BaseException as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else _reason(error, root)
-            trial.set_user_attr("reason", reason)
-            say(f"sweep {label}: failed: {reason}")
+        score = _scored(study, job, trial, label)
+    except BaseException as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else _reason(error, job.root)
+        trial.failed(reason)
+        say(f"sweep {label}: failed: {reason}")
+        if not isinstance(error, TrialFailedError):
             raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        say(f"sweep {label}: DSC {score.dsc:.3f}, 95HD {score.hd95_mm:.1f} mm")
-        return score.dsc, score.hd95_mm
-
-    return objective
+    else:
+        trial.succeeded(score)
+        say(f"sweep {label}: DSC {score.dsc:.3f}, 95HD {score.hd95_mm:.1f} mm; {study.progress()}")
 
 
-def _scored(function: TrialFunction, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:
+    scratch = job.root / ".work" / "sweeps" / job.study / str(trial.number)
+    parent = study.recall("parent_run") or None
+    tracked = {"gan": {job.model: model_values(job.settings, job.model, trial.values)}}
+    tags = {"trial": str(trial.number)}
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        with training_run("sweep", label, stage="sweep", settings=tracked, tags=tags, parent=parent, root=job.root, lineage=False) as run:
+            trial.keep("run_id", run.id)
+            own = trial_settings(job.settings, job.model, trial.values)
+            score = _usable(job.trial_function, own, scratch, run.id, trial.number)
+            run.final({"val_dsc": score.dsc, "val_hd95_mm": score.hd95_mm})
+        return score
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _usable(function: TrialFunction, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
     try:
         score = function(settings, scratch, run_id, number)
     except (InputError, FloatingPointError) as error:
@@ -246,53 +221,10 @@ def _scored(function: TrialFunction, settings: Settings, scratch: Path, run_id: 
     return score
 
 
-def _sampler(settings: Settings, number: int) -> optuna.samplers.BaseSampler:
-    import optuna
-
-    seed = int(digest(settings.sweep.seed, number), 16) % 2**32
-    return optuna.samplers.RandomSampler(seed=seed) if settings.sweep.sampler == "random" else optuna.samplers.TPESampler(seed=seed)
-
-
-def _proposal(trial: optuna.Trial, space: Mapping[str, Range]) -> dict[str, float]:
-    """Whole numbers of critic iterations; the others are scales, searched by their logarithm."""
-    values: dict[str, float] = {}
-    for name, (low, high) in space.items():
-        whole = name == "critic_iterations"
-        values[name] = trial.suggest_int(name, int(low), int(high)) if whole else trial.suggest_float(name, low, high, log=True)
-    return values
-
-
-def _written(study: optuna.Study, model: str, folder: Path) -> SweepResult:
-    rows = tuple(_row(trial) for trial in study.get_trials(deepcopy=False))
-    best = {trial.number for trial in study.best_trials}
-    front = tuple(sorted((row for row in rows if row.number in best), key=lambda row: -(row.dsc or 0.0)))
-    names = sorted({name for row in rows for name in row.params})
-    with whole_file(folder / "trials.csv") as target, target.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["number", "state", "val_dsc", "val_hd95_mm", *names, "seconds", "reason", "run_id"])
-        for row in rows:
-            table.writerow([row.number, row.state, row.dsc, row.hd95_mm, *map(row.params.get, names), row.seconds, row.reason, row.run_id])
-    points = [{"number": row.number, "val_dsc": row.dsc, "val_hd95_mm": row.hd95_mm, "params": row.params} for row in front]
-    write_json(folder / "front.json", {"study": study.study_name, "model": model, "front": points})
-    return SweepResult(study.study_name, model, rows, front, folder, interrupted=False)
-
-
-def _row(trial: optuna.trial.FrozenTrial) -> TrialRow:
-    state = trial.state.name.lower()
-    dsc, hd95_mm = trial.values if state == "complete" else (None, None)
-    seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
-    reason = str(trial.user_attrs.get("reason", "killed")) if state == "fail" else ""
-    return TrialRow(trial.number, state, dict(trial.params), dsc, hd95_mm, reason, seconds, str(trial.user_attrs.get("run_id", "")))
-
-
 def _summary(result: SweepResult) -> dict[str, float]:
     counts = {"trials": float(len(result.trials)), "trials_failed": float(sum(row.state == "fail" for row in result.trials))}
     best = {"val_dsc": result.front[0].dsc or 0.0, "val_hd95_mm": result.front[0].hd95_mm or 0.0} if result.front else {}
     return {**counts, **best}
-
-
-def _tracked(settings: Settings, model: str) -> dict[str, Any]:
-    return {"sweep": settings.sweep, "gan": {"common": settings.gan.common, model: settings.gan.of(model)}}
 
 
 def _reason(error: BaseException, root: Path) -> str:

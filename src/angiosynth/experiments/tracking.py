@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ __all__ = [
     "EXPERIMENTS",
     "DataSource",
     "Run",
+    "end_lost",
     "ensure_store",
     "fetch",
     "project_root",
@@ -102,12 +103,15 @@ def training_run(
         labels["mlflow.parentRunId"] = parent
     with _or_input_error(store_root):
         store = _open(store_root)
-        run = Run(store, _resumed(store, resume) or store.create_run(experiment, name, labels), home)
-        run.describe(settings, data)
+        known = _resumed(store, resume)
+        run = Run(store, known or store.create_run(experiment, name, labels), home)
+        if not known:
+            run.describe(settings, data)
     if resume is not None:
         with whole_file(resume) as temporary:
             temporary.write_text(run.id, encoding="utf-8")
-    yield from _watched(run)
+    # A child's machine is its parent's.
+    yield from _watched(run, store.watch_machine(run.id) if not parent and _machine_watched() else lambda: None)
     if lineage:
         kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
         kept["settings_digest"] = _settings_digest(settings, home)
@@ -137,6 +141,19 @@ def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, s
     reopened = Run(store, run_id, home)
     reopened.final(values, step)
     return not reopened.failed
+
+
+def end_lost(name: str, parent: str, root: Path) -> str:
+    """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id."""
+    if not tracking_on() or not parent:
+        return ""
+    root = Path(root).resolve()
+    with _or_input_error(root):
+        store = _open(root)
+        run_id = store.child("sweep", parent, name) or store.create_run("sweep", name, {"mlflow.parentRunId": parent})
+        store.set_tag(run_id, "failure", "killed")
+        store.close(run_id, "KILLED")
+    return run_id
 
 
 def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = None) -> None:
@@ -180,7 +197,12 @@ def _resumed(store: MlflowStore, path: Path | None) -> str:
     return run_id if run_id and store.resume_run(run_id) else ""
 
 
-def _watched(run: Run) -> Iterator[Run]:
+def _machine_watched() -> bool:
+    """Not with MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false, by which MLflow's own runs are told."""
+    return os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("false", "0")
+
+
+def _watched(run: Run, stop: Callable[[], None]) -> Iterator[Run]:
     status, reason = "FINISHED", ""
     try:
         yield run
@@ -188,6 +210,7 @@ def _watched(run: Run) -> Iterator[Run]:
         status, reason = ("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"), type(error).__name__
         raise
     finally:
+        stop()
         run.end(status, reason)
 
 

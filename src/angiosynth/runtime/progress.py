@@ -58,12 +58,13 @@ def _lines(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
         if now - last >= LINE_EVERY_S:
             last = now
             left = (now - start) / worked * (total - done - worked)
-            say(f"{what}: {done + worked}/{total}, {_duration(left)} left")
+            say(f"{what}: {done + worked}/{total}, {duration(left)} left")
     elapsed = time.monotonic() - start
     if elapsed > LINE_EVERY_S:
-        say(f"{what}: {total}/{total} in {_duration(elapsed)}")
+        say(f"{what}: {total}/{total} in {duration(elapsed)}")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """ "40 s", "3:05 min"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

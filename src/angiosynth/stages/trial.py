@@ -1,40 +1,103 @@
-"""One trial of a sweep: the same stage functions with other settings, in a scratch folder, on validation patients only."""
+"""Sweeps: one trial is the same stage functions with other settings, in a scratch folder, on validation patients only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from angiosynth.experiments.sweep import SweepResult, TrialScore, run_sweep
-from angiosynth.experiments.tracking import DataSource, project_root
+from angiosynth.data.cohort import load_split
+from angiosynth.errors import InputError
+from angiosynth.experiments.search import (
+    SweepResult,
+    TrialRow,
+    TrialScore,
+    chosen,
+    hypervolumes,
+    knee,
+    model_values,
+    scores_of,
+)
+from angiosynth.experiments.sweep import join_sweep, load_sweep, run_sweep
+from angiosynth.experiments.tracking import project_root
+from angiosynth.report import sweep_figures
 from angiosynth.runtime.recorder import NullRecorder
-from angiosynth.settings import Settings
+from angiosynth.settings import Settings, load_settings
 from angiosynth.stages.gan import fit_gan, synthesize
+from angiosynth.stages.params import change_settings
 from angiosynth.stages.unet import fit_unet
 from angiosynth.stages.workspace import Workspace, data_source
 
 
-def sweep(settings: Settings, home: Workspace, model: str, trials: int) -> SweepResult:
-    """Add trials to the model's study."""
-    data: DataSource = data_source(home.patches("site-a"))
-    return run_sweep(settings, model, trials, trial_of(model), project_root(), data=data)
-
-
-def trial_of(model: str) -> Callable[[Settings, Path, str, int], TrialScore]:
+@dataclass(frozen=True)
+class ModelTrial:
     """What the sweep calls for each trial: train the GAN, draw pairs, train a U-net on them.
 
     Test patients are in no way part of it: neither stage reads them.
     """
 
-    def trial(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    model: str
+
+    def __call__(self, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         del run_id, number
         home = Workspace(root=scratch)
-        fit_gan(settings, home, model, NullRecorder())
-        synthesize(settings, home, model)
-        scores = fit_unet(settings, home, model, NullRecorder()).scores
+        fit_gan(settings, home, self.model, NullRecorder())
+        synthesize(settings, home, self.model)
+        scores = fit_unet(settings, home, self.model, NullRecorder()).scores
         return TrialScore(scores["val_dsc"], scores["val_hd95_mm"])
 
-    return trial
+
+def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
+    """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
+    data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
+    return run_sweep(settings, model, trials, ModelTrial(model), project_root(), study, data, scored_on=scans, workers=workers, draw=draw)
+
+
+def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
+    """Work on a study that was begun elsewhere on this machine."""
+    data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
+    return join_sweep(settings, study, ModelTrial, project_root(), data, scans)
+
+
+def validation_digest(settings: Settings, home: Workspace) -> str:
+    """Sixteen hex digits over the files of site A's validation patients, by which trials are scored."""
+    whole = hashlib.sha256()
+    for patient in home.patients(settings, "site-a", load_split(home.splits, "site-a").validation):
+        for path in (patient.image, patient.brain, patient.label):
+            whole.update(hashlib.sha256(path.read_bytes() if path else b"").digest())
+    return whole.hexdigest()[:16]
+
+
+def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
+    """Write the values of a trial, or of the front's point by the rule, into the settings file; says what changed and why.
+
+    Raises:
+        InputError: no such study or trial, or one without a score.
+    """
+    result = load_sweep(project_root(), study)
+    row, why = (_complete(result, number), "chosen by hand") if number is not None else chosen(result.front, rule)
+    values = model_values(load_settings(params), result.model, row.params)
+    changes = change_settings(params, ("gan", result.model), values)
+    lines = [f"study {study}: trial {row.number} (DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm on validation patients), {why}"]
+    lines += [f"{params}: gan.{result.model}.{key}: {before} -> {after}" for key, before, after in changes if before != after]
+    return "\n".join([*lines, "`dvc repro` trains it at full length" if len(lines) > 1 else f"{params}: has these values already"])
+
+
+def draw(result: SweepResult) -> list[Path]:
+    """The study's figures, in its folder; none before a trial is complete."""
+    done = [(row, *score) for row in result.trials if (score := scores_of(row)) is not None]
+    if not done:
+        return []
+    front = [row.number for row in result.front]
+    paths = [result.folder / f"{name}.png" for name in ("front", "hypervolume", "importances", "parallel")]
+    points = [(row.number, dsc, hd95_mm) for row, dsc, hd95_mm in done]
+    sweep_figures.front_figure(points, front, result.model, paths[0], knee(result.front).number)
+    sweep_figures.hypervolume_figure(hypervolumes(result.trials), result.model, paths[1])
+    sweep_figures.importances_figure(result.importances, paths[2])
+    lines = [(row.params, dsc, hd95_mm) for row, dsc, hd95_mm in done]
+    sweep_figures.parallel_figure(lines, [row.number in front for row, _, _ in done], result.model, paths[3])
+    return paths
 
 
 def result_table(result: SweepResult) -> str:
@@ -43,6 +106,14 @@ def result_table(result: SweepResult) -> str:
     best = {row.number for row in result.front}
     for row in result.trials:
         scores = f"DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm" if row.dsc is not None and row.hd95_mm is not None else row.reason
-        values = ", ".join(f"{name} {value:.4g}" for name, value in row.params.items())
+        values = ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in row.params.items())
         lines.append(f"{'*' if row.number in best else ' '} {row.number:>3} {row.state}: {scores} ({values})")
     return "\n".join(lines)
+
+
+def _complete(result: SweepResult, number: int) -> TrialRow:
+    found: Sequence[TrialRow] = [row for row in result.trials if row.number == number and row.dsc is not None]
+    if not found:
+        known = ", ".join(str(row.number) for row in result.trials if row.dsc is not None)
+        raise InputError(f"study {result.study}: trial {number} has no score; complete are {known or 'none'}")
+    return found[0]

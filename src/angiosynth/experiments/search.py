@@ -1,0 +1,207 @@
+"""What a sweep looks for and what it found, as plain tables: the space, a trial's settings, Pareto front, hypervolume, knee."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from angiosynth.errors import InputError
+from angiosynth.experiments.run import DataSource
+from angiosynth.runtime.output import whole_file, write_json
+from angiosynth.settings import MODELS, Settings, digest
+
+Value = float | str
+# "log": a scale, searched by its logarithm.
+KINDS = {
+    "critic_iterations": "whole",
+    "gradient_penalty_weight": "log",
+    "learning_rate_generator": "log",
+    "learning_rate_critic": "log",
+    "real_target_low": "linear",
+    "fake_target_high": "linear",
+    "feature_matching_weight": "log",
+    "spectral_norm": "choice",
+}
+END_OF = {"real_target_low": ("real_target", 0), "fake_target_high": ("fake_target", 1)}  # one end of a pair in params.yaml
+SIGNIFICANT = 4  # digits of a proposal that are tried, and later written
+BEYOND_WORST = 1.1  # where the hypervolume's box ends, in the worst 95HD found
+RULES = {
+    "knee": "the greatest sum of DSC and 95HD, each scaled to the front's own range (0 worst, 1 best)",
+    "dsc": "the highest DSC",
+    "hd95_mm": "the lowest 95HD",
+}
+
+
+class Dimension(NamedTuple):
+    """One searched value: "whole", "log" or "linear" between two ends, or one "choice" of several."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """Means over the validation patients: DSC, and 95HD in millimetres."""
+
+    dsc: float
+    hd95_mm: float
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial as the study holds it; scores are None unless its state is "complete"."""
+
+    number: int
+    state: str
+    params: dict[str, Value]
+    dsc: float | None
+    hd95_mm: float | None
+    reason: str
+    seconds: float | None
+    run_id: str
+    retry_of: int | None = None  # the trial that was cut off
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All trials of the study, its Pareto front (best DSC first), and the folder with trials.csv and front.json."""
+
+    study: str
+    model: str
+    trials: tuple[TrialRow, ...]
+    front: tuple[TrialRow, ...]
+    folder: Path
+    interrupted: bool
+    importances: dict[str, dict[str, float]] = field(default_factory=dict)  # objective -> searched value -> share of 1
+
+
+TrialFunction = Callable[[Settings, Path, str, int], TrialScore]
+
+
+def search_space(settings: Settings, model: str) -> dict[str, Dimension]:
+    """Name -> what is searched for the model: only what its section of params.yaml has.
+
+    Raises:
+        InputError: an unknown model.
+    """
+    if model not in MODELS:
+        raise InputError(f"{model}: no such model; take one of {', '.join(MODELS)}")
+    fields = type(settings.gan.of(model)).model_fields
+    chosen = {name: kind for name, kind in KINDS.items() if END_OF.get(name, (name, 0))[0] in fields}
+    return {name: Dimension(kind, getattr(settings.sweep, name)) for name, kind in chosen.items()}
+
+
+def model_values(settings: Settings, model: str, values: Mapping[str, Value]) -> dict[str, Any]:
+    """Proposed values as keys of the model's section, rounded to what params.yaml would hold."""
+    own = settings.gan.of(model)
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        rounded = float(f"{value:.{SIGNIFICANT}g}") if isinstance(value, float) else value
+        if name in END_OF:
+            key, end = END_OF[name]
+            pair = list(getattr(own, key))
+            pair[end] = rounded
+            found[key] = pair
+        else:
+            found[name] = rounded
+    return found
+
+
+def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) -> Settings:
+    """The settings of one trial: the model's section with the proposed values, and the sweep's sizes of GAN, set and U-net.
+
+    All seeds are those of params.yaml, so that trials differ by their values alone.
+    """
+    tree = settings.model_dump(by_alias=True)
+    tree["gan"][model] |= {**model_values(settings, model, values), "steps": settings.sweep.gan_steps}
+    tree["gan"]["common"]["checkpoint_choice"] = "last"  # the U-net at the end is the score
+    tree["synthesis"]["pairs"] = settings.sweep.pairs
+    tree["unet"]["steps"] = settings.sweep.unet_steps
+    return Settings.model_validate(tree)
+
+
+def study_facts(settings: Settings, model: str, data: DataSource | None, scored_on: str) -> dict[str, str]:
+    """What a trial's score depends on, besides its proposed values: a study goes on with no other."""
+    space = search_space(settings, model)
+    fixed = trial_settings(settings, model, {})
+    own = fixed.gan.of(model).model_dump(mode="json", exclude=set(space))
+    parts = (fixed.phantom, fixed.cohort, fixed.patches, fixed.gan.common, own, fixed.probe, fixed.synthesis, fixed.unet)
+    ranges = json.dumps({name: list(dimension.values) for name, dimension in space.items()}, sort_keys=True)
+    known = {"data": data.digest if data else "", "validation_scans": scored_on}
+    return {"model": model, "settings": digest(*parts), "search_space": ranges, **known}
+
+
+def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
+    """The complete trials that no other one is at least as good as in both scores and better in one; best DSC first."""
+    done = [(row, *score) for row in rows if (score := scores_of(row)) is not None]
+    front = [
+        (row, dsc) for row, dsc, hd95_mm in done if not any(d >= dsc and h <= hd95_mm and (d, h) != (dsc, hd95_mm) for _, d, h in done)
+    ]
+    return tuple(row for row, _ in sorted(front, key=lambda pair: -pair[1]))
+
+
+def hypervolume(scores: Sequence[tuple[float, float]], worst_mm: float) -> float:
+    """The share of the box DSC 0 to 1, 95HD 0 to `worst_mm` that is worse than some (DSC, hd95_mm) in both."""
+    area, least = 0.0, worst_mm
+    ranked = sorted(scores, reverse=True)
+    for (dsc, hd95_mm), (below, _) in zip(ranked, [*ranked[1:], (0.0, 0.0)], strict=True):
+        least = min(least, hd95_mm)
+        area += (dsc - below) * (worst_mm - least)
+    return area / worst_mm if worst_mm > 0 else 0.0
+
+
+def hypervolumes(rows: Sequence[TrialRow]) -> list[tuple[int, float]]:
+    """(trial number, hypervolume of the study up to it), one a complete trial."""
+    done = [(row.number, score) for row in rows if (score := scores_of(row)) is not None]
+    worst = BEYOND_WORST * max((hd95_mm for _, (_, hd95_mm) in done), default=0.0)
+    return [(number, hypervolume([score for _, score in done[: place + 1]], worst)) for place, (number, _) in enumerate(done)]
+
+
+def knee(front: Sequence[TrialRow]) -> TrialRow:
+    """The front's point furthest above the line between its ends (Das 1999, Struct. Optim. 18:107); of equals the one with more DSC.
+
+    Raises:
+        InputError: the front is empty.
+    """
+    scores = [(row, *score) for row in front if (score := scores_of(row)) is not None]
+    if not scores:
+        raise InputError("the study has no complete trial yet; let it run on")
+    (dsc_low, dsc_high), (hd_low, hd_high) = ((min(column), max(column)) for column in list(zip(*scores, strict=True))[1:])
+    width, height = (dsc_high - dsc_low) or 1.0, (hd_high - hd_low) or 1.0
+    return max(scores, key=lambda point: (round((point[1] - dsc_low) / width + (hd_high - point[2]) / height, 9), point[1]))[0]
+
+
+def chosen(front: Sequence[TrialRow], rule: str) -> tuple[TrialRow, str]:
+    """The front's point by one of RULES, and the rule in words.
+
+    Raises:
+        InputError: the front is empty.
+    """
+    row = knee(front)
+    if rule == "dsc":
+        row = front[0]
+    elif rule == "hd95_mm":
+        row = front[-1]
+    return row, f"rule {rule}: {RULES[rule]}"
+
+
+def scores_of(row: TrialRow) -> tuple[float, float] | None:
+    """(DSC, hd95_mm) of a complete trial."""
+    return None if row.dsc is None or row.hd95_mm is None else (row.dsc, row.hd95_mm)
+
+
+def write_tables(result: SweepResult) -> None:
+    """trials.csv and front.json in the result's folder."""
+    rows, names = result.trials, sorted({name for row in result.trials for name in row.params})
+    with whole_file(result.folder / "trials.csv") as target, target.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["number", "state", "val_dsc", "val_hd95_mm", *names, "seconds", "reason", "retry_of", "run_id"])
+        for row in rows:
+            values = map(row.params.get, names)
+            table.writerow([row.number, row.state, row.dsc, row.hd95_mm, *values, row.seconds, row.reason, row.retry_of, row.run_id])
+    points = [{"number": row.number, "val_dsc": row.dsc, "val_hd95_mm": row.hd95_mm, "params": row.params} for row in result.front]
+    write_json(result.folder / "front.json", {"study": result.study, "model": result.model, "front": points})

@@ -1,0 +1,261 @@
+"""A sweep's study in Optuna's database. The only module that imports optuna."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from angiosynth.errors import InputError
+from angiosynth.experiments.lineage import alone_in
+from angiosynth.experiments.search import Dimension, SweepResult, TrialRow, TrialScore, Value, pareto_front
+from angiosynth.experiments.tracking import end_lost
+from angiosynth.runtime.progress import duration, say
+from angiosynth.settings import digest
+from angiosynth.sweep_settings import SweepSettings
+
+if TYPE_CHECKING:
+    import optuna
+
+RETRIES = 2  # of a trial that was cut off
+CUT_OFF = ("killed", "interrupted")  # reasons that are not the trial's own: such a trial does not count
+POPULATION = 8  # of NSGA-II: Optuna's 50 would be more than most sweeps have trials
+FEWEST = 8  # complete trials before an importance is worth a figure
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds: between two signs of life of a trial, until a silent one counts as killed, between two looks for work."""
+
+    heartbeat_s: int = 30
+    grace_s: int = 120
+    poll_s: float = 2.0
+
+
+USUAL = Pace()
+
+
+class Study:
+    """One study: what it remembers, the next trial to run, and what came of each."""
+
+    def __init__(self, study: optuna.Study, storage: Any, pace: Pace) -> None:
+        self._study, self._storage, self._pace = study, storage, pace
+
+    @property
+    def name(self) -> str:
+        return self._study.study_name
+
+    def recall(self, key: str) -> Any:
+        """What was kept under the key, None where nothing was."""
+        return self._study.user_attrs.get(key)
+
+    def keep(self, key: str, value: Any) -> None:
+        self._study.set_user_attr(key, value)
+
+    def same_or_refuse(self, facts: Mapping[str, str]) -> None:
+        """Keep what trials depend on.
+
+        Raises:
+            InputError: the study was made with something else.
+        """
+        for key, value in facts.items():
+            if (known := self.recall(key)) is None:
+                self.keep(key, value)
+            elif known != value:
+                what = key.replace("_", " ")
+                raise InputError(f"study {self.name}: made with other {what} ({known}, now {value}); give the new study another name")
+
+    def done(self) -> int:
+        """Complete trials and those that failed by themselves."""
+        return sum(row.state == "complete" or (row.state == "fail" and row.reason not in CUT_OFF) for row in self.rows())
+
+    def progress(self) -> str:
+        """How far it is, and the time left at the trials' mean length with those who work on it now."""
+        rows, goal, done = self.rows(), self.recall("goal"), self.done()
+        lengths = [row.seconds for row in rows if row.state == "complete" and row.seconds is not None]
+        if done >= goal or not lengths:
+            return f"{done}/{goal}"
+        workers = 1 + sum(row.state == "running" for row in rows)
+        return f"{done}/{goal}, about {duration(sum(lengths) / len(lengths) * (goal - done) / workers)} left"
+
+    def take(self, settings: SweepSettings, space: Mapping[str, Dimension], lock: Path) -> Trial | None:
+        """The next trial: one that was cut off, or a new one. None where the rest is at work elsewhere."""
+        import optuna
+
+        with alone_in(lock), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # `alive` gives it, as Study.optimize would
+            optuna.storages.fail_stale_trials(self._study)
+            states = [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
+            if "WAITING" not in states and self.done() + states.count("RUNNING") >= self.recall("goal"):
+                return None
+            # Seeded by the trial's number: a study that goes on, or has several workers, never repeats its first proposals.
+            self._study.sampler = _sampler(settings, len(states))
+            trial = self._study.ask()
+            self._storage.record_heartbeat(trial._trial_id)
+        return Trial(self._study, trial, _proposal(trial, space))
+
+    @contextmanager
+    def alive(self, trial: Trial) -> Iterator[None]:
+        """Give signs of life for a trial as long as it runs."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self._pace.heartbeat_s):
+                self._storage.record_heartbeat(trial.id)
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
+
+    def rows(self) -> tuple[TrialRow, ...]:
+        known = self._study.user_attrs
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(_row(trial, str(known.get(f"run_of_{trial.number}", ""))) for trial in trials)
+
+    def result(self, folder: Path) -> SweepResult:
+        rows = self.rows()
+        return SweepResult(self.name, str(self.recall("model") or ""), rows, pareto_front(rows), folder, False, self._importances(rows))
+
+    def _importances(self, rows: tuple[TrialRow, ...]) -> dict[str, dict[str, float]]:
+        """PED-ANOVA (Watanabe et al. 2023) of reaching the best quarter in each objective; nothing where trials are few."""
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        if sum(row.state == "complete" for row in rows) < FEWEST:
+            return {}
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that low targets are taken for good ones
+            dsc = get_param_importances(self._study, evaluator=evaluator, target=lambda trial: -trial.values[0])
+            hd95_mm = get_param_importances(self._study, evaluator=evaluator, target=lambda trial: trial.values[1])
+        return {"val_dsc": dsc, "val_hd95_mm": hd95_mm}
+
+
+class Trial:
+    """A trial that runs: its number, its proposed values, and how it ends."""
+
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, values: Mapping[str, Value]) -> None:
+        self._study, self._trial = study, trial
+        self.id, self.number, self.values = trial._trial_id, trial.number, dict(values)
+
+    def keep(self, key: str, value: str) -> None:
+        self._trial.set_user_attr(key, value)
+
+    def succeeded(self, score: TrialScore) -> None:
+        self._study.tell(self._trial, (score.dsc, score.hd95_mm), skip_if_finished=True)
+
+    def failed(self, reason: str) -> None:
+        from optuna.trial import TrialState
+
+        self.keep("reason", reason)
+        self._study.tell(self._trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+@contextmanager
+def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace = USUAL) -> Iterator[Study]:
+    """The study, made where it is missing.
+
+    Raises:
+        InputError: the database cannot be used, or the study was made with other facts.
+    """
+    import optuna
+
+    with _storage(root, pace) as storage:
+        with alone_in(root / "mlruns"):
+            made = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True)
+            study = Study(made, storage, pace)
+            study.same_or_refuse(facts)
+        yield study
+
+
+@contextmanager
+def existing(root: Path, name: str) -> Iterator[Study]:
+    """A study that is there already.
+
+    Raises:
+        InputError: it is not.
+    """
+    import optuna
+
+    if not (root / "mlruns" / "optuna.db").is_file():
+        raise InputError(f"{name}: no such study, nothing was searched here yet; begin with `python cli.py sweep`")
+    with _storage(root, USUAL) as storage:
+        known = optuna.get_all_study_names(storage)
+        if name not in known:
+            raise InputError(f"{name}: no such study; there are {', '.join(known) or 'none'}")
+        yield Study(optuna.load_study(storage=storage, study_name=name), storage, USUAL)
+
+
+@contextmanager
+def _storage(root: Path, pace: Pace) -> Iterator[Any]:
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    def cut_off(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        """Close the run of the killed trial, and queue its values again."""
+        run_id = end_lost(f"{study.study_name} trial {trial.number}", study.user_attrs.get("parent_run", ""), root)
+        if "run_id" not in trial.user_attrs:
+            study.set_user_attr(f"run_of_{trial.number}", run_id)
+        say(f"sweep {study.study_name} trial {trial.number}: killed; it is tried again up to {RETRIES} times")
+        trial.user_attrs = {"retry_of": trial.number}
+        optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is said in one line, without its traceback
+    try:
+        with alone_in(root / "mlruns"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's callback is called so
+            storage = optuna.storages.RDBStorage(
+                f"sqlite:///{root / 'mlruns' / 'optuna.db'}",
+                engine_kwargs={"connect_args": {"timeout": 60}},
+                heartbeat_interval=pace.heartbeat_s,
+                grace_period=pace.grace_s,
+                heartbeat_stale_trial_callback=cut_off,
+            )
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"mlruns/optuna.db: cannot be used ({first}); mend it or move it away") from error
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _proposal(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Value]:
+    ask: dict[str, Callable[[str, tuple[Any, ...]], Value]] = {
+        "whole": lambda name, ends: trial.suggest_int(name, *ends),
+        "log": lambda name, ends: trial.suggest_float(name, *ends, log=True),
+        "linear": lambda name, ends: trial.suggest_float(name, *ends),
+        "choice": lambda name, choices: str(trial.suggest_categorical(name, choices)),
+    }
+    return {name: ask[dimension.kind](name, dimension.values) for name, dimension in space.items()}
+
+
+def _sampler(settings: SweepSettings, number: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    seed = int(digest(settings.seed, number), 16) % 2**32
+    if settings.sampler == "nsgaii":
+        return samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+    if settings.sampler == "gp":
+        return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    return samplers.RandomSampler(seed=seed) if settings.sampler == "random" else samplers.TPESampler(seed=seed)
+
+
+def _row(trial: optuna.trial.FrozenTrial, lost_run: str) -> TrialRow:
+    state = trial.state.name.lower()
+    dsc, hd95_mm = trial.values if state == "complete" else (None, None)
+    seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
+    own = trial.user_attrs
+    reason = str(own.get("reason", "killed")) if state == "fail" else ""
+    return TrialRow(
+        trial.number, state, dict(trial.params), dsc, hd95_mm, reason, seconds, str(own.get("run_id", lost_run)), own.get("retry_of")
+    )

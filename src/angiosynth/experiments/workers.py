@@ -1,0 +1,72 @@
+"""Several processes at one job, each with its share of the cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
+
+from angiosynth.errors import InputError
+from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.progress import say
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+J = TypeVar("J")
+
+
+def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
+    """Run `target(job)` in so many processes and wait for all. One that is killed is said; the others go on.
+
+    Ctrl-C reaches each worker once and is raised again when all have ended.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's and SQLAlchemy's threads
+    processes: list[BaseProcess] = []
+    with _threads(max(1, len(os.sched_getaffinity(0)) // workers)):
+        for number in range(1, workers + 1):
+            processes.append(context.Process(target=_worker, args=(target, job), name=f"worker {number}"))
+            processes[-1].start()
+    try:
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signal.SIGINT)
+        for process in processes:
+            process.join()
+        raise
+    for process in processes:
+        if process.exitcode:
+            say(f"{process.name}: {f'killed by signal {-process.exitcode}' if process.exitcode < 0 else 'ended on a fault'}")
+
+
+def _worker(target: Callable[[J], None], job: J) -> None:
+    os.setpgid(0, 0)  # the terminal's Ctrl-C goes to the parent, which hands it on once
+    keep_freed_memory()
+    try:
+        target(job)
+    except InputError as error:
+        say(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def _threads(share: int) -> Iterator[None]:
+    """Processes started within take so many threads each: the libraries read this when they are loaded."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(share)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,134 @@
+"""Figures of a sweep, from plain tables: Pareto front, hypervolume over time, importances, parallel coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from angiosynth.report.style import COLOURS, EXTRA, VESSEL, colour_of, drawn
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Point = tuple[int, float, float]  # trial number, DSC, hd95_mm
+Value = float | str
+OBJECTIVES = {"val_dsc": "DSC", "val_hd95_mm": "95HD"}
+FAINT = COLOURS["threshold"]
+
+
+def front_figure(points: Sequence[Point], front: Sequence[int], model: str, path: Path, knee: int | None = None) -> None:
+    """Both scores of every complete trial; the Pareto front joined by a line and numbered, its knee ringed.
+
+    Args:
+        points: the complete trials.
+        front: numbers of the trials on the front.
+        model: gives the colour.
+        path: the PNG.
+        knee: the number of the trial to ring.
+    """
+    with drawn(path, 6.2, 4.2) as figure:
+        axes = figure.subplots()
+        rest = [(dsc, hd95_mm) for number, dsc, hd95_mm in points if number not in front]
+        best = sorted((dsc, hd95_mm, number) for number, dsc, hd95_mm in points if number in front)
+        axes.scatter(*_columns(rest), s=30, color=FAINT, lw=0, label="other trials")
+        axes.plot(*_columns([point[:2] for point in best]), color=colour_of(model), marker="o", ms=7, lw=1.6, label="Pareto front")
+        for dsc, hd95_mm, number in best:
+            axes.annotate(str(number), (dsc, hd95_mm), xytext=(7, 5), textcoords="offset points", fontsize=9)
+            if number == knee:
+                axes.scatter([dsc], [hd95_mm], s=190, facecolors="none", edgecolors=VESSEL, lw=2.2, label="knee", zorder=4)
+        axes.set(title="validation patients: best is down and right", xlabel="DSC", ylabel="95HD in mm")
+        axes.margins(0.08)
+        axes.legend(loc="best")
+
+
+def hypervolume_figure(volumes: Sequence[tuple[int, float]], model: str, path: Path) -> None:
+    """What share of the box of possible scores the study's front had left behind, trial by trial: (number, share)."""
+    with drawn(path, 6.2, 3.2) as figure:
+        axes = figure.subplots()
+        axes.step(*_columns(volumes), where="post", color=colour_of(model), lw=1.8)
+        axes.set(title="hypervolume: more is better, flat is searched out", xlabel="trial", ylabel="share of the box")
+        axes.margins(x=0.03, y=0.1)
+
+
+def importances_figure(importances: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """How much each value decided about reaching the best quarter of trials: objective -> value -> share of 1.
+
+    With no importances, because trials are too few, the figure says so.
+    """
+    names = sorted({name for shares in importances.values() for name in shares}, key=lambda name: -_total(importances, name))
+    with drawn(path, 6.8, 1.4 + 0.45 * max(len(names), 2)) as figure:
+        axes = figure.subplots()
+        axes.set_title("importance (PED-ANOVA)")
+        if not names:
+            axes.text(0.5, 0.5, "too few complete trials to tell", transform=axes.transAxes, ha="center", color="#555555")
+            axes.set(xticks=[], yticks=[])
+            return
+        places = np.arange(len(names))[::-1]
+        for (objective, shares), offset, colour in zip(importances.items(), (0.19, -0.19), (EXTRA, VESSEL), strict=False):
+            label = OBJECTIVES.get(objective, objective)
+            axes.barh(places + offset, [shares.get(name, 0.0) for name in names], height=0.36, color=colour, label=label)
+        axes.set_yticks(places, [_words(name) for name in names])
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("share")
+        axes.legend(loc="best")
+
+
+def parallel_figure(rows: Sequence[tuple[Mapping[str, Value], float, float]], front: Sequence[bool], model: str, path: Path) -> None:
+    """Each complete trial as a line across its values and its scores, those of the front coloured and on top.
+
+    Args:
+        rows: (values, DSC, hd95_mm) of the complete trials.
+        front: which of them are on the front.
+        model: gives the colour.
+        path: the PNG.
+    """
+    names = list(dict.fromkeys(name for values, _, _ in rows for name in values))
+    columns = {_words(name): [values.get(name, float("nan")) for values, _, _ in rows] for name in names}
+    columns |= {"DSC": [dsc for _, dsc, _ in rows], "95HD in mm": [hd95_mm for _, _, hd95_mm in rows]}
+    with drawn(path, 1.6 * len(columns) + 0.8, 4.0) as figure:
+        axes = figure.subplots()
+        heights = np.array([_axis(axes, place, label, list(column)) for place, (label, column) in enumerate(columns.items())])
+        for trial, best in sorted(enumerate(front), key=lambda pair: pair[1]):
+            colour, width = (colour_of(model), 1.8) if best else (FAINT, 0.8)
+            axes.plot(np.arange(len(columns)), heights[:, trial], color=colour, lw=width, alpha=1.0 if best else 0.5)
+        axes.set(xlim=(-0.5, len(columns) - 0.3), ylim=(-0.12, 1.08), yticks=[])
+        axes.set_xticks(range(len(columns)), list(columns), fontsize=9)
+        axes.grid(visible=False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.set_title("every trial a line, those of the Pareto front in colour")
+
+
+def _axis(axes: Axes, place: int, label: str, column: list[Value]) -> list[float]:
+    """Draw one upright axis with its ends written; heights 0 to 1 of the column. Scales over more than a decade stand in logarithms."""
+    axes.axvline(place, color="#555555", lw=0.8, zorder=1)
+    if any(isinstance(value, str) for value in column):
+        choices = sorted({str(value) for value in column})
+        for number, choice in enumerate(choices):
+            axes.text(place + 0.05, number / max(len(choices) - 1, 1), choice, fontsize=8, va="center")
+        return [choices.index(str(value)) / max(len(choices) - 1, 1) for value in column]
+    values = np.array(column, float)
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if len(values) else (0.0, 1.0)
+    for end, height in ((low, -0.06), (high, 1.04)):
+        axes.text(place, height, f"{end:.3g}", fontsize=8, ha="center")
+    if low > 0 and high / low > 10:
+        values, low, high = np.log(values), float(np.log(low)), float(np.log(high))
+    scaled: list[float] = ((values - low) / ((high - low) or 1.0)).tolist()
+    return scaled
+
+
+def _columns(points: Sequence[tuple[float, ...]]) -> tuple[list[float], list[float]]:
+    return [point[0] for point in points], [point[1] for point in points]
+
+
+def _total(importances: Mapping[str, Mapping[str, float]], name: str) -> float:
+    return sum(shares.get(name, 0.0) for shares in importances.values())
+
+
+def _words(name: str) -> str:
+    """Field names as two short lines: learning_rate_critic -> "learning rate / critic"."""
+    parts = name.split("_")
+    return f"{' '.join(parts[:-1])}\n{parts[-1]}" if len(parts) > 1 else name
