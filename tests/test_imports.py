@@ -24,15 +24,14 @@ PURE += tuple(f"angiosynth.{name.replace('/', '.')}" for name in sorted(CALCULAT
 
 # Layers from the bottom: a package sees the sets before its own, and itself. Packages of one set do not see each other.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "arrays", "sections", "audit_settings", "sweep_settings", "settings", "__init__"}),
+    frozenset({"errors", "arrays", "settings", "__init__"}),
     frozenset({"runtime"}),
     frozenset({"data"}),
     frozenset({"gan", "segmentation"}),
     frozenset({"evaluation", "privacy", "release"}),
     frozenset({"report", "experiments"}),
     frozenset({"stages"}),
-    frozenset({"options"}),
-    frozenset({"sharing", "searching"}),
+    frozenset({"commands"}),
     frozenset({"cli", "__main__"}),
 )
 KNOWS_NOBODY = frozenset({"errors", "arrays", "runtime"})  # these see the errors at most
@@ -113,8 +112,7 @@ def calculation_is_pure(path: str, found: Import) -> str | None:
 
 
 def start_is_light(path: str, found: Import) -> str | None:
-    named = {"cli", "options", "sharing", "searching", "settings", "audit_settings", "sweep_settings", "sections", "errors", "__init__"}
-    light = path.removesuffix(".py") in named
+    light = path.removesuffix(".py").split("/")[0] in {"cli", "commands", "settings", "errors", "__init__"}
     return "heavy import at start" if light and found.at_module_level and found.within(*HEAVY) else None
 
 
@@ -188,10 +186,10 @@ CARRIERS = frozenset(
     {
         "__init__",
         "errors",
-        "sections",
-        "audit_settings",
-        "sweep_settings",
         "settings",
+        "settings/audit",
+        "settings/sections",
+        "settings/sweep",
         "stages",
         "cli",
         "runtime/output",

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from angiosynth import searching, sharing
+from angiosynth.commands import searching, sharing
+from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
+from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
-from angiosynth.options import PARAMS, DataName, Model, Params, ScoredName, StartName
-from angiosynth.options import settings_of as _settings
 from angiosynth.runtime.memory import keep_freed_memory
 
 commands = typer.Typer(

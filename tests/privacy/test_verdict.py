@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from angiosynth.audit_settings import AuditLimits
 from angiosynth.privacy.verdict import ATTACKS, judge
+from angiosynth.settings.audit import AuditLimits
 
 LIMITS = AuditLimits()
 

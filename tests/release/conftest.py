@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from angiosynth.audit_settings import ReleaseSettings
 from angiosynth.data.patches import PatchSet
 from angiosynth.release.package import build_package
 from angiosynth.runtime.output import write_json
+from angiosynth.settings.audit import ReleaseSettings
 from tests.factories import tiny_patches
 
 BY = ReleaseSettings(creator="a lab", url="https://lab.example/set")

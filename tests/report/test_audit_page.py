@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from angiosynth.audit_settings import AuditLimits, AuditSettings
 from angiosynth.privacy.verdict import judge
 from angiosynth.report.audit_figures import leakage_figure, scores_figure
 from angiosynth.report.audit_page import VERDICTS, build_audit_page, privacy_section
+from angiosynth.settings.audit import AuditLimits, AuditSettings
 from tests.privacy.test_verdict import LEAK, numbers
 
 LIMITS = AuditLimits()

@@ -16,7 +16,7 @@ from angiosynth.experiments.search import Dimension, SweepResult, TrialRow, Tria
 from angiosynth.experiments.tracking import end_lost
 from angiosynth.runtime.progress import duration, say
 from angiosynth.settings import digest
-from angiosynth.sweep_settings import SweepSettings
+from angiosynth.settings.sweep import SweepSettings
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.audit_settings import AuditSettings
 from angiosynth.data.patches import PatchSet
 from angiosynth.gan.models import label_to_range
 from angiosynth.gan.networks import Generator
@@ -27,6 +26,7 @@ from angiosynth.privacy.memorisation import CopySearch, copies, nearer_to_traini
 from angiosynth.privacy.nearest import Points, as_points, nearest_of_each
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from angiosynth.settings import GanSettings
+from angiosynth.settings.audit import AuditSettings
 
 CRITICISED = 500  # patches a patient that the critic scores
 UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from angiosynth.audit_settings import AuditLimits
+from angiosynth.settings.audit import AuditLimits
 
 State = Literal["within", "unclear", "over"]
 Holder = Literal["set", "generator", "critic"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from string import Template
 from typing import Any
 
-from angiosynth.audit_settings import ReleaseSettings
+from angiosynth.settings.audit import ReleaseSettings
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",

@@ -14,13 +14,13 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from angiosynth.audit_settings import ReleaseSettings
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.release.card import LOADER, card_of, croissant_of, readme_of
 from angiosynth.release.checksums import SUMS, sign, verify, write_checksums
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import IntensitySettings
+from angiosynth.settings.audit import ReleaseSettings
 
 nib: Any = nibabel
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

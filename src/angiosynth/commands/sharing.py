@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.options import PARAMS, Model, ModelName, Params, settings_of
+from angiosynth.commands.options import PARAMS, Model, ModelName, Params, settings_of
 
 
 def add_to(commands: typer.Typer) -> None:

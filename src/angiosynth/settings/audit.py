@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from angiosynth.sections import Count, Fraction, Positive, Rate, Section
+from angiosynth.settings.sections import Count, Fraction, Positive, Rate, Section
 
 
 class AuditLimits(Section):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.options import PARAMS, Model, Params, settings_of
+from angiosynth.commands.options import PARAMS, Model, Params, settings_of
 
 
 class RuleName(StrEnum):

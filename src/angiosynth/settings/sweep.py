@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from angiosynth.sections import Count, NonNegative, Positive, PositiveFloat, Rate, Section
+from angiosynth.settings.sections import Count, NonNegative, Positive, PositiveFloat, Rate, Section
 
 
 class SweepSettings(Section):

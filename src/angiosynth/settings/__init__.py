@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from angiosynth.audit_settings import AuditSettings, ReleaseSettings
 from angiosynth.errors import InputError
-from angiosynth.sections import Count, Dropout, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
-from angiosynth.sweep_settings import SweepSettings
+from angiosynth.settings.audit import AuditSettings, ReleaseSettings
+from angiosynth.settings.sections import Count, Dropout, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
+from angiosynth.settings.sweep import SweepSettings
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
