@@ -1,0 +1,225 @@
+"""Leave one patient out: what real patches, each GAN's pairs and pre-training are worth on a cohort too small to split.
+
+    python benchmarks/leave_one_out.py OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask]
+
+Run it in a project's folder; scans are those of `cohort.site_a` in params.yaml, which names the sizes of everything else too. Every
+labelled patient is the test patient of one fold; the next one by name validates (and chooses checkpoints), the others train. In a fold:
+
+- the best global threshold of the training patients;
+- a U-net on their patches, and for each GAN one trained on them, its synthetic set and a U-net on that;
+- with 1, 2 and 3 of the training patients: a U-net from scratch and one that starts as --pretrained (a U-net's folder, made elsewhere),
+  section `transfer`; --pretrained also as it is, with no patient.
+
+A --second label lies beside the scan under that ending, where there is one, and is scored too. OUT/rows.jsonl has a line for each U-net
+and fold with every metric; what is there already is not done again. At the end a table on the terminal and OUT/leave-one-out.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from models import made_by
+
+from angiosynth.arrays import Mask
+from angiosynth.data.bids import Patient, find_patients
+from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.nifti import load_mask
+from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
+from angiosynth.evaluation.metrics import all_metrics
+from angiosynth.evaluation.threshold import above, best_threshold
+from angiosynth.evaluation.validation import validator
+from angiosynth.report.style import colour_of, drawn, name_of
+from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.progress import say
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.storage import load_segmenter
+from angiosynth.segmentation.training import train_unet
+from angiosynth.segmentation.unet import build_unet
+from angiosynth.settings import MODELS, Settings, load_settings
+
+COUNTS = (1, 2, 3)
+SCRATCH, PRETRAINED, THRESHOLD, REAL = "scratch", "pretrained", "threshold", "real"
+RESAMPLES = 10_000
+TITLES = ("all training patients", "few patients")
+
+Segment = Callable[[Scan], Mask]
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One test patient, one that validates, the others train; `patches` are the training patients'."""
+
+    test: Scan
+    second: Mask | None
+    validation: Scan
+    train: tuple[Patient, ...]
+    patches: PatchSet
+    settings: Settings
+    pretrained: Path | None
+
+    def segmenters(self) -> Iterator[tuple[str, int, Callable[[], Segment]]]:
+        """Name, number of this cohort's training patients, and what makes the segmentation."""
+        yield THRESHOLD, len(self.train), self._threshold
+        yield REAL, len(self.train), lambda: self._unet(self.patches)
+        for model in MODELS:
+            yield model, len(self.train), lambda model=model: self._unet(made_by(model, self.settings, self.patches, [self.validation])[0])
+        for count in COUNTS:
+            yield SCRATCH, count, lambda count=count: self._tuned(count, None)
+        if self.pretrained is not None:
+            yield PRETRAINED, 0, lambda: _whole(load_segmenter(self.pretrained))
+            for count in COUNTS:
+                yield PRETRAINED, count, lambda count=count: self._tuned(count, self.pretrained)
+
+    def _threshold(self) -> Segment:
+        cut = best_threshold(load_scan(patient, self.settings.cohort.intensity) for patient in self.train)
+        return lambda scan: above(scan, cut)
+
+    def _unet(self, patches: PatchSet) -> Segment:
+        own = self.settings.unet
+        unet = build_unet(own.width, own.dropout, own.seed)
+        return self._trained(unet, patches, own, own.precision)
+
+    def _tuned(self, count: int, start: Path | None) -> Segment:
+        """With the first `count` training patients after the test patient, so that nobody is in every fold's subset."""
+        own, unet = self.settings.transfer, self.settings.unet
+        net = build_unet(unet.width, unet.dropout, own.seed) if start is None else load_segmenter(start).unet
+        return self._trained(net, self.patches.of_patients([patient.id for patient in self.train[:count]]), own, unet.precision)
+
+    def _trained(self, unet: Any, patches: PatchSet, schedule: Any, precision: str) -> Segment:
+        trained = train_unet(
+            unet,
+            patches,
+            schedule,
+            validator([self.validation]),
+            NullRecorder(),
+            validations=schedule.validations,
+            augmentation=schedule.augmentation,
+            precision=precision,
+        )
+        return _whole(trained.segmenter)
+
+
+def _whole(segmenter: Any) -> Segment:
+    return lambda scan: segmenter.segment(scan.image, scan.brain)
+
+
+def folds(settings: Settings, patches: PatchSet, patients: Sequence[Patient], pretrained: Path | None, second: str) -> Iterator[Fold]:
+    """A fold for each patient: the next one in the circle of names validates, the ones after that train."""
+    for place, test in enumerate(patients):
+        validation, *train = [*patients[place + 1 :], *patients[:place]]
+        scan = load_scan(test, settings.cohort.intensity)
+        path = Path(str(test.image).replace("_angio", second))
+        yield Fold(
+            scan,
+            load_mask(path).volume.array if second and path.exists() else None,
+            load_scan(validation, settings.cohort.intensity),
+            tuple(train),
+            patches.of_patients([patient.id for patient in train]),
+            settings,
+            pretrained,
+        )
+
+
+def measure(fold: Fold, rows: Rows, target: Path) -> None:
+    """Whatever of a fold is not in the rows yet; a line in the file as soon as it is known."""
+    done = {(row["test"], row["training"], row["n_patients"]) for row in rows}
+    for name, count, make in fold.segmenters():
+        if (fold.test.patient, name, count) in done:
+            continue
+        say(f"{fold.test.patient} left out: {name}, {count} patients")
+        found = make()(fold.test)
+        row = {"test": fold.test.patient, "training": name, "n_patients": count}
+        row |= all_metrics(fold.test.truth, found, fold.test.spacing_mm)
+        if fold.second is not None:
+            row |= {f"second_{key}": value for key, value in all_metrics(fold.second, found, fold.test.spacing_mm).items()}
+        rows.append(row)
+        with target.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def table(rows: Rows) -> str:
+    """Markdown: mean over patients with 95% bootstrap interval, and the paired gain over the threshold."""
+    by = _by_training(rows)
+    lines = [
+        "| U-net trained on | DSC | 95% interval | gain over threshold | 95% interval | clDice | 95HD |",
+        "|---|---:|---|---:|---|---:|---:|",
+    ]
+    base = by[THRESHOLD, max(count for name, count in by if name == THRESHOLD)]
+    for (name, count), scores in by.items():
+        gain = _interval(scores["dsc"] - base["dsc"])
+        mean, low, high = _interval(scores["dsc"])
+        told = f"{gain[0]:+.3f} | {gain[1]:+.3f} to {gain[2]:+.3f}" if name != THRESHOLD else " | "
+        label = f"{name_of(name)}, {count} patients" if name in (SCRATCH, PRETRAINED) else name_of(name)
+        others = f"{scores['cldice'].mean():.3f} | {scores['hd95_mm'].mean():.1f} | {np.nanmean(scores['second_dsc']):.3f}"
+        lines.append(f"| {label} | {mean:.3f} | {low:.3f} to {high:.3f} | {told} | {others} |")
+    return "\n".join(lines)
+
+
+def figure(rows: Rows, path: Path) -> None:
+    """DSC, a dot a patient with its second label's as a ring, and the mean; left all training patients, right few."""
+    by = _by_training(rows)
+    left = [key for key in by if key[0] not in (SCRATCH, PRETRAINED)]
+    right = [key for key in by if key[0] in (SCRATCH, PRETRAINED)]
+    with drawn(path, 9.6, 3.9) as canvas:
+        for axes, keys, title in zip(canvas.subplots(1, 2, sharey=True), (left, right), TITLES, strict=True):
+            for place, key in enumerate(keys):
+                scores, colour = by[key], colour_of(key[0])
+                spread = np.linspace(-0.2, 0.2, len(scores["dsc"]))
+                axes.scatter(place + spread, scores["dsc"], s=20, color=colour, alpha=0.6, lw=0)
+                axes.scatter(place + spread, scores["second_dsc"], s=34, facecolors="none", edgecolors=colour, lw=1.2)
+                axes.scatter([place + 0.36], [scores["dsc"].mean()], s=90, color=colour, marker="_", lw=2.2)
+            axes.set_xticks(range(len(keys)), [_tick(*key) for key in keys], fontsize=8)
+            axes.set_title(f"DSC on the patient left out: {title}")
+
+
+def _tick(name: str, count: int) -> str:
+    return f"{name_of(name)}\n{count}" if name in (SCRATCH, PRETRAINED) else name_of(name)
+
+
+def _by_training(rows: Rows) -> Mapping[tuple[str, int], dict[str, np.ndarray]]:
+    """(training, number of patients) -> metric -> (patients,), by test patient's name; NaN where there is no second label."""
+    by: dict[tuple[str, int], Rows] = {}
+    for row in sorted(rows, key=lambda row: str(row["test"])):
+        by.setdefault((row["training"], row["n_patients"]), []).append(row)
+    names = ("dsc", "cldice", "hd95_mm", "second_dsc")
+    return {key: {name: np.array([row.get(name, np.nan) for row in found]) for name in names} for key, found in by.items()}
+
+
+def _interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and its 95% percentile interval over patients."""
+    draws = np.random.default_rng(1).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))
+    return float(values.mean()), float(low), float(high)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pretrained", type=Path)
+    parser.add_argument("--second", default="")
+    options = parser.parse_args(arguments)
+    keep_freed_memory()
+    settings = load_settings(Path("params.yaml"))
+    patients = [patient for patient in find_patients(Path(settings.cohort.site_a)) if patient.label]
+    options.out.mkdir(parents=True, exist_ok=True)
+    patches, target = options.out / "patches", options.out / "rows.jsonl"
+    if not patches.exists():
+        build_patches(
+            Path(settings.cohort.site_a), [patient.id for patient in patients], settings.patches, settings.cohort.intensity, patches
+        )
+    rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()] if target.exists() else []
+    for fold in folds(settings, open_patch_set(patches), patients, options.pretrained, options.second):
+        measure(fold, rows, target)
+    print(table(rows))
+    figure(rows, options.out / "leave-one-out.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""How time and memory grow with the patients: the paper's 41 volumes of 512x512x150 and 1,000 patches of 96x96 for each.
+
+    python benchmarks/scale.py FOLDER [--patients 5 10 20 41] [--shape 512 512 150] [--size 96] [--per-patient 1000]
+
+FOLDER gets a phantom of the greatest number of patients, once, and beside it one workspace a number, with that many of them: three
+fifths train, a fifth validates, the rest tests. Stages run as their commands, each in a process of its own; GAN and U-net take 20 steps, as
+their time does not depend on patients, so that what is seen of their stages is reading, probing and validating. There are as many
+synthetic pairs as real patches.
+One JSON object a stage in FOLDER/scale.jsonl (what is there is not done again): seconds, processor seconds, greatest memory (pages of
+mapped patch sets count, which the system takes back when it needs them). At the end a table and FOLDER/scale.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from angiosynth.report.style import drawn
+from angiosynth.runtime.output import write_json
+from angiosynth.runtime.progress import say
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = "wgan-gp-sn"
+STAGES = {
+    "cohort": ["cohort"],
+    "patches": ["patches"],
+    "train-gan": ["train-gan", "--model", MODEL],
+    "synthesize": ["synthesize", "--model", MODEL],
+    "select-unet": ["select-unet"],
+    "train-unet": ["train-unet", "--data", "real"],
+    "audit": ["audit", "--model", MODEL],
+}
+SHOWN = {
+    "cohort": "#222222",
+    "patches": "#E69F00",
+    "train-gan": "#56B4E9",
+    "synthesize": "#009E73",
+    "train-unet": "#D55E00",
+    "audit": "#CC79A7",
+}
+STEPS = 20
+
+
+def settings(options: argparse.Namespace, patients: int) -> dict[str, Any]:
+    """The demo's params.yaml with the benchmark's sizes; dots in a name lead into sections."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text("utf-8"))
+    site = found["phantom"]["site_a"] | {"patients": max(options.patients), "shape": options.shape, "spacing_mm": options.spacing_mm}
+    part = max(1, patients // 5)
+    kinds = {"on_vessels": 0.4, "on_bright": 0.3, "in_brain": 0.3}
+    changes = {
+        "phantom": {"site_a": site, "site_b": found["phantom"]["site_b"] | {"patients": 1}},
+        "cohort": {"site_a": "scans", "site_b": "data/none", "split_a": {"train": patients - 2 * part, "validation": part, "test": part}},
+        "patches": {"size": options.size, **{name: round(share * options.per_patient) for name, share in kinds.items()}},
+        "synthesis": {"pairs": patients * options.per_patient},
+        "probe": {"steps": STEPS, "slice_stride": 10},
+        "unet": {"steps": STEPS, "batch_size": 16, "validations": 1},
+    }
+    for section, values in changes.items():
+        found[section] |= values
+    found["gan"]["common"] |= {"probes": 1}
+    found["gan"][MODEL] |= {"steps": STEPS, "batch_size": 16}
+    return found
+
+
+def command(arguments: Sequence[str], folder: Path) -> dict[str, float]:
+    """Run a stage in a workspace; seconds, processor seconds and greatest memory in MB, of it and its own processes."""
+    environment = {**os.environ, "ANGIOSYNTH_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *arguments], cwd=folder, env=environment)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{folder}: {' '.join(arguments)} ended with {process.returncode}")
+    return {"seconds": time.perf_counter() - start, "processor_seconds": used.ru_utime + used.ru_stime, "memory_mb": used.ru_maxrss / 1024}
+
+
+def workspace(options: argparse.Namespace, patients: int) -> Path:
+    """A folder with params.yaml and the first patients of the phantom."""
+    folder: Path = options.folder / str(patients)
+    scans = folder / "scans"
+    scans.mkdir(parents=True, exist_ok=True)
+    for source in sorted((options.folder / "phantom" / "data" / "phantom" / "site-a").iterdir())[: patients + 3]:
+        target = scans / source.name
+        numbered = source.name.startswith("sub-")
+        if not target.exists() and (not numbered or len(list(scans.glob("sub-*"))) < patients):
+            target.symlink_to(source.resolve())
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings(options, patients), sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def draw_phantom(options: argparse.Namespace) -> None:
+    """The volumes, unless they are there."""
+    folder = options.folder / "phantom"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "data" / "phantom" / "site-a").exists():
+        (folder / "params.yaml").write_text(yaml.safe_dump(settings(options, max(options.patients)), sort_keys=False), encoding="utf-8")
+        write_json(options.folder / "phantom.json", command(["phantom"], folder))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: processor seconds and greatest memory of each stage, a column a number of patients."""
+    counts = sorted({row["patients"] for row in rows})
+    cells = {(row["stage"], row["patients"]): row for row in rows}
+    lines = ["| processor seconds / MB | " + " | ".join(f"{count} patients" for count in counts) + " |", "|---|" + "---:|" * len(counts)]
+    for stage in SHOWN:
+        found = [cells.get((stage, count)) for count in counts]
+        told = [f"{row['processor_seconds']:,.0f} / {row['memory_mb']:,.0f}" if row else "" for row in found]
+        lines.append(f"| {stage} | " + " | ".join(told) + " |")
+    return "\n".join(lines)
+
+
+def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Processor minutes (left) and memory (right) of each stage over the patients."""
+    with drawn(path, 9.6, 3.6) as canvas:
+        left, right = canvas.subplots(1, 2)
+        for stage, colour in SHOWN.items():
+            own = sorted((row for row in rows if row["stage"] == stage), key=lambda row: int(row["patients"]))
+            counts = [row["patients"] for row in own]
+            left.plot(counts, [row["processor_seconds"] / 60 for row in own], color=colour, marker="o", ms=4, lw=1.6, label=stage)
+            right.plot(counts, [row["memory_mb"] / 1024 for row in own], color=colour, marker="o", ms=4, lw=1.6)
+        left.set(title="processor time in minutes", xlabel="patients", ylim=(0, None))
+        right.set(title="greatest memory in GB", xlabel="patients", ylim=(0, None))
+        left.legend(loc="upper left", fontsize=8)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--patients", nargs="+", type=int, default=[5, 10, 20, 41])
+    parser.add_argument("--shape", nargs=3, type=int, default=[512, 512, 150])
+    parser.add_argument("--spacing-mm", nargs=3, type=float, default=[0.42, 0.42, 0.6])
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--per-patient", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    options.folder = options.folder.resolve()
+    draw_phantom(options)
+    target = options.folder / "scale.jsonl"
+    rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()] if target.exists() else []
+    for patients in options.patients:
+        folder = workspace(options, patients)
+        for stage, called in STAGES.items():
+            if any((row["stage"], row["patients"]) == (stage, patients) for row in rows):
+                continue
+            say(f"{patients} patients: {stage}")
+            rows.append({"patients": patients, "stage": stage, **command(called, folder)})
+            with target.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(rows[-1]) + "\n")
+    print(table(rows))
+    figure(rows, options.folder / "scale.png")
+
+
+if __name__ == "__main__":
+    main()
