@@ -62,7 +62,7 @@ def settings(options: argparse.Namespace, patients: int) -> dict[str, Any]:
         "patches": {"size": options.size, **{name: round(share * options.per_patient) for name, share in kinds.items()}},
         "synthesis": {"pairs": patients * options.per_patient},
         "probe": {"steps": STEPS, "slice_stride": 10},
-        "unet": {"steps": STEPS, "batch_size": 16, "validations": 1},
+        "unet": {"width": 8, "steps": STEPS, "batch_size": 16, "validations": 1},
     }
     for section, values in changes.items():
         found[section] |= values
