@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from angiosynth.experiments.tracking import ensure_store
+from tests import servers
+
+USERS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "ANGIOSYNTH_STUDIES", "ANGIOSYNTH_TRACKING")
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +23,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "ANGIOSYNTH_TRACKING", "DVC_ROOT"):
+    for name in (*USERS, "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[dict[str, str]]:
+    """A PostgreSQL server with the databases mlflow and optuna: name -> URI."""
+    pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'angiosynth[postgres]'")
+    programs = servers.postgres_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server here: initdb, pg_ctl and postgres are not found (Debian: apt install postgresql)")
+    with servers.postgres(programs, ("mlflow", "optuna")) as uris:
+        yield uris

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.errors import InputError
+from angiosynth.experiments.databases import without_password
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ class MlflowStore:
         self._uri = uri
         self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
-    def ensure_experiments(self, artifacts: Path | None) -> None:
+    def ensure_experiments(self, artifacts: str | None) -> None:
+        """Create what is missing, its files in a folder (or URI) under `artifacts`; None leaves that to the server."""
         from mlflow.entities import ViewType
 
         with or_store_error():
             known = {found.name: found for found in self._client.search_experiments(view_type=ViewType.ALL)}
             for name in EXPERIMENTS:
                 if name not in known:
-                    self._client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None, tags=KIND)
+                    self._client.create_experiment(name, artifact_location=f"{artifacts}/{name}" if artifacts else None, tags=KIND)
                 elif known[name].lifecycle_stage == "deleted":
                     self._client.restore_experiment(known[name].experiment_id)
 
@@ -206,5 +208,5 @@ def or_store_error() -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
+    except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
+        raise StoreError(without_password((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]) from error

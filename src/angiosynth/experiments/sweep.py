@@ -26,9 +26,9 @@ from angiosynth.experiments.search import (
     trial_settings,
     write_tables,
 )
-from angiosynth.experiments.study import USUAL, Pace, Study, Trial, existing, opened
+from angiosynth.experiments.study import Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
-from angiosynth.experiments.workers import with_workers
+from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
 from angiosynth.settings import Settings, digest
 

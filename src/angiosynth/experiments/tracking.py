@@ -11,18 +11,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.lineage import alone_in, flat, git_commit, portable, project_root, read_lineage, workspace_root, write_lineage
+from angiosynth.experiments.databases import alone_at, driven, is_postgres
+from angiosynth.experiments.lineage import flat, git_commit, portable, project_root, read_lineage, workspace_root, write_lineage
 from angiosynth.experiments.run import DataSource, Run, StoreError
 from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "EXPERIMENTS",
@@ -181,13 +179,15 @@ def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = N
 
 def _open(root: Path) -> MlflowStore:
     """The store with its experiments. One process at a time: MLflow's migrations do not stand two that create one database."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        store = MlflowStore(tracking_uri(root))
+    uri = tracking_uri(root)
+    if os.environ.get("MLFLOW_TRACKING_URI") and not is_postgres(uri):
+        store = MlflowStore(uri)
         store.ensure_experiments(None)
         return store
-    with or_store_error(), alone_in(root / "mlruns"):
-        store = MlflowStore(tracking_uri(root))
-        store.ensure_experiments(root.resolve() / "mlruns" / "artifacts")
+    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as `mlflow server` has it; a database alone keeps no files
+    with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
+        store = MlflowStore(driven(uri))
+        store.ensure_experiments(named.rstrip("/") if named else str(root.resolve() / "mlruns" / "artifacts"))
     return store
 
 

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 from angiosynth.errors import InputError
+from angiosynth.experiments.databases import studies_uri
+from angiosynth.experiments.study import studies_in
 from angiosynth.experiments.tracking import ensure_store, tracking_on, tracking_uri
 from angiosynth.settings import load_settings
 
@@ -144,6 +146,16 @@ def _store(root: Path) -> Iterator[Finding]:
     yield Finding("MLflow store", f"{kind}, opens; `make ui` shows it")
 
 
+def _studies(root: Path) -> Iterator[Finding]:
+    try:
+        kind = studies_uri(root).partition(":")[0]
+        names = studies_in(root)
+    except InputError as error:
+        yield Finding("Optuna's studies", "do not open", str(error).splitlines()[0], fault=True)
+        return
+    yield Finding("Optuna's studies", f"{kind}, {len(names)} {'study' if len(names) == 1 else 'studies'}")
+
+
 def _disk(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free / GB
     advice = "" if free >= FAIR_DISK_GB else "the demo needs about 5 GB with its environment; `dvc gc --workspace` frees old results"
@@ -169,4 +181,4 @@ def _called(root: Path, *words: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_python, _packages, _torch, _settings, _dvc, _store, _disk, _memory)
+CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_python, _packages, _torch, _settings, _dvc, _store, _studies, _disk, _memory)
