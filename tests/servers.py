@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +64,40 @@ def postgres(programs: Path, databases: tuple[str, ...]) -> Iterator[dict[str, s
             yield {name: f"{here}/{name}" for name in databases}
         finally:
             call("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+
+
+@contextmanager
+def mlflow_server(home: Path, port: int) -> Iterator[Callable[[], None]]:
+    """An MLflow server on its SQLite file and artifact folder in `home`; gives what kills it, as a power cut would."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{home}/server.db", "--artifacts-destination", str(home / "artifacts")]
+    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    quiet.pop("MLFLOW_TRACKING_URI", None)
+    with (home / "server.log").open("a") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=quiet, start_new_session=True)
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+    try:
+        until = time.monotonic() + 120
+        while not _answers(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None, (home / "server.log").read_text()[-2000:]
+            assert time.monotonic() < until, (home / "server.log").read_text()[-2000:]
+            time.sleep(0.1)
+        yield kill
+    finally:
+        kill()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _create(uri: str, databases: tuple[str, ...]) -> None:

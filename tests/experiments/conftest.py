@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of a project that has a store."""
     folder = tmp_path_factory.mktemp("project").resolve()
     ensure_store(folder)
+    shutil.copy(folder / "mlruns" / "mlflow.db", folder / "fresh.db")
     return folder
+
+
+@pytest.fixture
+def server_home(root: Path, tmp_path: Path) -> Path:
+    """A folder for an MLflow server: its database is there and empty, its experiments' files go through the server."""
+    home = tmp_path / "server"
+    home.mkdir()
+    shutil.copy(root / "fresh.db", home / "server.db")
+    with closing(sqlite3.connect(home / "server.db")) as database, database:
+        database.execute("update experiments set artifact_location = 'mlflow-artifacts:/' || experiment_id")
+    return home
 
 
 @pytest.fixture(autouse=True)

@@ -217,6 +217,17 @@ def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Setting
 
 
 @pytest.mark.usefixtures("untracked")
+def test_a_trial_that_a_batch_system_ends_does_not_count(tmp_path: Path, settings: Settings) -> None:
+    def ended(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        raise SystemExit(143)  # as the GAN's training does on SIGTERM, once it has saved
+
+    with pytest.raises(SystemExit):
+        run_sweep(settings, MODEL, 1, ended, tmp_path, "ended")
+    again = run_sweep(settings, MODEL, 1, analytic, tmp_path, "ended")
+    assert [(row.state, row.reason) for row in again.trials] == [("fail", "interrupted"), ("complete", "")]
+
+
+@pytest.mark.usefixtures("untracked")
 @pytest.mark.parametrize("error", [InputError("data/patches/site-a: missing; run `dvc repro patches`"), RuntimeError("a mistake")])
 def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, settings: Settings, error: Exception) -> None:
     def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
