@@ -52,12 +52,12 @@ bench: env ## measure against peers: every script in benchmarks/, or BENCH=bench
 
 ui: env ## MLflow's pages on http://127.0.0.1:5000
 ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
-	@echo "MLFLOW_TRACKING_URI names a server; its pages: $(MLFLOW_TRACKING_URI)"
+	@echo "MLFLOW_TRACKING_URI names a server; its pages are at that address"
 else
 	@python -c "from angiosynth.experiments import tracking; tracking.ensure_store(tracking.project_root())"
 	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-	@exec mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri \
-		"$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')"
+	@MLFLOW_BACKEND_STORE_URI="$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')" \
+		exec mlflow ui --host 127.0.0.1 --port 5000
 endif
 
 lock: ## requirements.lock anew, from pyproject.toml

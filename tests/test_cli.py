@@ -36,6 +36,7 @@ COMMANDS = [
     "summary",
     "report",
     "profile",
+    "sync",
     "doctor",
     "segment",
     "sweep",

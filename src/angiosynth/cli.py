@@ -205,8 +205,20 @@ def segment(
 
 
 @commands.command()
+def sync() -> None:
+    """Send to the MLflow server what runs have kept in mlruns/outbox while it was away; the next stage does the same by itself.
+
+    Only with MLFLOW_TRACKING_URI at a server. Sent twice, nothing is doubled. What a training that runs now has kept is left to it.
+    """
+    from angiosynth.experiments import tracking
+
+    left = tracking.sync(tracking.project_root())
+    typer.echo("all is sent" if not left else f"{left} entries are left, of trainings that go on")
+
+
+@commands.command()
 def doctor() -> None:
-    """Look at what a run needs (Python, packages, torch and device, settings, DVC, MLflow, disk, memory) and tell what to mend.
+    """Look at what a run needs (Python, packages, torch and device, settings, DVC, MLflow, Optuna, disk, memory) and tell what to mend.
 
     Exit code 1 where something would keep the stages from running.
     """

@@ -17,10 +17,12 @@ from mlflow import MlflowClient
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.search import SweepResult, TrialScore, Value, model_values, search_space, trial_settings
-from angiosynth.experiments.study import Pace, existing
+from angiosynth.experiments.study import existing
 from angiosynth.experiments.sweep import join_sweep, load_sweep, run_sweep
 from angiosynth.experiments.tracking import DataSource, tracking_uri
+from angiosynth.experiments.workers import Pace
 from angiosynth.settings import Settings, load_settings
+from tests.servers import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "wgan-gp-sn"
@@ -215,6 +217,17 @@ def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Setting
 
 
 @pytest.mark.usefixtures("untracked")
+def test_a_trial_that_a_batch_system_ends_does_not_count(tmp_path: Path, settings: Settings) -> None:
+    def ended(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        raise SystemExit(143)  # as the GAN's training does on SIGTERM, once it has saved
+
+    with pytest.raises(SystemExit):
+        run_sweep(settings, MODEL, 1, ended, tmp_path, "ended")
+    again = run_sweep(settings, MODEL, 1, analytic, tmp_path, "ended")
+    assert [(row.state, row.reason) for row in again.trials] == [("fail", "interrupted"), ("complete", "")]
+
+
+@pytest.mark.usefixtures("untracked")
 @pytest.mark.parametrize("error", [InputError("data/patches/site-a: missing; run `dvc repro patches`"), RuntimeError("a mistake")])
 def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, settings: Settings, error: Exception) -> None:
     def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
@@ -266,15 +279,26 @@ def mortal(settings: Settings, scratch: Path, run_id: str, number: int) -> Trial
     return analytic(settings, scratch, run_id, number)
 
 
-def test_four_workers_two_killed_and_every_trial_accounted_for(root: Path, settings: Settings) -> None:
-    result = run_sweep(settings, MODEL, 6, mortal, root, "four", workers=4, pace=Pace(1, 2, 0.2))
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a project whose runs and studies lie in SQLite, or each in a database of a PostgreSQL server."""
+    if request.param == "sqlite":
+        return root
+    uris: dict[str, str] = request.getfixturevalue("postgres")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uris["mlflow"])
+    monkeypatch.setenv("ANGIOSYNTH_STUDIES", uris["optuna"])
+    return tmp_path
+
+
+def test_four_workers_two_killed_and_every_trial_accounted_for(stores: Path, settings: Settings) -> None:
+    result = run_sweep(settings, MODEL, 6, mortal, stores, "four", workers=4, pace=Pace(1, 2, 0.2))
     states = Counter((row.state, row.reason) for row in result.trials)
     assert states == {("complete", ""): 6, ("fail", "killed"): 2}
     assert {row.retry_of for row in result.trials} == {None, 1, 2}
     for row in result.trials:
         if row.retry_of is not None:
             assert row.params == result.trials[row.retry_of].params
-    client: Any = MlflowClient(tracking_uri(root))
+    client: Any = MlflowClient(tracking_uri(stores))
     runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id], "attributes.run_name LIKE 'four%'")
     (parent,) = [run for run in runs if run.info.run_name == "four"]
     children = {run.info.run_id: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
@@ -284,7 +308,11 @@ def test_four_workers_two_killed_and_every_trial_accounted_for(root: Path, setti
         assert children[row.run_id].info.run_name == f"four trial {row.number}"
         assert children[row.run_id].info.status == ("FINISHED" if row.state == "complete" else "KILLED")
     assert parent.info.status == "FINISHED"
-    assert load_sweep(root, "four").front == result.front
+    assert load_sweep(stores, "four").front == result.front
+    if os.environ.get("ANGIOSYNTH_STUDIES"):
+        kept = [path for path in stores.rglob("*") if path.is_file()]
+        assert not [path for path in kept if path.suffix == ".db" or PASSWORD.encode() in path.read_bytes()]
+        assert PASSWORD not in str([(run.data.tags, run.data.params) for run in runs])
 
 
 @pytest.mark.usefixtures("untracked")
@@ -302,3 +330,22 @@ def test_wrong_arguments(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "mlruns" / "optuna.db").write_text("not a database, " * 100)
     with pytest.raises(InputError, match=r"optuna\.db: cannot be used"):
         run_sweep(settings, MODEL, 1, analytic, tmp_path)
+
+
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (f"mysql://lab:{PASSWORD}@localhost/optuna", r"ANGIOSYNTH_STUDIES: takes postgresql://USER@HOST/DATABASE"),
+        (f"postgresql://lab:{PASSWORD}@127.0.0.1:1/optuna", r"ANGIOSYNTH_STUDIES: cannot be used \(.*refused.*\); see docs/team\.md"),
+        (f"postgresql://lab:{PASSWORD}@127.0.0.1:port/optuna", r"ANGIOSYNTH_STUDIES: cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_said_without_its_password(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    monkeypatch.setenv("ANGIOSYNTH_STUDIES", uri)
+    with pytest.raises(InputError, match=said) as caught:
+        run_sweep(settings, MODEL, 1, analytic, tmp_path)
+    assert PASSWORD not in str(caught.value)
+    assert "\n" not in str(caught.value)

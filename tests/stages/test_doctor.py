@@ -90,9 +90,25 @@ def test_a_store_that_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (found,) = doctor._store(tmp_path)
     assert found.fault
     assert "mlflow.db" in found.advice
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:word@127.0.0.1:1")
+    (away,) = doctor._store(tmp_path)
+    assert (away.found, away.state) == ("http, does not open", "note"), "trainings go on without their server"
+    assert "word@" not in away.advice
     monkeypatch.setenv("ANGIOSYNTH_TRACKING", "off")
     (off,) = doctor._store(tmp_path)
     assert off.state == "note"
+
+
+def test_studies_that_do_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANGIOSYNTH_STUDIES", raising=False)
+    (none,) = doctor._studies(tmp_path)
+    assert (none.found, none.state) == ("sqlite, 0 studies", "ok")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("ANGIOSYNTH_STUDIES", "postgresql://lab:word@127.0.0.1:1/optuna")
+    (away,) = doctor._studies(tmp_path)
+    assert away.fault
+    assert "ANGIOSYNTH_STUDIES" in away.advice
+    assert "word@" not in away.advice
 
 
 def test_the_command_tells_by_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ def sweep_worker(study: Study, params: Params = PARAMS) -> None:
     """Work on a study that `sweep` has begun, beside it, until its trials are done.
 
     An example, in a second terminal: python cli.py sweep-worker --study wgan-gp-sn-1a2b3c4d
+    On other machines it takes part where ANGIOSYNTH_STUDIES names a PostgreSQL database (docs/team.md).
     """
     from angiosynth.stages import trial
     from angiosynth.stages.workspace import Workspace

@@ -27,7 +27,11 @@ BUFFER = 1000  # values
 
 
 class StoreError(Exception):
-    """The tracking store did not answer or refused."""
+    """The tracking store did not answer (`away`: it may do so later) or refused."""
+
+    def __init__(self, reason: str, away: bool = True) -> None:
+        super().__init__(reason)
+        self.away = away
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ class Run:
                 self.dropped[key] += 1
         if len(self._buffer) >= BUFFER or time.monotonic() - self._sent > FLUSH_EVERY_S:
             self.flush()
+
+    def machine(self, values: Mapping[str, float], step: int) -> None:
+        """The machine's load; it may come from another thread than the training's numbers."""
+        store, now = self._store, time.time_ns() // 1_000_000
+        rows = [(key, float(value), now, step) for key, value in values.items() if math.isfinite(value)]
+        if store is not None:
+            self._guarded(lambda: store.log_metrics(self.id, rows))
 
     def final(self, values: Mapping[str, float], step: int | None = None) -> None:
         """End metrics, at the last step seen, so that they are the ones shown; sent at once."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.errors import InputError
+from angiosynth.experiments.databases import without_password
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
 
 if TYPE_CHECKING:
@@ -26,6 +27,16 @@ METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
 SAMPLED_EVERY_S = 10  # the machine's load
+LOCAL = "local-"  # how the id of a run begins that was started while its server was away
+STARTED_AS = "started_as"  # the tag that keeps it
+PARENT = "mlflow.parentRunId"
+LATER = (401, 403, 408, 429)  # answers of a server that may be another one later: who asks, how often
+OVER_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's own mean minutes
+OVER_HTTP |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+
+
+class NotThereYetError(StoreError):
+    """The server has no run yet for an id that begins with "local-"."""
 
 
 class MlflowStore:
@@ -35,34 +46,74 @@ class MlflowStore:
         from mlflow import MlflowClient
 
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-            for noisy in ("mlflow", "alembic"):
-                logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._uri = uri
+            for noisy, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}.items():
+                logging.getLogger(noisy).setLevel(level)
+        if uri.startswith("http"):
+            for name, value in OVER_HTTP.items():
+                os.environ.setdefault(name, value)
+        self._ids: dict[str, str] = {}
         self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
-    def ensure_experiments(self, artifacts: Path | None) -> None:
+    def ensure_experiments(self, artifacts: str | None) -> None:
+        """Create what is missing, its files in a folder (or URI) under `artifacts`; None leaves that to the server."""
         from mlflow.entities import ViewType
 
         with or_store_error():
             known = {found.name: found for found in self._client.search_experiments(view_type=ViewType.ALL)}
             for name in EXPERIMENTS:
                 if name not in known:
-                    self._client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None, tags=KIND)
+                    self._client.create_experiment(name, artifact_location=f"{artifacts}/{name}" if artifacts else None, tags=KIND)
                 elif known[name].lifecycle_stage == "deleted":
                     self._client.restore_experiment(known[name].experiment_id)
 
-    def create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    def create_run(self, experiment: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
+        labels = {**tags, **{key: self.resolve(tags[key]) for key in (PARENT,) if key in tags}}
         with or_store_error():
             found = self._client.get_experiment_by_name(experiment)
             if found is None:
                 raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
-            return str(self._client.create_run(found.experiment_id, tags=dict(tags), run_name=name).info.run_id)
+            return str(self._client.create_run(found.experiment_id, start_time, tags=labels, run_name=name).info.run_id)
+
+    def begin(self, local: str, known: str, experiment: str, name: str, tags: Mapping[str, str], start_time: int) -> str:
+        """The run that was started as `local` while the store was away: the known one set running, or made, but once."""
+        if known and self.resume_run(known):
+            return self.resolve(known)
+        try:
+            return self.resolve(local)
+        except NotThereYetError:
+            self._ids[local] = self.create_run(experiment, name, {**tags, STARTED_AS: local}, start_time)
+        return self._ids[local]
+
+    def resolve(self, run_id: str) -> str:
+        """The store's id for one that may begin with "local-".
+
+        Raises:
+            NotThereYetError: it has no such run yet.
+        """
+        if not run_id.startswith(LOCAL):
+            return run_id
+        if run_id not in self._ids:
+            with or_store_error():
+                everywhere = [found.experiment_id for found in self._client.search_experiments()]
+                runs = self._client.search_runs(everywhere, f"tags.{STARTED_AS} = '{run_id}'", max_results=1)
+            if not runs:
+                raise NotThereYetError(f"{run_id}: the server has no such run yet")
+            self._ids[run_id] = str(runs[0].info.run_id)
+        return self._ids[run_id]
+
+    def end_lost(self, parent: str, name: str) -> str:
+        """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id."""
+        parent = self.resolve(parent)
+        run_id = self.child("sweep", parent, name) or self.create_run("sweep", name, {PARENT: parent})
+        self.set_tag(run_id, "failure", "killed")
+        self.close(run_id, "KILLED")
+        return run_id
 
     def child(self, experiment: str, parent: str, name: str) -> str | None:
         """The run of that name under a parent."""
         with or_store_error():
             found = self._client.get_experiment_by_name(experiment)
-            wanted = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"
+            wanted = f"tags.`{PARENT}` = '{parent}' and attributes.run_name = '{name}'"
             runs = self._client.search_runs([found.experiment_id], wanted, max_results=1) if found else []
         return str(runs[0].info.run_id) if runs else None
 
@@ -70,8 +121,10 @@ class MlflowStore:
         """Set a run that ended early running again; False where there is no such run."""
         try:
             with or_store_error():
-                self._client.update_run(run_id, status="RUNNING")
-        except StoreError:
+                self._client.update_run(self.resolve(run_id), status="RUNNING")
+        except StoreError as error:
+            if error.away and not isinstance(error, NotThereYetError):
+                raise
             return False
         return True
 
@@ -87,17 +140,6 @@ class MlflowStore:
         with or_store_error():
             for start in range(0, len(rows), METRICS_A_CALL):
                 self._client.log_batch(run_id, metrics=[Metric(*row) for row in rows[start : start + METRICS_A_CALL]])
-
-    def watch_machine(self, run_id: str) -> Callable[[], None]:
-        """Log the machine's load, memory, disk and network every ten seconds, until what is given is called."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says when it starts and ends
-        made: Any = SystemMetricsMonitor  # without types
-        monitor = made(run_id, sampling_interval=SAMPLED_EVERY_S, tracking_uri=self._uri)
-        monitor.start()
-        finish: Callable[[], None] = monitor.finish
-        return finish
 
     def log_params(self, run_id: str, pairs: Sequence[tuple[str, str]]) -> None:
         from mlflow.entities import Param
@@ -142,39 +184,34 @@ class MlflowStore:
         with or_store_error():
             self._client.set_tag(run_id, key, value)
 
-    def close(self, run_id: str, status: str) -> None:
+    def close(self, run_id: str, status: str, end_time: int | None = None) -> None:
         with or_store_error():
-            self._client.set_terminated(run_id, status)
+            self._client.set_terminated(run_id, status, end_time)
 
     def save_network(self, network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequence[tuple[int, ...]], target: Path) -> None:
-        import torch
-        from mlflow.models import ModelSignature
-        from mlflow.pytorch import save_model
-        from mlflow.types import Schema, TensorSpec
-        from mlflow.version import VERSION
+        save_network(network, example, shapes, target)
 
-        inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
-        versions = {"torch": torch.__version__.partition("+")[0], "mlflow": VERSION, "numpy": np.__version__}
-        needs = [f"{package}=={version}" for package, version in versions.items()]
-        signature = ModelSignature(inputs=inputs, outputs=outputs)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No complete tensor found")  # said of weights off the CPU; these are on it
-            save_model(network, target, signature=signature, input_example=example, pip_requirements=needs, serialization_format="pt2")
-
-    def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None) -> str:
-        from mlflow.entities import LoggedModelOutput
+    def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None, *, once: bool = False) -> str:
+        """Keep a model with its run and register it. `once`: what an earlier try has made already is taken, not made again."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         with or_store_error():
             run = self._client.get_run(run_id)
-            model = self._client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id, params=run.data.params)
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
-            self._client.log_model_artifacts(model.model_id, str(folder))
-            self._client.finalize_logged_model(model.model_id, "READY")
+            experiment = run.info.experiment_id
+            wanted = f"name = '{name}' AND source_run_id = '{run_id}'"
+            model = next(iter(self._client.search_logged_models([experiment], wanted)), None) if once else None
+            if model is None:
+                model = self._client.create_logged_model(experiment, name=name, source_run_id=run_id, params=run.data.params)
+            if model.status != LoggedModelStatus.READY:
+                if model.model_id not in {output.model_id for output in run.outputs.model_outputs}:
+                    self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
+                self._client.log_model_artifacts(model.model_id, str(folder))
+                self._client.finalize_logged_model(model.model_id, "READY")
             if register:
-                self._register(register, model, run_id)
+                self._register(register, model, run_id, once)
         return f"models:/{model.model_id}"
 
-    def _register(self, name: str, model: Any, run_id: str) -> None:
+    def _register(self, name: str, model: Any, run_id: str, once: bool) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -182,8 +219,11 @@ class MlflowStore:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        known = self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'") if once else []
         # By its location: MLflow looks "models:/" up in the process's global store.
-        made = self._client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
+        made = (
+            known[0] if known else self._client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
+        )
         self._crown(name, str(made.version), run_id)
 
     def _crown(self, name: str, version: str, run_id: str) -> None:
@@ -199,6 +239,47 @@ class MlflowStore:
         self._client.set_registered_model_alias(name, CHAMPION, version)
 
 
+def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequence[tuple[int, ...]], target: Path) -> None:
+    """Write a network as a torch.export program with signature, noise as example and versions: no pickle."""
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.pytorch import save_model
+    from mlflow.types import Schema, TensorSpec
+    from mlflow.version import VERSION
+
+    inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
+    versions = {"torch": torch.__version__.partition("+")[0], "mlflow": VERSION, "numpy": np.__version__}
+    needs = [f"{package}=={version}" for package, version in versions.items()]
+    signature = ModelSignature(inputs=inputs, outputs=outputs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No complete tensor found")  # said of weights off the CPU; these are on it
+        save_model(network, target, signature=signature, input_example=example, pip_requirements=needs, serialization_format="pt2")
+
+
+def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callable[[], None]:
+    """Record the machine's load, memory, disk and network every ten seconds, until what is given is called."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    made: Any = SystemMetricsMonitor  # without types
+
+    def watch() -> None:
+        """MLflow's own loop asks the server first whether the run still runs, and ends where there is no answer."""
+        step = 0
+        while not monitor._shutdown_event.wait(monitor.sampling_interval):
+            monitor.collect_metrics()
+            record({f"system/{key}": value for key, value in monitor.aggregate_metrics().items()}, step)
+            step += 1
+            for part in monitor.monitors:
+                part.clear_metrics()
+
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says when it starts and ends
+    monitor = made("", sampling_interval=SAMPLED_EVERY_S)
+    monitor.monitor = watch
+    monitor.start()
+    finish: Callable[[], None] = monitor.finish
+    return finish
+
+
 @contextmanager
 def or_store_error() -> Iterator[None]:
     from mlflow.exceptions import MlflowException
@@ -206,5 +287,7 @@ def or_store_error() -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
+    except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
+        status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
+        first = without_password((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
+        raise StoreError(first, status >= 500 or status in LATER) from error

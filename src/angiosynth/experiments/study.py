@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.lineage import alone_in
+from angiosynth.experiments.databases import CONNECT_S, STUDIES, alone_at, driven, is_postgres, studies_uri, without_password
 from angiosynth.experiments.search import Dimension, SweepResult, TrialRow, TrialScore, Value, pareto_front
 from angiosynth.experiments.tracking import end_lost
+from angiosynth.experiments.workers import USUAL, Pace
 from angiosynth.runtime.progress import duration, say
 from angiosynth.settings import digest
 from angiosynth.settings.sweep import SweepSettings
@@ -27,23 +28,11 @@ POPULATION = 8  # of NSGA-II: Optuna's 50 would be more than most sweeps have tr
 FEWEST = 8  # complete trials before an importance is worth a figure
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Seconds: between two signs of life of a trial, until a silent one counts as killed, between two looks for work."""
-
-    heartbeat_s: int = 30
-    grace_s: int = 120
-    poll_s: float = 2.0
-
-
-USUAL = Pace()
-
-
 class Study:
     """One study: what it remembers, the next trial to run, and what came of each."""
 
-    def __init__(self, study: optuna.Study, storage: Any, pace: Pace) -> None:
-        self._study, self._storage, self._pace = study, storage, pace
+    def __init__(self, study: optuna.Study, storage: Any, pace: Pace, uri: str) -> None:
+        self._study, self._storage, self._pace, self._uri = study, storage, pace, uri
 
     @property
     def name(self) -> str:
@@ -82,11 +71,14 @@ class Study:
         workers = 1 + sum(row.state == "running" for row in rows)
         return f"{done}/{goal}, about {duration(sum(lengths) / len(lengths) * (goal - done) / workers)} left"
 
-    def take(self, settings: SweepSettings, space: Mapping[str, Dimension], lock: Path) -> Trial | None:
-        """The next trial: one that was cut off, or a new one. None where the rest is at work elsewhere."""
+    def take(self, settings: SweepSettings, space: Mapping[str, Dimension], folder: Path) -> Trial | None:
+        """The next trial: one that was cut off, or a new one. None where the rest is at work elsewhere.
+
+        One process at a time takes one: by a lock of the server, or by a file in the sweep's folder.
+        """
         import optuna
 
-        with alone_in(lock), warnings.catch_warnings():
+        with alone_at(self._uri, folder, f"study {self.name}"), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.filterwarnings("ignore", message="Heartbeat of storage")  # `alive` gives it, as Study.optimize would
             optuna.storages.fail_stale_trials(self._study)
@@ -97,7 +89,7 @@ class Study:
             self._study.sampler = _sampler(settings, len(states))
             trial = self._study.ask()
             self._storage.record_heartbeat(trial._trial_id)
-        return Trial(self._study, trial, _proposal(trial, space))
+        return Trial(self._study, trial, _proposal(trial, space), self._pace)
 
     @contextmanager
     def alive(self, trial: Trial) -> Iterator[None]:
@@ -106,7 +98,8 @@ class Study:
 
         def beat() -> None:
             while not ended.wait(self._pace.heartbeat_s):
-                self._storage.record_heartbeat(trial.id)
+                with suppress(*_database_errors()):  # one beat less; the next one may reach the database
+                    self._storage.record_heartbeat(trial.id)
 
         beating = threading.Thread(target=beat, daemon=True)
         beating.start()
@@ -142,21 +135,36 @@ class Study:
 class Trial:
     """A trial that runs: its number, its proposed values, and how it ends."""
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial, values: Mapping[str, Value]) -> None:
-        self._study, self._trial = study, trial
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, values: Mapping[str, Value], pace: Pace) -> None:
+        self._study, self._trial, self._pace = study, trial, pace
         self.id, self.number, self.values = trial._trial_id, trial.number, dict(values)
 
     def keep(self, key: str, value: str) -> None:
         self._trial.set_user_attr(key, value)
 
     def succeeded(self, score: TrialScore) -> None:
-        self._study.tell(self._trial, (score.dsc, score.hd95_mm), skip_if_finished=True)
+        self._patiently(lambda: self._study.tell(self._trial, (score.dsc, score.hd95_mm), skip_if_finished=True))
 
     def failed(self, reason: str) -> None:
         from optuna.trial import TrialState
 
-        self.keep("reason", reason)
-        self._study.tell(self._trial, state=TrialState.FAIL, skip_if_finished=True)
+        def end() -> None:
+            self.keep("reason", reason)
+            self._study.tell(self._trial, state=TrialState.FAIL, skip_if_finished=True)
+
+        self._patiently(end)
+
+    def _patiently(self, tell: Callable[[], Any]) -> None:
+        """Tell it again while a database is away, as long as the trial does not count as killed: it may have taken hours."""
+        until = time.monotonic() + self._pace.grace_s
+        while True:
+            try:
+                tell()
+                return
+            except _database_errors():
+                if time.monotonic() > until:
+                    raise
+                time.sleep(self._pace.poll_s)
 
 
 @contextmanager
@@ -169,9 +177,9 @@ def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace = USUAL) 
     import optuna
 
     with _storage(root, pace) as storage:
-        with alone_in(root / "mlruns"):
+        with alone_at(uri := studies_uri(root), root / "mlruns", "studies"):
             made = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True)
-            study = Study(made, storage, pace)
+            study = Study(made, storage, pace, uri)
             study.same_or_refuse(facts)
         yield study
 
@@ -185,19 +193,32 @@ def existing(root: Path, name: str) -> Iterator[Study]:
     """
     import optuna
 
-    if not (root / "mlruns" / "optuna.db").is_file():
+    if not is_postgres(uri := studies_uri(root)) and not (root / "mlruns" / "optuna.db").is_file():
         raise InputError(f"{name}: no such study, nothing was searched here yet; begin with `python cli.py sweep`")
     with _storage(root, USUAL) as storage:
         known = optuna.get_all_study_names(storage)
         if name not in known:
             raise InputError(f"{name}: no such study; there are {', '.join(known) or 'none'}")
-        yield Study(optuna.load_study(storage=storage, study_name=name), storage, USUAL)
+        yield Study(optuna.load_study(storage=storage, study_name=name), storage, USUAL, uri)
+
+
+def studies_in(root: Path) -> list[str]:
+    """The names of all studies; none, and no database is made, before the first sweep.
+
+    Raises:
+        InputError: the database cannot be used.
+    """
+    import optuna
+
+    if not is_postgres(studies_uri(root)) and not (root / "mlruns" / "optuna.db").is_file():
+        return []
+    with _storage(root, USUAL) as storage:
+        return optuna.get_all_study_names(storage)
 
 
 @contextmanager
 def _storage(root: Path, pace: Pace) -> Iterator[Any]:
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
 
     def cut_off(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         """Close the run of the killed trial, and queue its values again."""
@@ -209,24 +230,36 @@ def _storage(root: Path, pace: Pace) -> Iterator[Any]:
         optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is said in one line, without its traceback
+    uri = studies_uri(root)
+    engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
+    if is_postgres(uri):
+        engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}  # a server may be started anew meanwhile
     try:
-        with alone_in(root / "mlruns"), warnings.catch_warnings():
+        with alone_at(uri, root / "mlruns", "studies"), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's callback is called so
             storage = optuna.storages.RDBStorage(
-                f"sqlite:///{root / 'mlruns' / 'optuna.db'}",
-                engine_kwargs={"connect_args": {"timeout": 60}},
+                driven(uri),
+                engine_kwargs=engine,
                 heartbeat_interval=pace.heartbeat_s,
                 grace_period=pace.grace_s,
                 heartbeat_stale_trial_callback=cut_off,
             )
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"mlruns/optuna.db: cannot be used ({first}); mend it or move it away") from error
+    except _database_errors(RuntimeError, ValueError, ImportError, OSError) as error:
+        first = without_password((str(error).splitlines() or [type(error).__name__])[0])
+        what, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
+        raise InputError(f"{what}: cannot be used ({first}); {cure}") from error
     try:
         yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _database_errors(*further: type[Exception]) -> tuple[type[Exception], ...]:
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError, OptunaError, *further
 
 
 def _proposal(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Value]:

@@ -26,9 +26,9 @@ from angiosynth.experiments.search import (
     trial_settings,
     write_tables,
 )
-from angiosynth.experiments.study import USUAL, Pace, Study, Trial, existing, opened
+from angiosynth.experiments.study import Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
-from angiosynth.experiments.workers import with_workers
+from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
 from angiosynth.settings import Settings, digest
 
@@ -179,7 +179,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
     try:
         score = _scored(study, job, trial, label)
     except BaseException as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else _reason(error, job.root)
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else _reason(error, job.root)
         trial.failed(reason)
         say(f"sweep {label}: failed: {reason}")
         if not isinstance(error, TrialFailedError):

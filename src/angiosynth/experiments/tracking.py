@@ -1,7 +1,8 @@
 """MLflow runs: curves, samples, models and the data they came from.
 
 The client is used directly, not `mlflow.start_run` and its kin: no global state, and no user, host or script path among the tags.
-A store that fails in the middle of a training is said once and stops nothing; one that cannot be opened stops at the start.
+A store that fails in the middle of a training is said once and stops nothing. A local one that cannot be opened stops at the start; a
+server may be away at any time: what it should get goes through an outbox.
 """
 
 from __future__ import annotations
@@ -11,18 +12,27 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.lineage import alone_in, flat, git_commit, portable, project_root, read_lineage, workspace_root, write_lineage
+from angiosynth.experiments.journal import outboxes, send_all, waiting
+from angiosynth.experiments.lineage import (
+    flat,
+    git_commit,
+    lineage_path,
+    portable,
+    project_root,
+    read_lineage,
+    workspace_root,
+    write_lineage,
+)
+from angiosynth.experiments.opening import begun, later, open_if_there, open_store, or_input_error, remote, tracking_on, tracking_uri
+from angiosynth.experiments.outbox import Outbox
 from angiosynth.experiments.run import DataSource, Run, StoreError
-from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
+from angiosynth.experiments.store import EXPERIMENTS, PARENT, watch_machine
 from angiosynth.runtime.output import whole_file
-from angiosynth.runtime.progress import say
+from angiosynth.runtime.progress import progress, say
 from angiosynth.settings import digest
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "EXPERIMENTS",
@@ -32,32 +42,36 @@ __all__ = [
     "ensure_store",
     "fetch",
     "project_root",
+    "reach_store",
+    "remote",
     "reopen",
+    "sync",
     "tracking_on",
     "tracking_uri",
     "training_run",
+    "waiting",
 ]
-
-
-def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI where the user set it, else the SQLite file under `root`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(root).resolve()}/mlruns/mlflow.db"
-
-
-def tracking_on() -> bool:
-    """False with ANGIOSYNTH_TRACKING=off: runs then record nothing and mlflow is not imported."""
-    return os.environ.get("ANGIOSYNTH_TRACKING", "").lower() != "off"
 
 
 def ensure_store(root: Path) -> None:
     """Create the database and the project's experiments where missing; call it before workers start.
 
     Raises:
-        InputError: the store cannot be opened.
+        InputError: the store cannot be opened. A server that is away is none: runs wait for it.
     """
     if tracking_on():
-        with _or_input_error(Path(root)):
-            _open(Path(root))
+        with or_input_error(Path(root)):
+            open_if_there(Path(root))
+
+
+def reach_store(root: Path) -> None:
+    """As ensure_store, but a server that is away is a fault too.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    with or_input_error(Path(root)):
+        open_store(Path(root))
 
 
 @contextmanager
@@ -100,22 +114,28 @@ def training_run(
     facts = {"dvc_stage": stage, "git_commit": git_commit(home), "data_digest": data.digest if data else ""}
     labels = {**{key: portable(value, home) for key, value in (tags or {}).items()}, **facts}
     if parent:
-        labels["mlflow.parentRunId"] = parent
-    with _or_input_error(store_root):
-        store = _open(store_root)
-        known = _resumed(store, resume)
-        run = Run(store, known or store.create_run(experiment, name, labels), home)
+        labels[PARENT] = parent
+    with or_input_error(store_root):
+        store, run_id, known = begun(store_root, resume, experiment, name, labels)
+        run = Run(store, run_id, home)
         if not known:
             run.describe(settings, data)
     if resume is not None:
         with whole_file(resume) as temporary:
             temporary.write_text(run.id, encoding="utf-8")
-    # A child's machine is its parent's.
-    yield from _watched(run, store.watch_machine(run.id) if not parent and _machine_watched() else lambda: None)
-    if lineage:
-        kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
-        kept["settings_digest"] = _settings_digest(settings, home)
-        write_lineage(home, stage, {**kept, "store": tracking_uri(store_root).partition(":")[0]})
+    try:
+        # A child's machine is its parent's.
+        yield from _watched(run, watch_machine(run.machine) if not parent and _machine_watched() else lambda: None)
+        if lineage:
+            kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
+            kept["settings_digest"] = _settings_digest(settings, home)
+            write_lineage(home, stage, {**kept, "store": tracking_uri(store_root).partition(":")[0]})
+            if isinstance(store, Outbox):
+                store.settle(lineage_path(home, stage))
+    finally:
+        if isinstance(store, Outbox):
+            store.finish()
+            run.id = store.id
 
 
 def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, settings: Mapping[str, Any] | None = None) -> bool:
@@ -131,9 +151,12 @@ def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, s
         return False
     store_root, home = _roots(root)
     try:
-        run_id = run if re.fullmatch(r"[0-9a-f]{32}", run) else _run_of(home, run, settings)
-        with _or_input_error(store_root):
-            store = _open(store_root)
+        run_id = run if re.fullmatch(r"(local-)?[0-9a-f]{32}", run) else _run_of(home, run, settings)
+        with or_input_error(store_root):
+            store = open_if_there(store_root)
+            if store is None:
+                return later(store_root, run_id, lambda outbox: outbox.final(values))
+            run_id = store.resolve(run_id)
             step = store.last_step(run_id, values)
     except InputError as error:
         say(f"tracking: {run}: metrics not added to its run: {error}")
@@ -144,16 +167,38 @@ def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, s
 
 
 def end_lost(name: str, parent: str, root: Path) -> str:
-    """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id."""
+    """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id.
+
+    It is "" while the server is away: the run ends once it answers.
+    """
     if not tracking_on() or not parent:
         return ""
     root = Path(root).resolve()
-    with _or_input_error(root):
-        store = _open(root)
-        run_id = store.child("sweep", parent, name) or store.create_run("sweep", name, {"mlflow.parentRunId": parent})
-        store.set_tag(run_id, "failure", "killed")
-        store.close(run_id, "KILLED")
-    return run_id
+    with or_input_error(root):
+        store = open_if_there(root)
+        try:
+            if store is not None:
+                return store.end_lost(parent, name)
+        except StoreError as error:
+            if not (error.away and remote(root)):
+                raise
+    later(root, parent, lambda outbox: outbox.end_lost(parent, name))
+    return ""
+
+
+def sync(root: Path) -> int:
+    """Send what runs have kept while their server was away; gives how many entries are left, of runs that still go on.
+
+    Raises:
+        InputError: the server does not answer.
+    """
+    root = Path(root).resolve()
+    if not remote(root):
+        raise InputError("MLFLOW_TRACKING_URI names no server; runs without one lie in mlruns/mlflow.db at once")
+    with or_input_error(root):
+        for _ in progress(send_all(outboxes(root), open_store(root)), "sending what was kept", waiting(root)):
+            pass
+    return waiting(root)
 
 
 def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = None) -> None:
@@ -169,32 +214,14 @@ def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = N
         InputError: the store cannot be opened, or there is no such run, model or file.
     """
     store_root, _ = _roots(root)
-    with _or_input_error(store_root):
-        store = _open(store_root)
+    with or_input_error(store_root):
+        store = open_store(store_root)
     try:
         run = store.run_behind(uri)
         for name in names:
             store.fetch_file(run, name, folder)
     except StoreError as error:
         raise InputError(f"{uri}: the tracking store has none such ({error}); look it up in `make ui`") from error
-
-
-def _open(root: Path) -> MlflowStore:
-    """The store with its experiments. One process at a time: MLflow's migrations do not stand two that create one database."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        store = MlflowStore(tracking_uri(root))
-        store.ensure_experiments(None)
-        return store
-    with or_store_error(), alone_in(root / "mlruns"):
-        store = MlflowStore(tracking_uri(root))
-        store.ensure_experiments(root.resolve() / "mlruns" / "artifacts")
-    return store
-
-
-def _resumed(store: MlflowStore, path: Path | None) -> str:
-    """The id in the file where the store still has that run, else ""."""
-    run_id = path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
-    return run_id if run_id and store.resume_run(run_id) else ""
 
 
 def _machine_watched() -> bool:
@@ -227,12 +254,3 @@ def _run_of(home: Path, stage: str, settings: Mapping[str, Any] | None) -> str:
     if settings is not None and kept.get("settings_digest") != _settings_digest(settings, home):
         raise InputError(f"lineage of {stage} belongs to other settings; run that stage anew to track it")
     return str(kept.get("run_id", ""))
-
-
-@contextmanager
-def _or_input_error(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except StoreError as error:
-        what = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(root / "mlruns" / "mlflow.db")
-        raise InputError(f"{what}: tracking store refused ({error}); mend or move it away, or set ANGIOSYNTH_TRACKING=off") from error

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
@@ -17,6 +18,18 @@ from angiosynth.runtime.progress import say
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 J = TypeVar("J")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds: between two signs of life of a trial, until a silent one counts as killed, between two looks for work."""
+
+    heartbeat_s: int = 30
+    grace_s: int = 120
+    poll_s: float = 2.0
+
+
+USUAL = Pace()
 
 
 def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:

@@ -14,7 +14,9 @@ from importlib import metadata
 from pathlib import Path
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.tracking import ensure_store, tracking_on, tracking_uri
+from angiosynth.experiments.databases import studies_uri
+from angiosynth.experiments.study import studies_in
+from angiosynth.experiments.tracking import reach_store, remote, tracking_on, tracking_uri, waiting
 from angiosynth.settings import load_settings
 
 LEAST_PYTHON = (3, 11)
@@ -136,12 +138,26 @@ def _store(root: Path) -> Iterator[Finding]:
         yield Finding("MLflow store", "off", "ANGIOSYNTH_TRACKING=off is set: nothing is recorded")
         return
     kind = tracking_uri(root).partition(":")[0]
+    if left := waiting(root):
+        yield Finding("runs not sent", f"{left} entries in mlruns/outbox", "`python cli.py sync` sends them once the server answers")
     try:
-        ensure_store(root)
+        reach_store(root)
     except InputError as error:
-        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=True)
+        # Trainings go on without a server; without a database of its own nothing can be recorded.
+        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=not remote(root))
         return
-    yield Finding("MLflow store", f"{kind}, opens; `make ui` shows it")
+    pages = "its pages are at MLFLOW_TRACKING_URI" if kind.startswith("http") else "`make ui` shows it"
+    yield Finding("MLflow store", f"{kind}, opens; {pages}")
+
+
+def _studies(root: Path) -> Iterator[Finding]:
+    try:
+        kind = studies_uri(root).partition(":")[0]
+        names = studies_in(root)
+    except InputError as error:
+        yield Finding("Optuna's studies", "do not open", str(error).splitlines()[0], fault=True)
+        return
+    yield Finding("Optuna's studies", f"{kind}, {len(names)} {'study' if len(names) == 1 else 'studies'}")
 
 
 def _disk(root: Path) -> Iterator[Finding]:
@@ -169,4 +185,4 @@ def _called(root: Path, *words: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_python, _packages, _torch, _settings, _dvc, _store, _disk, _memory)
+CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_python, _packages, _torch, _settings, _dvc, _store, _studies, _disk, _memory)

@@ -55,7 +55,7 @@ def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: s
 
 
 def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
-    """Work on a study that was begun elsewhere on this machine."""
+    """Work on a study that was begun elsewhere: on this machine or, with studies in PostgreSQL, on any."""
     data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
     return join_sweep(settings, study, ModelTrial, project_root(), data, scans)
 

@@ -1,0 +1,70 @@
+"""Where a sweep's studies are, and how processes take turns at a database: on one machine by a file, on several by the server."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from angiosynth.errors import InputError
+from angiosynth.experiments.lineage import alone_in
+
+STUDIES = "ANGIOSYNTH_STUDIES"
+PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]*@|(\bpassword=)[^\s&'\"]+", re.IGNORECASE)
+CONNECT_S = 10  # a server that is silent so long is away
+
+
+def studies_uri(root: Path) -> str:
+    """ANGIOSYNTH_STUDIES where the user set it, else the SQLite file under `root`.
+
+    Raises:
+        InputError: it names no PostgreSQL database.
+    """
+    named = os.environ.get(STUDIES, "")
+    if named and not is_postgres(named):
+        raise InputError(f"{STUDIES}: takes postgresql://USER@HOST/DATABASE; without it studies lie in mlruns/optuna.db")
+    return named or f"sqlite:///{Path(root).resolve()}/mlruns/optuna.db"
+
+
+def is_postgres(uri: str) -> bool:
+    return re.match(r"postgres(ql)?(\+\w+)?://", uri) is not None
+
+
+def without_password(text: str) -> str:
+    """A message as it may be shown: what stands between user and host of a URI, or after `password=`, becomes ***."""
+    return PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", text)
+
+
+@contextmanager
+def alone_at(uri: str, folder: Path, what: str) -> Iterator[None]:
+    """Hold a lock: one process at a time, on this machine or on all that use the server, does something at a database.
+
+    Args:
+        uri: the database. A PostgreSQL server keeps the lock for `what`, and lets go of it when the process or its connection ends.
+        folder: for any other the lock is a file there, and the folder is made.
+        what: names the lock.
+
+    Raises:
+        SQLAlchemyError: the server does not answer.
+    """
+    if not is_postgres(uri):
+        with alone_in(folder):
+            yield
+        return
+    import sqlalchemy
+
+    key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
+    engine: Any = sqlalchemy.create_engine(driven(uri), poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": CONNECT_S})
+    # Within a transaction, so that a pool of connections before the server gives it to nobody else meanwhile.
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(:key)"), {"key": key})
+        yield
+
+
+def driven(uri: str) -> str:
+    """The URI with psycopg 3 as its driver where it names none."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", uri)
