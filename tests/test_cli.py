@@ -22,6 +22,7 @@ from tests.factories import tiny_tree
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
     "phantom",
+    "import",
     "cohort",
     "patches",
     "train-gan",

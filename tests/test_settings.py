@@ -53,7 +53,7 @@ def test_every_profile_is_sound(profile: Path) -> None:
 
 
 def test_the_profiles_that_the_help_names_are_there() -> None:
-    assert {path.stem for path in PROFILES} >= {"demo", "full", "paper", "real"}
+    assert {path.stem for path in PROFILES} >= {"demo", "full", "paper", "real", "quick"}
 
 
 def test_params_yaml_is_one_of_the_profiles() -> None:

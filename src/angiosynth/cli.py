@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.commands import searching, sharing
+from angiosynth.commands import importing, searching, sharing
 from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
@@ -138,6 +139,7 @@ def transfer(
     stage.transfer(_settings(params), Workspace(), start.value)
 
 
+importing.add_to(commands)
 sharing.add_to(commands)
 searching.add_to(commands)
 
@@ -171,7 +173,7 @@ def report(
 
 
 @commands.command()
-def profile(name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper or real.")]) -> None:
+def profile(name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper, real or quick.")]) -> None:
     """Make params.yaml from a profile, validated first."""
     from angiosynth.runtime.output import whole_file
 
@@ -233,6 +235,7 @@ def doctor() -> None:
 def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
     keep_freed_memory()
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it finds in a header, a line of this project's own tells
     try:
         run()
     except InputError as error:

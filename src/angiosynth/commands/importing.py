@@ -1,0 +1,113 @@
+"""The command that brings a lab's own files into a BIDS folder: import."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from angiosynth.errors import InputError
+
+if TYPE_CHECKING:
+    from angiosynth.data.importing import Checked
+
+
+class WithoutBrainName(StrEnum):
+    refuse = "refuse"
+    nonzero = "nonzero"
+    whole = "whole"
+
+
+def add_to(commands: typer.Typer) -> None:
+    """Register the command."""
+    commands.command("import")(import_scans)
+
+
+def import_scans(
+    folder: Annotated[Path, typer.Argument(help="The folder with the lab's files, as they are.")],
+    scan: Annotated[str, typer.Option("--scan", help="How scans are named, such as '*_tof' or '*/tof' or 'images/*'.")] = "",
+    vessels: Annotated[str, typer.Option("--vessels", help="How vessel labels are named.")] = "",
+    brain: Annotated[str, typer.Option("--brain", help="How brain masks are named.")] = "",
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Instead of names: a CSV file with the columns scan, vessels, brain; paths in FOLDER.")
+    ] = None,
+    target: Annotated[Path | None, typer.Option("--output", "-o", help="The BIDS folder to make, such as data/raw/site-a.")] = None,
+    names: Annotated[
+        Path | None, typer.Option("--names", help="Where who is who is kept, for your eyes alone. By default names/<output>.csv.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print what would be taken; write nothing.")] = False,
+    vessel_values: Annotated[
+        str, typer.Option("--vessel-values", help="Where labels have several classes: those that are vessels, such as 1,2; or all.")
+    ] = "",
+    without_brain: Annotated[
+        WithoutBrainName,
+        typer.Option("--without-brain", help="For scans without a brain mask: refuse, nonzero (stripped scans: what is not 0), or whole."),
+    ] = WithoutBrainName.refuse,
+    trust_shape: Annotated[
+        bool, typer.Option("--trust-shape", help="Take masks of the scan's shape voxel by voxel, though their affine differs.")
+    ] = False,
+) -> None:
+    """Bring a folder of NIfTI files into BIDS, with numbers instead of names; all faults are listed at once.
+
+    A pattern's `*` stands for what names a patient, `**/` for any folders; .nii, .nii.gz and capital letters are all the same. Headers
+    lose every text and extension. Who is who is kept outside the BIDS folder, in --names. An example:
+
+    python cli.py import /where/they/are --scan '*_tof' --vessels '*_vessels' --brain '*_brain' --dry-run
+
+    then the same with -o data/raw/site-a instead of --dry-run. docs/own-scans.md goes on from there.
+    """
+    from angiosynth.data.importing import Rules, fault_lines, import_folder
+    from angiosynth.data.pairing import pair_by_patterns, pair_by_table
+
+    if bool(scan) == bool(table) or (table and (vessels or brain)):
+        raise InputError("import: give either patterns (--scan '*_tof', with --vessels and --brain) or --table FILE")
+    if dry_run == bool(target):
+        raise InputError("import: give either --dry-run, to see what would be taken, or -o FOLDER")
+    rules = Rules(_classes(vessel_values), without_brain.value, trust_shape)
+    paired, faults = pair_by_table(folder, table) if table else pair_by_patterns(folder, scan, vessels, brain)
+    if faults:
+        raise InputError(fault_lines(faults))
+    names = names or (Path("names") / f"{target.name}.csv" if target else None)
+    found = import_folder(paired, rules, target, names)
+    labelled = sum(1 for checked in found if checked.sources.vessels)
+    if target is None or names is None:
+        typer.echo(_table(found))
+        typer.echo(f"{len(found)} patients, {labelled} with a label; nothing written")
+        return
+    for checked in found:
+        for note in checked.notes:
+            typer.echo(f"note  {checked.sources.name}  {note}")
+    typer.echo(f"{target}: {len(found)} patients, {labelled} with a label; who is who: {names}, which stays with you")
+    typer.echo(_split(labelled))
+
+
+def _classes(text: str) -> tuple[int, ...] | None:
+    if text.strip() == "all":
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise InputError(f"--vessel-values {text!r}: write whole numbers with commas, such as 1,2, or all") from None
+
+
+def _table(found: list[Checked]) -> str:
+    rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "vessel share", "notes")]
+    for checked in found:
+        files = [path.name if path else "-" for path in (checked.sources.vessels, checked.sources.brain)]
+        size = " x ".join(map(str, checked.shape))
+        spacing = " x ".join(f"{length:.3g}" for length in checked.spacing_mm)
+        share = f"{checked.vessel_voxels / checked.brain_voxels:.2%}" if checked.sources.vessels else "-"
+        rows.append((checked.sources.name, *files, size, spacing, checked.orientation, share, "; ".join(checked.notes)))
+    wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
+
+
+def _split(labelled: int) -> str:
+    """What params.yaml could say of them: about three fifths train, the others validate and test."""
+    if labelled < 3:
+        return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
+    test = validation = max(1, labelled // 5)
+    parts = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
+    return f"next: python cli.py profile quick; cohort.split_a in params.yaml, such as {parts}; then dvc repro cohort patches"

@@ -1,0 +1,52 @@
+"""Who is who among imported scans: numbers instead of names, and the one table that joins them."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from angiosynth.data.bids import PATIENT_NAME
+from angiosynth.data.pairing import COLUMNS, Sources
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import whole_file
+
+
+def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
+    """sub-001, sub-002, ... for each scan's name: the one it has in the table `names`, else a free one drawn at random.
+
+    Raises:
+        InputError: the table is damaged.
+    """
+    known: dict[str, str] = {}
+    if names.exists():
+        try:
+            with names.open(newline="", encoding="utf-8") as stream:
+                known = {row["scan"]: row["patient"] for row in csv.DictReader(stream)}
+        except (KeyError, ValueError, csv.Error) as error:
+            raise InputError(f"{names}: damaged, has no columns patient and scan; move it away to give new numbers") from error
+        if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
+            raise InputError(f"{names}: damaged, a number is no patient's or stands twice; move it away to give new numbers")
+    new = [name for name in wanted if name not in known]
+    taken = set(known.values())
+    free = [number for number in (f"sub-{index:03d}" for index in range(1, len(known) + len(new) + 1)) if number not in taken][: len(new)]
+    random.SystemRandom().shuffle(free)
+    return {**known, **dict(zip(new, free, strict=True))}
+
+
+def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, str]) -> None:
+    """Write the table, for its owner's eyes alone. Scans that are gone keep their line, so that their number is never another's.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    files = {sources.name: sources for sources in paired}
+    with whole_file(names) as temporary:
+        temporary.chmod(0o600)
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(("patient", *COLUMNS))
+            for name, number in sorted(numbers.items(), key=lambda pair: pair[1]):
+                others = [getattr(files.get(name), column, None) for column in COLUMNS[1:]]
+                writer.writerow((number, name, *(path.name if path else "" for path in others)))
