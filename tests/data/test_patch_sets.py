@@ -8,26 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from angiosynth.data.patches import PatchSet, build_patches, create_patch_arrays, open_patch_set
+from angiosynth.data.patches import PatchSet, create_patch_arrays, open_patch_set
 from angiosynth.errors import InputError
-from angiosynth.settings import IntensitySettings, PatchSettings
-from tests.factories import make_cohort
-
-SHAPE = (40, 44, 6)
-NAMES = ("sub-01", "sub-02", "sub-03")
-PATCHES = PatchSettings(size=16, on_vessels=30, on_bright=0, in_brain=20, seed=3)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_cohort(tmp_path_factory.mktemp("cohort"), 3, SHAPE)
-
-
-@pytest.fixture(scope="module")
-def built(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("patches") / "set"
-    build_patches(cohort, NAMES, PATCHES, IntensitySettings(), folder)
-    return folder
 
 
 def test_of_patients_gives_their_pairs_without_reading(built: Path) -> None:

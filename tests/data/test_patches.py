@@ -18,23 +18,8 @@ from angiosynth.data.cohort import Scan, find_patients, load_scan
 from angiosynth.data.patches import bright_lookalikes, build_patches, cut_square, draw_centres, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings, PatchSettings
+from tests.data.conftest import NAMES, PATCHES, SHAPE
 from tests.factories import make_arrays, make_cohort, write_nifti
-
-SHAPE = (40, 44, 6)
-NAMES = ("sub-01", "sub-02", "sub-03")
-PATCHES = PatchSettings(size=16, on_vessels=30, on_bright=0, in_brain=20, seed=3)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_cohort(tmp_path_factory.mktemp("cohort"), 3, SHAPE)
-
-
-@pytest.fixture(scope="module")
-def built(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("patches") / "set"
-    build_patches(cohort, NAMES, PATCHES, IntensitySettings(), folder)
-    return folder
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from angiosynth.settings.audit import AuditLimits
 
 State = Literal["within", "unclear", "over"]
+Verdict = Literal["over", "too few patients", "inconclusive", "unclear", "within"]
 Holder = Literal["set", "generator", "critic"]
 HOLDERS: tuple[Holder, ...] = ("set", "generator", "critic")  # each holds what those before it hold
 ATTACKS: tuple[tuple[str, Holder, str, str], ...] = (
@@ -49,8 +50,8 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
         limits: section audit.limits.
 
     Returns:
-        findings; controls (holder -> whether its attacks found what was planted); verdicts (holder -> "over", "inconclusive",
-        "too few patients", "unclear" or "within", the first that applies).
+        findings; controls (holder -> whether its attacks found what was planted); verdicts (holder -> "over", "too few
+        patients", "inconclusive", "unclear" or "within", the first that applies).
     """
     found = numbers["membership"]
     findings = [_attack(found[name], name, holder, criterion, what, limits) for name, holder, criterion, what in ATTACKS]
@@ -58,23 +59,25 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     findings += [_nearer(space, numbers["nearer"][space], limits) for space in ("images", "features")]
     controls = controls_found(numbers, limits)
     few = numbers["membership"]["images"]["least_p"] > limits.alpha
-    verdicts = {}
+    verdicts: dict[Holder, Verdict] = {}
     for place, holder in enumerate(HOLDERS):
         held = HOLDERS[: place + 1]
         states = {finding.state for finding in findings if finding.holder in held}
-        blind = not all(controls[one] for one in held)
-        verdicts[holder] = (
-            "over"
-            if "over" in states
-            else "too few patients"
-            if few
-            else "inconclusive"
-            if blind
-            else "unclear"
-            if "unclear" in states
-            else "within"
-        )
+        verdicts[holder] = _verdict(states, few, blind=not all(controls[one] for one in held))
     return {"findings": [asdict(finding) for finding in findings], "controls": controls, "verdicts": verdicts}
+
+
+def _verdict(states: set[State], few: bool, blind: bool) -> Verdict:
+    """The first that applies: a leak that was found stays one, whatever else the audit cannot tell."""
+    if "over" in states:
+        return "over"
+    if few:
+        return "too few patients"
+    if blind:
+        return "inconclusive"
+    if "unclear" in states:
+        return "unclear"
+    return "within"
 
 
 def controls_found(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, bool]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from angiosynth.errors import InputError
 
 SUMS, SIGNATURE, PUBLIC_KEY = "SHA256SUMS", "SHA256SUMS.sig", "signer.pub"
+Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -104,32 +107,33 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
-    data = _bytes(path)
-    try:
-        key = (load_ssh_private_key if b"OPENSSH" in data else load_pem_private_key)(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path}: no private key without a passphrase; make one with `ssh-keygen -t ed25519 -N ''`") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path}: not an ed25519 key; make one with `ssh-keygen -t ed25519 -N ''`")
-    return key
+    advice = "make one with `ssh-keygen -t ed25519 -N ''`"
+    return _key(path, Ed25519PrivateKey, _load_private, "private key without a passphrase", advice)
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
-    data = _bytes(path)
-    try:
-        key = (load_ssh_public_key if data.startswith(b"ssh-") else load_pem_public_key)(data)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path}: no public key; it should be a line that begins with ssh-ed25519") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path}: not an ed25519 key; it should be a line that begins with ssh-ed25519")
-    return key
+    return _key(path, Ed25519PublicKey, _load_public, "public key", "it should be a line that begins with ssh-ed25519")
 
 
-def _bytes(path: Path) -> bytes:
+def _load_private(data: bytes) -> object:
+    return (load_ssh_private_key if b"OPENSSH" in data else load_pem_private_key)(data, password=None)
+
+
+def _load_public(data: bytes) -> object:
+    return (load_ssh_public_key if data.startswith(b"ssh-") else load_pem_public_key)(data)
+
+
+def _key(path: Path, kind: type[Key], load: Callable[[bytes], object], what: str, advice: str) -> Key:
+    """The ed25519 key of a file, OpenSSH or PEM; `what` it should be and what to do (`advice`) go into the error."""
     try:
-        return path.read_bytes()
+        key = load(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a key file") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path}: no {what}; {advice}") from error
+    if not isinstance(key, kind):
+        raise InputError(f"{path}: not an ed25519 key; {advice}")
+    return key
 
 
 def _sha256(path: Path) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, read_scores, write_all_scores
 from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
+from angiosynth.privacy.verdict import HOLDERS
 from angiosynth.runtime.output import read_json, write_json
-from angiosynth.settings import TRAINING_DATA, Settings
-from angiosynth.stages.workspace import Workspace, validation_over_seeds
+from angiosynth.settings import MODELS, TRAINING_DATA, Settings
+from angiosynth.stages.workspace import Workspace, data_digest, validation_over_seeds
 
 
 def summary(settings: Settings, home: Workspace) -> None:
@@ -48,7 +49,21 @@ def table(home: Workspace) -> str:
         for start, points in transfer.items():
             cells = (_transfer_cell(start, points[str(count)]) if str(count) in points else "" for count in counts)
             lines.append(f"{start:<14}" + "".join(f"{cell:>26}" for cell in cells))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_audit_lines(home)])
+
+
+def _audit_lines(home: Workspace) -> list[str]:
+    """Each audit's verdicts, for whoever holds the set alone, the generator too, the critic too; [] before there is one."""
+    folders = {model: home.audit(model) for model in MODELS if (home.audit(model) / "audit.json").is_file()}
+    if not folders:
+        return []
+    lines = ["", f"{'audit of':<14}" + "".join(f"{holder:>18}" for holder in ("set", "with generator", "with critic"))]
+    for model, folder in folders.items():
+        audit = read_json(folder / "audit.json")
+        verdicts = [audit["verdicts"][holder] for holder in HOLDERS]
+        old = "" if audit["set_digest"] == data_digest(home.synthetic(model)) else "   of another set than the one there is now"
+        lines.append(f"{model:<14}" + "".join(f"{verdict:>18}" for verdict in verdicts) + old)
+    return [*lines, "what these words mean: audit/MODEL/index.html"]
 
 
 def _patients(count: int) -> str:
