@@ -13,6 +13,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo full test lint bench ui lock
@@ -55,8 +56,8 @@ ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
 	@echo "MLFLOW_TRACKING_URI names a server; its pages: $(MLFLOW_TRACKING_URI)"
 else
 	@python -c "from angiosynth.experiments import tracking; tracking.ensure_store(tracking.project_root())"
-	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-	@exec mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri \
+	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
+	@exec mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri \
 		"$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')"
 endif
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
+from angiosynth.experiments.views import TAG, saved_view
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +51,8 @@ class MlflowStore:
                     self._client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None, tags=KIND)
                 elif known[name].lifecycle_stage == "deleted":
                     self._client.restore_experiment(known[name].experiment_id)
+                if (view := saved_view(name)) and (name not in known or TAG not in known[name].tags):
+                    self._client.set_experiment_tag(self._client.get_experiment_by_name(name).experiment_id, TAG, view)
 
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         with or_store_error():

@@ -192,7 +192,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
 def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:
     scratch = job.root / ".work" / "sweeps" / job.study / str(trial.number)
     parent = study.recall("parent_run") or None
-    tracked = {"gan": {job.model: model_values(job.settings, job.model, trial.values)}}
+    tracked = {"model": job.model, "gan": model_values(job.settings, job.model, trial.values)}
     tags = {"trial": str(trial.number)}
     try:
         shutil.rmtree(scratch, ignore_errors=True)
