@@ -13,6 +13,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo full test lint bench ui lock
@@ -55,9 +56,9 @@ ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
 	@echo "MLFLOW_TRACKING_URI names a server; its pages are at that address"
 else
 	@python -c "from angiosynth.experiments import tracking; tracking.ensure_store(tracking.project_root())"
-	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
 	@MLFLOW_BACKEND_STORE_URI="$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')" \
-		exec mlflow ui --host 127.0.0.1 --port 5000
+		exec mlflow ui --host 127.0.0.1 --port 5000 --workers 1
 endif
 
 lock: ## requirements.lock anew, from pyproject.toml

@@ -16,6 +16,7 @@ import numpy as np
 from angiosynth.errors import InputError
 from angiosynth.experiments.databases import without_password
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
+from angiosynth.experiments.views import TAG, saved_view
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +66,8 @@ class MlflowStore:
                     self._client.create_experiment(name, artifact_location=f"{artifacts}/{name}" if artifacts else None, tags=KIND)
                 elif known[name].lifecycle_stage == "deleted":
                     self._client.restore_experiment(known[name].experiment_id)
+                if (view := saved_view(name)) and (name not in known or TAG not in known[name].tags):
+                    self._client.set_experiment_tag(self._client.get_experiment_by_name(name).experiment_id, TAG, view)
 
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
         labels = {**tags, **{key: self.resolve(tags[key]) for key in (PARENT,) if key in tags}}

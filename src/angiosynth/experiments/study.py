@@ -145,12 +145,14 @@ class Trial:
     def succeeded(self, score: TrialScore) -> None:
         self._patiently(lambda: self._study.tell(self._trial, (score.dsc, score.hd95_mm), skip_if_finished=True))
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, by_itself: bool) -> None:
+        """End it without scores. By itself means that its values led to nothing, so the sampler shall know."""
         from optuna.trial import TrialState
 
         def end() -> None:
             self.keep("reason", reason)
-            self._study.tell(self._trial, state=TrialState.FAIL, skip_if_finished=True)
+            # TPE does not see failed trials and proposes their like again and again; pruned ones it takes for worse than all others.
+            self._study.tell(self._trial, state=TrialState.PRUNED if by_itself else TrialState.FAIL, skip_if_finished=True)
 
         self._patiently(end)
 
@@ -284,7 +286,7 @@ def _sampler(settings: SweepSettings, number: int) -> optuna.samplers.BaseSample
 
 
 def _row(trial: optuna.trial.FrozenTrial, lost_run: str) -> TrialRow:
-    state = trial.state.name.lower()
+    state = trial.state.name.lower().replace("pruned", "fail")  # see Trial.failed
     dsc, hd95_mm = trial.values if state == "complete" else (None, None)
     seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
     own = trial.user_attrs

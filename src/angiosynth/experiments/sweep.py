@@ -180,7 +180,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
         score = _scored(study, job, trial, label)
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else _reason(error, job.root)
-        trial.failed(reason)
+        trial.failed(reason, by_itself=isinstance(error, TrialFailedError))
         say(f"sweep {label}: failed: {reason}")
         if not isinstance(error, TrialFailedError):
             raise
@@ -192,7 +192,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
 def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:
     scratch = job.root / ".work" / "sweeps" / job.study / str(trial.number)
     parent = study.recall("parent_run") or None
-    tracked = {"gan": {job.model: model_values(job.settings, job.model, trial.values)}}
+    tracked = {"model": job.model, "gan": model_values(job.settings, job.model, trial.values)}
     tags = {"trial": str(trial.number)}
     try:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -41,6 +41,11 @@ def gan_settings(settings: Settings, model: str) -> dict[str, Any]:
     }
 
 
+def gan_run_settings(settings: Settings, model: str) -> dict[str, Any]:
+    """The same as its run records them: the model's own section is called `gan`, so that runs of all models can be compared."""
+    return {"gan" if name == model else name: value for name, value in gan_settings(settings, model).items()}
+
+
 def train_gan(settings: Settings, home: Workspace, model: str) -> None:
     """Train one GAN as an MLflow run; its chosen generator is the stage's output. Under torchrun only the first process logs and writes."""
     with joined():
@@ -52,7 +57,7 @@ def train_gan(settings: Settings, home: Workspace, model: str) -> None:
 
 def _train_and_log(settings: Settings, home: Workspace, model: str) -> None:
     data = data_source(home.patches("site-a"))
-    with training_run("gan", model, stage=f"train-gan@{model}", settings=gan_settings(settings, model), data=data) as run:
+    with training_run("gan", model, stage=f"train-gan@{model}", settings=gan_run_settings(settings, model), data=data) as run:
         trained = fit_gan(settings, home, model, run)
         run.final({"chosen_step": trained.step, **trained.scores})
         for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):

@@ -30,7 +30,7 @@ from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.training import train_unet as fit
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import MODELS, Settings, digest
-from angiosynth.stages.gan import gan_settings
+from angiosynth.stages.gan import gan_run_settings
 from angiosynth.stages.workspace import (
     RUN,
     SEED,
@@ -88,7 +88,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         run.log_model(load_segmenter(home.unet(data)).unet, example, name="unet", register=f"unet-{data}")
     Checkpoints(kept).clear()
     if data in MODELS:
-        reopen(f"train-gan@{data}", scores, settings=gan_settings(settings, data))
+        reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
 
 
 def fit_unet(settings: Settings, home: Workspace, data: str, recorder: Recorder, folder: Path | None = None) -> TrainedUnet:
@@ -193,4 +193,4 @@ def _tell_runs(settings: Settings, data: str, rows: Sequence[PatientScore]) -> N
     scores = {"test_dsc": float(np.mean([row.dsc for row in rows])), "test_hd95_mm": float(np.mean([row.hd95_mm for row in rows]))}
     reopen(f"train-unet@{data}", scores, settings=unet_settings(settings, data))
     if data in MODELS:
-        reopen(f"train-gan@{data}", scores, settings=gan_settings(settings, data))
+        reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
