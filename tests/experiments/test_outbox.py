@@ -110,6 +110,24 @@ def test_a_local_store_has_nothing_to_send(root: Path) -> None:
         sync(root)
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (f"http://lab:{servers.PASSWORD}@127.0.0.1:1", r"no answer \(http://lab:\*\*\*@127.0.0.1:1: Connection refused\)"),
+        (f"postgresql://lab:{servers.PASSWORD}@127.0.0.1:1/mlflow", r"no answer \(.*refused\)"),
+        (f"htp://lab:{servers.PASSWORD}@127.0.0.1:1", r"tracking store refused \(.*unsupported URI 'htp://lab:\*\*\*@"),
+    ],
+)
+def test_a_server_that_is_not_there_is_one_line_without_password(
+    uri: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError, match=said) as caught:
+        sync(tmp_path)
+    assert servers.PASSWORD not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def history(client: Any, run_id: str, key: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
 

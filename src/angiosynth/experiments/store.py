@@ -289,5 +289,10 @@ def or_store_error() -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-        first = without_password((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
-        raise StoreError(first, status >= 500 or status in LATER) from error
+        raise StoreError(_in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error
+
+
+def _in_short(message: str) -> str:
+    """One line without passwords; of a request that failed, where it went and why."""
+    request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
+    return without_password(f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]
