@@ -111,15 +111,17 @@ def _settle(lineage: Path, local: str, run_id: str) -> None:
 
 
 def folders(folder: Path) -> list[Path]:
-    return sorted(box for box in folder.iterdir() if box.is_dir()) if folder.is_dir() else []
+    return sorted(box for box in folder.iterdir() if box.is_dir() and box.name[0] != ".") if folder.is_dir() else []
 
 
 def lines(box: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """What is not sent, each with the journal's length behind it. A line that a kill cut short is none."""
     journal, sent = box / JOURNAL, box / SENT
-    if not journal.is_file():
+    try:
+        stream = journal.open("rb")
+    except FileNotFoundError:  # sent by another process meanwhile
         return
-    with journal.open("rb") as stream:
+    with stream:
         stream.seek(int(sent.read_text()) if sent.is_file() else 0)
         while (line := stream.readline()).endswith(b"\n"):
             yield stream.tell(), json.loads(line)

@@ -68,7 +68,7 @@ def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: M
         if not (error.away and remote(root)):
             raise
         say(f"tracking: the server does not answer, the run is kept in mlruns/outbox until it does: {error}")
-        outbox = Outbox(root, lambda: open_store(root), away=True)
+        outbox = Outbox(root, lambda: open_store(root), known, away=True)
         outbox.begin(known, experiment, name, labels)
         return outbox, outbox.id, False
     return (Outbox(root, lambda: open_store(root), run_id) if remote(root) else store), run_id, goes_on

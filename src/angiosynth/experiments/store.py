@@ -78,6 +78,8 @@ class MlflowStore:
         """The run that was started as `local` while the store was away: the known one set running, or made, but once."""
         if known and self.resume_run(known):
             return self.resolve(known)
+        if not local.startswith(LOCAL):  # the known one, which is gone
+            return self.create_run(experiment, name, tags, start_time)
         try:
             return self.resolve(local)
         except NotThereYetError:
