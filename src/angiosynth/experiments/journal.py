@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from angiosynth.experiments.run import DataSource, StoreError
-from angiosynth.experiments.store import MlflowStore, NotThereYetError
+from angiosynth.experiments.store import LOCAL, STARTED_AS, MlflowStore, NotThereYetError
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import say
 
@@ -84,7 +84,7 @@ def _send(box: Path, store: MlflowStore) -> Iterator[None]:
 def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> None:
     named = (box / RUN_ID).read_text(encoding="utf-8")
     if call == "begin":
-        write(box / RUN_ID, store.begin(named, **entry))
+        write(box / RUN_ID, _begin(store, named, **entry))
         return
     if call == "end_lost":
         store.end_lost(**entry)
@@ -103,6 +103,18 @@ def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> No
         store.log_metrics(run_id, [(key, value, entry["timestamp"], step) for key, value in entry["values"].items()])
     elif call in ("log_metrics", "log_params", "set_tag", "close"):
         getattr(store, call)(run_id, **entry)
+
+
+def _begin(store: MlflowStore, named: str, known: str, experiment: str, name: str, tags: dict[str, str], start_time: int) -> str:
+    """The id of the run that began while the store was away: of the known one, set running, or of one that is made, but once."""
+    if known and store.resume_run(known):
+        return store.resolve(known)
+    if not named.startswith(LOCAL):  # the known one, which is gone
+        return store.create_run(experiment, name, tags, start_time)
+    try:
+        return store.resolve(named)
+    except NotThereYetError:
+        return store.create_run(experiment, name, {**tags, STARTED_AS: named}, start_time)
 
 
 def _settle(lineage: Path, local: str, run_id: str) -> None:
