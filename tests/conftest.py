@@ -15,7 +15,8 @@ import pytest
 # Scans are patients: a test never reports home, and never writes into a tracking store of the user's.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.pop("MLFLOW_TRACKING_URI", None)
+for _name in ("MLFLOW_TRACKING_URI", "ANGIOSYNTH_STUDIES"):
+    os.environ.pop(_name, None)
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")  # on a slow day a run lasts until the first sample
 # Networks in tests are tiny: more threads only get into each other's way, and into the pipeline's, which runs beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

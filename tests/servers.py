@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,18 @@ def postgres_programs() -> Path | None:
     return next((folder for folder in folders if (folder / "postgres").exists() and (folder / "pg_ctl").exists()), None)
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A server: its databases' URIs by name, password within, and what stops it as a power cut would and starts it again."""
+
+    uris: dict[str, str]
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextmanager
-def postgres(programs: Path, databases: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """A PostgreSQL server with these databases; gives their URIs, password within."""
+def postgres(programs: Path, databases: tuple[str, ...]) -> Iterator[Postgres]:
+    """A PostgreSQL server with these databases."""
     own = _unprivileged()
     with tempfile.TemporaryDirectory(prefix="angiosynth-postgres-") as folder:
         home, port = Path(folder), free_port()
@@ -57,13 +67,20 @@ def postgres(programs: Path, databases: tuple[str, ...]) -> Iterator[dict[str, s
         data = str(home / "data")
         call("initdb", "-D", data, "-U", "lab", "-A", "scram-sha-256", "--pwfile", str(secret), "-N", "--no-instructions")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-        call("pg_ctl", "-D", data, "-w", "-l", str(home / "server"), "-o", options, "start")
+
+        def start() -> None:
+            call("pg_ctl", "-D", data, "-w", "-l", str(home / "server"), "-o", options, "start")
+
+        def stop() -> None:
+            call("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+
+        start()
         try:
             here = f"postgresql://lab:{PASSWORD}@127.0.0.1:{port}"
             _create(f"{here}/postgres", databases)
-            yield {name: f"{here}/{name}" for name in databases}
+            yield Postgres({name: f"{here}/{name}" for name in databases}, stop, start)
         finally:
-            call("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+            stop()
 
 
 @contextmanager

@@ -43,11 +43,11 @@ def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[dict[str, str]]:
-    """A PostgreSQL server with the databases mlflow and optuna: name -> URI."""
+def postgres() -> Iterator[servers.Postgres]:
+    """A PostgreSQL server with the databases mlflow and optuna."""
     pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'angiosynth[postgres]'")
     programs = servers.postgres_programs()
     if programs is None:
         pytest.skip("no PostgreSQL server here: initdb, pg_ctl and postgres are not found (Debian: apt install postgresql)")
-    with servers.postgres(programs, ("mlflow", "optuna")) as uris:
-        yield uris
+    with servers.postgres(programs, ("mlflow", "optuna")) as server:
+        yield server

@@ -31,7 +31,7 @@ def test_which_uris_are_postgres() -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
 def test_one_at_a_time(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    uri = request.getfixturevalue("postgres")["optuna"] if kind == "postgres" else f"sqlite:///{tmp_path}/x.db"
+    uri = request.getfixturevalue("postgres").uris["optuna"] if kind == "postgres" else f"sqlite:///{tmp_path}/x.db"
     inside: list[str] = []
     entered = threading.Event()
 

@@ -110,6 +110,24 @@ def test_a_local_store_has_nothing_to_send(root: Path) -> None:
         sync(root)
 
 
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (f"http://lab:{servers.PASSWORD}@127.0.0.1:1", r"no answer \(http://lab:\*\*\*@127.0.0.1:1: Connection refused\)"),
+        (f"postgresql://lab:{servers.PASSWORD}@127.0.0.1:1/mlflow", r"no answer \(.*refused\)"),
+        (f"htp://lab:{servers.PASSWORD}@127.0.0.1:1", r"tracking store refused \(.*unsupported URI 'htp://lab:\*\*\*@"),
+    ],
+)
+def test_a_server_that_is_not_there_is_one_line_without_password(
+    uri: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError, match=said) as caught:
+        sync(tmp_path)
+    assert servers.PASSWORD not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def history(client: Any, run_id: str, key: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
 
@@ -127,6 +145,8 @@ def test_a_server_killed_in_the_middle_and_restarted(
         )
 
     with servers.mlflow_server(server_home, port) as kill:
+        with a_run("transfer", "two parts", resume=tmp_path / "run.txt") as first:
+            first.final({"val_dsc": 0.5}, 1)
         training = a_run("unet", "long", data=DATA)
         run = training.__enter__()
         run.final({"loss": 1.0}, 1)
@@ -142,6 +162,9 @@ def test_a_server_killed_in_the_middle_and_restarted(
         whole.log_model(nn.Linear(4, 1), np.zeros((1, 4), np.float32), "generator", register="generator-dcgan")
     with a_run("unet", "child", parent=whole.id) as child:
         child.final({"val_dsc": 0.25}, 7)
+    with a_run("transfer", "two parts", resume=tmp_path / "run.txt") as second:
+        second.final({"val_dsc": 0.75}, 2)
+    assert second.id == first.id, "a stage that was killed goes on in its run without the server too"
     lineage = root / "lineage" / "train-gan-dcgan.json"
     assert whole.id == json.loads(lineage.read_text())["run_id"]
     assert {whole.id[:6], child.id[:6]} == {LOCAL}
@@ -150,7 +173,7 @@ def test_a_server_killed_in_the_middle_and_restarted(
     run.final({"loss": 0.25}, 3)
     assert not run.failed
     said = capsys.readouterr().err
-    assert said.count("the run is kept in mlruns/outbox until it does") == 2
+    assert said.count("the run is kept in mlruns/outbox until it does") == 3
     kept = shutil.copytree(outboxes(root), tmp_path / "kept")
 
     with servers.mlflow_server(server_home, port):
@@ -166,10 +189,12 @@ def test_a_server_killed_in_the_middle_and_restarted(
             everywhere = [found.experiment_id for found in client.search_experiments()]
             runs = {found.info.run_name: found for found in client.search_runs(everywhere)}
             assert Counter(found.info.run_name for found in client.search_runs(everywhere)) == Counter(
-                ["long", "train-gan@dcgan", "child", "sweep trial 1"]
+                ["long", "train-gan@dcgan", "child", "sweep trial 1", "two parts"]
             )
             states = {name: found.info.status for name, found in runs.items()}
-            assert states == {"long": "FINISHED", "train-gan@dcgan": "FINISHED", "child": "FINISHED", "sweep trial 1": "KILLED"}
+            assert states.pop("sweep trial 1") == "KILLED"
+            assert set(states.values()) == {"FINISHED"}
+            assert history(client, first.id, "val_dsc") == [(1, 0.5), (2, 0.75)]
             gan = runs["train-gan@dcgan"]
             assert json.loads(lineage.read_text())["run_id"] == gan.info.run_id
             assert gan.data.tags["started_as"] == whole.id

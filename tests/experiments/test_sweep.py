@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,7 +23,7 @@ from angiosynth.experiments.sweep import join_sweep, load_sweep, run_sweep
 from angiosynth.experiments.tracking import DataSource, tracking_uri
 from angiosynth.experiments.workers import Pace
 from angiosynth.settings import Settings, load_settings
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "wgan-gp-sn"
@@ -299,7 +300,7 @@ def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypat
     """The root of a project whose runs and studies lie in SQLite, or each in a database of a PostgreSQL server."""
     if request.param == "sqlite":
         return root
-    uris: dict[str, str] = request.getfixturevalue("postgres")
+    uris: dict[str, str] = request.getfixturevalue("postgres").uris
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uris["mlflow"])
     monkeypatch.setenv("ANGIOSYNTH_STUDIES", uris["optuna"])
     return tmp_path
@@ -325,9 +326,30 @@ def test_four_workers_two_killed_and_every_trial_accounted_for(stores: Path, set
     assert parent.info.status == "FINISHED"
     assert load_sweep(stores, "four").front == result.front
     if os.environ.get("ANGIOSYNTH_STUDIES"):
+        assert load_sweep(stores / "elsewhere", "four").front == result.front, "from any machine"
         kept = [path for path in stores.rglob("*") if path.is_file()]
         assert not [path for path in kept if path.suffix == ".db" or PASSWORD.encode() in path.read_bytes()]
         assert PASSWORD not in str([(run.data.tags, run.data.params) for run in runs])
+
+
+@pytest.mark.service
+@pytest.mark.usefixtures("untracked")
+def test_no_trial_is_lost_when_the_database_goes_away_for_a_moment(
+    tmp_path: Path, settings: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANGIOSYNTH_STUDIES", postgres.uris["optuna"])
+    back = threading.Timer(2.5, postgres.start)
+
+    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        if number == 0:
+            postgres.stop()
+            back.start()
+            time.sleep(1.5)  # a sign of life is due, and fails
+        return analytic(own, scratch, run_id, number)
+
+    result = run_sweep(settings, MODEL, 2, trial, tmp_path, "away", pace=Pace(1, 60, 0.2))
+    back.join()
+    assert [(row.state, row.retry_of) for row in result.trials] == [("complete", None), ("complete", None)]
 
 
 @pytest.mark.usefixtures("untracked")

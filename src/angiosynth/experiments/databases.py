@@ -68,3 +68,11 @@ def alone_at(uri: str, folder: Path, what: str) -> Iterator[None]:
 def driven(uri: str) -> str:
     """The URI with psycopg 3 as its driver where it names none."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", uri)
+
+
+def unusable(uri: str, error: Exception) -> InputError:
+    """The one line to say of studies that cannot be read or written."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's own tells but that something failed
+    first = without_password((str(cause).splitlines() or [type(cause).__name__])[0])
+    what, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
+    return InputError(f"{what}: cannot be used ({first}); {cure}")

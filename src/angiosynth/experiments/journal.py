@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from angiosynth.experiments.run import DataSource, StoreError
-from angiosynth.experiments.store import MlflowStore, NotThereYetError
+from angiosynth.experiments.store import LOCAL, STARTED_AS, MlflowStore, NotThereYetError
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import say
 
@@ -84,7 +84,7 @@ def _send(box: Path, store: MlflowStore) -> Iterator[None]:
 def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> None:
     named = (box / RUN_ID).read_text(encoding="utf-8")
     if call == "begin":
-        write(box / RUN_ID, store.begin(named, **entry))
+        write(box / RUN_ID, _begin(store, named, **entry))
         return
     if call == "end_lost":
         store.end_lost(**entry)
@@ -105,21 +105,35 @@ def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> No
         getattr(store, call)(run_id, **entry)
 
 
+def _begin(store: MlflowStore, named: str, known: str, experiment: str, name: str, tags: dict[str, str], start_time: int) -> str:
+    """The id of the run that began while the store was away: of the known one, set running, or of one that is made, but once."""
+    if known and store.resume_run(known):
+        return store.resolve(known)
+    if not named.startswith(LOCAL):  # the known one, which is gone
+        return store.create_run(experiment, name, tags, start_time)
+    try:
+        return store.resolve(named)
+    except NotThereYetError:
+        return store.create_run(experiment, name, {**tags, STARTED_AS: named}, start_time)
+
+
 def _settle(lineage: Path, local: str, run_id: str) -> None:
     if lineage.is_file() and isinstance(known := read_json(lineage), dict) and known.get("run_id") == local:
         write_json(lineage, {**known, "run_id": run_id})
 
 
 def folders(folder: Path) -> list[Path]:
-    return sorted(box for box in folder.iterdir() if box.is_dir()) if folder.is_dir() else []
+    return sorted(box for box in folder.iterdir() if box.is_dir() and box.name[0] != ".") if folder.is_dir() else []
 
 
 def lines(box: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """What is not sent, each with the journal's length behind it. A line that a kill cut short is none."""
     journal, sent = box / JOURNAL, box / SENT
-    if not journal.is_file():
+    try:
+        stream = journal.open("rb")
+    except FileNotFoundError:  # sent by another process meanwhile
         return
-    with journal.open("rb") as stream:
+    with stream:
         stream.seek(int(sent.read_text()) if sent.is_file() else 0)
         while (line := stream.readline()).endswith(b"\n"):
             yield stream.tell(), json.loads(line)

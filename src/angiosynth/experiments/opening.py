@@ -34,7 +34,8 @@ def open_store(root: Path) -> MlflowStore:
     """The store with its experiments. One process at a time: MLflow's migrations do not stand two that create one database."""
     uri = tracking_uri(root)
     if os.environ.get("MLFLOW_TRACKING_URI") and not is_postgres(uri):
-        store = MlflowStore(uri)
+        with or_store_error():
+            store = MlflowStore(uri)
         store.ensure_experiments(None)
         return store
     named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as `mlflow server` has it; a database alone keeps no files
@@ -67,7 +68,7 @@ def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: M
         if not (error.away and remote(root)):
             raise
         say(f"tracking: the server does not answer, the run is kept in mlruns/outbox until it does: {error}")
-        outbox = Outbox(root, lambda: open_store(root), away=True)
+        outbox = Outbox(root, lambda: open_store(root), known, away=True)
         outbox.begin(known, experiment, name, labels)
         return outbox, outbox.id, False
     return (Outbox(root, lambda: open_store(root), run_id) if remote(root) else store), run_id, goes_on
@@ -85,5 +86,9 @@ def or_input_error(root: Path) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
+        if error.away and remote(root):
+            raise InputError(
+                f"MLFLOW_TRACKING_URI: no answer ({error}); start the server, mend the address, or see docs/team.md"
+            ) from error
         what = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(root / "mlruns" / "mlflow.db")
         raise InputError(f"{what}: tracking store refused ({error}); mend or move it away, or set ANGIOSYNTH_TRACKING=off") from error

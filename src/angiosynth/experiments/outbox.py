@@ -35,12 +35,13 @@ class Outbox:
 
     def __init__(self, root: Path, opener: Opener, run_id: str = "", away: bool = False) -> None:
         self.id = run_id or f"{LOCAL}{uuid.uuid4().hex}"
-        self._all = outboxes(root)
-        self._folder = self._all / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        (self._folder / FILES).mkdir(parents=True)
-        self._claim = claimed(self._folder)
-        write(self._folder / RUN_ID, self.id)
-        self._journal = (self._folder / JOURNAL).open("ab", buffering=0)
+        self._folder = outboxes(root) / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        new = self._folder.with_name(f".new-{self._folder.name}")  # nobody takes it for one that was left before it is claimed
+        (new / FILES).mkdir(parents=True)
+        self._claim = claimed(new)
+        write(new / RUN_ID, self.id)
+        self._journal = (new / JOURNAL).open("ab", buffering=0)
+        new.rename(self._folder)
         self._writing = threading.Lock()  # the machine's load comes from a thread of its own
         self._sender = _Sender(self._folder, opener, away)
         self._sender.start()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +77,6 @@ class MlflowStore:
             if found is None:
                 raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
             return str(self._client.create_run(found.experiment_id, start_time, tags=labels, run_name=name).info.run_id)
-
-    def begin(self, local: str, known: str, experiment: str, name: str, tags: Mapping[str, str], start_time: int) -> str:
-        """The run that was started as `local` while the store was away: the known one set running, or made, but once."""
-        if known and self.resume_run(known):
-            return self.resolve(known)
-        try:
-            return self.resolve(local)
-        except NotThereYetError:
-            self._ids[local] = self.create_run(experiment, name, {**tags, STARTED_AS: local}, start_time)
-        return self._ids[local]
 
     def resolve(self, run_id: str) -> str:
         """The store's id for one that may begin with "local-".
@@ -260,26 +251,37 @@ def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequ
 
 
 def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callable[[], None]:
-    """Record the machine's load, memory, disk and network every ten seconds, until what is given is called."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    """Record the machine's load, memory, disk and network every ten seconds, until what is given is called.
 
-    made: Any = SystemMetricsMonitor  # without types
+    With MLflow's own samplers, but not its loop: that one asks the server at every sample, and ends where there is no answer.
+    """
+    from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
+    from mlflow.system_metrics.metrics import cpu_monitor, disk_monitor, gpu_monitor, network_monitor, rocm_monitor
+
+    makers: Any = (cpu_monitor.CPUMonitor, disk_monitor.DiskMonitor, network_monitor.NetworkMonitor)
+    samplers = [maker() for maker in makers]
+    for maker in (gpu_monitor.GPUMonitor, rocm_monitor.ROCMMonitor):
+        with suppress(Exception):  # no such GPU, or nothing that reads it
+            samplers.append(maker())
+    every, ended = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or SAMPLED_EVERY_S, threading.Event()
 
     def watch() -> None:
-        """MLflow's own loop asks the server first whether the run still runs, and ends where there is no answer."""
         step = 0
-        while not monitor._shutdown_event.wait(monitor.sampling_interval):
-            monitor.collect_metrics()
-            record({f"system/{key}": value for key, value in monitor.aggregate_metrics().items()}, step)
+        while not ended.wait(every):
+            for sampler in samplers:
+                sampler.collect_metrics()
+            record({f"system/{key}": value for sampler in samplers for key, value in sampler.aggregate_metrics().items()}, step)
             step += 1
-            for part in monitor.monitors:
-                part.clear_metrics()
+            for sampler in samplers:
+                sampler.clear_metrics()
 
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)  # it says when it starts and ends
-    monitor = made("", sampling_interval=SAMPLED_EVERY_S)
-    monitor.monitor = watch
-    monitor.start()
-    finish: Callable[[], None] = monitor.finish
+    watching = threading.Thread(target=watch, daemon=True, name="machine")
+    watching.start()
+
+    def finish() -> None:
+        ended.set()
+        watching.join()
+
     return finish
 
 
@@ -292,5 +294,10 @@ def or_store_error() -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-        first = without_password((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
-        raise StoreError(first, status >= 500 or status in LATER) from error
+        raise StoreError(_in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error
+
+
+def _in_short(message: str) -> str:
+    """One line without passwords; of a request that failed, where it went and why."""
+    request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
+    return without_password(f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]

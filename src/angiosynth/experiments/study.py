@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import CONNECT_S, STUDIES, alone_at, driven, is_postgres, studies_uri, without_password
+from angiosynth.experiments.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable
 from angiosynth.experiments.search import Dimension, SweepResult, TrialRow, TrialScore, Value, pareto_front
 from angiosynth.experiments.tracking import end_lost
 from angiosynth.experiments.workers import USUAL, Pace
@@ -247,11 +247,11 @@ def _storage(root: Path, pace: Pace) -> Iterator[Any]:
                 heartbeat_stale_trial_callback=cut_off,
             )
     except _database_errors(RuntimeError, ValueError, ImportError, OSError) as error:
-        first = without_password((str(error).splitlines() or [type(error).__name__])[0])
-        what, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
-        raise InputError(f"{what}: cannot be used ({first}); {cure}") from error
+        raise unusable(uri, error) from error
     try:
         yield storage
+    except _database_errors() as error:
+        raise unusable(uri, error) from error
     finally:
         storage.remove_session()
         storage.engine.dispose()
