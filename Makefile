@@ -2,6 +2,8 @@
 # Without a GPU:  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PYTHON ?= python3
+MODEL ?= models:/unet-real@champion
+PORT ?= 5001
 BENCH ?= $(wildcard benchmarks/*.py)
 
 VENV := $(CURDIR)/.venv
@@ -16,7 +18,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo full test lint bench ui lock
+.PHONY: help env demo full test lint bench ui serve lock
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -60,6 +62,11 @@ else
 	@MLFLOW_BACKEND_STORE_URI="$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')" \
 		exec mlflow ui --host 127.0.0.1 --port 5000 --workers 1
 endif
+
+serve: env ## a registered U-net on http://127.0.0.1:5001, MODEL=models:/unet-real@champion
+	@MLFLOW_TRACKING_URI="$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')" \
+		MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
+		mlflow models serve --model-uri "$(MODEL)" --host 127.0.0.1 --port $(PORT) --env-manager local
 
 lock: ## requirements.lock anew, from pyproject.toml
 	rm -rf .venv

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MetricRow = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
 FLUSH_EVERY_S = 10.0  # a call costs 6-20 ms whatever it carries
 BUFFER = 1000  # values
+LEAST_SIDE = 32  # of a traced image
 
 
 class StoreError(Exception):
@@ -191,12 +192,13 @@ class Run:
 def traceable(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, np.ndarray[Any, Any], list[tuple[int, ...]]]:
     """What torch.export needs: a copy in inference mode on the CPU, noise (2, ...) to trace with, and the input's and output's shapes.
 
-    In these, -1 marks a free axis: the first, and an image's x and y. Two samples, because export freezes an axis of length 1.
+    In these, -1 marks a free axis: the first, and an image's x and y. Two samples of 32 voxels at least, because export freezes an
+    axis of length 1, and four poolings bring 16 voxels to that.
     """
     import torch
 
     network = copy.deepcopy(module).cpu().eval()  # the training's own keeps its device and mode
-    noise = np.random.default_rng(0).uniform(-1, 1, (2, *shape[1:])).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, *shape[1:2], *(max(LEAST_SIDE, side) for side in shape[2:]))).astype(np.float32)
     with torch.no_grad():
         out = tuple(network(torch.from_numpy(noise)).shape)
     images = len(shape) > 2

@@ -116,7 +116,10 @@ def _settings(root: Path) -> Iterator[Finding]:
     for site in sites:
         if not (root / site).is_dir() and not site.startswith("data/phantom/"):
             yield Finding(
-                "scans", f"{site} is not there", f"`dvc pull {site}`, or copy the BIDS folder there and `dvc add {site}`", fault=True
+                "scans",
+                f"{site} is not there",
+                f"`dvc pull {site}`, or bring scans there, see `python cli.py import --help`, and `dvc add {site}`",
+                fault=True,
             )
 
 

@@ -20,6 +20,7 @@ from angiosynth.experiments.tracking import DataSource, training_run
 from angiosynth.release.package import build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.runtime.progress import say
+from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
@@ -116,7 +117,7 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
                 what=f"pretrain-from {package.name}",
             )
             run.final(trained.scores)
-            run.log_model(trained.segmenter.unet.eval(), np.zeros((2, 1, patches.size, patches.size), np.float32), name="unet")
+            run.log_model(Served(trained.segmenter).eval(), np.zeros((2, 1, patches.size, patches.size), np.float32), name="unet")
         with whole_folder(home.unet(PACKAGE)) as folder:
             save_unet(folder, trained, own, {**unet_facts(settings, PACKAGE, patches), "package": package.name})
             write_curve(folder / "curve.csv", trained.curve)

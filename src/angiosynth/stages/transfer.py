@@ -17,6 +17,7 @@ from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import training_run
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
+from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
@@ -64,7 +65,7 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
                 rows = _score(trained, start, subset, test)
                 run.final({**trained.scores, **_means(rows)})
                 example = np.zeros((2, 1, own.size, own.size), np.float32)
-                run.log_model(trained.segmenter.unet.eval(), example, name="unet")
+                run.log_model(Served(trained.segmenter).eval(), example, name="unet")
             write_transfer(kept, rows)
         rows = [row for subset in grid for row in read_transfer(folder / f"{subset.name}.csv")]
         for count in sorted({row.n_patients for row in rows}):

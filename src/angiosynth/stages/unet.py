@@ -25,6 +25,7 @@ from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
 from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.training import train_unet as fit
@@ -85,7 +86,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         for name in UNET_FILES:
             run.artifact(home.unet(data) / name)
         example = np.zeros((2, 1, settings.patches.size, settings.patches.size), np.float32)
-        run.log_model(load_segmenter(home.unet(data)).unet, example, name="unet", register=f"unet-{data}")
+        run.log_model(Served(load_segmenter(home.unet(data))), example, name="unet", register=f"unet-{data}")
     Checkpoints(kept).clear()
     if data in MODELS:
         reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
