@@ -108,11 +108,12 @@ def _read(folder: Path) -> dict[str, str]:
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
     advice = "make one with `ssh-keygen -t ed25519 -N ''`"
-    return _key(path, Ed25519PrivateKey, _load_private, "private key without a passphrase", advice)
+    return _key(path, Ed25519PrivateKey, _load_private, "private key without a passphrase", advice)  # type: ignore[type-abstract]
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
-    return _key(path, Ed25519PublicKey, _load_public, "public key", "it should be a line that begins with ssh-ed25519")
+    advice = "it should be a line that begins with ssh-ed25519"
+    return _key(path, Ed25519PublicKey, _load_public, "public key", advice)  # type: ignore[type-abstract]
 
 
 def _load_private(data: bytes) -> object:
