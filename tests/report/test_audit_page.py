@@ -30,6 +30,10 @@ def _audit(**membership: dict[str, float]) -> dict[str, Any]:
         **judge(own, LIMITS),
         "model": "wgan-gp",
         "set_digest": "abc",
+        "checkpoints": [
+            {"step": step, "chosen": step == 4, "auc": 0.5 + step / 20, "probe_dsc": 0.1 * step, "probe_dsc_real": real}
+            for step, real in ((2, 0.5), (4, 0.5), (6, 0.0))  # a probe that found nothing on real patches has no share
+        ],
         "n_synthetic": 100,
         "n_training_patches": 80,
         "patch_size": 32,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from angiosynth.settings.audit import AuditSettings
 CRITICISED = 500  # patches a patient that the critic scores
 UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to
 PLANTED_CHECKED = 200
+SHOWN = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint that was not chosen
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Audited:
     critic: nn.Module
     gan: GanSettings
     features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
+    step: int  # of the chosen generator
+    probes: Sequence[Mapping[str, float]]  # what the probe found of this and of other steps' generators, which are `at_step`
+    at_step: Callable[[int], Generator]
 
 
 class Audit:
@@ -81,34 +85,53 @@ class Audit:
         scale = np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
         return {name: ((one - training.mean(axis=0)) / scale).astype(np.float32) for name, one in self.raw_features.items()}
 
+    @cached_property
+    def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores of the nearest-image attack for every candidate patch, and those of its control."""
+        candidates = _candidates(self.pixels)
+        return set_scores(candidates, self.pixels["synthetic"]), set_scores(candidates, self.pixels["third"])
+
     def set_attacks(self) -> dict[str, Any]:
         """Whoever holds the set: nearest neighbours in pixels, over all patches and over the closest; in features; inference."""
         found: dict[str, Any] = {}
-        for points, names in ((self.pixels, ("images", "images_closest")), (self.features, ("features",))):
-            candidates = _candidates(points)
-            attack, control = set_scores(candidates, points["synthetic"]), set_scores(candidates, points["third"])
-            for name, share in zip(names, (1.0, CLOSEST), strict=False):
-                found[name] = self._membership(attack, control, self.patient, share)
+        for name, share in (("images", 1.0), ("images_closest", CLOSEST)):
+            found[name] = self._membership(*self.nearest_image, self.patient, share)
+        candidates = _candidates(self.features)
+        attack, control = (set_scores(candidates, self.features[part]) for part in ("synthetic", "third"))
+        found["features"] = self._membership(attack, control, self.patient, 1.0)
         candidates, label = _candidates(self.pixels), _candidates(self.labels)
         told, usual = (inference_scores(candidates, label, self.pixels[part], self.labels[part]) for part in ("synthetic", "third"))
         known = ~np.isnan(told)
         found["inference"] = self._membership(told[known], usual[known], self.patient[known], 1.0)
         return found
 
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """The nearest-image attack on a set as large from every generator that the probe saw, beside what the probe made of it."""
+        found = []
+        for probe in self.of.probes:
+            step = int(probe["step"])
+            scores = self.nearest_image[0] if step == self.of.step else self._scores_at(step)
+            told = self._membership(scores, self.nearest_image[1], self.patient, 1.0)
+            probed = {name: probe[name] for name in ("probe_dsc", "probe_dsc_real")}
+            found.append({"step": step, "chosen": step == self.of.step, **probed, **{name: told[name] for name in SHOWN}})
+        return found
+
+    def _scores_at(self, step: int) -> NDArray[np.float32]:
+        image, _ = drawn(self.of.at_step(step), self.of.gan, len(self.of.synthetic), int(self.of.synthetic.meta["seed"]))
+        return set_scores(_candidates(self.pixels), as_points(image))
+
     def generator_attack(self) -> dict[str, Any]:
         """Whoever holds the generator: how well it can be made to draw a patient's patches."""
         rows = np.concatenate([self._spread(name, self.settings.reconstructed) for name in (*self.members, *self.others)])
         attack = reconstruction_scores(self.of.generator, self._pairs(rows), self.settings.reconstruction_steps, self.settings.seed)
-        control = set_scores(_candidates(self.pixels)[rows], self.pixels["third"])
-        return self._membership(attack, control, self.patient[rows], 1.0)
+        return self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
 
     def critic_attack(self) -> dict[str, Any]:
         """Whoever holds the critic: its scores."""
         rows = np.concatenate([self._spread(name, CRITICISED) for name in (*self.members, *self.others)])
         batch = self.of.gan.of(self.of.model).batch_size
         attack = critic_scores(self.of.critic, lambda some: self._pairs(rows[some]), len(rows), batch, self.settings.seed)
-        control = set_scores(_candidates(self.pixels)[rows], self.pixels["third"])
-        return self._membership(attack, control, self.patient[rows], 1.0)
+        return self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
 
     def linkage(self) -> dict[str, Any]:
         """Do synthetic patches lead back to one training patient?"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from angiosynth.privacy.memorisation import CopySearch
 from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
 from angiosynth.report.style import MARKERS, colour_of, drawn, name_of, show_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN = 10  # pairs in the gallery
 MEMBER, OTHER = "#D55E00", "#0A84D6"
@@ -57,30 +60,50 @@ def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
 
 
 def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Use against leakage, a mark a GAN: its U-net's DSC as a share of real's, and the AUC of the nearest-image attack with interval.
+    """Use against leakage. Left a mark a GAN: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image
+    attack with its interval. Right a mark a checkpoint: the same AUC, and the probe's DSC on validation patients as a share of real's.
 
     Args:
         evaluation: metrics/evaluation.json.
         audits: model -> audit.json.
         path: the PNG.
     """
-    with drawn(path, 7.0, 3.8) as figure:
-        axes = figure.subplots()
-        axes.axvline(0.5, color="#8C8C8C", lw=1.2, ls=":")
-        for rank, (model, audit) in enumerate(audits.items()):
+    with drawn(path, 10.4, 3.9) as figure:
+        left, right = figure.subplots(1, 2, sharex=True)
+        for axes in (left, right):
+            axes.axvline(0.5, color="#8C8C8C", lw=1.2, ls=":")
+            for limit in {audit["limits"]["auc"] for audit in audits.values()}:
+                axes.axvline(limit, color="#D55E00", lw=1.2, ls="--", label="limit")
+        for model, audit in audits.items():
             ratio = evaluation["ratio_to_real"].get(model)
-            found = audit["membership"]["images"]
-            axes.axvline(audit["limits"]["auc"], color="#D55E00", lw=1.2, ls="--", label="limit" if rank == 0 else None)
-            if ratio is None:
-                continue
-            reach = [[found["auc"] - found["auc_low"]], [found["auc_high"] - found["auc"]]]
-            look: dict[str, Any] = {"fmt": MARKERS[model], "color": colour_of(model), "ms": 8, "capsize": 3, "label": name_of(model)}
-            axes.errorbar(found["auc"], ratio, xerr=reach, **look)
-            axes.scatter([found["control"]], [ratio], marker=MARKERS[model], facecolor="none", edgecolor=colour_of(model), s=60)
-        axes.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
-        axes.set(xlim=(0, 1.02), xlabel="leakage: AUC of the attack on membership (dotted: chance)", ylabel="use: DSC as a share of real's")
-        axes.margins(y=0.2)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            if ratio is not None:
+                _chosen(left, audit, model, ratio)
+            _checkpoints(right, audit, model)
+        left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
+        left.scatter([], [], color="#555555", s=18, label="another checkpoint (right)")
+        left.set(title="U-net, test patients", ylabel="use: DSC as a share of real's", xlim=(0, 1.02))
+        right.set(title="probe at each checkpoint, validation patients")
+        for axes in (left, right):
+            axes.set(xlabel="leakage: AUC of the attack on membership")
+            axes.margins(y=0.2)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+
+
+def _chosen(axes: Axes, audit: Mapping[str, Any], model: str, ratio: float) -> None:
+    found = audit["membership"]["images"]
+    reach = [[found["auc"] - found["auc_low"]], [found["auc_high"] - found["auc"]]]
+    look: dict[str, Any] = {"fmt": MARKERS[model], "color": colour_of(model), "ms": 8, "capsize": 3, "label": name_of(model)}
+    axes.errorbar(found["auc"], ratio, xerr=reach, **look)
+    axes.scatter([found["control"]], [ratio], marker=MARKERS[model], facecolor="none", edgecolor=colour_of(model), s=60)
+
+
+def _checkpoints(axes: Axes, audit: Mapping[str, Any], model: str) -> None:
+    """Small marks joined in the order of the training, the chosen one large."""
+    points = [(one["auc"], one["probe_dsc"] / one["probe_dsc_real"], one) for one in audit["checkpoints"] if one["probe_dsc_real"] > 0]
+    axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour_of(model), lw=1.0, alpha=0.6)
+    for auc, share, one in points:
+        axes.scatter([auc], [share], marker=MARKERS[model], color=colour_of(model), s=64 if one["chosen"] else 18)
+        axes.annotate(f"{one['step']}", (auc, share), xytext=(5, 4), textcoords="offset points", fontsize=7, color="#555555")
 
 
 def _large(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
