@@ -19,6 +19,7 @@ from angiosynth.gan.networks import Generator
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
 from angiosynth.privacy.controls import drawn, few_of, overfitted, planted
 from angiosynth.privacy.critic import critic_scores
+from angiosynth.privacy.feature_copies import FeatureSearch, search_in_features
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import agreement, linkage
 from angiosynth.privacy.membership import Patients, auc, by_patient, membership, of_split, rank_p
@@ -31,6 +32,7 @@ from angiosynth.settings.audit import AuditSettings
 CRITICISED = 500  # patches a patient that the critic scores
 UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to
 PLANTED_CHECKED = 200
+CHECKED_IN_FEATURES = 500  # at most
 SHOWN = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint that was not chosen
 
 
@@ -79,11 +81,19 @@ class Audit:
 
     @cached_property
     def features(self) -> dict[str, Points]:
-        """Standardised by the training patches, so that each feature counts alike; one that hardly ever varies counts little."""
+        return {name: self._standardised(one) for name, one in self.raw_features.items()}
+
+    @cached_property
+    def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         training = self.raw_features["training"]
         deviation = training.std(axis=0)
-        scale = np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
-        return {name: ((one - training.mean(axis=0)) / scale).astype(np.float32) for name, one in self.raw_features.items()}
+        return training.mean(axis=0), np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
+
+    def _standardised(self, features: NDArray[np.float64]) -> Points:
+        """By the training patches, so that each feature counts alike; one that hardly ever varies counts little."""
+        mean, scale = self._scale
+        points: Points = ((features - mean) / scale).astype(np.float32)
+        return points
 
     @cached_property
     def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -156,6 +166,11 @@ class Audit:
         usual = self._search(self.images["third"], self.settings.checked, "validation")
         return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
 
+    def copied_in_features(self) -> tuple[dict[str, Any], FeatureSearch]:
+        """Copies in U-net features, mirrored and quarter-turned too; what is usual as in `copied`."""
+        search, usual = (self._search_in_features(self.images[part], self.features[part]) for part in ("synthetic", "third"))
+        return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
+
     def plain_differences(self) -> dict[str, float]:
         """How well grey level and vessel fraction alone tell training from test patients: AUC, never below a half."""
         values = {"mean_intensity": self.images, "vessel_fraction": self.labels}
@@ -190,10 +205,12 @@ class Audit:
             scores = set_scores(candidates, pool)
             sides = [self._patients(by_patient(scores, self.patient, part)) for part in (1.0, CLOSEST)]
             best = min(sides, key=lambda side: rank_p(side.members, side.others))
-            search = self._search(images[:PLANTED_CHECKED], PLANTED_CHECKED, f"planted {share:.0%}")
-            seen = float((search.ratios < self.settings.limits.copy_ratio).mean())
+            checked = images[:PLANTED_CHECKED]
+            search = self._search(checked, PLANTED_CHECKED, f"planted {share:.0%}")
+            described = self._search_in_features(checked, self._standardised(self.of.features(checked)))
+            seen, also = (float((one.ratios < self.settings.limits.copy_ratio).mean()) for one in (search, described))
             told = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
-            found.append({"share": share, "copies": seen * number / count, **told})
+            found.append({"share": share, "copies": seen * number / count, "copies_features": also * number / count, **told})
         return found
 
     def overfitted_gan(self) -> dict[str, Any]:
@@ -221,6 +238,13 @@ class Audit:
 
     def _search(self, queries: ImagePatches, checked: int, what: str) -> CopySearch:
         return search_copies(queries, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
+
+    def _search_in_features(self, queries: ImagePatches, described: Points) -> FeatureSearch:
+        def describe(images: ImagePatches) -> Points:
+            return self._standardised(self.of.features(images))
+
+        checked = min(self.settings.checked, CHECKED_IN_FEATURES)
+        return search_in_features(queries, described, self.features["training"], self.features["test"], checked, describe)
 
     def _membership(
         self, attack: NDArray[np.floating[Any]], control: NDArray[np.floating[Any]], patient: NDArray[np.str_], share: float

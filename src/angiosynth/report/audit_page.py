@@ -122,7 +122,7 @@ def _criterion(audit: Mapping[str, Any], name: str, question: str) -> str:
     rows = [["evidence", "value", "without the GAN", "limit", ""]]
     for finding in audit["findings"]:
         if finding["criterion"] == name:
-            digits = 4 if finding["name"] == "copies" else 2
+            digits = 4 if finding["name"].startswith("copies") else 2
             value = f"{finding['value']:.{digits}f}"
             if finding["low"] != finding["high"]:
                 value += f" ({finding['low']:.2f} to {finding['high']:.2f})"
@@ -143,7 +143,8 @@ def _controls(audit: Mapping[str, Any]) -> str:
     for one in audit["planted"]:
         lines.append(
             f"{one['share']:.0%} of the set replaced by noisy training patches: the search for copies found {one['copies']:.2%} of the "
-            f"set, the attack on membership reached AUC {one['auc']:.2f} (p {one['p']:.3f})."
+            f"set in pixels and {one['copies_features']:.2%} in features, the attack on membership reached AUC {one['auc']:.2f} "
+            f"(p {one['p']:.3f})."
         )
     over = audit["overfitted"]
     told = ", ".join(f"with the {holder} AUC {over[holder]['auc']:.2f}" for holder in ("set", "generator", "critic"))

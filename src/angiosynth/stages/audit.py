@@ -65,9 +65,10 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "overfitted": work.overfitted_gan,
     }
     numbers["copies"], search = work.copied()
+    numbers["copies_features"], described = work.copied_in_features()
     for name, step in progress(steps.items(), f"audit {model}", len(steps)):
         numbers[name] = step()
-    gallery(search, work.images["training"], target / "gallery.png")
+    gallery(search, described, work.images["synthetic"], work.images["training"], target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
