@@ -146,7 +146,9 @@ searching.add_to(commands)
 
 @commands.command()
 def summary(
-    show: Annotated[bool, typer.Option("--show", help="Only print the table of the results that are there.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Only print the tables of the results that are there, with the audits' verdicts.")
+    ] = False,
     params: Params = PARAMS,
 ) -> None:
     """Join all tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""

@@ -78,7 +78,7 @@ def test_the_probe_trains_on_fresh_pairs_of_the_generator(monkeypatch: pytest.Mo
     probe = UnetProbe([make_scan(seed=1), make_scan(seed=2)], PROBE, tiny_patches())
     found = probe(sampler, 30)
     assert asked == [(8, 35, None)]
-    assert set(found) == {"probe_dsc", "fd_unet", "fd_unet_floor"}
+    assert set(found) == {"probe_dsc", "probe_dsc_real", "fd_unet", "fd_unet_floor"}
     assert 0 <= found["probe_dsc"] <= 1
     assert probe(sampler, 30) == found
 
@@ -104,3 +104,4 @@ def test_the_probes_score_is_that_of_its_unet(monkeypatch: pytest.MonkeyPatch) -
     expected = [dsc(scan.truth[:, :, ::2], scan.image[:, :, ::2] > 0.1) for scan in scans]
     assert found["probe_dsc"] == pytest.approx(np.mean(expected))
     assert found["probe_dsc"] > 0.1
+    assert found["probe_dsc_real"] == found["probe_dsc"]  # whatever it was trained on, this one marks what is bright

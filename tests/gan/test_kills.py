@@ -29,7 +29,8 @@ def _train(folder: Path) -> None:
         return {"probe_dsc": float(sampler.pairs(4, step, None)[0].mean()) / 255}
 
     trained = train_gan("wgan-gp", settings, tiny_patches(), probe, Checkpoints(folder / "resume"), NullRecorder())
-    torch.save({"weights": trained.weights, "curve": trained.curve, "step": trained.step}, folder / "trained.pt")
+    kept = {step: torch.load(path, weights_only=True) for step, path in Checkpoints(folder / "resume").kept().items()}
+    torch.save({"weights": trained.weights, "curve": trained.curve, "step": trained.step, "kept": kept}, folder / "trained.pt")
 
 
 def _start(folder: Path) -> BaseProcess:
@@ -71,3 +72,6 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path: Path) -> None:
         assert torch.equal(value, results[1]["weights"][name]), name
     assert results[0]["curve"] == results[1]["curve"]
     assert results[0]["step"] == results[1]["step"]
+    assert len(results[0]["kept"]) == 40
+    for step, weights in results[0]["kept"].items():
+        assert all(torch.equal(value, results[1]["kept"][step][name]) for name, value in weights.items()), step

@@ -69,12 +69,15 @@ def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(model: str,
     whole = _train(model, settings, tmp_path / "whole")
     with pytest.raises(Interrupted):  # step 4 was trained and is lost
         _train(model, settings, tmp_path / "killed", Probe(stop_at=4))
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["step-00000003.ckpt"]
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"step-00000003.ckpt", "kept-00000003.pt"}
     again = Probe()
     resumed = _train(model, settings, tmp_path / "killed", again)
     assert again.asked == [4, 5, 6]
     assert _equal(resumed.weights, whole.weights)
     assert (resumed.step, resumed.scores, resumed.curve) == (whole.step, whole.scores, whole.curve)
+    kept = [{path.name: path.read_bytes() for path in (tmp_path / name).glob("kept-*.pt")} for name in ("whole", "killed")]
+    assert len(kept[0]) == 4
+    assert kept[0] == kept[1]
 
 
 @pytest.mark.parametrize("model", ["dcgan", "wgan-gp-sn"])
@@ -122,6 +125,10 @@ def test_the_probe_chooses_the_best_step(tmp_path: Path) -> None:
     assert (chosen.step, chosen.scores) == (4, {"probe_dsc": 0.9})
     shorter = _train("wgan-gp", _settings("wgan-gp", 4, decay=False), tmp_path / "b")
     assert _equal(chosen.weights, shorter.weights)  # the weights are those of step 4 indeed
+    kept = Checkpoints(tmp_path / "a").kept()
+    assert list(kept) == [3, 4, 5, 6]
+    assert _equal(torch.load(kept[4], weights_only=True), chosen.weights)
+    assert not _equal(torch.load(kept[6], weights_only=True), chosen.weights)
 
 
 def test_the_last_step_is_chosen_without_a_probe(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ def numbers() -> dict[str, Any]:
         "membership": {name: {**plain, "p": 0.3, "least_p": 0.002} for name, *_ in ATTACKS},
         "linkage": {"agreement": 0.3, "held_out": 0.28, "excess": 0.02, "excess_low": -0.01, "excess_high": 0.05},
         "copies": {"copies": 0.0, "copies_held_out": 0.0},
+        "copies_features": {"copies": 0.0, "copies_held_out": 0.0},
         "nearer": {"images": dict(nearer), "features": dict(nearer)},
-        "planted": [{"share": 0.01, "copies": 0.01, **found}, {"share": 0.1, "copies": 0.1, **found}],
+        "planted": [{"share": share, "copies": share, "copies_features": share, **found} for share in (0.01, 0.1)],
         "overfitted": {
             **{name: dict(found) for name in ("set", "generator", "critic")},
             "linkage": {"share": 0.8, "share_held_out": 0.1, "first": True},
@@ -75,6 +76,7 @@ def test_an_attack_is_over_beyond_chance_and_control(change: dict[str, float], v
     ("changes", "verdict"),
     [
         ({"copies__copies": 0.01}, "over"),
+        ({"copies_features__copies": 0.01}, "over"),
         ({"copies__copies": 0.01, "copies__copies_held_out": 0.02}, "unclear"),
         ({"linkage__excess": 0.2, "linkage__excess_low": 0.1}, "over"),
         ({"linkage__excess": 0.2, "linkage__excess_low": -0.1}, "unclear"),
@@ -90,8 +92,9 @@ def test_every_other_measure_can_fail(changes: dict[str, float], verdict: str) -
 @pytest.mark.parametrize(
     ("changes", "blind"),
     [
-        ({"planted": [{"share": 0.01, "copies": 0.0, "auc": 1.0, "p": 0.001}]}, "set"),
-        ({"planted": [{"share": 0.01, "copies": 0.01, "auc": 1.0, "p": 0.2}]}, "set"),
+        ({"planted": [{"share": 0.01, "copies": 0.0, "copies_features": 0.01, "auc": 1.0, "p": 0.001}]}, "set"),
+        ({"planted": [{"share": 0.01, "copies": 0.01, "copies_features": 0.0, "auc": 1.0, "p": 0.001}]}, "set"),
+        ({"planted": [{"share": 0.01, "copies": 0.01, "copies_features": 0.01, "auc": 1.0, "p": 0.2}]}, "set"),
         ({"overfitted__set__auc": 0.6}, "set"),
         ({"overfitted__linkage__first": False}, "set"),
         ({"overfitted__generator__p": 0.2}, "generator"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ def _audit(**membership: dict[str, float]) -> dict[str, Any]:
         **judge(own, LIMITS),
         "model": "wgan-gp",
         "set_digest": "abc",
+        "checkpoints": [
+            {"step": step, "chosen": step == 4, "auc": 0.5 + step / 20, "probe_dsc": 0.1 * step, "probe_dsc_real": real}
+            for step, real in ((2, 0.5), (4, 0.5), (6, 0.0))  # a probe that found nothing on real patches has no share
+        ],
         "n_synthetic": 100,
         "n_training_patches": 80,
         "patch_size": 32,
@@ -57,11 +62,22 @@ def test_nothing_found_is_said_with_what_it_does_not_mean() -> None:
         "Linkability",
         "Inference",
         "gallery.png",
-        "False alarms come in steps of 100%",
+        "false alarms come in steps of 100%",
         "Digest of the audited set",
     ):
         assert word in page
     assert "http" not in page
+
+
+def test_every_figure_on_the_page_is_the_audits() -> None:
+    audit = _audit()
+    for place, finding in enumerate(audit["findings"]):
+        finding |= {"value": 0.1234 + place / 1000, "low": 0.1, "high": 0.9, "control": 0.4321 + place / 1000}
+    page = build_audit_page(audit, b"png")
+    for finding in audit["findings"]:
+        digits = 4 if finding["name"].startswith("copies") else 2
+        row = f"<td>{finding['value']:.{digits}f} (0.10 to 0.90)</td><td>{finding['control']:.{digits}f}</td>"
+        assert f'<th scope="row">{escape(finding["what"])}</th>{row}' in page
 
 
 def test_a_leak_is_called_one_where_it_is() -> None:

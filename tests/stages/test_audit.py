@@ -28,8 +28,11 @@ def _other(**values: object) -> Settings:
     return tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], **values)
 
 
+PROBED = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], gan__common__probes=3)
+
+
 def _audited(home: Workspace) -> None:
-    fit_gan(SETTINGS, home, "wgan-gp", NullRecorder())
+    fit_gan(PROBED, home, "wgan-gp", NullRecorder())
     synthesize(SETTINGS, home, "wgan-gp")
     fit_unet(SETTINGS, home, "real", NullRecorder())
     audit(SETTINGS, home, "wgan-gp")
@@ -42,6 +45,10 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace) ->
     found = read_json(folder / "audit.json")
     assert found["patients"] == {"training": 2, "validation": 1, "test": 1}
     assert found["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
+    at = {one["step"]: one for one in found["checkpoints"]}
+    assert list(at) == [2, 3, 4]
+    assert [one["auc"] for one in at.values() if one["chosen"]] == [found["membership"]["images"]["auc"]]
+    assert {one["control"] for one in at.values()} == {found["membership"]["images"]["control"]}
     names = [name for site in ("site-a", "site-b") for part in load_split(home.splits, site).__dict__.values() for name in part]
     kept = home.root / "kept"
     kept.mkdir()

@@ -10,6 +10,8 @@ import torch
 
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
+from angiosynth.errors import InputError
+from angiosynth.gan.synthesis import load_generator
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.output import read_json
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
@@ -44,6 +46,23 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
     first = np.array(drawn.image)
     synthesize(SETTINGS, home, "wgan-gp")
     np.testing.assert_array_equal(open_patch_set(home.synthetic("wgan-gp")).image, first)
+
+
+def test_generators_that_were_not_chosen_are_kept(home: Workspace) -> None:
+    settings = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", gan__common__probes=3)
+    trained = fit_gan(settings, home, "wgan-gp", NullRecorder())
+    folder = home.gan("wgan-gp")
+    seen = {row["step"]: row["probe_dsc"] for row in read_json(folder / "generator.json")["probes"]}
+    assert list(seen) == [2, 3, 4]
+    assert seen[trained.step] == max(seen.values())
+    others = {step: folder / "checkpoints" / f"step-{step:08d}.pt" for step in seen if step != trained.step}
+    assert set((folder / "checkpoints").iterdir()) == set(others.values())
+    chosen = load_generator(folder, "wgan-gp", settings.gan, 16).state_dict()
+    for step in others:
+        other = load_generator(folder, "wgan-gp", settings.gan, 16, step).state_dict()
+        assert any(not torch.equal(other[name], value) for name, value in chosen.items())
+    with pytest.raises(InputError, match="missing, damaged"):
+        load_generator(folder, "wgan-gp", settings.gan, 16, 1)
 
 
 def test_training_twice_gives_the_same_bytes(home: Workspace) -> None:

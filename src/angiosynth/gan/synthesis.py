@@ -54,14 +54,19 @@ def default_threshold(settings: GanSettings) -> float:
     return 0.0 if settings.common.label_range == "signed" else PUBLISHED_THRESHOLD
 
 
-def load_generator(folder: Path, model: str, settings: GanSettings, patch_size: int) -> Generator:
-    """The generator that `train-gan` chose, ready to draw from.
+def checkpoint_file(folder: Path, step: int) -> Path:
+    """Where a GAN's folder holds the generator of a step that the probe saw and did not choose."""
+    return folder / "checkpoints" / f"step-{step:08d}.pt"
+
+
+def load_generator(folder: Path, model: str, settings: GanSettings, patch_size: int, step: int | None = None) -> Generator:
+    """The generator that `train-gan` chose, or that of another step that the probe saw, ready to draw from.
 
     Raises:
         InputError: it is missing, damaged, or of other settings.
     """
     generator = build_generator(model, settings, patch_size)
-    path = folder / "generator.pt"
+    path = folder / "generator.pt" if step is None else checkpoint_file(folder, step)
     try:
         generator.load_state_dict(torch.load(path, weights_only=True))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

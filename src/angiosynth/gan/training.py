@@ -203,7 +203,7 @@ def train_gan(
         settings: section `gan`.
         patches: pairs of training patients only.
         probe: scores the averaged generator on validation patients; asked `gan.common.probes` times.
-        checkpoints: where resume files go; a sound one found there is continued.
+        checkpoints: where resume files go, and the weights of every generator that the probe saw; a sound one found there is continued.
         recorder: takes the curves.
 
     Raises:
@@ -229,7 +229,7 @@ def train_gan(
                 training.curve.append({"step": training.step, **values})
                 recorder.metrics(values, training.step)
             if settings.common.checkpoint_choice == "probe_dsc" and training.step in probe_steps(steps, settings.common.probes):
-                _probe(training, probe, recorder)
+                _probe(training, probe, checkpoints, recorder)
             if watches:
                 training.watch()
             if saves and rank() == 0:
@@ -260,14 +260,15 @@ def watch_steps(steps: int) -> set[int]:
     return {max(1, steps >> halvings) for halvings in range(WATCHES)}
 
 
-def _probe(training: GanTraining, probe: Probe, recorder: Recorder) -> None:
-    """Score the averaged generator and remember it if it is the best so far."""
+def _probe(training: GanTraining, probe: Probe, checkpoints: Checkpoints, recorder: Recorder) -> None:
+    """Score the averaged generator, keep its weights, and remember it if it is the best so far."""
     sampler = Sampler(training.averaged(), training.settings, training.device)
     if rank():
         training.choose({})  # the first process is the one that chooses and saves
         return
     scores = probe(sampler, training.step)
     training.choose(scores)
+    checkpoints.keep(training.step, {name: value.detach().cpu().contiguous() for name, value in training.average.state_dict().items()})
     training.curve.append({"step": training.step, **scores})
     recorder.metrics(scores, training.step)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from angiosynth.gan.networks import Generator
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
 from angiosynth.privacy.controls import drawn, few_of, overfitted, planted
 from angiosynth.privacy.critic import critic_scores
+from angiosynth.privacy.feature_copies import FeatureSearch, search_in_features
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import agreement, linkage
 from angiosynth.privacy.membership import Patients, auc, by_patient, membership, of_split, rank_p
@@ -31,6 +32,8 @@ from angiosynth.settings.audit import AuditSettings
 CRITICISED = 500  # patches a patient that the critic scores
 UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to
 PLANTED_CHECKED = 200
+CHECKED_IN_FEATURES = 500  # at most
+SHOWN = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint that was not chosen
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Audited:
     critic: nn.Module
     gan: GanSettings
     features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
+    step: int  # of the chosen generator
+    probes: Sequence[Mapping[str, float]]  # what the probe found of this and of other steps' generators, which are `at_step`
+    at_step: Callable[[int], Generator]
 
 
 class Audit:
@@ -75,40 +81,67 @@ class Audit:
 
     @cached_property
     def features(self) -> dict[str, Points]:
-        """Standardised by the training patches, so that each feature counts alike; one that hardly ever varies counts little."""
+        return {name: self._standardised(one) for name, one in self.raw_features.items()}
+
+    @cached_property
+    def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         training = self.raw_features["training"]
         deviation = training.std(axis=0)
-        scale = np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
-        return {name: ((one - training.mean(axis=0)) / scale).astype(np.float32) for name, one in self.raw_features.items()}
+        return training.mean(axis=0), np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
+
+    def _standardised(self, features: NDArray[np.float64]) -> Points:
+        """By the training patches, so that each feature counts alike; one that hardly ever varies counts little."""
+        mean, scale = self._scale
+        points: Points = ((features - mean) / scale).astype(np.float32)
+        return points
+
+    @cached_property
+    def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores of the nearest-image attack for every candidate patch, and those of its control."""
+        candidates = _candidates(self.pixels)
+        return set_scores(candidates, self.pixels["synthetic"]), set_scores(candidates, self.pixels["third"])
 
     def set_attacks(self) -> dict[str, Any]:
         """Whoever holds the set: nearest neighbours in pixels, over all patches and over the closest; in features; inference."""
         found: dict[str, Any] = {}
-        for points, names in ((self.pixels, ("images", "images_closest")), (self.features, ("features",))):
-            candidates = _candidates(points)
-            attack, control = set_scores(candidates, points["synthetic"]), set_scores(candidates, points["third"])
-            for name, share in zip(names, (1.0, CLOSEST), strict=False):
-                found[name] = self._membership(attack, control, self.patient, share)
+        for name, share in (("images", 1.0), ("images_closest", CLOSEST)):
+            found[name] = self._membership(*self.nearest_image, self.patient, share)
+        candidates = _candidates(self.features)
+        attack, control = (set_scores(candidates, self.features[part]) for part in ("synthetic", "third"))
+        found["features"] = self._membership(attack, control, self.patient, 1.0)
         candidates, label = _candidates(self.pixels), _candidates(self.labels)
         told, usual = (inference_scores(candidates, label, self.pixels[part], self.labels[part]) for part in ("synthetic", "third"))
         known = ~np.isnan(told)
         found["inference"] = self._membership(told[known], usual[known], self.patient[known], 1.0)
         return found
 
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """The nearest-image attack on a set as large from every generator that the probe saw, beside what the probe made of it."""
+        found = []
+        for probe in self.of.probes:
+            step = int(probe["step"])
+            scores = self.nearest_image[0] if step == self.of.step else self._scores_at(step)
+            told = self._membership(scores, self.nearest_image[1], self.patient, 1.0)
+            probed = {name: probe[name] for name in ("probe_dsc", "probe_dsc_real")}
+            found.append({"step": step, "chosen": step == self.of.step, **probed, **{name: told[name] for name in SHOWN}})
+        return found
+
+    def _scores_at(self, step: int) -> NDArray[np.float32]:
+        image, _ = drawn(self.of.at_step(step), self.of.gan, len(self.of.synthetic), int(self.of.synthetic.meta["seed"]))
+        return set_scores(_candidates(self.pixels), as_points(image))
+
     def generator_attack(self) -> dict[str, Any]:
         """Whoever holds the generator: how well it can be made to draw a patient's patches."""
         rows = np.concatenate([self._spread(name, self.settings.reconstructed) for name in (*self.members, *self.others)])
         attack = reconstruction_scores(self.of.generator, self._pairs(rows), self.settings.reconstruction_steps, self.settings.seed)
-        control = set_scores(_candidates(self.pixels)[rows], self.pixels["third"])
-        return self._membership(attack, control, self.patient[rows], 1.0)
+        return self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
 
     def critic_attack(self) -> dict[str, Any]:
         """Whoever holds the critic: its scores."""
         rows = np.concatenate([self._spread(name, CRITICISED) for name in (*self.members, *self.others)])
         batch = self.of.gan.of(self.of.model).batch_size
         attack = critic_scores(self.of.critic, lambda some: self._pairs(rows[some]), len(rows), batch, self.settings.seed)
-        control = set_scores(_candidates(self.pixels)[rows], self.pixels["third"])
-        return self._membership(attack, control, self.patient[rows], 1.0)
+        return self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
 
     def linkage(self) -> dict[str, Any]:
         """Do synthetic patches lead back to one training patient?"""
@@ -131,6 +164,11 @@ class Audit:
         """Copies under flips, turns and shifts; what is usual is shown by validation patients' patches."""
         search = self._search(self.images["synthetic"], self.settings.checked, "synthetic")
         usual = self._search(self.images["third"], self.settings.checked, "validation")
+        return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
+
+    def copied_in_features(self) -> tuple[dict[str, Any], FeatureSearch]:
+        """Copies in U-net features, mirrored and quarter-turned too; what is usual as in `copied`."""
+        search, usual = (self._search_in_features(self.images[part], self.features[part]) for part in ("synthetic", "third"))
         return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
 
     def plain_differences(self) -> dict[str, float]:
@@ -167,10 +205,12 @@ class Audit:
             scores = set_scores(candidates, pool)
             sides = [self._patients(by_patient(scores, self.patient, part)) for part in (1.0, CLOSEST)]
             best = min(sides, key=lambda side: rank_p(side.members, side.others))
-            search = self._search(images[:PLANTED_CHECKED], PLANTED_CHECKED, f"planted {share:.0%}")
-            seen = float((search.ratios < self.settings.limits.copy_ratio).mean())
+            checked = images[:PLANTED_CHECKED]
+            search = self._search(checked, PLANTED_CHECKED, f"planted {share:.0%}")
+            described = self._search_in_features(checked, self._standardised(self.of.features(checked)))
+            seen, also = (float((one.ratios < self.settings.limits.copy_ratio).mean()) for one in (search, described))
             told = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
-            found.append({"share": share, "copies": seen * number / count, **told})
+            found.append({"share": share, "copies": seen * number / count, "copies_features": also * number / count, **told})
         return found
 
     def overfitted_gan(self) -> dict[str, Any]:
@@ -198,6 +238,13 @@ class Audit:
 
     def _search(self, queries: ImagePatches, checked: int, what: str) -> CopySearch:
         return search_copies(queries, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
+
+    def _search_in_features(self, queries: ImagePatches, described: Points) -> FeatureSearch:
+        def describe(images: ImagePatches) -> Points:
+            return self._standardised(self.of.features(images))
+
+        checked = min(self.settings.checked, CHECKED_IN_FEATURES)
+        return search_in_features(queries, described, self.features["training"], self.features["test"], checked, describe)
 
     def _membership(
         self, attack: NDArray[np.floating[Any]], control: NDArray[np.floating[Any]], patient: NDArray[np.str_], share: float

@@ -46,7 +46,8 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     """Findings, what the planted leaks show, and for each holder one verdict.
 
     Args:
-        numbers: of one audit: membership (name -> what `membership` gives), linkage, nearer, copies, planted, overfitted.
+        numbers: of one audit: membership (name -> what `membership` gives), linkage, nearer, copies,
+            copies_features, planted, overfitted.
         limits: section audit.limits.
 
     Returns:
@@ -55,7 +56,8 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     """
     found = numbers["membership"]
     findings = [_attack(found[name], name, holder, criterion, what, limits) for name, holder, criterion, what in ATTACKS]
-    findings += [_linkage(numbers["linkage"], limits), _copies(numbers["copies"], limits)]
+    findings += [_linkage(numbers["linkage"], limits)]
+    findings += [_copies(name, numbers[name], limits) for name in ("copies", "copies_features")]
     findings += [_nearer(space, numbers["nearer"][space], limits) for space in ("images", "features")]
     controls = controls_found(numbers, limits)
     few = numbers["membership"]["images"]["least_p"] > limits.alpha
@@ -83,13 +85,13 @@ def _verdict(states: set[State], few: bool, blind: bool) -> Verdict:
 def controls_found(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, bool]:
     """Whether the leaks made on purpose were found, by what each holder has.
 
-    The set's: the search for copies must find every planted share, the attack on membership the greatest of them, and both it and
+    The set's: the searches for copies must find every planted share, the attack on membership the greatest of them, and both it and
     linkage the GAN that was overfitted to one patient.
     """
     planted, overfitted = numbers["planted"], numbers["overfitted"]
     greatest = max(planted, key=lambda one: float(one["share"]))
     seen: dict[str, bool] = {name: overfitted[name]["auc"] > limits.auc and overfitted[name]["p"] <= limits.alpha for name in HOLDERS}
-    searched = all(one["copies"] > limits.copies for one in planted)
+    searched = all(one[name] > limits.copies for one in planted for name in ("copies", "copies_features"))
     linked = overfitted["linkage"]["first"] and overfitted["linkage"]["share"] > overfitted["linkage"]["share_held_out"] + limits.linkage
     return {**seen, "set": bool(seen["set"] and searched and greatest["auc"] > limits.auc and greatest["p"] <= limits.alpha and linked)}
 
@@ -110,11 +112,11 @@ def _linkage(found: Mapping[str, Any], limits: AuditLimits) -> Finding:
     return Finding("linkage", "set", "linkability", what, found["agreement"], low, high, found["held_out"], limit, state)
 
 
-def _copies(found: Mapping[str, Any], limits: AuditLimits) -> Finding:
+def _copies(name: str, found: Mapping[str, Any], limits: AuditLimits) -> Finding:
     value, usual = found["copies"], found["copies_held_out"]
     state: State = "within" if value <= limits.copies else "over" if value > usual + limits.copies else "unclear"
-    what = "copies: much nearer to a training patch than to anybody else's"
-    return Finding("copies", "set", "singling out", what, value, value, value, usual, limits.copies, state)
+    what = "copies: much nearer to a training patch than to anybody else's" + (" in U-net features" if name == "copies_features" else "")
+    return Finding(name, "set", "singling out", what, value, value, value, usual, limits.copies, state)
 
 
 def _nearer(space: str, found: Mapping[str, float], limits: AuditLimits) -> Finding:

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches, from_levels
+from angiosynth.privacy.feature_copies import FeatureSearch, lay
 from angiosynth.privacy.memorisation import CopySearch
 from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
 from angiosynth.report.style import MARKERS, colour_of, drawn, name_of, show_picture
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 SHOWN = 10  # pairs in the gallery
 MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
-def gallery(search: CopySearch, training: ImagePatches, path: Path) -> None:
-    """The synthetic patches nearest to training patches, as aligned with them, above these. It shows patients' patches."""
-    order = search.checked[np.argsort(search.ratios[search.checked], kind="stable")][:SHOWN]
-    places = np.searchsorted(search.checked, order)
-    synthetic = search.alignment.aligned[places]
-    real = from_levels(np.ascontiguousarray(training[search.alignment.row[places]]))
-    with drawn(path, 1.25 * max(4, len(order)), 3.4) as figure:
-        axes = figure.subplots(2, max(2, len(order)))
+def gallery(search: CopySearch, described: FeatureSearch, synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
+    """The synthetic patches nearest to training patches, laid on them, above these: by pixels, then by features. It shows patients'
+    patches.
+    """
+    first, second = (_least(found.ratios, found.checked) for found in (search, described))
+    aligned = search.alignment.aligned[first]
+    laid = [lay(synthetic[described.checked[place]][None], int(described.pose[place]))[0] for place in second]
+    rows = [
+        ("in pixels", search.ratios[search.checked[first]], list(aligned), training[search.alignment.row[first]]),
+        ("in features", described.ratios[described.checked[second]], [from_levels(one) for one in laid], training[described.row[second]]),
+    ]
+    with drawn(path, 1.25 * max(4, len(first)), 6.8) as figure:
+        axes = figure.subplots(4, max(2, len(first), len(second)))
         for axis in axes.ravel():
             axis.set_axis_off()
-        for column, (number, above, below) in enumerate(zip(order, synthetic, real, strict=True)):
-            show_picture(axes[0, column], _large(above))
-            show_picture(axes[1, column], _large(below))
-            axes[0, column].set_title(f"synthetic\nratio {search.ratios[number]:.2f}", fontsize=8)
-            axes[1, column].set_title("real, training", fontsize=8)
-        figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below: for the house alone, never to be released.", fontsize=10)
+        for place, (what, ratios, above, below) in enumerate(rows):
+            for column, (ratio, one, other) in enumerate(zip(ratios, above, below, strict=True)):
+                show_picture(axes[2 * place, column], _large(one))
+                show_picture(axes[2 * place + 1, column], _large(from_levels(np.ascontiguousarray(other))))
+                axes[2 * place, column].set_title(f"synthetic, {what}\nratio {ratio:.2f}", fontsize=8)
+                axes[2 * place + 1, column].set_title("real, training", fontsize=8)
+        figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below each: for the house alone, never to be released.", fontsize=10)
+
+
+def _least(ratios: NDArray[np.float64], checked: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places among the checked ones of those with the least ratio."""
+    return np.argsort(ratios[checked], kind="stable")[:SHOWN]
 
 
 def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
@@ -57,30 +72,49 @@ def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
 
 
 def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Use against leakage, a mark a GAN: its U-net's DSC as a share of real's, and the AUC of the nearest-image attack with interval.
+    """Use against leakage. Left a mark a GAN: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image
+    attack with its interval. Right a mark a checkpoint: the same AUC, and the probe's DSC on validation patients as a share of real's.
 
     Args:
         evaluation: metrics/evaluation.json.
         audits: model -> audit.json.
         path: the PNG.
     """
-    with drawn(path, 7.0, 3.8) as figure:
-        axes = figure.subplots()
-        axes.axvline(0.5, color="#8C8C8C", lw=1.2, ls=":")
-        for rank, (model, audit) in enumerate(audits.items()):
+    with drawn(path, 10.4, 3.9) as figure:
+        left, right = figure.subplots(1, 2, sharex=True)
+        for axes in (left, right):
+            axes.axvline(0.5, color="#8C8C8C", lw=1.2, ls=":")
+            for limit in {audit["limits"]["auc"] for audit in audits.values()}:
+                axes.axvline(limit, color="#D55E00", lw=1.2, ls="--", label="limit")
+        for model, audit in audits.items():
             ratio = evaluation["ratio_to_real"].get(model)
-            found = audit["membership"]["images"]
-            axes.axvline(audit["limits"]["auc"], color="#D55E00", lw=1.2, ls="--", label="limit" if rank == 0 else None)
-            if ratio is None:
-                continue
-            reach = [[found["auc"] - found["auc_low"]], [found["auc_high"] - found["auc"]]]
-            look: dict[str, Any] = {"fmt": MARKERS[model], "color": colour_of(model), "ms": 8, "capsize": 3, "label": name_of(model)}
-            axes.errorbar(found["auc"], ratio, xerr=reach, **look)
-            axes.scatter([found["control"]], [ratio], marker=MARKERS[model], facecolor="none", edgecolor=colour_of(model), s=60)
-        axes.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
-        axes.set(xlim=(0, 1.02), xlabel="leakage: AUC of the attack on membership (dotted: chance)", ylabel="use: DSC as a share of real's")
-        axes.margins(y=0.2)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            if ratio is not None:
+                _chosen(left, audit, model, ratio)
+            _checkpoints(right, audit, model)
+        left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
+        left.scatter([], [], color="#555555", s=18, label="another checkpoint (right)")
+        left.set(title="chosen checkpoint: U-net, test patients", ylabel="use: DSC as a share of real's", xlim=(0, 1.02))
+        right.set(title="every checkpoint: probe, validation patients")
+        for axes in (left, right):
+            axes.set(xlabel="leakage: AUC of the attack on membership")
+            axes.margins(y=0.2)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+
+
+def _chosen(axes: Axes, audit: Mapping[str, Any], model: str, ratio: float) -> None:
+    found = audit["membership"]["images"]
+    reach = [[found["auc"] - found["auc_low"]], [found["auc_high"] - found["auc"]]]
+    look: dict[str, Any] = {"fmt": MARKERS[model], "color": colour_of(model), "ms": 8, "capsize": 3, "label": name_of(model)}
+    axes.errorbar(found["auc"], ratio, xerr=reach, **look)
+    axes.scatter([found["control"]], [ratio], marker=MARKERS[model], facecolor="none", edgecolor=colour_of(model), s=60)
+
+
+def _checkpoints(axes: Axes, audit: Mapping[str, Any], model: str) -> None:
+    """Small marks joined in the order of the training, the chosen one large."""
+    points = [(one["auc"], one["probe_dsc"] / one["probe_dsc_real"], one) for one in audit["checkpoints"] if one["probe_dsc_real"] > 0]
+    axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour_of(model), lw=1.0, alpha=0.6)
+    for auc, share, one in points:
+        axes.scatter([auc], [share], marker=MARKERS[model], color=colour_of(model), s=64 if one["chosen"] else 18)
 
 
 def _large(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:

@@ -91,7 +91,9 @@ def _data(audit: Mapping[str, Any]) -> list[str]:
 
 
 def _attacks(audit: Mapping[str, Any]) -> str:
-    rows = [["attack: who was trained on?", "who can make it", "AUC", "control", "above it", "p", "found at 10% / 1% false alarms", ""]]
+    rows = [
+        ["attack: who was trained on?", "who can make it", "AUC", "control", "AUC above control", "p", "found at 10% / 1% false alarms", ""]
+    ]
     states = {finding["name"]: finding for finding in audit["findings"]}
     for name, found in audit["membership"].items():
         finding = states[name]
@@ -101,7 +103,8 @@ def _attacks(audit: Mapping[str, Any]) -> str:
     members, others = (audit["membership"]["images"][side] for side in ("members", "others"))
     caption = (
         f"One score a person: {members} trained on, {others} not. AUC 0.5 is guessing, 1 is certainty; in brackets the 95% bootstrap "
-        f"interval over people. False alarms come in steps of {100 / others:.0f}%."
+        f"interval over people. p: how often chance alone would do as well. Found: the share of those trained on whom the attack names "
+        f"while it names so few others falsely; false alarms come in steps of {100 / others:.0f}%."
     )
     return _table(caption, rows)
 
@@ -122,7 +125,7 @@ def _criterion(audit: Mapping[str, Any], name: str, question: str) -> str:
     rows = [["evidence", "value", "without the GAN", "limit", ""]]
     for finding in audit["findings"]:
         if finding["criterion"] == name:
-            digits = 4 if finding["name"] == "copies" else 2
+            digits = 4 if finding["name"].startswith("copies") else 2
             value = f"{finding['value']:.{digits}f}"
             if finding["low"] != finding["high"]:
                 value += f" ({finding['low']:.2f} to {finding['high']:.2f})"
@@ -143,7 +146,8 @@ def _controls(audit: Mapping[str, Any]) -> str:
     for one in audit["planted"]:
         lines.append(
             f"{one['share']:.0%} of the set replaced by noisy training patches: the search for copies found {one['copies']:.2%} of the "
-            f"set, the attack on membership reached AUC {one['auc']:.2f} (p {one['p']:.3f})."
+            f"set in pixels and {one['copies_features']:.2%} in features, the attack on membership reached AUC {one['auc']:.2f} "
+            f"(p {one['p']:.3f})."
         )
     over = audit["overfitted"]
     told = ", ".join(f"with the {holder} AUC {over[holder]['auc']:.2f}" for holder in ("set", "generator", "critic"))
@@ -171,7 +175,11 @@ def _use(audit: Mapping[str, Any]) -> str:
         likeness, vessels = use[key], use["vessels"][key]
         row = [who, *(f"{likeness[name]:.2f}" for name in ("precision", "recall", "density", "coverage")), f"{use[distance]:.2f}"]
         rows.append([*row, f"{vessels['fraction']:.4f}", f"{vessels['calibre_px']:.2f}", f"{vessels['components']:.2f}"])
-    return _table("Likeness and variety in features of a U-net, and vessels. The second row is the best that can be asked.", rows)
+    return _table(
+        "Likeness and variety in features of a U-net, and vessels. The second row is the best that can be asked. "
+        "fd_unet is a distance, 0 where sets are alike; precision to coverage are shares, the higher the better.",
+        rows,
+    )
 
 
 def _limits(audit: Mapping[str, Any]) -> list[str]:
@@ -222,7 +230,8 @@ td { white-space: normal; } main { max-width: 64rem; }</style>
 <header>
 <h1>Privacy audit: the synthetic set of $model</h1>
 <p class="lead">What an attacker who holds the set, the generator or the critic can tell about the people whose scans were trained
-on. All limits were fixed in the settings before the audit ran.</p>
+on. The limits are those of the settings (audit.limits), to be written down before the first audit is looked at; whether they were, the
+project's history of params.yaml tells and this page cannot.</p>
 </header>
 <main>
 <section><h2>Result</h2>$verdicts</section>

@@ -51,10 +51,12 @@ CAPTIONS = {
         ),
     ),
     "leakage": (
-        "A mark a GAN: across, the AUC of an attack on membership with its interval, upwards the use of its set.",
+        "A mark a GAN, then one a checkpoint: across, the AUC of an attack on membership, upwards the use of what it draws.",
         (
             "Use against leakage. Best is high up and at chance; the hollow mark is the same attack made with other people's real "
-            "patches, which is what plain differences between the patients give."
+            "patches, which is what plain differences between the patients give. Right: the same attack on as many pairs of every "
+            "generator that the probe saw, joined in the order of the training; the large mark was chosen. The probe's U-net is small "
+            "and its patients are others, so its shares are not those on the left."
         ),
     ),
     "curves": (

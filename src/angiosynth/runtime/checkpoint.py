@@ -39,6 +39,17 @@ class Checkpoints:
         for old in self._files()[:-KEEP]:
             old.unlink()
 
+    def keep(self, step: int, weights: Mapping[str, Any]) -> None:
+        """Write weights that are to outlive the training; those of a step that is trained again are written over."""
+        buffer = io.BytesIO()
+        torch.save(dict(weights), buffer)
+        with whole_file(self.folder / f"kept-{step:08d}.pt") as temporary:
+            temporary.write_bytes(buffer.getvalue())
+
+    def kept(self) -> dict[int, Path]:
+        """Step -> file of the weights that were kept."""
+        return {int(path.stem.removeprefix("kept-")): path for path in sorted(self.folder.glob("kept-*.pt"))}
+
     def load(self) -> dict[str, Any] | None:
         """The newest sound state, or None. A damaged file is named, dropped, and the one before it is used."""
         for path in reversed(self._files()):

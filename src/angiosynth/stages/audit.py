@@ -17,7 +17,7 @@ from angiosynth.privacy.critic import load_critic
 from angiosynth.privacy.verdict import judge
 from angiosynth.report.audit_figures import gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
-from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.storage import load_segmenter
@@ -56,6 +56,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     numbers: dict[str, Any] = {}
     steps = {
         "membership": lambda: {**work.set_attacks(), "generator": work.generator_attack(), "critic": work.critic_attack()},
+        "checkpoints": work.checkpoints,
         "linkage": work.linkage,
         "nearer": work.nearer,
         "plain_differences": work.plain_differences,
@@ -64,9 +65,10 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "overfitted": work.overfitted_gan,
     }
     numbers["copies"], search = work.copied()
+    numbers["copies_features"], described = work.copied_in_features()
     for name, step in progress(steps.items(), f"audit {model}", len(steps)):
         numbers[name] = step()
-    gallery(search, work.images["training"], target / "gallery.png")
+    gallery(search, described, work.images["synthetic"], work.images["training"], target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
@@ -96,6 +98,7 @@ def _audited(settings: Settings, home: Workspace, model: str, split: Split, scra
     held_out = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet("real"))
     segmenter.unet.to(device())
+    chosen = read_json(home.gan(model) / "generator.json")
     return Audited(
         training=training,
         test=held_out.of_patients(split.test),
@@ -106,6 +109,9 @@ def _audited(settings: Settings, home: Workspace, model: str, split: Split, scra
         critic=load_critic(home.gan(model), model, settings.gan, training.size),
         gan=settings.gan,
         features=lambda images: unet_features(segmenter, images),
+        step=chosen["step"],
+        probes=chosen.get("probes", ()),
+        at_step=lambda step: load_generator(home.gan(model), model, settings.gan, training.size, step),
     )
 
 

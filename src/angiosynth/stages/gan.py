@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.evaluation.validation import UnetProbe
 from angiosynth.experiments.tracking import training_run
 from angiosynth.gan.models import build_generator
-from angiosynth.gan.synthesis import Sampler, load_generator
+from angiosynth.gan.synthesis import Sampler, checkpoint_file, load_generator
 from angiosynth.gan.synthesis import synthesize as draw_pairs
 from angiosynth.gan.training import TrainedGan
 from angiosynth.gan.training import train_gan as fit
@@ -84,7 +85,12 @@ def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder)
         facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(own), **trained.scores}
         generator = build_generator(model, settings.gan, real.size)
         generator.load_state_dict(trained.weights)
-        write_json(folder / "generator.json", {**facts, "latent_size": generator.latent_size})
+        seen = [row for row in trained.curve if "probe_dsc" in row]
+        write_json(folder / "generator.json", {**facts, "latent_size": generator.latent_size, "probes": seen})
+        for step, kept in checkpoints.kept().items():
+            if step != trained.step:
+                checkpoint_file(folder, step).parent.mkdir(exist_ok=True)
+                shutil.copyfile(kept, checkpoint_file(folder, step))
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
         contact_sheet(*Sampler(generator, settings.gan, torch.device("cpu")).pairs(SHOWN, seed=0, threshold=None), folder / "samples.png")
