@@ -58,7 +58,8 @@ def build(folder: Path) -> Path:
     for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copytree(ROOT / "data" / "none", folder / "data" / "none")
+    for name in ("data/none", "sweeps"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.json"))
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     (folder / "params.yaml").write_text(_params())
@@ -220,6 +221,22 @@ def test_more_seeds_ask_for_no_other_choice(project: Path) -> None:
         params.write_text(before)
     assert changed >= {f"train-unet@{data}" for data in TRAINING_DATA}
     assert "select-unet" not in changed
+
+
+def test_a_sweep_is_shown_by_the_report(project: Path) -> None:
+    study = {"study": "mine", "model": RECORDED, "front": [0], "knee": 0, "hypervolume": [[0, 0.1]], "importances": {}}
+    trial = {"number": 0, "state": "complete", "reason": "", "val_dsc": 0.625, "val_hd95_mm": 7.75, "params": {"critic_iterations": 3}}
+    path = project / "sweeps" / "mine.json"
+    path.write_text(json.dumps({**study, "trials": [trial]}))
+    try:
+        assert set(json.loads(_dvc(project, "status", "--json"))) == {"report"}
+        _dvc(project, "repro", "report")
+        page = (project / "report" / "index.html").read_text()
+    finally:
+        path.unlink()
+    assert "study mine" in page
+    assert "0.625" in page
+    assert (project / "report" / "figures" / "sweeps" / "mine" / "front.png").is_file()
 
 
 def test_a_deleted_set_comes_back_from_a_remote(project: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from angiosynth.cli import app
 from angiosynth.errors import InputError
 from angiosynth.experiments.search import SweepResult, TrialScore, Value, model_values, search_space, trial_settings
 from angiosynth.experiments.study import existing
@@ -254,7 +255,10 @@ def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, sett
     with (tmp_path / "mlruns" / "sweeps" / "faulty" / "trials.csv").open(newline="") as stream:
         (line,) = csv.DictReader(stream)
     assert line["state"] == "fail"
+    assert line["reason"].startswith("fault: ")
     assert str(error)[:10] in line["reason"]
+    mended = run_sweep(settings, MODEL, 2, analytic, tmp_path, "faulty")
+    assert [row.state for row in mended.trials] == ["fail", "complete", "complete"], "it does not count: nothing of it was tried"
 
 
 @pytest.mark.usefixtures("untracked")
@@ -350,6 +354,32 @@ def test_no_trial_is_lost_when_the_database_goes_away_for_a_moment(
     result = run_sweep(settings, MODEL, 2, trial, tmp_path, "away", pace=Pace(1, 60, 0.2))
     back.join()
     assert [(row.state, row.retry_of) for row in result.trials] == [("complete", None), ("complete", None)]
+
+
+def faulty(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    """Trials 0 and 1 meet a fault that is not theirs."""
+    if number in (0, 1):
+        raise RuntimeError("the disk is full")
+    return analytic(settings, scratch, run_id, number)
+
+
+@pytest.mark.usefixtures("untracked")
+def test_workers_that_end_on_a_fault_are_said_and_lose_no_trial(
+    tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        app(lambda: run_sweep(settings, MODEL, 3, faulty, tmp_path, "faults", workers=2))
+    assert caught.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "worker" in line] == [
+        "worker 1: ended on a fault",
+        "worker 2: ended on a fault",
+        "angiosynth: study faults: its workers ended after 0 of 3 trials; see above, then run it again",
+    ]
+    result = run_sweep(settings, MODEL, 3, faulty, tmp_path, "faults")
+    assert [(row.state, row.reason) for row in result.trials] == [("fail", "fault: RuntimeError: the disk is full")] * 2 + [
+        ("complete", "")
+    ] * 3
 
 
 @pytest.mark.usefixtures("untracked")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from angiosynth.experiments.search import SweepResult, TrialRow, TrialScore, mod
 from angiosynth.experiments.sweep import run_sweep
 from angiosynth.settings import Settings, load_settings
 from angiosynth.stages import workspace
-from angiosynth.stages.trial import ModelTrial, draw, result_table, sweep_apply, sweep_worker, validation_digest
+from angiosynth.stages.trial import ModelTrial, result_table, show, sweep_apply, sweep_worker, validation_digest
 from angiosynth.stages.workspace import Workspace
 from tests.stages.conftest import SETTINGS
 
@@ -82,7 +84,17 @@ def test_a_sweep_is_drawn_and_its_knee_written_into_params(capsys: pytest.Captur
     params = Path("params.yaml")
     shutil.copy(ROOT / "profiles" / "demo.yaml", params)
     settings = load_settings(params)
+    draw = partial(show, home=Workspace())
     result = run_sweep(settings, "wgan-gp", 3, graded, Path(), "study", draw=draw)
+    found = Path("sweeps", "study.json").read_bytes()
+    told = json.loads(found)
+    assert (told["model"], told["front"], told["knee"]) == ("wgan-gp", [2, 1, 0], 1)
+    assert [trial["val_dsc"] for trial in told["trials"]] == [0.5, 0.7, 0.8]
+    assert not [
+        word for word in ("run_id", "seconds", str(Path.cwd()), *(row.run_id for row in result.trials)) if word in found.decode() and word
+    ]
+    assert run_sweep(settings, "wgan-gp", 3, graded, Path(), "study", draw=draw).front == result.front
+    assert Path("sweeps", "study.json").read_bytes() == found, "the report is not made anew for a study that has not changed"
     assert {path.name for path in result.folder.glob("*.png")} == {"front.png", "hypervolume.png", "importances.png", "parallel.png"}
     before = settings.model_dump(by_alias=True)
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import optuna
 
 RETRIES = 2  # of a trial that was cut off
-CUT_OFF = ("killed", "interrupted")  # reasons that are not the trial's own: such a trial does not count
+KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
+CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how reasons begin that are not the trial's own: such a trial does not count
 POPULATION = 8  # of NSGA-II: Optuna's 50 would be more than most sweeps have trials
 FEWEST = 8  # complete trials before an importance is worth a figure
 
@@ -59,8 +60,8 @@ class Study:
                 raise InputError(f"study {self.name}: made with other {what} ({known}, now {value}); give the new study another name")
 
     def done(self) -> int:
-        """Complete trials and those that failed by themselves."""
-        return sum(row.state == "complete" or (row.state == "fail" and row.reason not in CUT_OFF) for row in self.rows())
+        """Complete trials and those that failed by themselves: not those cut off, nor those that met a fault, such as a full disk."""
+        return sum(row.state == "complete" or (row.state == "fail" and not row.reason.startswith(CUT_OFF)) for row in self.rows())
 
     def progress(self) -> str:
         """How far it is, and the time left at the trials' mean length with those who work on it now."""
@@ -290,7 +291,7 @@ def _row(trial: optuna.trial.FrozenTrial, lost_run: str) -> TrialRow:
     dsc, hd95_mm = trial.values if state == "complete" else (None, None)
     seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
     own = trial.user_attrs
-    reason = str(own.get("reason", "killed")) if state == "fail" else ""
+    reason = str(own.get("reason", KILLED)) if state == "fail" else ""
     return TrialRow(
         trial.number, state, dict(trial.params), dsc, hd95_mm, reason, seconds, str(own.get("run_id", lost_run)), own.get("retry_of")
     )

@@ -26,7 +26,7 @@ from angiosynth.experiments.search import (
     trial_settings,
     write_tables,
 )
-from angiosynth.experiments.study import Study, Trial, existing, opened
+from angiosynth.experiments.study import FAULT, INTERRUPTED, Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
 from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
@@ -179,7 +179,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
     try:
         score = _scored(study, job, trial, label)
     except BaseException as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else _reason(error, job.root)
+        reason = INTERRUPTED if isinstance(error, KeyboardInterrupt) else _reason(error, job.root)
         trial.failed(reason, by_itself=isinstance(error, TrialFailedError))
         say(f"sweep {label}: failed: {reason}")
         if not isinstance(error, TrialFailedError):
@@ -229,4 +229,6 @@ def _summary(result: SweepResult) -> dict[str, float]:
 
 def _reason(error: BaseException, root: Path) -> str:
     first = (str(error).splitlines() or [""])[0].replace(f"{root}/", "")
-    return first if isinstance(error, (TrialFailedError, InputError)) else f"{type(error).__name__}: {first}"
+    if isinstance(error, TrialFailedError):
+        return first
+    return f"{FAULT}: {first if isinstance(error, InputError) else f'{type(error).__name__}: {first}'}"

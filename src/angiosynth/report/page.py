@@ -14,6 +14,7 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.report.audit_page import privacy_section
 from angiosynth.report.style import in_order, name_of
+from angiosynth.report.sweep_page import sweep_section
 from angiosynth.report.text import CAPTIONS, PAPER, STYLESHEET, TEMPLATE
 from angiosynth.report.verdicts import transfer_verdicts, verdicts
 from angiosynth.runtime.output import whole_file
@@ -40,6 +41,8 @@ class PageContext:
     settings: Mapping[str, Any] = field(default_factory=dict)  # what of params.yaml is worth showing
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
     notes: Sequence[str] = ()  # what a reader must know about these data, such as an estimated voxel size
+    sweeps: Sequence[Mapping[str, Any]] = ()  # what sweeps/<study>.json hold
+    sweep_figures: Mapping[tuple[str, str], Path] = field(default_factory=dict)  # (study, name) -> PNG
     audits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> audit.json
 
 
@@ -61,6 +64,7 @@ def build_page(context: PageContext) -> str:
         "cards": _section("The synthetic sets", _cards_table(context.cards)) if context.cards else "",
         "settings": _section("Settings", f"<pre>{escape(json.dumps(context.settings, indent=2))}</pre>") if context.settings else "",
         "patients": str(evaluation["real"]["n_patients"]),
+        "sweeps": sweep_section(context.sweeps, {key: _encoded(path) for key, path in context.sweep_figures.items()}),
         "privacy": privacy_section(context.audits, shown.pop("leakage", "")),
     }
     parts |= {f"figure_{name}": shown.pop(name, "") for name in ("scores", "transfer")}
@@ -208,8 +212,13 @@ def _items(lines: Sequence[str]) -> str:
 
 def _figure(name: str, path: Path) -> str:
     alt, caption = CAPTIONS.get(name, (name.replace("-", " "), name.replace("-", " ")))
-    data = base64.b64encode(_bytes(path)).decode()
-    return f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    return (
+        f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{_encoded(path)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def _encoded(path: Path) -> str:
+    return base64.b64encode(_bytes(path)).decode()
 
 
 def _bytes(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,21 @@ Point = tuple[int, float, float]  # trial number, DSC, hd95_mm
 Value = float | str
 OBJECTIVES = {"val_dsc": "DSC", "val_hd95_mm": "95HD"}
 FAINT = COLOURS["threshold"]
+
+
+def sweep_figures(found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """All four figures of what sweeps/<study>.json holds: name -> PNG in the folder; none before a trial is complete."""
+    done = [trial for trial in found["trials"] if trial["val_dsc"] is not None]
+    if not done:
+        return {}
+    paths = {name: folder / f"{name}.png" for name in ("front", "hypervolume", "importances", "parallel")}
+    model, front = found["model"], found["front"]
+    front_figure([(trial["number"], trial["val_dsc"], trial["val_hd95_mm"]) for trial in done], front, model, paths["front"], found["knee"])
+    hypervolume_figure([(number, share) for number, share in found["hypervolume"]], model, paths["hypervolume"])
+    importances_figure(found["importances"], paths["importances"])
+    lines = [(trial["params"], trial["val_dsc"], trial["val_hd95_mm"]) for trial in done]
+    parallel_figure(lines, [trial["number"] in front for trial in done], model, paths["parallel"])
+    return paths
 
 
 def front_figure(points: Sequence[Point], front: Sequence[int], model: str, path: Path, knee: int | None = None) -> None:

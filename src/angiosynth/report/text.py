@@ -155,6 +155,7 @@ patients to train with. A gain is the difference on the same test patient with t
 $privacy
 $section_curves
 $section_progress
+$sweeps
 $others
 $cards
 $settings

@@ -17,6 +17,7 @@ from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page, update_readme
 from angiosynth.report.projections import patient_figure
+from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.settings import MODELS, TRAINING_DATA, Settings
 from angiosynth.stages.workspace import Workspace
@@ -43,9 +44,13 @@ def report(settings: Settings, home: Workspace) -> None:
         paths["progress"] = home.gan(chosen) / "progress.png"
         audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in MODELS}
         paths["leakage"] = drawn / "leakage.png"
+        sweeps = [read_json(path) for path in sorted(home.sweeps.glob("*.json"))]
+        searched = {(one["study"], name): path for one in sweeps for name, path in _sweep_figures(one, drawn).items()}
         leakage_figure(evaluation, audits, paths["leakage"])
         context = PageContext(
             audits=audits,
+            sweeps=sweeps,
+            sweep_figures=searched,
             evaluation=evaluation,
             transfer=transfer,
             figures=paths,
@@ -54,6 +59,12 @@ def report(settings: Settings, home: Workspace) -> None:
             notes=_notes(settings),
         )
         (folder / "index.html").write_text(build_page(context), encoding="utf-8")
+
+
+def _sweep_figures(found: dict[str, Any], drawn: Path) -> dict[str, Path]:
+    folder = drawn / "sweeps" / found["study"]
+    folder.mkdir(parents=True)
+    return sweep_figures(found, folder)
 
 
 def readme(home: Workspace, path: Path) -> None:

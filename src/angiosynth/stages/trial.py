@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from angiosynth.data.cohort import load_split
 from angiosynth.errors import InputError
@@ -17,11 +19,11 @@ from angiosynth.experiments.search import (
     hypervolumes,
     knee,
     model_values,
-    scores_of,
 )
 from angiosynth.experiments.sweep import join_sweep, load_sweep, run_sweep
 from angiosynth.experiments.tracking import project_root
-from angiosynth.report import sweep_figures
+from angiosynth.report.sweep_figures import sweep_figures
+from angiosynth.runtime.output import write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings, load_settings
 from angiosynth.stages.gan import fit_gan, synthesize
@@ -51,7 +53,9 @@ class ModelTrial:
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
     """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
     data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
-    return run_sweep(settings, model, trials, ModelTrial(model), project_root(), study, data, scored_on=scans, workers=workers, draw=draw)
+    root, trial = project_root(), ModelTrial(model)
+    draw = partial(show, home=home)
+    return run_sweep(settings, model, trials, trial, root, study, data, scored_on=scans, workers=workers, draw=draw)
 
 
 def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
@@ -84,20 +88,35 @@ def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee"
     return "\n".join([*lines, "`dvc repro` trains it at full length" if len(lines) > 1 else f"{params}: has these values already"])
 
 
-def draw(result: SweepResult) -> list[Path]:
-    """The study's figures, in its folder; none before a trial is complete."""
-    done = [(row, *score) for row in result.trials if (score := scores_of(row)) is not None]
-    if not done:
-        return []
-    front = [row.number for row in result.front]
-    paths = [result.folder / f"{name}.png" for name in ("front", "hypervolume", "importances", "parallel")]
-    points = [(row.number, dsc, hd95_mm) for row, dsc, hd95_mm in done]
-    sweep_figures.front_figure(points, front, result.model, paths[0], knee(result.front).number)
-    sweep_figures.hypervolume_figure(hypervolumes(result.trials), result.model, paths[1])
-    sweep_figures.importances_figure(result.importances, paths[2])
-    lines = [(row.params, dsc, hd95_mm) for row, dsc, hd95_mm in done]
-    sweep_figures.parallel_figure(lines, [row.number in front for row, _, _ in done], result.model, paths[3])
-    return paths
+def show(result: SweepResult, home: Workspace) -> list[Path]:
+    """Write sweeps/<study>.json, which the report shows, and draw the study's figures in its folder; gives these."""
+    found = facts(result)
+    write_json(home.sweeps / f"{result.study}.json", found)
+    return list(sweep_figures(found, result.folder).values())
+
+
+def facts(result: SweepResult) -> dict[str, Any]:
+    """What the report shows of a study. No run ids, times or folders: the report is made anew only where a result has changed."""
+    trials = [
+        {
+            "number": row.number,
+            "state": row.state,
+            "reason": row.reason,
+            "val_dsc": row.dsc,
+            "val_hd95_mm": row.hd95_mm,
+            "params": row.params,
+        }
+        for row in result.trials
+    ]
+    return {
+        "study": result.study,
+        "model": result.model,
+        "trials": trials,
+        "front": [row.number for row in result.front],
+        "knee": knee(result.front).number if result.front else None,
+        "hypervolume": hypervolumes(result.trials) if result.front else [],
+        "importances": result.importances,
+    }
 
 
 def result_table(result: SweepResult) -> str:

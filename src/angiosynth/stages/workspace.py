@@ -73,6 +73,11 @@ class Workspace:
         return self.root / "metrics"
 
     @property
+    def sweeps(self) -> Path:
+        """What sweeps found, for the report: tracked, so that it is there before the first."""
+        return self.root / "sweeps"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 
