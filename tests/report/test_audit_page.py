@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ def test_every_figure_on_the_page_is_the_audits() -> None:
         digits = 4 if finding["name"].startswith("copies") else 2
         row = f"<td>{finding['value']:.{digits}f} (0.10 to 0.90)</td><td>{finding['control']:.{digits}f}</td>"
         assert f'<th scope="row">{escape(finding["what"])}</th>{row}' in page
+
+
+def test_the_page_is_the_same_from_the_file() -> None:
+    audit = _audit()
+    assert build_audit_page(json.loads(json.dumps(audit, sort_keys=True)), b"png") == build_audit_page(audit, b"png")
 
 
 def test_a_leak_is_called_one_where_it_is() -> None:

@@ -8,6 +8,7 @@ from html import escape
 from string import Template
 from typing import Any
 
+from angiosynth.privacy.verdict import ATTACKS, HOLDERS
 from angiosynth.report.style import in_order, name_of
 from angiosynth.report.text import STYLESHEET
 
@@ -39,7 +40,7 @@ def build_audit_page(audit: Mapping[str, Any], scores: bytes) -> str:
         audit: audit.json.
         scores: the PNG of `scores_figure`.
     """
-    verdicts = [f"{RELEASED[holder]}: {VERDICTS[verdict]}" for holder, verdict in audit["verdicts"].items()]
+    verdicts = [f"{RELEASED[holder]}: {VERDICTS[verdict]}" for holder, verdict in _by_holder(audit["verdicts"])]
     return PAGE.substitute(
         style=STYLESHEET,
         model=escape(name_of(audit["model"])),
@@ -95,7 +96,8 @@ def _attacks(audit: Mapping[str, Any]) -> str:
         ["attack: who was trained on?", "who can make it", "AUC", "control", "AUC above control", "p", "found at 10% / 1% false alarms", ""]
     ]
     states = {finding["name"]: finding for finding in audit["findings"]}
-    for name, found in audit["membership"].items():
+    for name, *_ in ATTACKS:
+        found = audit["membership"][name]
         finding = states[name]
         rates = f"{_interval(found, 'tpr_10', True)} / {_interval(found, 'tpr_1', True)}"
         row = [finding["what"], f"holder of the {finding['holder']}", _interval(found, "auc"), f"{found['control']:.2f}"]
@@ -107,6 +109,11 @@ def _attacks(audit: Mapping[str, Any]) -> str:
         f"while it names so few others falsely; false alarms come in steps of {100 / others:.0f}%."
     )
     return _table(caption, rows)
+
+
+def _by_holder(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """From the set alone to whoever holds most, in whatever order JSON had them."""
+    return [(holder, found[holder]) for holder in HOLDERS]
 
 
 def _picture(scores: bytes) -> str:
@@ -158,7 +165,7 @@ def _controls(audit: Mapping[str, Any]) -> str:
     )
     lines += [
         f"So the attacks with the {holder} {'found what was planted' if found else 'did NOT find all that was planted'}."
-        for holder, found in audit["controls"].items()
+        for holder, found in _by_holder(audit["controls"])
     ]
     plain = audit["plain_differences"]
     lines.append(
@@ -177,7 +184,8 @@ def _use(audit: Mapping[str, Any]) -> str:
         rows.append([*row, f"{vessels['fraction']:.4f}", f"{vessels['calibre_px']:.2f}", f"{vessels['components']:.2f}"])
     return _table(
         "Likeness and variety in features of a U-net, and vessels. The second row is the best that can be asked. "
-        "fd_unet is a distance, 0 where sets are alike; precision to coverage are shares, the higher the better.",
+        "fd_unet is a distance, 0 where sets are alike; precision, recall and coverage are shares, density can pass 1; "
+        "of all four the higher is the better.",
         rows,
     )
 
