@@ -76,3 +76,9 @@ def unusable(uri: str, error: Exception) -> InputError:
     first = without_password((str(cause).splitlines() or [type(cause).__name__])[0])
     what, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
     return InputError(f"{what}: cannot be used ({first}); {cure}")
+
+
+def in_short(message: str) -> str:
+    """One line without passwords; of a request that failed, where it went and why."""
+    request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
+    return without_password(f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]

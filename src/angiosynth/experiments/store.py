@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import without_password
+from angiosynth.experiments.databases import in_short
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
 from angiosynth.experiments.views import TAG, saved_view
 
@@ -294,10 +294,4 @@ def or_store_error() -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-        raise StoreError(_in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error
-
-
-def _in_short(message: str) -> str:
-    """One line without passwords; of a request that failed, where it went and why."""
-    request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
-    return without_password(f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]
+        raise StoreError(in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error
