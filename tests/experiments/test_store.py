@@ -71,9 +71,11 @@ def test_inside_a_temporary_experiment(root: Path, tmp_path: Path, client: Any, 
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("DVC_EXP_NAME", "more-critic")
     with a_run(None, stage="transfer@real", lineage=True) as run:
         pass
     assert client.get_run(run.id).info.status == "FINISHED"
+    assert client.get_run(run.id).data.tags["dvc_experiment"] == "more-critic"
     assert (tmp_path / "lineage" / "transfer-real.json").is_file()
     assert reopen("transfer@real", {"test_dsc": 0.5})
     assert not (tmp_path / "mlruns").exists()
