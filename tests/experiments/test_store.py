@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from angiosynth.errors import InputError
 from angiosynth.experiments import tracking
 from angiosynth.experiments.run import Run, StoreError
 from angiosynth.experiments.tracking import ensure_store, reopen, tracking_uri, training_run
+from angiosynth.experiments.views import TAG
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,9 +73,11 @@ def test_inside_a_temporary_experiment(root: Path, tmp_path: Path, client: Any, 
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("DVC_EXP_NAME", "more-critic")
     with a_run(None, stage="transfer@real", lineage=True) as run:
         pass
     assert client.get_run(run.id).info.status == "FINISHED"
+    assert client.get_run(run.id).data.tags["dvc_experiment"] == "more-critic"
     assert (tmp_path / "lineage" / "transfer-real.json").is_file()
     assert reopen("transfer@real", {"test_dsc": 0.5})
     assert not (tmp_path / "mlruns").exists()
@@ -83,6 +87,21 @@ def test_the_experiments_open_on_their_training_runs(root: Path, client: Any) ->
     ensure_store(root)
     kinds = {name: client.get_experiment_by_name(name).tags["mlflow.experimentKind"] for name in tracking.EXPERIMENTS}
     assert set(kinds.values()) == {"custom_model_development"}
+
+
+def test_a_view_of_scores_is_saved_once(root: Path, client: Any) -> None:
+    ensure_store(root)
+    found = client.get_experiment_by_name("unet")
+    state = json.loads(json.loads(found.tags[TAG])["state"])
+    assert state["selectedColumns"][:2] == ["metrics.`val_dsc`", "metrics.`val_hd95_mm`"]
+    assert TAG not in client.get_experiment_by_name("evaluation").tags, "audits have no such scores"
+    before = found.tags[TAG]
+    try:
+        client.set_experiment_tag(found.experiment_id, TAG, "what the user made of it")
+        ensure_store(root)
+        assert client.get_experiment_by_name("unet").tags[TAG] == "what the user made of it"
+    finally:
+        client.set_experiment_tag(found.experiment_id, TAG, before)
 
 
 def test_a_deleted_experiment_comes_back(root: Path, client: Any) -> None:

@@ -113,6 +113,8 @@ def training_run(
     store_root, home = _roots(root)
     facts = {"dvc_stage": stage, "git_commit": git_commit(home), "data_digest": data.digest if data else ""}
     labels = {**{key: portable(value, home) for key, value in (tags or {}).items()}, **facts}
+    if experiment_name := os.environ.get("DVC_EXP_NAME"):
+        labels["dvc_experiment"] = experiment_name
     if parent:
         labels[PARENT] = parent
     with or_input_error(store_root):
