@@ -108,7 +108,7 @@ def test_values_that_led_to_nothing_are_left_alone(tmp_path: Path, settings: Set
             raise InputError("gan: diverged; raise the learning rate")
         return analytic(own, scratch, run_id, number)
 
-    result = run_sweep(settings, MODEL, 30, trial, tmp_path)
+    result = run_sweep(changed(settings, learning_rate_generator=(5e-5, 1e-3)), MODEL, 30, trial, tmp_path)
     failed = [row.state == "fail" for row in result.trials]
     assert sum(failed[:10]) >= 2, "drawn at random"
     assert sum(failed[10:]) <= 10, "of twenty that the sampler proposed; all but three where it does not see failures"
