@@ -148,18 +148,34 @@ def table(rows: Rows) -> str:
     """Markdown: mean over patients with 95% bootstrap interval, and the paired gain over the threshold."""
     by = _by_training(rows)
     lines = [
-        "| U-net trained on | DSC | 95% interval | gain over threshold | 95% interval | clDice | 95HD |",
-        "|---|---:|---|---:|---|---:|---:|",
+        "| U-net trained on | DSC | 95% interval | gain over threshold | 95% interval | clDice | 95HD | second label |",
+        "|---|---:|---|---:|---|---:|---:|---:|",
     ]
-    base = by[THRESHOLD, max(count for name, count in by if name == THRESHOLD)]
+    base = by[THRESHOLD, base_count(by)]
     for (name, count), scores in by.items():
         gain = _interval(scores["dsc"] - base["dsc"])
         mean, low, high = _interval(scores["dsc"])
         told = f"{gain[0]:+.3f} | {gain[1]:+.3f} to {gain[2]:+.3f}" if name != THRESHOLD else " | "
-        label = f"{name_of(name)}, {count} patients" if name in (SCRATCH, PRETRAINED) else name_of(name)
+        label = _told(name, count)
         others = f"{scores['cldice'].mean():.3f} | {scores['hd95_mm'].mean():.1f} | {np.nanmean(scores['second_dsc']):.3f}"
         lines.append(f"| {label} | {mean:.3f} | {low:.3f} to {high:.3f} | {told} | {others} |")
+    pairs = [((PRETRAINED, count), (SCRATCH, count)) for count in COUNTS] + [
+        ((model, base_count(by)), (REAL, base_count(by))) for model in MODELS
+    ]
+    for one, other in pairs:
+        if one in by and other in by:
+            mean, low, high = _interval(by[one]["dsc"] - by[other]["dsc"])
+            lines.append(f"\n{_told(*one)} less {_told(*other)}, paired: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
+
+
+def base_count(by: Mapping[tuple[str, int], Any]) -> int:
+    """How many patients train in a fold."""
+    return max(count for name, count in by if name == THRESHOLD)
+
+
+def _told(name: str, count: int) -> str:
+    return f"{name_of(name)}, {count} patient{'s' * (count != 1)}" if name in (SCRATCH, PRETRAINED) else name_of(name)
 
 
 def figure(rows: Rows, path: Path) -> None:
