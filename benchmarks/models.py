@@ -2,9 +2,9 @@
 
     python benchmarks/models.py [--seeds 1 2 3] [--models wgan-gp] > models.jsonl
 
-Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there. For each seed: a U-net on real patches,
-then for each GAN training, `synthesis.pairs` pairs and a U-net on them. A seed is that of networks, batches, synthesis and U-net;
-patches and patients stay.
+Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there. For each seed: a U-net on real patches
+(`real` among the models), then for each GAN training, `synthesis.pairs` pairs and a U-net on them. A seed is that of networks, batches,
+synthesis and U-net; patches and patients stay.
 One JSON object a line: probe scores, validation scores, and DSC and 95HD of every validation and test patient.
 """
 
@@ -34,6 +34,8 @@ from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import MODELS, Settings, load_settings
 from angiosynth.stages.workspace import Workspace
+
+TRAINED_ON = ("real", *MODELS)
 
 
 def with_seed(settings: Settings, seed: int) -> Settings:
@@ -70,7 +72,7 @@ def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], tes
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=TRAINED_ON, default=list(TRAINED_ON))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     options = parser.parse_args(arguments)
     keep_freed_memory()
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     validation, test = (home.scans(settings, "site-a", names) for names in (split.validation, split.test))
     for seed in options.seeds:
         own = with_seed(settings, seed)
-        for model in ("real", *options.models):
+        for model in options.models:
             patches, probe = (real, {}) if model == "real" else made_by(model, own, real, validation)
             row = {"model": model, "seed": seed, **probe, **worth(patches, own, validation, test, f"{model}, seed {seed}")}
             print(json.dumps(row), flush=True)
