@@ -196,7 +196,8 @@ def figure(rows: Rows, path: Path) -> None:
 
 
 def _tick(name: str, count: int) -> str:
-    return f"{name_of(name)}\n{count}" if name in (SCRATCH, PRETRAINED) else name_of(name)
+    short = {SCRATCH: f"scratch,\n{count}", PRETRAINED: f"pre-\ntrained,\n{count}"}
+    return short.get(name, name_of(name))
 
 
 def _by_training(rows: Rows) -> Mapping[tuple[str, int], dict[str, np.ndarray]]:
