@@ -179,7 +179,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
     try:
         score = _scored(study, job, trial, label)
     except BaseException as error:
-        reason = INTERRUPTED if isinstance(error, KeyboardInterrupt) else _reason(error, job.root)
+        reason = INTERRUPTED if isinstance(error, KeyboardInterrupt | SystemExit) else _reason(error, job.root)
         trial.failed(reason, by_itself=isinstance(error, TrialFailedError))
         say(f"sweep {label}: failed: {reason}")
         if not isinstance(error, TrialFailedError):
