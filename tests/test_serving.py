@@ -38,7 +38,11 @@ def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["models", "serve", "-m", "models:/unet-real/1", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlruns/mlflow.db", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlruns/mlflow.db",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }
     environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     log = away / "log.txt"
     with log.open("w") as stream:

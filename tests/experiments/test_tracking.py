@@ -236,7 +236,7 @@ def test_models_reload_free_in_batch_and_size(root: Path, client: Any, monkeypat
     assert unet.training
     assert draw.training, "the training's own network is left as it was"
     known = mlflow.get_tracking_uri()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(root))  # setting it by mlflow sets the variable too: it shall not outlive the test
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(root))  # which the next line sets too: it shall not outlive the test
     mlflow.set_tracking_uri(tracking_uri(root))
     try:
         unet.eval()
