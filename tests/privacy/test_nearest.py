@@ -15,10 +15,9 @@ def _all(first: Any, second: Any) -> Any:
     return np.sqrt(((first[:, None].astype(np.float64) - second) ** 2).mean(axis=2))
 
 
-@pytest.mark.parametrize("block", [3, 8192])
-def test_all_distances_agree(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUERIES", 4)
-    monkeypatch.setattr(module, "REFERENCES", block)
+@pytest.mark.parametrize("rows", [4, 8192])
+def test_all_distances_agree(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS", rows)
     rng = np.random.default_rng(0)
     queries, references = (rng.normal(5, 1, (n, 6)).astype(np.float32) for n in (11, 17))
     distance, row = nearest(queries, references, 5)

@@ -19,7 +19,7 @@ from angiosynth.gan.networks import Generator
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
 from angiosynth.privacy.controls import drawn, few_of, overfitted, planted
 from angiosynth.privacy.critic import critic_scores
-from angiosynth.privacy.feature_copies import FeatureSearch, search_in_features
+from angiosynth.privacy.feature_copies import Described, search_in_features
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import agreement, linkage
 from angiosynth.privacy.membership import Patients, auc, by_patient, membership, of_split, rank_p
@@ -33,6 +33,7 @@ CRITICISED = 500  # patches a patient that the critic scores
 UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to
 PLANTED_CHECKED = 200
 CHECKED_IN_FEATURES = 500  # at most
+Copied = tuple[dict[str, Any], CopySearch]  # numbers for audit.json, and where the closest pairs are
 SHOWN = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint that was not chosen
 
 
@@ -160,16 +161,20 @@ class Audit:
                 found.setdefault(space, {}).update({f"{name}{ending}": value for name, value in numbers.items()})
         return found
 
-    def copied(self) -> tuple[dict[str, Any], CopySearch]:
-        """Copies under flips, turns and shifts; what is usual is shown by validation patients' patches."""
-        search = self._search(self.images["synthetic"], self.settings.checked, "synthetic")
-        usual = self._search(self.images["third"], self.settings.checked, "validation")
-        return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
-
-    def copied_in_features(self) -> tuple[dict[str, Any], FeatureSearch]:
-        """Copies in U-net features, mirrored and quarter-turned too; what is usual as in `copied`."""
-        search, usual = (self._search_in_features(self.images[part], self.features[part]) for part in ("synthetic", "third"))
-        return copies(search.ratios, usual.ratios, self.settings.limits.copy_ratio), search
+    def copied(self) -> dict[str, Copied]:
+        """Copies under flips, turns and shifts, in pixels and in U-net features; what is usual is shown by validation patients' patches."""
+        checked, ratio = self.settings.checked, self.settings.limits.copy_ratio
+        pixels, usual = (
+            self._search(self.images[part], checked, what) for part, what in (("synthetic", "synthetic"), ("third", "validation"))
+        )
+        features, plain = (
+            self._search_in_features(Described(self.images[part], self.features[part]), search)
+            for part, search in (("synthetic", pixels), ("third", usual))
+        )
+        return {
+            "copies": (copies(pixels.ratios, usual.ratios, ratio), pixels),
+            "copies_features": (copies(features.ratios, plain.ratios, ratio), features),
+        }
 
     def plain_differences(self) -> dict[str, float]:
         """How well grey level and vessel fraction alone tell training from test patients: AUC, never below a half."""
@@ -207,7 +212,7 @@ class Audit:
             best = min(sides, key=lambda side: rank_p(side.members, side.others))
             checked = images[:PLANTED_CHECKED]
             search = self._search(checked, PLANTED_CHECKED, f"planted {share:.0%}")
-            described = self._search_in_features(checked, self._standardised(self.of.features(checked)))
+            described = self._search_in_features(Described(checked, self._describe(checked)), search)
             seen, also = (float((one.ratios < self.settings.limits.copy_ratio).mean()) for one in (search, described))
             told = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
             found.append({"share": share, "copies": seen * number / count, "copies_features": also * number / count, **told})
@@ -239,12 +244,13 @@ class Audit:
     def _search(self, queries: ImagePatches, checked: int, what: str) -> CopySearch:
         return search_copies(queries, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
 
-    def _search_in_features(self, queries: ImagePatches, described: Points) -> FeatureSearch:
-        def describe(images: ImagePatches) -> Points:
-            return self._standardised(self.of.features(images))
-
+    def _search_in_features(self, queries: Described, in_pixels: CopySearch) -> CopySearch:
+        training, test = (Described(self.images[part], self.features[part]) for part in ("training", "test"))
         checked = min(self.settings.checked, CHECKED_IN_FEATURES)
-        return search_in_features(queries, described, self.features["training"], self.features["test"], checked, describe)
+        return search_in_features(queries, training, test, checked, self._describe, in_pixels)
+
+    def _describe(self, images: ImagePatches) -> Points:
+        return self._standardised(self.of.features(images))
 
     def _membership(
         self, attack: NDArray[np.floating[Any]], control: NDArray[np.floating[Any]], patient: NDArray[np.str_], share: float

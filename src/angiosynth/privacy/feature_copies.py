@@ -1,8 +1,8 @@
 """Copies in features of a U-net: a synthetic patch that shows a training patch again with other noise or grey levels.
 
 As in pixels (see `memorisation`), the distance to the nearest training patch is held against that to the nearest patch of people who
-were not trained on. Mirrored and quarter-turned patches are described anew; small shifts and turns change the features of small patches
-more than other noise does, and are looked for in pixels.
+were not trained on. Mirrored and quarter-turned patches are described anew. A patch that was turned or moved a little has lost some of
+its grain, which features see, so there the real patch is turned and moved as the search in pixels found it, and described then.
 """
 
 from __future__ import annotations
@@ -11,74 +11,100 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.privacy.memorisation import TINY
+from angiosynth.privacy.alignment import MIRRORED, Matches, Poses, laid, symmetries
+from angiosynth.privacy.memorisation import TINY, CopySearch
 from angiosynth.privacy.nearest import Indices, Points, nearest
 
-MIRRORED = 4  # of the eight ways to lay a square: the patch mirrored left-right, as a GAN with `flip` sees it
 Describe = Callable[[ImagePatches], Points]
 
 
 @dataclass(frozen=True)
-class FeatureSearch:
-    """Ratios (n,) of all queries; for the `checked` ones (k,) the nearest training patch's row (k,) and the way they lie on it (k,)."""
+class Described:
+    """Images (n, x, y) of levels and their features (n, features), those of all sets on one scale."""
 
-    ratios: NDArray[np.float64]
-    checked: Indices
-    row: Indices
-    pose: Indices
+    images: ImagePatches
+    features: Points
 
 
 def search_in_features(
-    queries: ImagePatches, described: Points, training: Points, others: Points, checked: int, describe: Describe
-) -> FeatureSearch:
+    queries: Described, training: Described, others: Described, checked: int, describe: Describe, in_pixels: CopySearch
+) -> CopySearch:
     """How near each query is to training patches beside patches of other people, in features.
 
-    All queries are looked for as they lie and mirrored left-right; the `checked` ones with the least ratio in all eight ways.
+    All queries are looked for as they lie and mirrored left-right; the `checked` ones with the least ratio in all eight ways; those
+    that were aligned in pixels also with the two real patches that were laid on them there.
 
     Args:
-        queries: (n, x, y).
-        described: (n, features), theirs.
-        training, others: (m, features) and (m', features), on the same scale.
+        queries: what is searched for.
+        training: training patients' patches.
+        others: patches of people who were not trained on.
         checked: queries to look for in all ways.
         describe: gives the features of images.
+        in_pixels: the search in pixels for the same queries.
     """
-    near, row = nearest(described, training)
-    best = _Best(near[:, 0].astype(np.float64), row[:, 0], np.zeros(len(queries), np.int64), _distance(described, others))
-    best.improve(np.arange(len(queries)), MIRRORED, describe(lay(queries, MIRRORED)), training, others)
-    chosen = np.sort(np.argsort(best.ratios(), kind="stable")[:checked])
-    for pose in range(8):
-        if pose not in (0, MIRRORED):
-            best.improve(chosen, pose, describe(lay(queries[chosen], pose)), training, others)
-    return FeatureSearch(best.ratios(), chosen, best.row[chosen], best.pose[chosen])
+    sides = [_Side(queries, side.features) for side in (training, others)]
+    everything = np.arange(len(queries.images))
+    for side in sides:
+        side.improve(everything, MIRRORED, describe(_as_laid(queries.images, MIRRORED)))
+    chosen = np.sort(np.argsort(_ratios(*sides), kind="stable")[:checked])
+    for symmetry in range(8):
+        if symmetry not in (0, MIRRORED):
+            described = describe(_as_laid(queries.images[chosen], symmetry))
+            for side in sides:
+                side.improve(chosen, symmetry, described)
+    for side, real, matches in zip(sides, (training, others), (in_pixels.near, in_pixels.far), strict=True):
+        side.improve_by(in_pixels.checked, matches, describe(laid_levels(real.images, queries.images[in_pixels.checked], matches)))
+    seen = np.union1d(chosen, in_pixels.checked)
+    near, far = (side.matches(seen) for side in sides)
+    return CopySearch(_ratios(*sides), seen, near, far)
 
 
-@dataclass
-class _Best:
-    """The least distances so far: to training patches, with row and pose, and to others."""
-
-    near: NDArray[np.float64]
-    row: Indices
-    pose: Indices
-    far: NDArray[np.float64]
-
-    def improve(self, which: Indices, pose: int, described: Points, training: Points, others: Points) -> None:
-        distance, row = nearest(described, training)
-        better = distance[:, 0] < self.near[which]
-        self.near[which[better]], self.row[which[better]], self.pose[which[better]] = distance[better, 0], row[better, 0], pose
-        self.far[which] = np.minimum(self.far[which], _distance(described, others))
-
-    def ratios(self) -> NDArray[np.float64]:
-        return self.near / np.maximum(self.far, TINY)
+def laid_levels(real: ImagePatches, onto: ImagePatches, matches: Matches) -> ImagePatches:
+    """The matches' real patches (k, x, y) as they lie on their images (k, x, y), as levels."""
+    on = torch.from_numpy(onto.astype(np.float32))
+    found = laid(torch.from_numpy(real[matches.row].astype(np.float32)), on, matches.poses)
+    levels: ImagePatches = found.round().clamp(0, 255).to(torch.uint8).numpy()
+    return levels
 
 
-def _distance(points: Points, references: Points) -> NDArray[np.float64]:
-    return nearest(points, references)[0][:, 0].astype(np.float64)
+class _Side:
+    """The best matches of all queries so far on one side."""
+
+    def __init__(self, queries: Described, real: Points) -> None:
+        self.queries, self.real = queries.features, real
+        distance, row = nearest(self.queries, real)
+        self.distance, self.row = distance[:, 0].astype(np.float64), row[:, 0]
+        self.poses = Poses.plain(np.zeros(len(row), np.int64))
+
+    def improve(self, which: Indices, symmetry: int, described: Points) -> None:
+        """By the queries `which`, laid in one of the eight ways and described."""
+        distance, row = nearest(described, self.real)
+        self._keep(which, distance[:, 0].astype(np.float64), row[:, 0], Poses.plain(np.full(len(which), symmetry)))
+
+    def improve_by(self, which: Indices, matches: Matches, described: Points) -> None:
+        """By real patches that were laid on the queries `which` and described."""
+        gap = described.astype(np.float64) - self.queries[which]
+        self._keep(which, np.sqrt(np.square(gap).mean(axis=1)), matches.row, matches.poses)
+
+    def _keep(self, which: Indices, distance: NDArray[np.float64], row: Indices, poses: Poses) -> None:
+        better = distance < self.distance[which]
+        rows = which[better]
+        self.distance[rows], self.row[rows] = distance[better], row[better]
+        kept, new = self.poses, poses.of(np.flatnonzero(better))
+        kept.symmetry[rows], kept.degrees[rows], kept.move[rows] = new.symmetry, new.degrees, new.move
+
+    def matches(self, which: Indices) -> Matches:
+        return Matches(self.distance, self.row, self.poses).of(which)
 
 
-def lay(images: ImagePatches, pose: int) -> ImagePatches:
-    """Images (n, x, y) in one of the eight ways to lay a square: quarter turns, from 4 on of the mirror image."""
-    laid = images[:, ::-1] if pose >= MIRRORED else images
-    return np.ascontiguousarray(np.rot90(laid, pose % 4, (1, 2)))
+def _ratios(near: _Side, far: _Side) -> NDArray[np.float64]:
+    return near.distance / np.maximum(far.distance, TINY)
+
+
+def _as_laid(images: ImagePatches, symmetry: int) -> ImagePatches:
+    """Images (n, x, y) in one of the eight ways to lay a square."""
+    return symmetries(torch.from_numpy(images))[symmetry].contiguous().numpy()

@@ -19,34 +19,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.privacy.nearest import SIDE, Indices, Points, as_points, nearest
-from angiosynth.runtime.precision import device
-from angiosynth.runtime.progress import progress
+from angiosynth.privacy.alignment import MIRRORED, MOVE, Candidates, Matches, align, moved, symmetries
+from angiosynth.privacy.nearest import Indices, Points, as_points, nearest
 
 COARSE = 8  # side of the images in which mirrored, turned and moved candidates are looked for
-MOVE = 2  # pixels of an image of side 32
-TURNS = (-10.0, 0.0, 10.0)  # degrees, beside the quarter turns
 CANDIDATES = 4  # references that an image is aligned with
+TURNED = 8.0  # degrees
 TINY = 1e-6
-CHUNK = 64
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """The nearest real patch of each query under all symmetries: distance (n,), its row (n,), and the query brought onto it (n, x, y)."""
-
-    distance: NDArray[np.float64]
-    row: Indices
-    aligned: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class CopySearch:
-    """Ratios (n,) of all queries; for the `checked` ones (k,), which were aligned exactly, their alignments onto training patches."""
+    """Ratios (n,) of all queries; for the `checked` ones (k,) their matches among training patches and among other people's."""
 
     ratios: NDArray[np.float64]
     checked: Indices
-    alignment: Alignment
+    near: Matches
+    far: Matches
 
 
 def search_copies(queries: ImagePatches, training: ImagePatches, others: ImagePatches, checked: int, what: str) -> CopySearch:
@@ -69,65 +58,7 @@ def search_copies(queries: ImagePatches, training: ImagePatches, others: ImagePa
     chosen = np.sort(np.argsort(ratios, kind="stable")[:checked])
     near, far = (align(images[chosen], side, found.of(chosen), what) for side, found in sides)
     ratios[chosen] = near.distance / np.maximum(far.distance, TINY)
-    return CopySearch(ratios, chosen, near)
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The nearest few references of each query: coarse distance, row and symmetry, (n, k) each, the nearest first."""
-
-    distance: NDArray[np.float64]
-    row: Indices
-    symmetry: Indices
-
-    def of(self, queries: Indices) -> Candidates:
-        return Candidates(self.distance[queries], self.row[queries], self.symmetry[queries])
-
-
-def align(images: Tensor, references: Tensor, candidates: Candidates, what: str) -> Alignment:
-    """Lay each image on each of its candidates by the candidate's symmetry, then by small turns and shifts; the best is kept.
-
-    Distances are root mean squares over the middle of the patch, which every turned and shifted image covers.
-
-    Args:
-        images: (n, side, side) in [-1, 1].
-        references: (m, side, side).
-        candidates: of the images, at least one each.
-        what: a few words for the progress.
-    """
-    parts = np.array_split(np.arange(len(images)), -(-len(images) // CHUNK)) if len(images) else []
-    found = [_align(images[rows], references, candidates.of(rows)) for rows in progress(parts, what, len(parts))]
-    if not found:
-        return Alignment(np.zeros(0), np.zeros(0, np.int64), np.zeros((0, *images.shape[1:]), np.float32))
-    distances, rows, aligned = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Alignment(distances, rows, aligned)
-
-
-def _align(images: Tensor, references: Tensor, candidates: Candidates) -> tuple[NDArray[np.float64], Indices, NDArray[np.float32]]:
-    n, k = candidates.row.shape
-    side = images.shape[1]
-    inside = slice(math.ceil(side / 8), side - math.ceil(side / 8))
-    laid = torch.stack(symmetries(images), dim=1)[torch.arange(n)[:, None], torch.from_numpy(candidates.symmetry)].flatten(0, 1)
-    wanted = references[torch.from_numpy(candidates.row)].flatten(0, 1)[:, inside, inside]
-    laid, wanted = laid.to(device()), wanted.to(device())
-    moved = [shifted for angle in TURNS for shifted in shifts(_turned(laid, angle))]
-    errors = torch.stack([(one[:, inside, inside] - wanted).square().mean(dim=(1, 2)) for one in moved], dim=1)
-    least, which = errors.cpu().view(n, k * len(moved)).min(dim=1)
-    candidate, variant = which // len(moved), which % len(moved)
-    place = torch.arange(n) * k + candidate
-    aligned = torch.stack([moved[int(v)][int(p)].cpu() for v, p in zip(variant, place, strict=True)])
-    return least.sqrt().double().numpy(), candidates.row[np.arange(n), candidate.numpy()], aligned.numpy()
-
-
-def symmetries(images: Tensor) -> list[Tensor]:
-    """The eight ways to lay a square: quarter turns of (..., x, y) and of its mirror image, which comes with number 4."""
-    return [torch.rot90(side, quarter, (-2, -1)) for side in (images, images.flip(-2)) for quarter in range(4)]
-
-
-def shifts(images: Tensor) -> list[Tensor]:
-    """(n, side, side) moved by up to two 32ths of the side each way; what leaves on one side comes in on the other."""
-    step = max(1, round(images.shape[1] / SIDE))
-    return [images.roll((step * x, step * y), (1, 2)) for x in range(-MOVE, MOVE + 1) for y in range(-MOVE, MOVE + 1)]
+    return CopySearch(ratios, chosen, near, far)
 
 
 def copies(ratios: NDArray[np.float64], usual: NDArray[np.float64], ratio: float) -> dict[str, Any]:
@@ -174,12 +105,12 @@ def nearer_to_training(
 
 
 def _coarse_nearest(images: Tensor, references: Tensor) -> Candidates:
-    """Over all symmetries, and over diagonal moves of the image and its mirror image, as a GAN with `flip` sees them."""
+    """Over all symmetries, and over turns and diagonal moves of the image and its mirror image, as a GAN with `flip` sees them."""
     points, k = _coarse(references), min(CANDIDATES, len(references))
     laid = symmetries(images)  # views or small copies
-    corners = [(x, y) for x in (-MOVE, MOVE) for y in (-MOVE, MOVE)]
-    moved = ((symmetry, laid[symmetry].roll(corner, (1, 2))) for symmetry in (0, 4) for corner in corners)
-    found = [(symmetry, *nearest(_coarse(one), points, k)) for symmetry, one in itertools.chain(enumerate(laid), moved)]
+    places = [(0.0, x, y) for x in (-MOVE, MOVE) for y in (-MOVE, MOVE)] + [(-TURNED, 0, 0), (TURNED, 0, 0)]
+    small = ((symmetry, moved(laid[symmetry], *place)) for symmetry in (0, MIRRORED) for place in places)
+    found = [(symmetry, *nearest(_coarse(one), points, k)) for symmetry, one in itertools.chain(enumerate(laid), small)]
     distance = np.concatenate([one for _, one, _ in found], axis=1)
     row = np.concatenate([one for _, _, one in found], axis=1)
     symmetry = np.concatenate([np.full(one.shape, number) for number, one, _ in found], axis=1)
@@ -199,13 +130,3 @@ def _coarse(images: Tensor) -> Points:
     step = max(1, images.shape[1] // COARSE)
     means = F.avg_pool2d(images[:, None], 2 * step, step, step // 2 if step > 1 else 0, count_include_pad=False)
     return means.flatten(1).numpy()
-
-
-def _turned(images: Tensor, degrees: float) -> Tensor:
-    """(n, side, side) turned about the middle; the corners that come in from outside are air."""
-    if degrees == 0:
-        return images
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(images), 2, 3)
-    grid = F.affine_grid(turn, [len(images), 1, *images.shape[1:]], align_corners=False)
-    return F.grid_sample(images[:, None] + 1.0, grid, align_corners=False)[:, 0] - 1.0

@@ -1,4 +1,4 @@
-"""Nearest neighbours among patches, exactly: blocks of matrix products, on the GPU where there is one.
+"""Nearest neighbours among patches, exactly, by faiss.
 
 Distances are root mean squares over a point's coordinates, so that sizes of patches can be compared: 0.1 between two images in
 [-1, 1] is a twentieth of the grey scale.
@@ -6,23 +6,21 @@ Distances are root mean squares over a point's coordinates, so that sizes of pat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
 from angiosynth.arrays import ImagePatches, from_levels
-from angiosynth.runtime.precision import device
 
 Points = NDArray[np.float32]  # (n, coordinates)
 Distances = NDArray[np.float32]
 Indices = NDArray[np.int64]
 SIDE = 32  # larger images are averaged down to this: content is what is searched for, not grain, and the cost stays bounded
-QUERIES, REFERENCES = 1024, 8192  # rows of one block
+ROWS = 8192  # of one part, so that memory stays bounded
 
 
 def as_points(images: ImagePatches) -> Points:
@@ -42,19 +40,9 @@ def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances,
     """
     if not 1 <= k <= len(references):
         raise ValueError(f"{k} neighbours asked of {len(references)} references")
-    where, centre = device(), references.mean(axis=0)
-    rows: list[NDArray[np.int64]] = []
-    blocks = list(_blocks(references, centre, where))
-    for query in _parts(queries, QUERIES):
-        points = torch.from_numpy(query - centre).to(where)
-        best, index = torch.empty(len(query), 0, device=where), torch.empty(len(query), 0, dtype=torch.int64, device=where)
-        for start, block, lengths in blocks:
-            closeness = torch.addmm(lengths, points, block.T, beta=-0.5)  # what of -distance^2 / 2 depends on the reference
-            found = closeness.topk(min(k, len(block)), dim=1)
-            best = torch.cat([best, found.values], dim=1)
-            index = torch.cat([index, found.indices + start], dim=1)
-        rows.append(index.gather(1, best.topk(k, dim=1).indices).cpu().numpy())
-    return _measured(queries, references, np.concatenate(rows))
+    centre = references.mean(axis=0)  # which keeps the products small
+    _, rows = faiss.knn(queries - centre, references - centre, k)
+    return _measured(queries, references, rows)
 
 
 def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int64]) -> Distances:
@@ -71,7 +59,7 @@ def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int6
 def _measured(queries: Points, references: Points, rows: Indices) -> tuple[Distances, Indices]:
     """Exact distances of the found, in ascending order: those from matrix products lose their last digits where they are small."""
     found = []
-    for query, row in zip(_parts(queries, QUERIES), _parts(rows, QUERIES), strict=True):
+    for query, row in zip(_parts(queries), _parts(rows), strict=True):
         gaps = [references[row[:, place]] - query for place in range(row.shape[1])]
         found.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in gaps], axis=1))
     distances: Distances = np.concatenate(found)
@@ -79,12 +67,5 @@ def _measured(queries: Points, references: Points, rows: Indices) -> tuple[Dista
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _blocks(references: Points, centre: Points, where: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """First row, the points around their mean (which keeps the products small), their squared lengths."""
-    for start in range(0, len(references), REFERENCES):
-        block = torch.from_numpy(references[start : start + REFERENCES] - centre).to(where)
-        yield start, block, (block * block).sum(dim=1)
-
-
-def _parts(rows: Any, size: int = REFERENCES) -> list[Any]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _parts(rows: Any) -> list[Any]:
+    return [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches, from_levels
-from angiosynth.privacy.feature_copies import FeatureSearch, lay
+from angiosynth.privacy.feature_copies import laid_levels
 from angiosynth.privacy.memorisation import CopySearch
 from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
@@ -24,33 +24,30 @@ SHOWN = 10  # pairs in the gallery
 MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
-def gallery(search: CopySearch, described: FeatureSearch, synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
-    """The synthetic patches nearest to training patches, laid on them, above these: by pixels, then by features. It shows patients'
-    patches.
+def gallery(searches: Sequence[CopySearch], synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
+    """The synthetic patches nearest to training patches, by pixels and then by features; below each the real one, laid on it as the
+    search found it. It shows patients' patches.
     """
-    first, second = (_least(found.ratios, found.checked) for found in (search, described))
-    aligned = search.alignment.aligned[first]
-    laid = [lay(synthetic[described.checked[place]][None], int(described.pose[place]))[0] for place in second]
-    rows = [
-        ("in pixels", search.ratios[search.checked[first]], list(aligned), training[search.alignment.row[first]]),
-        ("in features", described.ratios[described.checked[second]], [from_levels(one) for one in laid], training[described.row[second]]),
-    ]
-    with drawn(path, 1.25 * max(4, len(first)), 6.8) as figure:
-        axes = figure.subplots(4, max(2, len(first), len(second)))
+    found = [(search, _least(search)) for search in searches]
+    columns = max(len(places) for _, places in found)
+    with drawn(path, 1.25 * max(4, columns), 6.8) as figure:
+        axes = figure.subplots(4, max(2, columns))
         for axis in axes.ravel():
             axis.set_axis_off()
-        for place, (what, ratios, above, below) in enumerate(rows):
-            for column, (ratio, one, other) in enumerate(zip(ratios, above, below, strict=True)):
-                show_picture(axes[2 * place, column], _large(one))
-                show_picture(axes[2 * place + 1, column], _large(from_levels(np.ascontiguousarray(other))))
-                axes[2 * place, column].set_title(f"synthetic, {what}\nratio {ratio:.2f}", fontsize=8)
+        for place, (what, (search, places)) in enumerate(zip(("in pixels", "in features"), found, strict=True)):
+            images = synthetic[search.checked[places]]
+            real = laid_levels(training, images, search.near.of(places))
+            for column, (image, other, row) in enumerate(zip(images, real, search.checked[places], strict=True)):
+                show_picture(axes[2 * place, column], _large(from_levels(image)))
+                show_picture(axes[2 * place + 1, column], _large(from_levels(other)))
+                axes[2 * place, column].set_title(f"synthetic, {what}\nratio {search.ratios[row]:.2f}", fontsize=8)
                 axes[2 * place + 1, column].set_title("real, training", fontsize=8)
         figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below each: for the house alone, never to be released.", fontsize=10)
 
 
-def _least(ratios: NDArray[np.float64], checked: NDArray[np.int64]) -> NDArray[np.int64]:
+def _least(search: CopySearch) -> NDArray[np.int64]:
     """Places among the checked ones of those with the least ratio."""
-    return np.argsort(ratios[checked], kind="stable")[:SHOWN]
+    return np.argsort(search.ratios[search.checked], kind="stable")[:SHOWN]
 
 
 def scores_figure(audit: Mapping[str, Any], path: Path) -> None:

@@ -64,11 +64,12 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "planted": work.planted_copies,
         "overfitted": work.overfitted_gan,
     }
-    numbers["copies"], search = work.copied()
-    numbers["copies_features"], described = work.copied_in_features()
+    copied = work.copied()
+    numbers.update({name: found for name, (found, _) in copied.items()})
     for name, step in progress(steps.items(), f"audit {model}", len(steps)):
         numbers[name] = step()
-    gallery(search, described, work.images["synthetic"], work.images["training"], target / "gallery.png")
+    searches = [search for _, search in copied.values()]
+    gallery(searches, work.images["synthetic"], work.images["training"], target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
