@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches
 from angiosynth.privacy.alignment import moved
-from angiosynth.privacy.feature_copies import Described, laid_levels, search_in_features
+from angiosynth.privacy.feature_copies import Described, laid_levels, search_in_features, with_smooth
 from angiosynth.privacy.memorisation import CopySearch, search_copies
 from angiosynth.privacy.nearest import Points
 
@@ -39,9 +39,9 @@ def _laid(pose: int) -> ImagePatches:
 
 
 def _search(queries: ImagePatches, checked: int, in_pixels: int) -> CopySearch:
-    searched, training, others = (Described(images, _describe(images)) for images in (queries, TRAINING, OTHERS))
+    training, others = (with_smooth(images, _describe(images), _describe) for images in (TRAINING, OTHERS))
     pixels = search_copies(queries, TRAINING, OTHERS, in_pixels, "test")
-    return search_in_features(searched, training, others, checked, _describe, pixels)
+    return search_in_features(Described(queries, _describe(queries)), training, others, checked, _describe, pixels)
 
 
 @pytest.mark.parametrize("pose", range(8))
@@ -78,3 +78,14 @@ def test_no_pose_makes_a_match_worse() -> None:
     shown = np.isin(all_.checked, few.checked)
     assert (all_.near.distance[shown] <= few.near.distance + 1e-9).all()
     assert (all_.far.distance[shown] <= few.far.distance + 1e-9).all()
+
+
+def test_a_smooth_patch_is_held_against_smooth_ones_of_both_sides() -> None:
+    smooth = ndimage.convolve1d(TRAINING[:5].astype(np.float32), (0.125, 0.75, 0.125), axis=1, mode="nearest")
+    queries = ndimage.convolve1d(smooth, (0.125, 0.75, 0.125), axis=2, mode="nearest").round().astype(np.uint8)
+    found = with_smooth(TRAINING, _describe(TRAINING), _describe)
+    assert found.features.shape == (2 * len(TRAINING), 24 * 24)
+    np.testing.assert_array_equal(found.features[40:45], _describe(queries))
+    match = _search(queries, len(queries), 1)
+    assert match.near.distance.max() == 0.0
+    np.testing.assert_array_equal(match.near.row, np.arange(5))

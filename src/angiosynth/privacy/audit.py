@@ -19,7 +19,7 @@ from angiosynth.gan.networks import Generator
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
 from angiosynth.privacy.controls import drawn, few_of, overfitted, planted
 from angiosynth.privacy.critic import critic_scores
-from angiosynth.privacy.feature_copies import Described, search_in_features
+from angiosynth.privacy.feature_copies import Described, search_in_features, with_smooth
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import agreement, linkage
 from angiosynth.privacy.membership import Patients, auc, by_patient, membership, of_split, rank_p
@@ -241,13 +241,18 @@ class Audit:
         found["linkage"] = {"share": float(shares[0]), "share_held_out": float((usual == 0).mean()), "first": bool(shares.argmax() == 0)}
         return found
 
+    @cached_property
+    def _described(self) -> tuple[Described, Described]:
+        """Training and test patients' patches as the search for copies in features wants them."""
+        training, test = (with_smooth(self.images[part], self.features[part], self._describe) for part in ("training", "test"))
+        return training, test
+
     def _search(self, queries: ImagePatches, checked: int, what: str) -> CopySearch:
         return search_copies(queries, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
 
     def _search_in_features(self, queries: Described, in_pixels: CopySearch) -> CopySearch:
-        training, test = (Described(self.images[part], self.features[part]) for part in ("training", "test"))
         checked = min(self.settings.checked, CHECKED_IN_FEATURES)
-        return search_in_features(queries, training, test, checked, self._describe, in_pixels)
+        return search_in_features(queries, *self._described, checked, self._describe, in_pixels)
 
     def _describe(self, images: ImagePatches) -> Points:
         return self._standardised(self.of.features(images))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches
 from angiosynth.privacy.alignment import MIRRORED, Matches, Poses, laid, symmetries
@@ -24,10 +25,22 @@ Describe = Callable[[ImagePatches], Points]
 
 @dataclass(frozen=True)
 class Described:
-    """Images (n, x, y) of levels and their features (n, features), those of all sets on one scale."""
+    """Images (n, x, y) of levels and their features (n, features), or twice as many `with_smooth`, those of all sets on one scale."""
 
     images: ImagePatches
     features: Points
+
+
+def with_smooth(images: ImagePatches, features: Points, describe: Describe) -> Described:
+    """Real patches (m, x, y) with their features, and after these those of the same as smooth as half a pixel's move makes them.
+
+    Synthetic patches have little grain. Among real ones those that were turned would seem nearest to them, on whichever side such happen
+    to be, were not all of both sides there smooth as well.
+    """
+    smooth = images.astype(np.float32)
+    for axis in (1, 2):
+        smooth = ndimage.convolve1d(smooth, (0.125, 0.75, 0.125), axis=axis, mode="nearest")  # the variance of such a move
+    return Described(images, np.concatenate([features, describe(smooth.round().astype(np.uint8))]))
 
 
 def search_in_features(
@@ -40,13 +53,13 @@ def search_in_features(
 
     Args:
         queries: what is searched for.
-        training: training patients' patches.
-        others: patches of people who were not trained on.
+        training: training patients' patches, `with_smooth`.
+        others: patches of people who were not trained on, `with_smooth`.
         checked: queries to look for in all ways.
         describe: gives the features of images.
         in_pixels: the search in pixels for the same queries.
     """
-    sides = [_Side(queries, side.features) for side in (training, others)]
+    sides = [_Side(queries.features, side.features) for side in (training, others)]
     everything = np.arange(len(queries.images))
     for side in sides:
         side.improve(everything, MIRRORED, describe(_as_laid(queries.images, MIRRORED)))
@@ -74,16 +87,16 @@ def laid_levels(real: ImagePatches, onto: ImagePatches, matches: Matches) -> Ima
 class _Side:
     """The best matches of all queries so far on one side."""
 
-    def __init__(self, queries: Described, real: Points) -> None:
-        self.queries, self.real = queries.features, real
+    def __init__(self, queries: Points, real: Points) -> None:
+        self.queries, self.real = queries, real
         distance, row = nearest(self.queries, real)
-        self.distance, self.row = distance[:, 0].astype(np.float64), row[:, 0]
+        self.distance, self.row = distance[:, 0].astype(np.float64), row[:, 0] % (len(real) // 2)
         self.poses = Poses.plain(np.zeros(len(row), np.int64))
 
     def improve(self, which: Indices, symmetry: int, described: Points) -> None:
         """By the queries `which`, laid in one of the eight ways and described."""
         distance, row = nearest(described, self.real)
-        self._keep(which, distance[:, 0].astype(np.float64), row[:, 0], Poses.plain(np.full(len(which), symmetry)))
+        self._keep(which, distance[:, 0].astype(np.float64), row[:, 0] % (len(self.real) // 2), Poses.plain(np.full(len(which), symmetry)))
 
     def improve_by(self, which: Indices, matches: Matches, described: Points) -> None:
         """By real patches that were laid on the queries `which` and described."""
