@@ -40,12 +40,12 @@ def _counted(monkeypatch: pytest.MonkeyPatch, stop_at: int = 0, scores: list[tup
     """Notes every training's settings; the scores, where given, stand for those of validation."""
     fit, seen = unet_stage.fit_unet, list[UnetSettings]()
 
-    def fit_unet(settings: Settings, home: Workspace, data: str, recorder: Any, folder: Path) -> TrainedUnet:
+    def fit_unet(settings: Settings, home: Workspace, data: str, recorder: Any, folder: Path, *rest: Any) -> TrainedUnet:
         assert data == "real"
         seen.append(settings.unet)
         if len(seen) == stop_at:
             raise Interrupted
-        trained = fit(settings, home, data, recorder, folder)
+        trained = fit(settings, home, data, recorder, folder, *rest)
         if scores:
             given = dict(zip(("val_dsc", "val_hd95_mm"), scores[len(seen) - 1], strict=True))
             write_json(folder / "unet.json", {**read_json(folder / "unet.json"), **given})

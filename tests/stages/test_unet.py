@@ -110,8 +110,8 @@ def test_one_seed_leaves_the_files_of_one_training(home: Workspace) -> None:
 def test_every_seed_is_trained_kept_and_scored(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     fit, scores = stage.fit_unet, {1: 0.3, 2: 0.8, 3: 0.4}
 
-    def scored(settings: Settings, home: Workspace, data: str, recorder: Any, folder: Path) -> Any:
-        trained = fit(settings, home, data, recorder, folder)
+    def scored(settings: Settings, home: Workspace, data: str, recorder: Any, folder: Path, *rest: Any) -> Any:
+        trained = fit(settings, home, data, recorder, folder, *rest)
         write_json(folder / "unet.json", {**read_json(folder / "unet.json"), "val_dsc": scores[settings.unet.seed], "val_hd95_mm": 2.0})
         return trained
 

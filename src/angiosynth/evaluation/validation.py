@@ -31,11 +31,11 @@ def validator(scans: Sequence[Scan]) -> Validate:
 
 def validation_scores(scans: Sequence[Scan], segment: Callable[[Scan], Mask]) -> dict[str, float]:
     """{"val_dsc", "val_hd95_mm"}: means over labelled scans, at least one."""
-    found = [(scan, segment(scan)) for scan in scans]
-    return {
-        "val_dsc": float(np.mean([dsc(scan.truth, mask) for scan, mask in found])),
-        "val_hd95_mm": float(np.mean([hd95_mm(scan.truth, mask, scan.spacing_mm) for scan, mask in found])),
-    }
+    found = []
+    for scan in scans:  # one mask at a time in memory
+        mask = segment(scan)
+        found.append((dsc(scan.truth, mask), hd95_mm(scan.truth, mask, scan.spacing_mm)))
+    return dict(zip(("val_dsc", "val_hd95_mm"), (float(value) for value in np.mean(found, axis=0)), strict=True))
 
 
 class UnetProbe:

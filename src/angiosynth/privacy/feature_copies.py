@@ -20,6 +20,7 @@ from angiosynth.privacy.alignment import MIRRORED, Matches, Poses, laid, symmetr
 from angiosynth.privacy.memorisation import TINY, CopySearch
 from angiosynth.privacy.nearest import Indices, Points, nearest
 
+PART = 4096  # patches that are smoothed at once
 Describe = Callable[[ImagePatches], Points]
 
 
@@ -37,10 +38,17 @@ def with_smooth(images: ImagePatches, features: Points, describe: Describe) -> D
     Synthetic patches have little grain. Among real ones those that were turned would seem nearest to them, on whichever side such happen
     to be, were not all of both sides there smooth as well.
     """
+    parts = [describe(_smooth(images[start : start + PART])) for start in range(0, len(images), PART)]
+    return Described(images, np.concatenate([features, *parts]))
+
+
+def _smooth(images: ImagePatches) -> ImagePatches:
+    """The same variance along each axis as a move by half a pixel."""
     smooth = images.astype(np.float32)
     for axis in (1, 2):
-        smooth = ndimage.convolve1d(smooth, (0.125, 0.75, 0.125), axis=axis, mode="nearest")  # the variance of such a move
-    return Described(images, np.concatenate([features, describe(smooth.round().astype(np.uint8))]))
+        smooth = ndimage.convolve1d(smooth, (0.125, 0.75, 0.125), axis=axis, mode="nearest")
+    levels: ImagePatches = smooth.round().astype(np.uint8)
+    return levels
 
 
 def search_in_features(

@@ -70,7 +70,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
                     "unet", name, stage="select-unet", settings=tracked, data=source, parent=parent.id or None, lineage=False
                 )
                 with child as run:
-                    run.final(fit_unet(own, home, "real", run, folder).scores)
+                    run.final(fit_unet(own, home, "real", run, folder, scans).scores)
             found = read_json(folder / "unet.json")
             points.append({**_values(unet), **{key: found[key] for key in ("val_dsc", "val_hd95_mm")}})
         best = _best(points)

@@ -77,7 +77,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
                 continue
             own = settings.model_copy(update={"unet": settings.unet.model_copy(update={"seed": seed, "seeds": 1})})
             with _run_of_seed(own, data, source, run) if len(seeds) > 1 else nullcontext(run) as recorder:
-                trained = fit_unet(own, home, data, recorder, folder)
+                trained = fit_unet(own, home, data, recorder, folder, scans)
                 if recorder is not run:
                     recorder.final(trained.scores)
         _gather([kept / f"{SEED}{seed}" for seed in seeds], home.unet(data))
@@ -92,13 +92,18 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
 
 
-def fit_unet(settings: Settings, home: Workspace, data: str, recorder: Recorder, folder: Path | None = None) -> TrainedUnet:
-    """Train once, with `unet.seed`, on real patches or a synthetic set; site A's validation patients choose. Writes the U-net's folder."""
+def fit_unet(
+    settings: Settings, home: Workspace, data: str, recorder: Recorder, folder: Path | None = None, scans: Sequence[Scan] | None = None
+) -> TrainedUnet:
+    """Train once, with `unet.seed`, on real patches or a synthetic set; site A's validation patients choose. Writes the U-net's folder.
+
+    The patients' scans are read where none are handed in.
+    """
     split = load_split(home.splits, "site-a")
     patches = open_patch_set(home.training_patches(data))
     if data == "real":
         patches = patches.of_patients(split.train)
-    scans = home.scans(settings, "site-a", split.validation)
+    scans = home.scans(settings, "site-a", split.validation) if scans is None else scans
     own = settings.unet
     trained = fit(
         build_unet(own.width, own.dropout, own.seed),
