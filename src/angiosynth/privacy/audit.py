@@ -163,18 +163,10 @@ class Audit:
 
     def copied(self) -> dict[str, Copied]:
         """Copies under flips, turns and shifts, in pixels and in U-net features; what is usual is shown by validation patients' patches."""
-        checked, ratio = self.settings.checked, self.settings.limits.copy_ratio
-        pixels, usual = (
-            self._search(self.images[part], checked, what) for part, what in (("synthetic", "synthetic"), ("third", "validation"))
-        )
-        features, plain = (
-            self._search_in_features(Described(self.images[part], self.features[part]), search)
-            for part, search in (("synthetic", pixels), ("third", usual))
-        )
-        return {
-            "copies": (copies(pixels.ratios, usual.ratios, ratio), pixels),
-            "copies_features": (copies(features.ratios, plain.ratios, ratio), features),
-        }
+        ratio, parts = self.settings.limits.copy_ratio, {"synthetic": "synthetic", "third": "validation"}
+        found, usual = (self.searched(self.images[part], self.features[part], self.settings.checked, what) for part, what in parts.items())
+        names = ("copies", "copies_features")
+        return {name: (copies(one.ratios, plain.ratios, ratio), one) for name, one, plain in zip(names, found, usual, strict=True)}
 
     def plain_differences(self) -> dict[str, float]:
         """How well grey level and vessel fraction alone tell training from test patients: AUC, never below a half."""
@@ -211,9 +203,8 @@ class Audit:
             sides = [self._patients(by_patient(scores, self.patient, part)) for part in (1.0, CLOSEST)]
             best = min(sides, key=lambda side: rank_p(side.members, side.others))
             checked = images[:PLANTED_CHECKED]
-            search = self._search(checked, PLANTED_CHECKED, f"planted {share:.0%}")
-            described = self._search_in_features(Described(checked, self._describe(checked)), search)
-            seen, also = (float((one.ratios < self.settings.limits.copy_ratio).mean()) for one in (search, described))
+            searches = self.searched(checked, self.describe(checked), len(checked), f"planted {share:.0%}")
+            seen, also = (float((one.ratios < self.settings.limits.copy_ratio).mean()) for one in searches)
             told = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
             found.append({"share": share, "copies": seen * number / count, "copies_features": also * number / count, **told})
         return found
@@ -241,20 +232,20 @@ class Audit:
         found["linkage"] = {"share": float(shares[0]), "share_held_out": float((usual == 0).mean()), "first": bool(shares.argmax() == 0)}
         return found
 
+    def searched(self, images: ImagePatches, features: Points, checked: int, what: str) -> tuple[CopySearch, CopySearch]:
+        """Copies among images (n, x, y) with these features: in pixels and in features, `checked` of them under all symmetries."""
+        pixels = search_copies(images, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
+        few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, features)
+        return pixels, search_in_features(queries, *self._described, few, self.describe, pixels)
+
     @cached_property
     def _described(self) -> tuple[Described, Described]:
         """Training and test patients' patches as the search for copies in features wants them."""
-        training, test = (with_smooth(self.images[part], self.features[part], self._describe) for part in ("training", "test"))
+        training, test = (with_smooth(self.images[part], self.features[part], self.describe) for part in ("training", "test"))
         return training, test
 
-    def _search(self, queries: ImagePatches, checked: int, what: str) -> CopySearch:
-        return search_copies(queries, self.images["training"], self.images["test"], checked, f"copies, {what} patches")
-
-    def _search_in_features(self, queries: Described, in_pixels: CopySearch) -> CopySearch:
-        checked = min(self.settings.checked, CHECKED_IN_FEATURES)
-        return search_in_features(queries, *self._described, checked, self._describe, in_pixels)
-
-    def _describe(self, images: ImagePatches) -> Points:
+    def describe(self, images: ImagePatches) -> Points:
+        """Features of images on the scale of all others."""
         return self._standardised(self.of.features(images))
 
     def _membership(

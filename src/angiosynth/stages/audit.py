@@ -51,7 +51,7 @@ def audit_digest(settings: Settings) -> str:
 
 
 def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
-    audited = _audited(settings, home, model, split, scratch)
+    audited = load_audited(settings, home, model, split, scratch)
     work = Audit(audited, settings.audit)
     numbers: dict[str, Any] = {}
     steps = {
@@ -91,7 +91,7 @@ def _usable(split: Split) -> Split:
     return split
 
 
-def _audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
+def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
     """Everything that is audited. Test and validation patients' patches are cut for the audit alone and do not outlive it."""
     training = training_patches(home, split.train)
     names = (*split.test, *split.validation)
