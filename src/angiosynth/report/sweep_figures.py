@@ -65,6 +65,7 @@ def hypervolume_figure(volumes: Sequence[tuple[int, float]], model: str, path: P
         axes = figure.subplots()
         axes.step(*_columns(volumes), where="post", color=colour_of(model), lw=1.8)
         axes.set(title="hypervolume: more is better, flat is searched out", xlabel="trial", ylabel="share of the box")
+        axes.locator_params(axis="x", integer=True)
         axes.margins(x=0.03, y=0.1)
 
 
