@@ -139,7 +139,7 @@ FAULTS: list[tuple[Callable[[Path], None], str, str]] = [
     (_classes, LABEL, "instead of only 0 and 1"),
     (_outside, LABEL, "outside the brain mask"),
     (_flat, SCAN, "same value"),
-    (_twin, SCAN, "the same scan as sub-01's"),
+    (_twin, SCAN, "sub-01_angio.nii.gz, so one person could be in two splits"),
     (_not_nifti, LABEL, "not a NIfTI file"),
 ]
 

@@ -56,7 +56,8 @@ def _settings(site_a: Path | str, site_b: Path | str = "", plan_b: SplitSettings
 def test_sites_must_not_share_patients(cohort: Path, tmp_path: Path) -> None:
     other = make_cohort(tmp_path / "other", 1, SHAPE, seed=5)
     shutil.copytree(cohort / "sub-02", other / "sub-02")
-    with pytest.raises(InputError, match="sub-02 has the same files as site-a's sub-02"):
+    first, second = (folder / "sub-02/anat/sub-02_angio.nii.gz" for folder in (cohort, other))
+    with pytest.raises(InputError, match=f"{second}: the same scan as {first}, so one person"):
         build_cohort(_settings(cohort, other), tmp_path / "splits", tmp_path / "out")
 
 

@@ -10,74 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from angiosynth.cli import commands
 from angiosynth.data import importing
 from angiosynth.data.cohort import check_patients, find_patients
-from angiosynth.data.importing import Rules, clean_scan, import_folder
+from angiosynth.data.geometry import GridSource
+from angiosynth.data.import_checks import Rules
+from angiosynth.data.importing import clean_scan, import_folder
 from angiosynth.data.nifti import load_mask, load_volume, read_volume
 from angiosynth.data.pairing import pair_by_patterns
 from angiosynth.data.pseudonyms import draw_numbers
 from angiosynth.errors import InputError
+from tests.data.lab import BRAIN, LABEL, NAME, SCAN2, SHAPE, call_import, save, turned
 from tests.factories import Array, affine_of, make_arrays, nib
-
-SHAPE = (20, 24, 5)
-NAME = b"MUELLER^HANS"
-
-
-def _save(path: Path, array: Array, affine: Array, kind: str = "<i2", slope: float | None = None) -> Path:
-    """A file whose header names a person in every field that takes text, and in an extension."""
-    image = nib.Nifti1Image(array.astype(np.dtype(kind).newbyteorder("=")), affine, nib.Nifti1Header(endianness=kind[0]))
-    image.header.set_data_dtype(np.dtype(kind))
-    for field in ("descrip", "aux_file", "intent_name", "db_name"):
-        image.header[field] = NAME
-    image.header.extensions.append(nib.nifti1.Nifti1Extension(6, b"PatientName: " + NAME))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = image.to_bytes()
-    if slope:
-        data = data[:112] + np.array([slope, 3.0], kind[0] + "f4").tobytes() + data[120:]  # scl_slope, scl_inter
-    path.write_bytes(gzip.compress(data) if path.name.lower().endswith(".gz") else data)
-    return path
-
-
-def _turned(array: Array, orientation: str) -> tuple[Array, Array]:
-    turn = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt(("R", "A", "S")), nib.orientations.axcodes2ornt(tuple(orientation))
-    )
-    return nib.orientations.apply_orientation(array, turn), affine_of() @ nib.orientations.inv_ornt_aff(turn, array.shape)
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Path:
-    """Three patients as labs have them: orders of axes, types, endings and capitals as they come."""
-    folder = tmp_path / "Müller & Söhne"
-    scan, brain, label = make_arrays(SHAPE, 1)
-    _save(folder / "scan 01.nii.gz", *_turned(scan, "LPS"))
-    _save(folder / "scan 01_vessels.nii.gz", *_turned(label, "PSR"), kind="<f8")
-    _save(folder / "scan 01_brain.nii", *_turned(brain * 255, "LPS"), kind="|u1")
-    scan, brain, label = make_arrays(SHAPE, 2)
-    _save(folder / "SCAN02.NII", scan[..., None], affine_of(), ">i2", slope=0.5)
-    shifted = affine_of()
-    shifted[:3, 3] += 0.01
-    _save(folder / "scan02_VESSELS.NII.GZ", label[..., None], shifted)
-    _save(folder / "scan02_brain.nii.gz", brain, affine_of())
-    scan, brain, _ = make_arrays(SHAPE, 3)
-    _save(folder / "later/scan03.nii.gz", scan, affine_of())
-    _save(folder / "later/scan03_brain.nii.gz", brain, affine_of())
-    return folder
-
-
-def _call(lab: Path, *more: str) -> tuple[int, str]:
-    done = CliRunner().invoke(commands, ["import", str(lab), "--scan", "scan*", "--vessels", "*_vessels", "--brain", "*_brain", *more])
-    if isinstance(done.exception, InputError):
-        return 2, str(done.exception)
-    return done.exit_code, done.output
 
 
 def test_the_cohort_finds_the_same_voxels_and_no_name(lab: Path, tmp_path: Path) -> None:
     target, names = tmp_path / "raw" / "site-a", tmp_path / "names.csv"
-    code, told = _call(lab, "-o", str(target), "--names", str(names))
+    code, told = call_import(lab, "-o", str(target), "--names", str(names))
     assert code == 0, told
     assert "3 patients, 2 with a label" in told
     facts, faults = check_patients(find_patients(target))
@@ -106,14 +55,14 @@ def test_the_cohort_finds_the_same_voxels_and_no_name(lab: Path, tmp_path: Path)
 def test_numbers_stay_when_scans_come_and_go(lab: Path, tmp_path: Path) -> None:
     target, names = tmp_path / "site", tmp_path / "names.csv"
     words = ("-o", str(target), "--names", str(names))
-    assert _call(lab, *words)[0] == 0
+    assert call_import(lab, *words)[0] == 0
     before = names.read_text().splitlines()
     gone = next(line for line in before if line.split(",")[1] == "SCAN02.NII").split(",")[0]
     for path in ("SCAN02.NII", "scan02_VESSELS.NII.GZ", "scan02_brain.nii.gz"):
         (lab / path).unlink()
-    _save(lab / "scan00.nii", make_arrays(SHAPE, 5)[0], affine_of())
-    _save(lab / "scan00_brain.nii", make_arrays(SHAPE, 5)[1], affine_of())
-    assert _call(lab, *words)[0] == 0
+    save(lab / "scan00.nii", make_arrays(SHAPE, 5)[0], affine_of())
+    save(lab / "scan00_brain.nii", make_arrays(SHAPE, 5)[1], affine_of())
+    assert call_import(lab, *words)[0] == 0
     after = {line.split(",")[1]: line.split(",")[0] for line in names.read_text().splitlines()[1:]}
     assert after["scan00.nii"] == "sub-004"
     assert after["SCAN02.NII"] == gone
@@ -129,7 +78,7 @@ def test_numbers_do_not_follow_the_alphabet(tmp_path: Path) -> None:
 
 def test_a_dry_run_tells_all_and_writes_nothing(lab: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    code, told = _call(lab, "--dry-run")
+    code, told = call_import(lab, "--dry-run")
     assert code == 0
     assert sorted(tmp_path.rglob("*")) == before
     lines = told.splitlines()
@@ -145,21 +94,18 @@ def _two_classes(label: Array) -> Array:
     return np.asarray(label * (1 + (np.indices(label.shape)[0] > 10)))
 
 
-LABEL = "scan02_VESSELS.NII.GZ"
-BRAIN = "scan02_brain.nii.gz"
-SCAN2 = "SCAN02.NII"
 FAULTS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "classes": ("has 2 classes, 1, 2; say which", lambda lab: _save(lab / LABEL, _two_classes(make_arrays(SHAPE, 2)[2]), affine_of())),
-    "probabilities": ("values between whole", lambda lab: _save(lab / LABEL, make_arrays(SHAPE, 2)[2] * 0.7, affine_of(), "<f4")),
-    "empty": ("is empty", lambda lab: _save(lab / LABEL, np.zeros(SHAPE), affine_of())),
-    "affine": ("--trust-shape takes it voxel", lambda lab: _save(lab / LABEL, make_arrays(SHAPE, 2)[2], np.eye(4))),
-    "shape": ("shape (20, 24, 4) is not", lambda lab: _save(lab / LABEL, make_arrays(SHAPE, 2)[2][..., :4], affine_of())),
-    "outside": ("lie outside the brain mask", lambda lab: _save(lab / BRAIN, 1 - make_arrays(SHAPE, 2)[1], affine_of())),
+    "classes": ("has 2 classes, 1, 2; say which", lambda lab: save(lab / LABEL, _two_classes(make_arrays(SHAPE, 2)[2]), affine_of())),
+    "probabilities": ("values between whole", lambda lab: save(lab / LABEL, make_arrays(SHAPE, 2)[2] * 0.7, affine_of(), "<f4")),
+    "empty": ("is empty", lambda lab: save(lab / LABEL, np.zeros(SHAPE), affine_of())),
+    "affine": ("--trust-shape takes it voxel", lambda lab: save(lab / LABEL, make_arrays(SHAPE, 2)[2], np.eye(4))),
+    "shape": ("shape (20, 24, 4) is not", lambda lab: save(lab / LABEL, make_arrays(SHAPE, 2)[2][..., :4], affine_of())),
+    "outside": ("lie outside the brain mask", lambda lab: save(lab / BRAIN, 1 - make_arrays(SHAPE, 2)[1], affine_of())),
     "no brain": ("no brain mask; make one", lambda lab: (lab / BRAIN).unlink()),
-    "same scan": ("the same scan as", lambda lab: _save(lab / SCAN2, *_turned(make_arrays(SHAPE, 1)[0], "PIR"), kind="<f4")),
-    "same label": ("the same label as", lambda lab: _save(lab / LABEL, make_arrays(SHAPE, 1)[2], affine_of())),
-    "four axes": ("has 4 axes", lambda lab: _save(lab / SCAN2, np.stack([make_arrays(SHAPE, 2)[0]] * 2, -1), affine_of())),
-    "flat": ("every voxel has the same", lambda lab: _save(lab / SCAN2, np.ones(SHAPE), affine_of())),
+    "same scan": ("the same scan as", lambda lab: save(lab / SCAN2, *turned(make_arrays(SHAPE, 1)[0], "PIR"), kind="<f4")),
+    "same label": ("the same label as", lambda lab: save(lab / LABEL, make_arrays(SHAPE, 1)[2], affine_of())),
+    "four axes": ("has 4 axes", lambda lab: save(lab / SCAN2, np.stack([make_arrays(SHAPE, 2)[0]] * 2, -1), affine_of())),
+    "flat": ("every voxel has the same", lambda lab: save(lab / SCAN2, np.ones(SHAPE), affine_of())),
     "cut": ("cut short", lambda lab: (lab / LABEL).write_bytes((lab / LABEL).read_bytes()[:-30])),
     "no spacing": ("voxel size", lambda lab: (lab / SCAN2).write_bytes((data := (lab / SCAN2).read_bytes())[:80] + bytes(12) + data[92:])),
 }
@@ -170,7 +116,7 @@ def test_a_fault_is_one_line_and_nothing_is_written(lab: Path, tmp_path: Path, f
     told, spoil = FAULTS[fault]
     spoil(lab)
     before = sorted(tmp_path.rglob("*"))
-    code, text = _call(lab, "-o", str(tmp_path / "site"), "--names", str(tmp_path / "names.csv"))
+    code, text = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(tmp_path / "names.csv"))
     assert code == 2
     assert told in text
     assert len(text.splitlines()) == 2 + (fault in ("same scan", "same label") and "outside" in text)
@@ -181,7 +127,7 @@ def test_all_faults_at_once(lab: Path, tmp_path: Path) -> None:
     FAULTS["classes"][1](lab)
     FAULTS["no brain"][1](lab)
     (lab / "later/scan03_brain.nii.gz").unlink()
-    code, text = _call(lab, "--dry-run")
+    code, text = call_import(lab, "--dry-run")
     assert code == 2
     assert text.splitlines()[0] == "import: 3 faults found, nothing written; mend and run again"
     assert len(text.splitlines()) == 4
@@ -190,30 +136,30 @@ def test_all_faults_at_once(lab: Path, tmp_path: Path) -> None:
 def test_options_for_what_files_leave_open(lab: Path, tmp_path: Path) -> None:
     scan, brain, label = make_arrays(SHAPE, 2)
     classes = _two_classes(label)
-    _save(lab / LABEL, classes, np.eye(4))
-    _save(lab / "scan 01_vessels.nii.gz", make_arrays(SHAPE, 1)[2] * 2, affine_of())
+    save(lab / LABEL, classes, np.eye(4))
+    save(lab / "scan 01_vessels.nii.gz", make_arrays(SHAPE, 1)[2] * 2, affine_of())
     (lab / BRAIN).unlink()
     stripped = np.asarray(scan * brain)
     stripped[10, 12, 2] = 0  # a hole within
-    _save(lab / SCAN2, stripped, affine_of())
+    save(lab / SCAN2, stripped, affine_of())
     for values, expected in (("2", classes == 2), ("1,2", classes > 0), ("all", classes > 0)):
         words = ("--vessel-values", values, "--without-brain", "nonzero", "--trust-shape", "--names", str(tmp_path / "names.csv"))
-        code, told = _call(lab, "-o", str(tmp_path / "site"), *words)
+        code, told = call_import(lab, "-o", str(tmp_path / "site"), *words)
         assert code == 0, told
         assert "vessels: affine differs, taken voxel by voxel" in told
         number = next(line for line in (tmp_path / "names.csv").read_text().splitlines() if SCAN2 in line).split(",")[0]
         stem = tmp_path / "site" / number / "anat" / number
         np.testing.assert_array_equal(load_mask(Path(f"{stem}_desc-vessel_mask.nii.gz")).volume.array, expected)
         np.testing.assert_array_equal(load_mask(Path(f"{stem}_desc-brain_mask.nii.gz")).volume.array, brain.astype(bool))
-    code, told = _call(lab, "--dry-run", "--vessel-values", "7", "--trust-shape", "--without-brain", "whole")
+    code, told = call_import(lab, "--dry-run", "--vessel-values", "7", "--trust-shape", "--without-brain", "whole")
     assert "has none of the classes --vessel-values names, but 1, 2" in told
-    code, told = _call(lab, "--dry-run", "--vessel-values", "all", "--trust-shape", "--without-brain", "whole")
+    code, told = call_import(lab, "--dry-run", "--vessel-values", "all", "--trust-shape", "--without-brain", "whole")
     assert "no brain mask: whole volume" in told
 
 
 def test_a_head_with_its_skull_is_not_taken_for_stripped(lab: Path) -> None:
     (lab / BRAIN).unlink()
-    code, told = _call(lab, "--dry-run", "--without-brain", "nonzero")
+    code, told = call_import(lab, "--dry-run", "--without-brain", "nonzero")
     assert code == 2
     assert "its skull is not stripped" in told
 
@@ -230,7 +176,7 @@ def test_places_that_would_lose_or_mix_files_are_refused(lab: Path, tmp_path: Pa
         "write whole numbers": ("--dry-run", "--vessel-values", "one"),
     }
     for told, words in cases.items():
-        code, text = _call(lab, *words)
+        code, text = call_import(lab, *words)
         assert (code, told in text, "\n" in text) == (2, True, False), text
     assert list(other.iterdir()) == [other / "thesis.txt"]
     assert not (tmp_path / "site").exists()
@@ -243,11 +189,11 @@ def test_a_failure_midway_leaves_the_former_folder(lab: Path, tmp_path: Path, mo
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     written = []
 
-    def fails(path: Path) -> bytes:
+    def fails(path: Path, prefer: GridSource | None) -> bytes:
         written.append(path)
         if len(written) == 2:
             raise OSError(28, "No space left on device")
-        return clean_scan(path)
+        return clean_scan(path, prefer)
 
     monkeypatch.setattr(importing, "clean_scan", fails)
     with pytest.raises(InputError, match="No space left"):
@@ -259,7 +205,7 @@ def test_a_damaged_table_of_names_is_refused(lab: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.csv"
     for text in ("a,b\n1,2\n", "patient,scan\nsub-001,a\nsub-001,b\n", "patient,scan\n../x,a\n"):
         names.write_text(text)
-        code, told = _call(lab, "-o", str(tmp_path / "site"), "--names", str(names))
+        code, told = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(names))
         assert (code, "damaged" in told) == (2, True)
         assert names.read_text() == text
 

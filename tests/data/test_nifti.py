@@ -160,7 +160,7 @@ def _header_with(path: Path, **fields: Any) -> None:
     ("fields", "message"),
     [
         ({"magic": b"xyz"}, "wrong magic"),
-        ({"magic": b"ni1"}, "wrong magic"),
+        ({"magic": b"ni1"}, "NIfTI pair"),
         ({"pixdim": [1, 0, 1, 1, 0, 0, 0, 0]}, "voxel size"),
         ({"pixdim": [1, 1, np.nan, 1, 0, 0, 0, 0]}, "voxel size"),
         ({"srow_x": [0, 0, 0, 0]}, "affine is singular"),

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.progress import say
 
 if TYPE_CHECKING:
-    from angiosynth.data.importing import Checked
+    from angiosynth.data.import_checks import Checked
+
+
+class GeometryName(StrEnum):
+    sform = "sform"
+    qform = "qform"
+    pixdim = "pixdim"
 
 
 class WithoutBrainName(StrEnum):
@@ -39,15 +46,21 @@ def import_scans(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print what would be taken; write nothing.")] = False,
     vessel_values: Annotated[
-        str, typer.Option("--vessel-values", help="Where labels have several classes: those that are vessels, such as 1,2; or all.")
+        str,
+        typer.Option("--vessel-values", help="Where labels have several classes: the vessels' ones, such as 1,2 or 1-13,20; or all."),
     ] = "",
     without_brain: Annotated[
         WithoutBrainName,
         typer.Option("--without-brain", help="For scans without a brain mask: refuse, nonzero (stripped scans: what is not 0), or whole."),
     ] = WithoutBrainName.refuse,
     trust_shape: Annotated[
-        bool, typer.Option("--trust-shape", help="Take masks of the scan's shape voxel by voxel, though their affine differs.")
+        bool,
+        typer.Option("--trust-shape", help="Take masks of the scan's stored shape voxel by voxel, though their affine differs."),
     ] = False,
+    geometry: Annotated[
+        GeometryName | None,
+        typer.Option("--geometry", help="Where a header contradicts itself: which of its descriptions of the grid holds."),
+    ] = None,
 ) -> None:
     """Bring a folder of NIfTI files into BIDS, with numbers instead of names; all faults are listed at once.
 
@@ -58,17 +71,22 @@ def import_scans(
 
     then the same with -o data/raw/site-a instead of --dry-run. docs/own-scans.md goes on from there.
     """
-    from angiosynth.data.importing import Rules, fault_lines, import_folder
-    from angiosynth.data.pairing import pair_by_patterns, pair_by_table
+    from angiosynth.data.classes import parse_classes
+    from angiosynth.data.folders import some_of
+    from angiosynth.data.import_checks import Rules
+    from angiosynth.data.importing import fault_lines, import_folder
+    from angiosynth.data.pairing import not_taken, pair_by_patterns, pair_by_table
 
     if bool(scan) == bool(table) or (table and (vessels or brain)):
         raise InputError("import: give either patterns (--scan '*_tof', with --vessels and --brain) or --table FILE")
     if dry_run == bool(target):
         raise InputError("import: give either --dry-run, to see what would be taken, or -o FOLDER")
-    rules = Rules(_classes(vessel_values), without_brain.value, trust_shape)
+    rules = Rules(parse_classes(vessel_values), without_brain.value, trust_shape, geometry.value if geometry else None)
     paired, faults = pair_by_table(folder, table) if table else pair_by_patterns(folder, scan, vessels, brain)
     if faults:
         raise InputError(fault_lines(faults))
+    if left := not_taken(folder, paired):
+        say(f"{folder}: not taken: {some_of(left, folder)}")
     names = names or (Path("names") / f"{target.name}.csv" if target else None)
     found = import_folder(paired, rules, target, names)
     labelled = sum(1 for checked in found if checked.sources.vessels)
@@ -83,23 +101,14 @@ def import_scans(
     typer.echo(_split(labelled))
 
 
-def _classes(text: str) -> tuple[int, ...] | None:
-    if text.strip() == "all":
-        return None
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise InputError(f"--vessel-values {text!r}: write whole numbers with commas, such as 1,2, or all") from None
-
-
 def _table(found: list[Checked]) -> str:
-    rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "vessel share", "notes")]
+    rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "grid from", "vessel share", "notes")]
     for checked in found:
         files = [path.name if path else "-" for path in (checked.sources.vessels, checked.sources.brain)]
         size = " x ".join(map(str, checked.shape))
         spacing = " x ".join(f"{length:.3g}" for length in checked.spacing_mm)
         share = f"{checked.vessel_voxels / checked.brain_voxels:.2%}" if checked.sources.vessels else "-"
-        rows.append((checked.sources.name, *files, size, spacing, checked.orientation, share, "; ".join(checked.notes)))
+        rows.append((checked.sources.name, *files, size, spacing, checked.orientation, checked.grid_from, share, "; ".join(checked.notes)))
     wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
 

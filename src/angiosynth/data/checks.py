@@ -11,21 +11,21 @@ import numpy as np
 
 from angiosynth.arrays import SpacingMm
 from angiosynth.data.bids import Patient
-from angiosynth.data.nifti import LoadedVolume, Volume, load_mask, load_volume
+from angiosynth.data.copies import CopySearch, Twin
+from angiosynth.data.grids import grid_fault, label_in_brain, same_grid
+from angiosynth.data.intensity import intensity_range
+from angiosynth.data.nifti import LoadedVolume, load_mask, load_volume
 from angiosynth.errors import InputError
 from angiosynth.runtime.progress import progress, say
-
-# A brain mask often cuts off a few voxels of a vessel at its surface; more means that mask and label do not belong together.
-LABEL_OUTSIDE_BRAIN = 0.01  # share of the label's voxels
-# qform and sform of one grid differ by rounding; a tenth of a voxel is far above that and far below a real shift.
-GRID_TOLERANCE = 0.1  # voxels
+from angiosynth.settings import IntensitySettings
 
 
 @dataclass(frozen=True)
 class PatientFacts:
     """What the cohort knows of a patient. Shape and spacing are in canonical order, orientation is the file's own.
 
-    `sha256` is over the digests of scan, mask and label. Without a mask `brain_voxels` counts the whole volume.
+    `sha256` is over the digests of scan, mask and label. Without a mask `brain_voxels` counts the whole volume. `grid_from` is what of the
+    scan's header its grid was taken from: "sform", "qform" or "pixdim".
     """
 
     id: str
@@ -37,46 +37,48 @@ class PatientFacts:
     labelled: bool
     masked: bool
     sha256: str
+    grid_from: str = "sform"
 
 
-def check_patients(patients: Sequence[Patient]) -> tuple[list[PatientFacts], list[str]]:
-    """Read every file once, one patient in memory at a time.
+def check_patients(
+    patients: Sequence[Patient], intensity: IntensitySettings | None = None, copies: CopySearch | None = None
+) -> tuple[list[PatientFacts], list[str]]:
+    """Read every file once, one patient in memory at a time, and try on it what later stages will do.
+
+    Args:
+        patients: their files.
+        intensity: the rule by which scans will be scaled.
+        copies: scans and labels seen before, such as those of another site; the patients' are added.
 
     Returns:
         Facts of the patients without fault, and all faults, one line each, with the file's name.
     """
     facts: list[PatientFacts] = []
     faults: list[str] = []
-    seen: dict[str, str] = {}
+    copies = CopySearch() if copies is None else copies
     for patient in progress(patients, "checking scans", len(patients)):
-        found, wrong, scan_digest = _check(patient)
-        twin = seen.setdefault(scan_digest, patient.id) if scan_digest else patient.id
-        if twin != patient.id:
-            wrong.append(f"{patient.image}: the same scan as {twin}'s, so one person could be in two splits; remove one of them")
+        known, wrong = _check(patient, intensity or IntensitySettings(), copies)
         faults += wrong
-        if found is not None and not wrong:
-            facts.append(found)
+        if known is not None and not wrong:
+            facts.append(known)
     return facts, faults
 
 
-def same_grid(first: Volume, second: Volume) -> bool:
-    """Whether two canonical volumes have one shape and their corners lie within a tenth of a voxel of each other."""
-    if first.array.shape != second.array.shape:
-        return False
-    corners = np.array([[x, y, z, 1.0] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    corners[:, :3] *= np.array(first.array.shape) - 1
-    distance = np.linalg.norm((corners @ (first.affine - second.affine).T)[:, :3], axis=1)
-    return bool(distance.max() <= GRID_TOLERANCE * min(first.spacing_mm))
+def copy_fault(path: Path, what: str, twin: Twin | None) -> str:
+    """One line for a copy that keeps the cohort from being split, "" for none and for near copies."""
+    if twin is None or twin.near:
+        return ""
+    return f"{path}: the same {what} as {twin.name}, so one person could be in two splits; remove one of them"
 
 
-def grid_fault(path: Path, volume: Volume, scan: Volume) -> str:
-    """One line that says how a mask's grid differs from its scan's."""
-    if volume.array.shape != scan.array.shape:
-        return f"{path}: shape {volume.array.shape} is not the scan's {scan.array.shape}; export it on the scan's grid"
-    return f"{path}: affine is not the scan's, though the shapes agree; export it on the scan's grid"
+def near_copy_note(twin: Twin | None) -> str:
+    """What to say of a near copy, "" where there is none."""
+    if twin is None or not twin.near:
+        return ""
+    return f"looks like {twin.name} processed once more (correlation {twin.correlation:.2f}); if they are one person's, remove one of them"
 
 
-def _check(patient: Patient) -> tuple[PatientFacts | None, list[str], str]:
+def _check(patient: Patient, intensity: IntensitySettings, copies: CopySearch) -> tuple[PatientFacts | None, list[str]]:
     faults: list[str] = []
     scan = _try_load(patient.image, False, faults)
     brain = _try_load(patient.brain, True, faults)
@@ -87,13 +89,46 @@ def _check(patient: Patient) -> tuple[PatientFacts | None, list[str], str]:
         for path, other in ((patient.brain, brain), (patient.label, label)):
             if path is not None and other is not None and not same_grid(scan.volume, other.volume):
                 faults.append(grid_fault(path, other.volume, scan.volume))
-        if scan.volume.array.min() == scan.volume.array.max():
-            faults.append(f"{patient.image}: every voxel has the same value; export the scan again")
-    if not faults and brain is not None and label is not None and patient.label is not None:
-        faults += _label_outside(patient.label, label, brain)
+        faults += _scan_faults(patient, scan, brain, intensity, copies, on_grid=not faults)
+    if label is not None and patient.label is not None:
+        faults += _label_faults(patient.label, label, scan, brain, copies, on_grid=not faults)
     if scan is None or faults:
-        return None, faults, scan.sha256 if scan else ""
-    return _facts(patient, scan, brain, label), faults, scan.sha256
+        return None, faults
+    return _facts(patient, scan, brain, label), faults
+
+
+def _scan_faults(
+    patient: Patient, scan: LoadedVolume, brain: LoadedVolume | None, intensity: IntensitySettings, copies: CopySearch, *, on_grid: bool
+) -> list[str]:
+    """Scans that are flat or have no contrast in the brain, and copies of earlier ones."""
+    array = scan.volume.array
+    if array.min() == array.max():
+        return [f"{patient.image}: every voxel has the same value; export the scan again"]
+    twin = copies.scan(str(patient.image), array)
+    if note := near_copy_note(twin):
+        say(f"{patient.image}: {note}")
+    if fault := copy_fault(patient.image, "scan", twin):
+        return [fault]
+    try:
+        if on_grid:
+            intensity_range(array[brain.volume.array] if brain else array.ravel(order="K").copy(), intensity, patient.image)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _label_faults(
+    path: Path, label: LoadedVolume, scan: LoadedVolume | None, brain: LoadedVolume | None, copies: CopySearch, *, on_grid: bool
+) -> list[str]:
+    mask = label.volume.array
+    if fault := copy_fault(path, "label", copies.label(str(path), mask)):
+        return [fault] if on_grid else []  # of a scan that is there twice the scan is told
+    if not on_grid or scan is None:
+        return []
+    lies = label_in_brain(mask, brain.volume.array if brain else np.ones_like(mask))
+    if lies.note:
+        say(f"{path}: {lies.note}")
+    return [f"{path}: {lies.fault}"] if lies.fault else []
 
 
 def _try_load(path: Path | None, mask: bool, faults: list[str]) -> LoadedVolume | None:
@@ -104,17 +139,6 @@ def _try_load(path: Path | None, mask: bool, faults: list[str]) -> LoadedVolume 
     except InputError as error:
         faults.append(str(error))
         return None
-
-
-def _label_outside(path: Path, label: LoadedVolume, brain: LoadedVolume) -> list[str]:
-    voxels = int(np.count_nonzero(label.volume.array))
-    outside = voxels - int(np.count_nonzero(label.volume.array & brain.volume.array))
-    if outside > LABEL_OUTSIDE_BRAIN * voxels:
-        share = outside / voxels
-        return [f"{path}: {outside} of {voxels} voxels ({share:.1%}) lie outside the brain mask; check that mask and label belong together"]
-    if outside:
-        say(f"{path}: {outside} of {voxels} voxels lie outside the brain mask and are left out")
-    return []
 
 
 def _facts(patient: Patient, scan: LoadedVolume, brain: LoadedVolume | None, label: LoadedVolume | None) -> PatientFacts:
@@ -131,4 +155,5 @@ def _facts(patient: Patient, scan: LoadedVolume, brain: LoadedVolume | None, lab
         labelled=label is not None,
         masked=brain is not None,
         sha256=hashlib.sha256(digests.encode()).hexdigest(),
+        grid_from=scan.grid.source,
     )

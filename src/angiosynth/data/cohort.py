@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from angiosynth.data.bids import PATIENT_NAME, Patient, find_patients, survey
 from angiosynth.data.checks import PatientFacts, check_patients
+from angiosynth.data.copies import CopySearch
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import read_json, write_json
@@ -86,10 +88,10 @@ def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: P
     facts: dict[str, list[PatientFacts]] = {}
     splits: dict[str, Split] = {}
     faults: list[str] = []
+    copies = CopySearch()  # over both sites: a scan in both would be trained with at one and tested at the other
     for site, root in roots.items():
-        facts[site], splits[site], wrong = _check_site(site, root, plans[site], settings.seed)
+        facts[site], splits[site], wrong = _check_site(site, root, plans[site], settings, copies)
         faults += wrong
-    faults += _shared_patients(facts, roots)
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise InputError("\n".join([f"cohort: {count} found; mend and run again", *(f"  {fault}" for fault in faults)]))
@@ -133,28 +135,30 @@ def _claim(name: str, part: str, site: str, labelled: set[str], unlabelled: set[
     taken[name] = part
 
 
-def _check_site(site: str, root: str, plan: SplitSettings, seed: int) -> tuple[list[PatientFacts], Split, list[str]]:
+def _check_site(
+    site: str, root: str, plan: SplitSettings, settings: CohortSettings, copies: CopySearch
+) -> tuple[list[PatientFacts], Split, list[str]]:
     if not root:
         return [], Split(), []
-    patients, faults = survey(Path(root))
-    facts, wrong = check_patients(patients)
-    faults = [*faults, *wrong]
+    there = survey(Path(root))
+    for note in there.notes:
+        say(note)
+    facts, wrong = check_patients(there.patients, settings.intensity, copies)
+    faults = [*there.faults, *wrong]
     if faults:  # numbers of a split mean nothing before all patients are sound
         return facts, Split(), faults
+    say(_grids(site, facts))
     try:
-        return facts, split_patients(facts, plan, seed, site), []
+        return facts, split_patients(facts, plan, settings.seed, site), []
     except InputError as error:
         return facts, Split(), [str(error)]
 
 
-def _shared_patients(facts: dict[str, list[PatientFacts]], roots: dict[str, str]) -> list[str]:
-    """A scan in both sites would be trained with at one and tested at the other."""
-    first = {fact.sha256: fact.id for fact in facts[SITES[0]]}
-    return [
-        f"{roots[SITES[1]]}: {fact.id} has the same files as {SITES[0]}'s {first[fact.sha256]}; the two sites must not share patients"
-        for fact in facts[SITES[1]]
-        if fact.sha256 in first
-    ]
+def _grids(site: str, facts: Sequence[PatientFacts]) -> str:
+    """What of their headers the scans' grids were taken from, in one line."""
+    counts = Counter(fact.grid_from for fact in facts)
+    blind = "; pixdim alone says nothing of left and right" if counts["pixdim"] else ""
+    return f"{site}: grids taken from {', '.join(f'{source} ({count} scans)' for source, count in sorted(counts.items()))}{blind}"
 
 
 def _description(root: str, facts: list[PatientFacts]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from angiosynth.arrays import Image, Mask, SpacingMm
 from angiosynth.data.bids import Patient
-from angiosynth.data.checks import grid_fault, same_grid
+from angiosynth.data.grids import grid_fault, same_grid
 from angiosynth.data.nifti import Volume, load_mask, read_volume
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings
@@ -53,18 +53,32 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
     volume = read_volume(patient.image)
     brain = np.ones(volume.array.shape, np.bool_, order="F") if patient.brain is None else _mask(patient.brain, volume)
     label = None if patient.label is None else _mask(patient.label, volume) & brain
-    low, high = (intensity.low, intensity.high) if intensity.rule == "volume" else (0.0, 100.0)
-    inside = volume.array[brain]
-    bottom, top = (float(value) for value in np.percentile(inside, (low, high), overwrite_input=True))
-    if not top > bottom:
-        raise InputError(
-            f"{patient.image}: no contrast inside the brain, percentiles {low:g} and {high:g} are {bottom:g} and {top:g}; "
-            "check the scan, or widen cohort.intensity"
-        )
+    bottom, top = intensity_range(volume.array[brain], intensity, patient.image)
     image = volume.array
     _stretch(image, bottom, top)
     image[~brain] = -1.0
     return Scan(patient.id, image, brain, label, volume.spacing_mm, patient.image)
+
+
+def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, path: Path) -> tuple[float, float]:
+    """The values that become -1 and 1.
+
+    Args:
+        inside: the brain's voxels, flat; their order is lost.
+        intensity: the rule.
+        path: the scan, for messages.
+
+    Raises:
+        InputError: the two are not apart.
+    """
+    low, high = (intensity.low, intensity.high) if intensity.rule == "volume" else (0.0, 100.0)
+    bottom, top = (float(value) for value in np.percentile(inside, (low, high), overwrite_input=True))
+    if not top > bottom:
+        raise InputError(
+            f"{path}: no contrast inside the brain, percentiles {low:g} and {high:g} are {bottom:g} and {top:g}; "
+            "check the scan, or widen cohort.intensity"
+        )
+    return bottom, top
 
 
 def stretch_patch(patch: NDArray[np.float32]) -> NDArray[np.float32]:

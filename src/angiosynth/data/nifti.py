@@ -1,14 +1,13 @@
 """NIfTI in and out: canonical orientation inside the project, the scan's own orientation in what leaves it.
 
 Files are read by their numbers alone. No text field of a header (description, patient's name, intent) is ever
-read, shown or copied.
+read, shown or copied, and no header extension: converters put whole DICOM headers there.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from angiosynth.arrays import Affine, Mask, SpacingMm
+from angiosynth.data.formats import not_nifti, not_readable
+from angiosynth.data.geometry import Grid, GridSource, grid_of
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import whole_file
 
@@ -26,6 +27,7 @@ nib: Any = nibabel  # most of its functions have no types
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1 has 348
+RUNS_SHOWN = 200  # in a message; an atlas has fewer classes
 # Geometry is copied field by field, so that a mask's grid equals the scan's to the last bit.
 GEOMETRY_FIELDS = (
     *("pixdim", "qform_code", "sform_code", "xyzt_units"),
@@ -48,10 +50,25 @@ class Volume:
 
 @dataclass(frozen=True)
 class LoadedVolume:
-    """A volume with what its file tells: its own orientation (such as "LPS") and the SHA-256 of its bytes."""
+    """A volume with what its file tells: the grid and shape of the voxels as they are stored, and the SHA-256 of its bytes."""
 
     volume: Volume
-    orientation: str
+    grid: Grid
+    stored_shape: tuple[int, int, int]
+    sha256: str
+
+    @property
+    def orientation(self) -> str:
+        """Where the stored axes point to, such as "LPS"."""
+        return self.grid.orientation
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """A file's voxels in the order in which they are stored, (i, j, k), unscaled, with its header."""
+
+    array: NDArray[Any]
+    header: Any
     sha256: str
 
 
@@ -65,19 +82,37 @@ def read_volume(path: Path, dtype: DTypeLike = np.float32) -> Volume:
     return load_volume(path, dtype).volume
 
 
-def load_volume(path: Path, dtype: DTypeLike = np.float32) -> LoadedVolume:
-    """As `read_volume`, with orientation and digest from the same single read of the file."""
-    raw = _read_bytes(path)
-    data = _inflate(raw, path)
-    header, affine = _geometry(data, path)
-    orientation = nib.orientations.io_orientation(affine)
-    stored = _stored_array(data, header, path).reshape(_shape(header, path), order="F")
-    canonical = nib.orientations.apply_orientation(stored, orientation)
-    array = _scaled(canonical, header, np.dtype(dtype), path)
-    turned: Affine = affine @ nib.orientations.inv_ornt_aff(orientation, stored.shape)
+def load_volume(path: Path, dtype: DTypeLike = np.float32, *, grid: Grid | None = None, prefer: GridSource | None = None) -> LoadedVolume:
+    """As `read_volume`, with grid and digest from the same single read of the file.
+
+    Args:
+        path: the file.
+        dtype: of the array.
+        grid: the grid of the stored voxels, in place of the one that the header means.
+        prefer: what to take where the header contradicts itself, see `grid_of`.
+    """
+    stored = open_stored(path)
+    grid = grid or grid_of(stored.header, path, prefer)
+    orientation = nib.orientations.io_orientation(grid.affine)
+    array = _scaled(nib.orientations.apply_orientation(stored.array, orientation), stored.header, np.dtype(dtype), path)
+    turned: Affine = grid.affine @ nib.orientations.inv_ornt_aff(orientation, stored.array.shape)
     spacing = np.sqrt((turned[:3, :3] ** 2).sum(axis=0))
     volume = Volume(array, turned, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-    return LoadedVolume(volume, "".join(nib.aff2axcodes(affine)), hashlib.sha256(raw).hexdigest())
+    i, j, k = stored.array.shape
+    return LoadedVolume(volume, grid, (i, j, k), stored.sha256)
+
+
+def open_stored(path: Path) -> StoredVolume:
+    """Read a file's header and its voxels as they are stored.
+
+    Raises:
+        InputError: as `read_volume`, geometry apart.
+    """
+    raw = _read_bytes(path)
+    data = _inflate(raw, path)
+    header = read_header(data, path)
+    array = _stored_array(data, header, path).reshape(_shape(header, path), order="F")
+    return StoredVolume(array, header, hashlib.sha256(raw).hexdigest())
 
 
 def load_mask(path: Path) -> LoadedVolume:
@@ -90,13 +125,24 @@ def load_mask(path: Path) -> LoadedVolume:
     values = loaded.volume.array
     mask = values != 0
     if not np.array_equal(mask, values):
-        raise InputError(
-            f"{path}: values from {values.min():g} to {values.max():g} instead of only 0 and 1; write one structure as a mask of 0 and 1"
-        )
+        raise InputError(f"{path}: holds {value_runs(np.unique(values))} instead of only 0 and 1; write one structure as a mask of 0 and 1")
     if not mask.any():
         raise InputError(f"{path}: is empty, no voxel is set; draw it again or remove the file")
     volume = Volume(mask, loaded.volume.affine, loaded.volume.spacing_mm)
-    return LoadedVolume(volume, loaded.orientation, loaded.sha256)
+    return LoadedVolume(volume, loaded.grid, loaded.stored_shape, loaded.sha256)
+
+
+def value_runs(values: NDArray[Any]) -> str:
+    """Distinct sorted values in words, such as "1-13, 16, 20.5"; beyond 200 runs their number and range."""
+    runs: list[list[float]] = []
+    for value in values.tolist():
+        if runs and value == runs[-1][-1] + 1 and float(value).is_integer():
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    if len(runs) > RUNS_SHOWN:
+        return f"{len(values)} values from {values[0]:g} to {values[-1]:g}"
+    return ", ".join(f"{run[0]:g}-{run[-1]:g}" if len(run) > 2 else ", ".join(f"{value:g}" for value in run) for run in runs)
 
 
 def write_mask(mask: Mask, reference: Path, target: Path) -> None:
@@ -112,7 +158,8 @@ def write_mask(mask: Mask, reference: Path, target: Path) -> None:
     Raises:
         InputError: the reference is unusable or has another shape than the mask; the target cannot be written.
     """
-    source, affine = _geometry(_read_header(reference), reference)
+    source = read_header(_read_beginning(reference), reference)
+    affine = grid_of(source, reference).affine
     canonical = nib.orientations.axcodes2ornt(("R", "A", "S"))
     back = nib.orientations.ornt_transform(canonical, nib.orientations.io_orientation(affine))
     array = nib.orientations.apply_orientation(np.asarray(mask, np.uint8), back)
@@ -131,11 +178,51 @@ def write_mask(mask: Mask, reference: Path, target: Path) -> None:
         temporary.write_bytes(gzip.compress(data, 6, mtime=0) if target.name.endswith(".gz") else data)
 
 
+def read_header(data: bytes, path: Path) -> Any:
+    """nibabel's header of a file's first bytes, 540 of them at least; extensions behind it are left alone.
+
+    Raises:
+        InputError: they are no NIfTI header, or a damaged one.
+    """
+    if data[344:348] == b"n+1\0":
+        kind, length = nib.Nifti1Header, 348
+    elif data[4:8] == b"n+2\0":
+        kind, length = nib.Nifti2Header, 540
+    else:
+        raise InputError(f"{path}: {not_nifti(data)}")
+    try:
+        # Unchecked first: nibabel's check would silently turn a voxel size of 0 into 1.
+        pixdim = np.asarray(kind(data[:length], check=False)["pixdim"][1:4], np.float64)
+        header = kind(data[:length])
+        unit = header.get_xyzt_units()[0]
+        header.get_data_dtype(), header.get_data_offset()
+    except Exception as error:  # nibabel raises many kinds for a damaged header
+        raise InputError(f"{path}: damaged NIfTI header; convert the scan again") from error
+    if not (np.isfinite(pixdim).all() and (pixdim != 0).all()):
+        raise InputError(f"{path}: voxel size {pixdim.tolist()} is zero or not a number; mend the header's pixdim")
+    if unit not in ("mm", "unknown"):
+        raise InputError(f"{path}: lengths are in {unit}; write the header in mm")
+    return header
+
+
+def scaling(header: Any, path: Path) -> tuple[float, float]:
+    """Slope and intercept by which stored numbers become values; (1, 0) where the header has none.
+
+    Raises:
+        InputError: the intercept is not a number.
+    """
+    try:
+        slope, intercept = header.get_slope_inter()
+    except nib.spatialimages.HeaderDataError as error:
+        raise InputError(f"{path}: the header's intercept, scl_inter, is not a number; write the right one, or 0") from error
+    return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); put the file there or remove what names it") from error
+        raise InputError(f"{path}: {not_readable(path, error)}") from error
 
 
 def _inflate(raw: bytes, path: Path) -> bytes:
@@ -147,7 +234,8 @@ def _inflate(raw: bytes, path: Path) -> bytes:
         raise InputError(f"{path}: compressed file is cut short or damaged; copy it again") from error
 
 
-def _read_header(path: Path) -> bytes:
+def _read_beginning(path: Path) -> bytes:
+    """The bytes that a header may have, unpacked."""
     try:
         with path.open("rb") as stream:
             packed = stream.read(2) == GZIP_MAGIC
@@ -156,34 +244,7 @@ def _read_header(path: Path) -> bytes:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: compressed file is cut short or damaged; copy it again") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); put the file there or remove what names it") from error
-
-
-def _geometry(data: bytes, path: Path) -> tuple[Any, Affine]:
-    """Header and affine of a NIfTI file's first bytes."""
-    if data[344:348] == b"n+1\0":
-        kind = nib.Nifti1Header
-    elif data[4:8] == b"n+2\0":
-        kind = nib.Nifti2Header
-    else:
-        raise InputError(f"{path}: not a NIfTI file (wrong magic bytes); convert it to .nii or .nii.gz")
-    try:
-        # Unchecked first: nibabel's check would silently turn a voxel size of 0 into 1.
-        unchecked = kind.from_fileobj(io.BytesIO(data), check=False)
-        pixdim = np.asarray(unchecked["pixdim"][1:4], np.float64)
-        header = kind.from_fileobj(io.BytesIO(data))
-        affine: Affine = np.asarray(header.get_best_affine(), np.float64)
-        unit = header.get_xyzt_units()[0]
-        header.get_data_dtype(), header.get_data_offset()
-    except Exception as error:  # nibabel raises many kinds for a damaged header
-        raise InputError(f"{path}: damaged NIfTI header; convert the scan again") from error
-    if not (np.isfinite(pixdim).all() and (pixdim != 0).all()):
-        raise InputError(f"{path}: voxel size {pixdim.tolist()} is zero or not a number; mend the header's pixdim")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9 or None in nib.aff2axcodes(affine):
-        raise InputError(f"{path}: the affine is singular or not a number; mend the header's sform and qform")
-    if unit not in ("mm", "unknown"):
-        raise InputError(f"{path}: lengths are in {unit}; write the header in mm")
-    return header, affine
+        raise InputError(f"{path}: {not_readable(path, error)}") from error
 
 
 def _shape(header: Any, path: Path) -> tuple[int, int, int]:
@@ -212,9 +273,7 @@ def _stored_array(data: bytes, header: Any, path: Path) -> NDArray[Any]:
 
 def _scaled(stored: NDArray[Any], header: Any, dtype: np.dtype[Any], path: Path) -> NDArray[Any]:
     """Apply the header's slope and intercept. Slice by slice, so that no second copy of the volume is made."""
-    slope, intercept = (
-        neutral if value is None else float(value) for value, neutral in zip(header.get_slope_inter(), (1.0, 0.0), strict=True)
-    )
+    slope, intercept = scaling(header, path)
     array = np.empty(stored.shape, dtype, order="F")
     for index in range(stored.shape[2]):
         plane = stored[:, :, index].astype(np.float64)

@@ -1,31 +1,27 @@
 """A folder of NIfTI files that is no BIDS: which scan, vessel label and brain mask belong together, by names or by a table.
 
 A pattern is a file's name with wildcards, its ending left out: `*` and `?` stay within a name, `**/` stands for any folders, capital
-letters do not count, .nii and .nii.gz are the same. A pattern without a slash looks in every folder. What the wildcards of two patterns
-stand for, and for a pattern without a slash the folder too, tells which files are one patient's; so does the scan's whole name.
+letters and the Unicode form of a letter do not count, .nii and .nii.gz are the same. A pattern without a slash looks in every folder. What
+the wildcards of two patterns stand for, and for a pattern without a slash the folder too, tells which files are one patient's; so does the
+scan's whole name.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from angiosynth.data.bids import SIDECARS
+from angiosynth.data.folders import NIFTI, files_below, some_of
+from angiosynth.data.formats import CONVERT, foreign_format, without_ending
 from angiosynth.errors import InputError
 
 COLUMNS = ("scan", "vessels", "brain")
-OTHER_FORMATS = {
-    ".dcm": "DICOM",
-    ".ima": "DICOM",
-    ".hdr": "Analyze or split NIfTI",
-    ".mha": "MetaImage",
-    ".nrrd": "NRRD",
-    ".mgz": "FreeSurfer",
-}
-ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 WILDCARDS = re.compile(r"\*\*/|\*|\?")
 
 Key: TypeAlias = tuple[str, ...]
@@ -45,22 +41,28 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     """Files below `folder` by their names, sorted by the scan's; a file that `vessels` or `brain` names is no scan.
 
     Returns:
-        What belongs together, and the faults, one line each: no scan, two files for one place, a label or mask without its scan.
+        What belongs together, and the faults, one line each: no file of a pattern, two files for one place, a label or mask without its
+        scan, a file that a pattern names and that is no NIfTI.
 
     Raises:
         InputError: no such folder, or no NIfTI file in it.
     """
     files = _nifti_files(folder)
-    found = {"vessels": _matches(folder, files, vessels), "brain": _matches(folder, files, brain)}
-    taken = {path for matches in found.values() for paths in matches.values() for path in paths}
+    patterns = {"vessels": vessels, "brain": brain}
+    named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
+    taken = {path for matches in named.values() for paths in matches.values() for path in paths}
     scans = _matches(folder, [path for path in files if path not in taken], scan)
+    foreign = _foreign(folder, {"scan": (scan, set(scans)), **{kind: (patterns[kind], set(named[kind])) for kind in patterns}})
     if not scans:
-        some = ", ".join(path.relative_to(folder).as_posix() for path in files[:3])
-        return [], [f"{folder}: no file is named as --scan {scan!r} says; there are {len(files)} NIfTI files, such as {some}"]
-    faults = []
+        return [], [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
+    faults = [
+        f"{folder}: no file is named as --{kind} {pattern!r} says; {_there_are(files, folder)}"
+        for kind, pattern in patterns.items()
+        if pattern and not named[kind]
+    ]
     paired: list[Sources] = []
     for key, paths in scans.items():
-        here = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in found.items()}}
+        here = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
         for kind, several in here.items():
             if len(several) > 1:
                 names = ", ".join(path.relative_to(folder).as_posix() for path in several)
@@ -70,10 +72,16 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
         if all(len(several) <= 1 for several in here.values()):
             first = {kind: several[0] if several else None for kind, several in here.items()}
             paired.append(Sources(paths[0].relative_to(folder).as_posix(), paths[0], first["vessels"], first["brain"]))
-    for kind, matches in found.items():
+    for kind, matches in named.items():
         for path in (path for paths in matches.values() for path in paths):
             faults.append(f"{path}: --{kind} names it, but no scan by --scan {scan!r} belongs to it; mend the patterns or remove it")
-    return sorted(paired, key=lambda sources: sources.name), faults
+    return sorted(paired, key=lambda sources: sources.name), faults + foreign
+
+
+def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
+    """The files below `folder` that are nobody's, text beside images left out."""
+    taken = {path for sources in paired for path in (sources.scan, sources.vessels, sources.brain)}
+    return [path for path in files_below(folder) if path not in taken and path.suffix.lower() not in SIDECARS]
 
 
 def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
@@ -85,9 +93,10 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
     Raises:
         InputError: no such folder or table, or the table lacks its columns.
     """
-    _nifti_files(folder)
+    by_name = {_plain(path.relative_to(folder).as_posix()): path for path in _nifti_files(folder)}
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
+        # Names of files may be any bytes, and a table holds them as the file system does.
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: cannot be read as a CSV table; give one with the columns {', '.join(COLUMNS)}") from error
@@ -100,10 +109,10 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
         files: dict[str, Path] = {}
         for column in COLUMNS:
             cell = (row.get(column) or "").strip()
-            path = folder / cell
+            path = by_name.get(_plain(cell), folder / cell)
             if not cell and column != "scan":
                 continue
-            if not cell or not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+            if not cell or not _inside(path, folder):
                 faults.append(f"{table}: line {number}: {column} {cell!r} is no file in {folder}")
             elif seen.setdefault(path.resolve(), number) != number:
                 faults.append(f"{table}: line {number}: {cell} is named in line {seen[path.resolve()]} already")
@@ -115,47 +124,65 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
     return sorted(paired, key=lambda sources: sources.name), faults
 
 
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a file lies below the folder, links to files resolved; one that leads nowhere is told when it is read."""
+    if path.is_symlink() and not path.exists():
+        return path.parent.resolve().is_relative_to(folder.resolve())
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
 def _nifti_files(folder: Path) -> list[Path]:
-    """All below a folder, hidden ones left out: they are some system's own notes."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the scans")
-    below = [path for path in _walk(folder) if path.is_file()]
-    files = [path for path in below if ENDING.search(path.name)]
+    below = list(files_below(folder))
+    files = [path for path in below if NIFTI.search(path.name)]
     if not files:
-        other = next((OTHER_FORMATS[path.suffix.lower()] for path in below if path.suffix.lower() in OTHER_FORMATS), "")
+        other = next((kind for path in below if (kind := foreign_format(path.name))), "")
         advice = f"there is {other}: convert it first, DICOM with dcm2niix" if other else "scans are files .nii or .nii.gz"
         raise InputError(f"{folder}: no NIfTI file in it; {advice}")
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+def _there_are(files: list[Path], folder: Path) -> str:
+    return f"there are {len(files)} NIfTI files, such as {some_of(files[:3], folder)}"
+
+
+def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[str]:
+    """A fault for each file that a pattern names and that is in a format which is not read.
+
+    None for a pattern of wildcards alone, which names everything, nor where there is NIfTI of the same name.
+
+    Args:
+        folder: that of the scans.
+        patterns: of each kind, with what its wildcards stand for among the NIfTI files.
+    """
+    faults = []
+    others = [path for path in files_below(folder) if foreign_format(path.name)]
+    for kind, (pattern, known) in patterns.items():
+        if not WILDCARDS.sub("", pattern):
             continue
-        if path.is_dir() and not path.is_symlink():  # a linked folder could lead in a circle
-            yield from _walk(path)
-        else:
-            yield path
+        for path in (path for key, paths in _matches(folder, others, pattern).items() if key not in known for path in paths):
+            faults.append(f"{path}: --{kind} names it, and it is {foreign_format(path.name)}; {CONVERT}, or narrow --{kind}")
+    return faults
 
 
 def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Path]]:
     """What the wildcards stand for -> the files."""
-    found: dict[Key, list[Path]] = {}
+    matches: dict[Key, list[Path]] = {}
     if not pattern:
-        return found
+        return matches
     compiled = _compiled(pattern if "/" in pattern else f"**/{pattern}")
     for path in files:
-        name = ENDING.sub("", path.relative_to(folder).as_posix())
-        match = compiled.fullmatch(name)
+        match = compiled.fullmatch(_plain(without_ending(path.relative_to(folder).as_posix())))
         if match:
-            found.setdefault(tuple((text or "").lower() for text in match.groups()), []).append(path)
-    return found
+            matches.setdefault(tuple((text or "").lower() for text in match.groups()), []).append(path)
+    return matches
 
 
 def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[Key, list[Path]]) -> list[Path]:
     """The files whose wildcards stand for what the scan's do, or for the scan's whole name (scan* with *_vessels), taken out."""
-    name = ENDING.sub("", scan.name).lower()
-    place = scan.parent.as_posix().lower() + "/" if scan.parent.parts else ""
+    name = _plain(without_ending(scan.name)).lower()
+    place = _plain(scan.parent.as_posix()).lower() + "/" if scan.parent.parts else ""
     for wanted in (key, *(other for other in ((place, name), (name,)) if other not in scans)):
         if wanted in matches:
             return matches.pop(wanted)
@@ -164,8 +191,13 @@ def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[K
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     regex, end = "", 0
-    bare = ENDING.sub("", pattern.removeprefix("./"))
+    bare = _plain(NIFTI.sub("", pattern.removeprefix("./")))
     for match in WILDCARDS.finditer(bare):
         regex += re.escape(bare[end : match.start()]) + {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}[match.group()]
         end = match.end()
     return re.compile(regex + re.escape(bare[end:]), re.IGNORECASE)
+
+
+def _plain(name: str) -> str:
+    """A name in Unicode's composed form: an umlaut may be one letter or two, by the system that stored it."""
+    return unicodedata.normalize("NFC", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +23,13 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
     known: dict[str, str] = {}
     if names.exists():
         try:
-            with names.open(newline="", encoding="utf-8") as stream:
+            with names.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 known = {row["scan"]: row["patient"] for row in csv.DictReader(stream)}
         except (KeyError, ValueError, csv.Error) as error:
             raise InputError(f"{names}: damaged, has no columns patient and scan; move it away to give new numbers") from error
         if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
             raise InputError(f"{names}: damaged, a number is no patient's or stands twice; move it away to give new numbers")
+    known = _renamed(known, wanted)
     new = [name for name in wanted if name not in known]
     taken = set(known.values())
     free = [number for number in (f"sub-{index:03d}" for index in range(1, len(known) + len(new) + 1)) if number not in taken][: len(new)]
@@ -44,9 +46,16 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
     files = {sources.name: sources for sources in paired}
     with whole_file(names) as temporary:
         temporary.chmod(0o600)
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        # A file's name may be any bytes; those that are no UTF-8 go into the table as they are.
+        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(("patient", *COLUMNS))
             for name, number in sorted(numbers.items(), key=lambda pair: pair[1]):
                 others = [getattr(files.get(name), column, None) for column in COLUMNS[1:]]
                 writer.writerow((number, name, *(path.name if path else "" for path in others)))
+
+
+def _renamed(known: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
+    """The table with names as they are written now: another system may store an umlaut as one letter or as two."""
+    forms = {unicodedata.normalize("NFC", name): name for name in wanted if name not in known}
+    return {name if name in wanted else forms.get(unicodedata.normalize("NFC", name), name): number for name, number in known.items()}

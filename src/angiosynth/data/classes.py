@@ -1,0 +1,101 @@
+"""From a label file's values to one mask: which classes are meant, and whether the file is a mask at all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from angiosynth.arrays import Mask
+from angiosynth.data.nifti import value_runs
+from angiosynth.errors import InputError
+
+# (first, last) of each run of classes; () where a label has but one class, None for every class.
+ClassRanges: TypeAlias = tuple[tuple[int, int], ...] | None
+
+RANGE = re.compile(r"(-?\d{1,9})(?:\s*[-\u2013]\s*(-?\d{1,9}))?")
+NEARLY_WHOLE = 1e-3  # a class stored as a scaled float comes back as 0.9999998
+# Atlases of the brain have up to about 190 classes; an 8-bit image has up to 255 grey values.
+MOST_CLASSES = 200
+# Grey values change from voxel to voxel, classes at borders alone: few classes are a mask whatever their shape, of more at least half of
+# all neighbours must agree.
+FEW_CLASSES, LEAST_AGREEMENT = 64, 0.5
+
+
+def parse_classes(text: str) -> ClassRanges:
+    """ "1,2" or "1-13, 20" or "all" or "".
+
+    Raises:
+        InputError: it is none of these, a range runs backwards, or 0 is named, which is the background.
+    """
+    if text.strip().lower() == "all":
+        return None
+    ranges: list[tuple[int, int]] = []
+    for part in text.split(",") if text.strip() else ():
+        match = RANGE.fullmatch(part.strip())
+        if match is None:
+            raise InputError(f"--vessel-values {text!r}: write whole numbers and ranges with commas, such as 1,2 or 1-13,20, or all")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if first > last:
+            raise InputError(f"--vessel-values {text!r}: the range {part.strip()} runs backwards; write {last}-{first}")
+        if first <= 0 <= last:
+            raise InputError(f"--vessel-values {text!r}: 0 is the background; name the classes that are vessels")
+        ranges.append((first, last))
+    return tuple(ranges)
+
+
+def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassRanges, notes: list[str]) -> Mask:
+    """The mask that a label or brain mask means.
+
+    Args:
+        values: (x, y, z), the file's.
+        path: for messages.
+        kind: "brain" joins all classes, "vessels" takes those of `vessel_classes`.
+        vessel_classes: see `ClassRanges`.
+        notes: what was left out or joined is added.
+
+    Raises:
+        InputError: the file is empty or no mask, or leaves open which classes are vessels.
+    """
+    whole = np.rint(values)
+    if np.abs(values - whole).max() > NEARLY_WHOLE:
+        raise InputError(
+            f"{path}: holds values between whole numbers, up to {values.max():g}, like an image or probabilities; threshold it to a mask"
+        )
+    classes = np.unique(whole[whole != 0])
+    if not classes.size:
+        raise InputError(f"{path}: is empty, no voxel is set; draw it again or remove the file")
+    if len(classes) > MOST_CLASSES or (len(classes) > FEW_CLASSES and _agreement(whole) < LEAST_AGREEMENT):
+        what = "brain mask" if kind == "brain" else "vessel label"
+        raise InputError(f"{path}: is no mask, it has {len(classes)} values like an image ({value_runs(classes)}); give a {what}")
+    if kind == "brain" or vessel_classes is None or (not vessel_classes and len(classes) == 1):
+        notes += [f"{kind}: {len(classes)} classes joined"] if len(classes) > 1 else []
+        return np.asarray(whole != 0)
+    if not vessel_classes:
+        raise InputError(
+            f"{path}: has {len(classes)} classes, {value_runs(classes)}; say which are vessels, --vessel-values {classes[0]:g} or all"
+        )
+    taken = np.zeros(whole.shape, np.bool_, order="F")
+    for first, last in vessel_classes:
+        taken |= (whole >= first) & (whole <= last)
+    if not taken.any():
+        raise InputError(f"{path}: has none of the classes --vessel-values names, but {value_runs(classes)}")
+    left = [value for value in classes if not any(first <= value <= last for first, last in vessel_classes)]
+    notes += [f"vessels: without classes {value_runs(np.array(left))}"] if left else []
+    return taken
+
+
+def _agreement(whole: NDArray[Any]) -> float:
+    """The share of neighbours along any axis, both of them not 0, that have one value."""
+    same = pairs = 0
+    for axis in range(3):
+        along = np.moveaxis(whole, axis, 0)
+        one, after = along[:-1], along[1:]
+        both = (one != 0) & (after != 0)
+        pairs += int(np.count_nonzero(both))
+        same += int(np.count_nonzero(both & (one == after)))
+    return same / pairs if pairs else 1.0

@@ -1,0 +1,113 @@
+"""Whether a scan or a label is there twice: one person under two names would be trained on and tested on.
+
+Copies are the same voxels in any order, so that a file may be renamed, packed anew, stored in another orientation or mirrored. Near copies
+differ in their values too: rounded, scaled, denoised, cropped by a few voxels, resampled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from angiosynth.arrays import Mask
+
+BLOCKS = 24  # along each axis of a fingerprint
+# Correlation of fingerprints. Six real heads of six people reach 0.54 with one another, 22 drawn ones, which share a skull, 0.69. Copies of
+# real ones, denoised by a Gaussian or a median filter, rounded to a step of 8, under noise or a bias field, resampled or cropped by 4
+# voxels, stay above 0.82.
+NEAR_COPY = 0.75
+MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64 (Steele et al. 2014)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An earlier scan or label that this one is a copy of. `near`: not the same values, but alike by this correlation."""
+
+    name: str
+    near: bool = False
+    correlation: float = 1.0
+
+
+@dataclass
+class CopySearch:
+    """Remembers scans and labels by digests and fingerprints of some 100 kB; finds the ones that are there already."""
+
+    _scans: dict[str, str] = field(default_factory=dict)
+    _labels: dict[str, str] = field(default_factory=dict)
+    _names: list[str] = field(default_factory=list)
+    _prints: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def scan(self, name: str, array: NDArray[Any]) -> Twin | None:
+        """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies."""
+        twin = self._scans.setdefault(order_free_digest(array), name)
+        if twin != name:
+            return Twin(twin)
+        detail = fingerprint(array)
+        alike = [
+            (_correlation(detail, known), other)
+            for other, known in zip(self._names, self._prints, strict=True)
+            if sorted(known.shape) == sorted(detail.shape)
+        ]
+        self._names.append(name)
+        self._prints.append(detail)
+        correlation, other = max(alike, default=(0.0, ""))
+        return Twin(other, near=True, correlation=correlation) if correlation >= NEAR_COPY else None
+
+    def label(self, name: str, mask: Mask) -> Twin | None:
+        """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same, voxel by voxel."""
+        digest = hashlib.sha256(f"{mask.shape}".encode() + np.packbits(mask.ravel(order="F")).tobytes()).hexdigest()
+        twin = self._labels.setdefault(digest, name)
+        return Twin(twin) if twin != name else None
+
+
+def order_free_digest(array: NDArray[Any]) -> str:
+    """A digest of the shape and the values of a volume, whatever the order of its axes and voxels.
+
+    Each value is mixed to 64 bits, and two sums over all of them, which no order changes, make the digest. Two scans that share all their
+    values have not been seen but for copies.
+    """
+    sums = np.zeros(2, np.uint64)
+    for plane in array.T:  # slice by slice, so that no second copy of the volume is made
+        bits = (np.asarray(plane, np.float32) + np.float32(0.0)).view(np.uint32).astype(np.uint64)  # -0 becomes 0
+        with np.errstate(over="ignore"):
+            for place, factor in enumerate(MIX):
+                mixed = (bits + np.uint64(place + 1)) * factor
+                mixed ^= mixed >> np.uint64(29)
+                sums[place] += (mixed * factor).sum(dtype=np.uint64)
+    return f"{sorted(array.shape)} {sums[0]:016x}{sums[1]:016x}"
+
+
+def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Means of at most 24 x 24 x 24 blocks, less the mean of the blocks around, with mean 0 and length 1.
+
+    The means do not feel noise, rounding or filters; what is subtracted is what all heads have in common. Zero where a volume is flat.
+    """
+    means = array
+    for axis, length in enumerate(array.shape):
+        edges = np.arange(min(BLOCKS, length)) * length // min(BLOCKS, length)
+        sizes = np.diff(np.append(edges, length))
+        means = np.add.reduceat(means, edges, axis=axis, dtype=np.float64) / np.expand_dims(sizes, [i for i in range(3) if i != axis])
+    detail = means - uniform_filter(means, 3, mode="nearest")
+    detail -= detail.mean()
+    norm = float(np.linalg.norm(detail))
+    return np.asarray(detail / norm if norm > 0 else detail, np.float32)
+
+
+def _correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
+    """The highest correlation of two fingerprints over all turns and mirrorings of the first."""
+    views = [view.ravel() for view in _symmetries(detail) if view.shape == known.shape]
+    return float((np.stack(views) @ known.ravel()).max())
+
+
+def _symmetries(prints: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for axes in itertools.permutations(range(3)):
+        turned = prints.transpose(axes)
+        for signs in itertools.product((1, -1), repeat=3):
+            yield turned[:: signs[0], :: signs[1], :: signs[2]]

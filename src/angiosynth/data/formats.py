@@ -1,0 +1,103 @@
+"""What a file is that should be NIfTI and is not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# The ending of a name -> what such files are called.
+OTHER_FORMATS = {
+    ".dcm": "DICOM",
+    ".ima": "DICOM",
+    ".hdr": "Analyze or split NIfTI",
+    ".img": "Analyze or split NIfTI",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mgz": "FreeSurfer",
+    ".mgh": "FreeSurfer",
+    ".mnc": "MINC",
+    ".nii.bz2": "NIfTI packed by bzip2",
+    ".nii.xz": "NIfTI packed by xz",
+    ".nii.zst": "NIfTI packed by zstd",
+    ".nii.zip": "NIfTI in a ZIP archive",
+    ".zip": "a ZIP archive",
+    ".tar": "a tar archive",
+    ".tar.gz": "a tar archive",
+    ".tgz": "a tar archive",
+    ".7z": "a 7-Zip archive",
+}
+
+CONVERT = "convert it to .nii or .nii.gz"
+UNPACK = "unpack it to .nii or .nii.gz"
+# How a file begins -> what it is, and the cure. Texts are compared in small letters, after leading spaces.
+BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs", "a pointer of Git LFS", "bring the file itself, `git lfs pull`"),
+    (b"/annex/objects/", "a pointer of git-annex", "bring the file itself, `git annex get` or `datalad get`"),
+    (b"../.git/annex/", "a pointer of git-annex", "bring the file itself, `git annex get` or `datalad get`"),
+    (b"<!doctype html", "a page of the web", "download the file again, perhaps after a login"),
+    (b"<html", "a page of the web", "download the file again, perhaps after a login"),
+    (b"<?xml", "XML", "download the file again: it may be a server's message"),
+    (b"{", "JSON or text", "download the file again: it may be a server's message"),
+    (b"outs:", "a pointer of DVC", "bring the file itself, `dvc pull`"),
+    (b"nrrd0", "NRRD", CONVERT),
+    (b"objecttype", "MetaImage", CONVERT),
+    (b"ndims", "MetaImage", CONVERT),
+    (b"pk\x03\x04", "a ZIP archive", UNPACK),
+    (b"bzh", "packed by bzip2", UNPACK),
+    (b"\xfd7zxz", "packed by xz", UNPACK),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", UNPACK),
+    (b"7z\xbc\xaf", "a 7-Zip archive", UNPACK),
+    (b"rar!", "a RAR archive", UNPACK),
+    (b"\x1f\x8b", "packed by gzip twice", UNPACK),
+    (b"\x89hdf", "HDF5 or MINC", CONVERT),
+    (b"cdf\x01", "MINC", CONVERT),
+    (b"\x89png", "a PNG picture", "export the volume, not a picture of it"),
+    (b"\xff\xd8\xff", "a JPEG picture", "export the volume, not a picture of it"),
+    (b"%pdf", "a PDF", "export the volume"),
+    (b"\x93numpy", "a numpy array", CONVERT),
+)
+
+
+def foreign_format(name: str) -> str:
+    """What files with a name's ending are called, "" where the ending is not a known one."""
+    lowered = name.lower()
+    return max(((len(ending), kind) for ending, kind in OTHER_FORMATS.items() if lowered.endswith(ending)), default=(0, ""))[1]
+
+
+def without_ending(name: str) -> str:
+    """A name without its ending of NIfTI or another format."""
+    lowered = name.lower()
+    endings = (".nii.gz", ".nii", *sorted(OTHER_FORMATS, key=len, reverse=True))
+    return name[: -len(next((ending for ending in endings if lowered.endswith(ending)), "")) or None]
+
+
+def not_nifti(data: bytes) -> str:
+    """Why bytes are no NIfTI file and what to do, such as "is empty (0 bytes); copy or download it again"."""
+    if not data:
+        return "is empty, 0 bytes; copy or download it again"
+    if not data.strip(b"\0"):
+        return "holds nothing but zeros; copy or download it again"
+    beginning = data[:512].lstrip(b" \t\r\n\xef\xbb\xbf").lower()
+    for mark, kind, cure in BEGINNINGS:
+        if beginning.startswith(mark):
+            return f"is {kind}, not NIfTI; {cure}"
+    if data[128:132] == b"DICM":
+        return "is DICOM, not NIfTI; convert it with dcm2niix"
+    if data[257:262] == b"ustar":
+        return f"is a tar archive, not NIfTI; {UNPACK}"
+    if data[344:348] == b"ni1\0" or data[4:8] == b"ni2\0":
+        return "is the header of a NIfTI pair (.hdr and .img); convert it to one file"
+    if data[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and data[344:348] == bytes(4):
+        return "is Analyze 7.5, whose left and right are anybody's guess, not NIfTI; convert it to .nii or .nii.gz"
+    return "not a NIfTI file (wrong magic bytes); convert it to .nii or .nii.gz"
+
+
+def not_readable(path: Path, error: OSError) -> str:
+    """Why a file cannot be read and what to do; a link that leads nowhere is told as one."""
+    if path.is_symlink() and not path.exists():
+        if "annex" in os.readlink(path):
+            return "is a link of git-annex whose content is not here; `git annex get` or `datalad get` fetches it"
+        return f"cannot be read, it is a link that leads nowhere ({error.strerror}); bring what it names or remove it"
+    return f"cannot be read ({error.strerror}); put the file there or remove what names it"

@@ -1,0 +1,165 @@
+"""Which grid a NIfTI header means, where its sform, its qform and its voxel size may contradict one another.
+
+A header has up to three descriptions of one grid: the sform (any affine), the qform (a rotation with the lengths of `pixdim`) and `pixdim`
+alone. Distances and volumes in millimetres, and left and right, follow from the one that is taken, so a header whose descriptions do not
+agree is refused until somebody says which of them holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import nibabel
+import numpy as np
+
+from angiosynth.arrays import Affine, SpacingMm
+from angiosynth.errors import InputError
+
+nib: Any = nibabel
+
+GridSource: TypeAlias = Literal["sform", "qform", "pixdim"]
+
+# Voxel sizes are written with two to seven digits; a hundredth is above their rounding and below any real difference.
+LENGTH_TOLERANCE = 0.01
+# Cosine between two axes. Rounding reaches 1e-3; a registration's shear or a tilted gantry is beyond a hundredth.
+SHEAR_TOLERANCE = 0.01
+# Between direction cosines of sform and qform: about a degree.
+TURN_TOLERANCE = 0.02
+# Millimetres. Below are metres, above are micrometres, whatever unit the header names.
+LEAST_SPACING_MM, MOST_SPACING_MM = 0.01, 25.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of the voxels as they are stored.
+
+    affine: (4, 4), stored voxel index -> mm. source: the description that it was taken from. conflict: what contradicted it, or "".
+    """
+
+    affine: Affine
+    source: GridSource
+    conflict: str = ""
+
+    @property
+    def spacing_mm(self) -> SpacingMm:
+        """Voxel lengths along the stored axes."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    @property
+    def orientation(self) -> str:
+        """Where the stored axes point to, such as "LPS"."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+
+def grid_of(header: Any, path: Path, prefer: GridSource | None = None) -> Grid:
+    """The grid that a NIfTI header means.
+
+    The sform is taken where its code is set, else the qform, else the voxel size alone, as the NIfTI standard and nibabel have it.
+
+    Args:
+        header: nibabel's, its voxel sizes finite and not 0.
+        path: the file, for messages.
+        prefer: the description to take where they contradict one another; of no effect elsewhere. "pixdim" takes the lengths of `pixdim`
+            along the directions of the sform, or of the qform.
+
+    Raises:
+        InputError: the descriptions contradict one another and none is preferred, or the one to be taken is unusable.
+    """
+    pixdim = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
+    forms = _forms(header)
+    declared: GridSource = "sform" if "sform" in forms else "qform" if "qform" in forms else "pixdim"
+    forms["pixdim"] = _with_lengths(forms, pixdim, header)
+    conflict = _conflict(forms, pixdim) or _conflict_of_forms(forms, int(header["sform_code"]) == int(header["qform_code"]))
+    if conflict and prefer is None:
+        raise InputError(
+            f"{path}: the header contradicts itself: {conflict}; mend it, or say by `import --geometry` which holds: sform, qform or pixdim"
+        )
+    source = prefer if conflict and prefer else declared
+    affine = forms.get(source)
+    if affine is None:
+        raise InputError(f"{path}: has no {source}, which --geometry names ({conflict}); take another")
+    if reason := _unusable(affine):
+        raise InputError(f"{path}: the affine is {reason} ({source}); mend the header's sform and qform")
+    return Grid(affine, source, conflict)
+
+
+def _forms(header: Any) -> dict[GridSource, Affine | None]:
+    """The affines that the header declares; None for a declared qform that is no rotation."""
+    forms: dict[GridSource, Affine | None] = {}
+    if int(header["sform_code"]) > 0:
+        forms["sform"] = np.asarray(header.get_sform(), np.float64)
+    if int(header["qform_code"]) > 0:
+        try:
+            forms["qform"] = np.asarray(header.get_qform(), np.float64)
+        except (ValueError, nib.spatialimages.HeaderDataError):  # a quaternion longer than 1
+            forms["qform"] = None
+    return forms
+
+
+def _with_lengths(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, Any], header: Any) -> Affine:
+    """The directions of sform or qform, made orthogonal, with the lengths of pixdim; without directions nibabel's own choice."""
+    for affine in forms.values():
+        if affine is not None and not _singular(affine):
+            left, _, right = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+            scaled = affine.copy()
+            scaled[:3, :3] = (left @ right) * pixdim  # the orthogonal matrix nearest to the directions
+            return scaled
+    return np.asarray(header.get_base_affine(), np.float64)
+
+
+def _conflict(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, Any]) -> str:
+    """How the declared descriptions contradict one another, in words; "" where they agree."""
+    sform, qform = forms.get("sform"), forms.get("qform")
+    if sform is not None:
+        if _singular(sform):
+            return "" if qform is None else "its sform is singular or not a number, its qform is not"
+        lengths = np.linalg.norm(sform[:3, :3], axis=0)
+        if (np.abs(lengths - pixdim) > LENGTH_TOLERANCE * pixdim).any():
+            return f"voxels are {_in_mm(lengths)} by its sform and {_in_mm(pixdim)} by its pixdim"
+        directions = sform[:3, :3] / lengths
+        if np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE:
+            return "its sform is sheared, which no scan's grid is"
+    return "its qform is no rotation" if "qform" in forms and qform is None else ""
+
+
+def _conflict_of_forms(forms: dict[GridSource, Affine | None], one_space: bool) -> str:
+    """How sform and qform contradict one another. Under different codes they place the scan in different spaces: only axes must agree."""
+    sform, qform = forms.get("sform"), forms.get("qform")
+    if sform is None or qform is None:
+        return ""
+    if nib.aff2axcodes(sform) != nib.aff2axcodes(qform):
+        return f"its axes are {_axes(sform)} by the sform and {_axes(qform)} by the qform"
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    turned = np.abs((sform - qform)[:3, :3] / lengths).max() > TURN_TOLERANCE
+    shifted = np.abs((sform - qform)[:3, 3]).max() > lengths.min()
+    if one_space and (turned or shifted):
+        return f"its qform is {'turned' if turned else 'shifted by more than a voxel'} against its sform, under the same code"
+    return ""
+
+
+def _unusable(affine: Affine) -> str:
+    if _singular(affine):
+        return "singular or not a number"
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if lengths.min() < LEAST_SPACING_MM or lengths.max() > MOST_SPACING_MM:
+        return f"of voxels of {_in_mm(lengths)}, which are no head's; write lengths in mm"
+    directions = affine[:3, :3] / lengths
+    return "sheared" if np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE else ""
+
+
+def _singular(affine: Affine) -> bool:
+    if not np.isfinite(affine).all():
+        return True
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool((lengths < 1e-9).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6 or None in nib.aff2axcodes(affine))
+
+
+def _axes(affine: Affine) -> str:
+    return "".join(nib.aff2axcodes(affine))
+
+
+def _in_mm(lengths: np.ndarray[Any, Any]) -> str:
+    return " x ".join(f"{length:.3g}" for length in lengths) + " mm"

@@ -1,0 +1,95 @@
+"""One scan under two names.
+
+Neighbours tried: the same voxels stored in any of 48 orders, in another type; values rounded, scaled, shifted, denoised, under noise;
+voxels cropped; and what must not be taken for a copy: heads of different people, real and drawn.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from angiosynth.data.copies import CopySearch, Twin, order_free_digest
+from angiosynth.data.nifti import read_volume
+from tests.factories import Array, make_arrays
+
+SHAPE = (60, 64, 40)
+ORDERS = [(axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)]
+
+
+@pytest.fixture(scope="module")
+def head() -> Array:
+    return make_arrays(SHAPE, 1)[0].astype(np.float32)
+
+
+@settings(max_examples=48, deadline=None)
+@given(order=st.sampled_from(ORDERS), kind=st.sampled_from([np.int16, np.float32, np.float64]))
+def test_a_copy_in_any_order_and_type_is_one(order: tuple[tuple[int, ...], tuple[int, ...]], kind: type) -> None:
+    scan = make_arrays((10, 12, 8), 1)[0]
+    axes, signs = order
+    search = CopySearch()
+    assert search.scan("a", scan.astype(np.float32)) is None
+    assert search.scan("b", scan.astype(kind).transpose(axes)[:: signs[0], :: signs[1], :: signs[2]]) == Twin("a")
+
+
+def test_one_other_voxel_is_another_digest(head: Array) -> None:
+    other = head.copy()
+    other[3, 4, 5] += 1
+    assert order_free_digest(other) != order_free_digest(head)
+    exchanged = head.copy()
+    exchanged[0, 0, 0], exchanged[1, 0, 0] = head[1, 0, 0], head[0, 0, 0]
+    assert order_free_digest(exchanged) == order_free_digest(head)
+    assert order_free_digest(np.array([[[0.0, 1.0]]])) == order_free_digest(np.array([[[1.0, -0.0]]]))
+
+
+CHANGES: dict[str, Callable[[Array], Array]] = {
+    "rounded": lambda scan: np.asarray(np.round(scan / 16) * 16),
+    "other scaling": lambda scan: scan * 0.01 + 7,
+    "denoised": lambda scan: np.asarray(ndimage.gaussian_filter(scan, 0.7)),
+    "median": lambda scan: np.asarray(ndimage.median_filter(scan, 3)),
+    "noise": lambda scan: scan + np.random.default_rng(0).normal(0, 15, scan.shape),
+    "mirrored and rounded": lambda scan: np.asarray(np.round(scan[::-1] / 16)),
+    "turned and scaled": lambda scan: scan.transpose(1, 0, 2)[:, ::-1] * 2,
+    "clipped": lambda scan: np.minimum(scan, 700),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_processed_copy_is_near(head: Array, change: str) -> None:
+    search = CopySearch()
+    for seed in range(2, 6):
+        assert search.scan(f"other {seed}", make_arrays(SHAPE, seed)[0].astype(np.float32)) is None
+    search.scan("first", head)
+    twin = search.scan("copy", CHANGES[change](head).astype(np.float32))
+    assert twin is not None
+    assert (twin.name, twin.near) == ("first", True)
+
+
+def test_real_heads_are_told_apart_and_their_processed_copies_are_not(realdata: Path) -> None:
+    if not (realdata / "icbm-tof").is_dir():
+        pytest.skip("icbm-tof is not among the real volumes in ANGIOSYNTH_REALDATA")
+    search = CopySearch()
+    scans = {path.parts[-3]: path for path in sorted((realdata / "icbm-tof").glob("sub-*/anat/*_angio.nii.gz"))[:3]}
+    for name, path in scans.items():
+        assert search.scan(name, read_volume(path).array) is None
+    first = read_volume(next(iter(scans.values()))).array
+    for change in (lambda scan: ndimage.uniform_filter(scan, 3), lambda scan: scan[4:, 2:-3, 3:], lambda scan: np.sqrt(scan)):
+        twin = search.scan("copy", np.asarray(change(first)))
+        assert twin is not None
+        assert twin.near
+
+
+def test_labels_are_compared_voxel_by_voxel() -> None:
+    label = make_arrays(SHAPE, 1)[2].astype(bool)
+    search = CopySearch()
+    assert search.label("a", label) is None
+    assert search.label("b", label.copy(order="F")) == Twin("a")
+    label[0, 0, 0] ^= True
+    assert search.label("c", label) is None
