@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from angiosynth.data.bids import BRAIN, LABEL, SCAN
 from angiosynth.data.cohort import (
     PatientFacts,
     Split,
@@ -19,6 +21,7 @@ from angiosynth.data.cohort import (
     load_split,
     split_patients,
 )
+from angiosynth.data.nifti import load_volume
 from angiosynth.errors import InputError
 from angiosynth.settings import CohortSettings, IntensitySettings, SplitSettings
 from tests.factories import make_arrays, make_cohort, write_nifti
@@ -154,3 +157,57 @@ def test_damaged_splits_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "site-a.json").write_text(text)
     with pytest.raises(InputError, match=r"site-a\.json"):
         load_split(tmp_path, "site-a")
+
+
+def _twin_of(cohort: Path, site: Path, change: str) -> Path:
+    """A second patient whose scan is the first one's, changed as copies are."""
+    stem = site / "sub-99" / "anat" / "sub-99"
+    arrays = [load_volume(cohort / f"sub-01/anat/sub-01{role}.nii.gz", np.int16).volume.array for role in (SCAN, BRAIN, LABEL)]
+    scan, brain, label = (np.asarray(array) for array in arrays)
+    label[tuple(np.argwhere(label)[0])] = 0  # a voxel less, so that the label is no copy
+    if change == "turned without its header":
+        scan, brain, label = scan[::-1], brain[::-1], label[::-1]
+    if change == "rounded":
+        scan = (scan // 8) * 8
+    order = "PIL" if change == "turned" else "RAS"
+    for role, array in ((SCAN, scan), (BRAIN, brain), (LABEL, label)):
+        write_nifti(Path(f"{stem}{role}.nii{'' if change == 'unpacked' else '.gz'}"), array, orientation=order)
+    return Path(f"{stem}{SCAN}.nii{'' if change == 'unpacked' else '.gz'}")
+
+
+@pytest.mark.parametrize("change", ["packed anew", "unpacked", "turned", "turned without its header", "rounded"])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["one site", "two sites"])
+def test_one_scan_under_two_names_is_refused_or_told(
+    cohort: Path, tmp_path: Path, change: str, elsewhere: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mask that differs by a voxel does not hide it. A rounded copy is no certain one, and told."""
+    site = make_cohort(tmp_path / "other", 1, SHAPE, seed=5) if elsewhere else cohort
+    twin = _twin_of(cohort, site, change)
+    first = cohort / "sub-01/anat/sub-01_angio.nii.gz"
+    settings = _settings(cohort, site if elsewhere else "")
+    if change == "rounded":
+        build_cohort(settings, tmp_path / "splits", tmp_path / "out")
+        assert f"{twin}: looks like {first} processed once more" in capsys.readouterr().err
+        return
+    with pytest.raises(InputError, match=f"1 fault found.*\n  {twin}: the same scan as {first}"):
+        build_cohort(settings, tmp_path / "splits", tmp_path / "out")
+    assert not (tmp_path / "splits").exists()
+
+
+def test_one_label_under_two_names_is_refused(cohort: Path, tmp_path: Path) -> None:
+    role = "desc-vessel_mask.nii.gz"
+    shutil.copy(cohort / f"sub-01/anat/sub-01_{role}", cohort / f"sub-02/anat/sub-02_{role}")
+    with pytest.raises(InputError, match=r"sub-02_desc-vessel_mask.nii.gz: the same label as .*sub-01_desc"):
+        build_cohort(_settings(cohort), tmp_path / "splits", tmp_path / "out")
+
+
+def test_what_later_stages_need_is_tried_here(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A brain without contrast would stop the patches; the grids' sources are said."""
+    build_cohort(_settings(cohort), tmp_path / "splits", tmp_path / "out")
+    assert "site-a: grids taken from sform (3 scans)" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "site-a.json").read_text())["patients"][0]["grid_from"] == "sform"
+    scan, brain, _ = make_arrays(SHAPE, 1)
+    scan[brain > 0] = 300
+    write_nifti(cohort / "sub-02/anat/sub-02_angio.nii.gz", scan)
+    with pytest.raises(InputError, match=r"sub-02_angio.nii.gz: no contrast inside the brain"):
+        build_cohort(_settings(cohort), tmp_path / "splits", tmp_path / "out")

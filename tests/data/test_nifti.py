@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from angiosynth.data.nifti import load_mask, load_volume, read_volume, write_mask
+from angiosynth.data.nifti import canonical_shape, load_mask, load_volume, read_volume, write_mask
 from angiosynth.errors import InputError
 from tests.factories import affine_of, write_nifti
 
@@ -34,6 +34,7 @@ def test_every_orientation_reads_as_the_same_canonical_volume(tmp_path: Path, or
     path = write_nifti(tmp_path / "scan.nii", array, orientation=orientation)
     volume = read_volume(path)
     assert load_volume(path).orientation == orientation
+    assert canonical_shape(path) == SHAPE
     np.testing.assert_array_equal(volume.array, array)
     np.testing.assert_allclose(volume.affine, affine_of(), atol=1e-5)
     assert volume.spacing_mm == pytest.approx((0.8, 0.9, 1.1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from angiosynth.data.pairing import Sources, pair_by_patterns, pair_by_table
+from angiosynth.data.pairing import Sources, not_taken, pair_by_patterns, pair_by_table
 from angiosynth.errors import InputError
 
 
@@ -68,6 +71,12 @@ def test_patterns(
         (["a_tof.nii", "b_v.nii"], ("*_tof", "*_v"), ["b_v.nii: --vessels names it, but no scan"]),
         (["images/a.nii", "labels/a_v.nii"], ("*", "*_v"), ["labels/a_v.nii: --vessels names it"]),
         (["a.nii", "b.nii"], ("*_tof", ""), ["there are 2 NIfTI files, such as a.nii, b.nii"]),
+        (["a_tof.nii"], ("*_tof", "*_v"), ["no file is named as --vessels '*_v' says; there are 1 NIfTI files, such as a_tof.nii"]),
+        (["a_tof.nii", "a_v.mha"], ("*_tof", "*_v"), ["no file is named as --vessels", "a_v.mha: --vessels names it, and it is MetaImage"]),
+        (["a_tof.nii", "b_tof.nrrd"], ("*_tof", ""), ["b_tof.nrrd: --scan names it, and it is NRRD; convert it"]),
+        (["a_tof.nii", "a_v.nii", "b_tof.nii", "b_v.nii.xz"], ("*_tof", "*_v"), ["b_v.nii.xz: --vessels names it, and it is NIfTI packed"]),
+        (["a.nii", "a_v.nii", "a_v.mha", "x.zip"], ("*", "*_v"), []),  # there is NIfTI of that name; * names no archive
+        (["s1.nii", "s2.nii", "s1_v.nii", "s2_v.mha"], ("s*", "*_v"), ["s2_v.mha: --vessels names it"]),  # and --scan too
     ],
 )
 def test_what_is_ambiguous_or_missing_is_told(tmp_path: Path, names: list[str], patterns: tuple[str, str], told: list[str]) -> None:
@@ -113,3 +122,48 @@ def test_a_tables_faults_are_told_together(tmp_path: Path) -> None:
         table.write_text(text)
         with pytest.raises(InputError, match="needs the columns scan, vessels, brain"):
             pair_by_table(folder, table)
+
+
+def test_what_is_nobodys_is_told(tmp_path: Path) -> None:
+    folder = _touch(tmp_path, "a_tof.nii", "a_v.nii", "a_v (1).nii", "a_tof.json", "old/b.nii", "c.zip", ".hidden.nii")
+    (folder / "gone.nii").symlink_to("nowhere.nii")
+    paired, faults = pair_by_patterns(folder, "*_tof", "*_v")
+    assert faults == []
+    assert not_taken(folder, paired) == [folder / name for name in ("a_v (1).nii", "c.zip", "gone.nii", "old/b.nii")]
+
+
+def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
+    store = _touch(tmp_path / "store", "p1/tof.nii", "p1/label.nii")
+    folder = _touch(tmp_path / "lab", "p2/tof.nii", "p2/label.nii")
+    (folder / "p1").symlink_to(store / "p1")
+    (folder / "p2/up").symlink_to(folder)
+    (folder / "p3").mkdir()
+    (folder / "p3/tof.nii").symlink_to(store / "p1/tof.nii")
+    (folder / "p3/label.nii").symlink_to(".git/annex/objects/x.nii")  # not fetched
+    paired, faults = pair_by_patterns(folder, "tof", "label")
+    assert faults == []
+    assert [(sources.name, sources.vessels) for sources in paired] == [(f"p{n}/tof.nii", folder / f"p{n}/label.nii") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+def test_both_unicode_forms_of_a_name_are_one(tmp_path: Path, form: Literal["NFC", "NFD"], typed: Literal["NFC", "NFD"]) -> None:
+    scan, label, cell = (unicodedata.normalize(form, f"Mu\u0308ller_{kind}.nii") for kind in ("tof", "v", "tof"))
+    folder = _touch(tmp_path / "lab", scan, label)
+    expected = [Sources(scan, folder / scan, folder / label)]
+    assert pair_by_patterns(folder, unicodedata.normalize(typed, "Mu\u0308*_tof"), unicodedata.normalize(typed, "Mu\u0308*_V")) == (
+        expected,
+        [],
+    )
+    table = tmp_path / "table.csv"
+    table.write_text(f"scan,vessels\n{unicodedata.normalize(typed, cell)},{label}\n", encoding="utf-8")
+    assert pair_by_table(folder, table) == (expected, [])
+
+
+def test_names_that_are_no_utf8_pair_by_patterns_and_by_table(tmp_path: Path) -> None:
+    scan, label = (os.fsdecode(name) for name in (b"J\xfcrgen_tof.nii", b"J\xfcrgen_v.nii"))
+    folder = _touch(tmp_path / "lab", scan, label)
+    expected = [Sources(scan, folder / scan, folder / label)]
+    assert pair_by_patterns(folder, "*_tof", "*_v") == (expected, [])
+    (tmp_path / "table.csv").write_bytes(b"scan,vessels\nJ\xfcrgen_tof.nii,J\xfcrgen_v.nii\n")
+    assert pair_by_table(folder, tmp_path / "table.csv") == (expected, [])

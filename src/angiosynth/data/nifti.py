@@ -115,6 +115,19 @@ def open_stored(path: Path) -> StoredVolume:
     return StoredVolume(array, header, hashlib.sha256(raw).hexdigest())
 
 
+def canonical_shape(path: Path) -> tuple[int, int, int]:
+    """The shape (x, y, z) that `read_volume` would give, by the header alone.
+
+    Raises:
+        InputError: as `read_volume`, voxels apart.
+    """
+    header = read_header(_read_beginning(path), path)
+    orientation = nib.orientations.io_orientation(grid_of(header, path).affine)
+    stored = _shape(header, path)
+    x, y, z = (stored[int(axis)] for axis in np.argsort(orientation[:, 0]))
+    return x, y, z
+
+
 def load_mask(path: Path) -> LoadedVolume:
     """Read a mask or label as bool; any number type will do as long as the values are exactly 0 and 1.
 

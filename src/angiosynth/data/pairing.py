@@ -52,7 +52,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
     taken = {path for matches in named.values() for paths in matches.values() for path in paths}
     scans = _matches(folder, [path for path in files if path not in taken], scan)
-    foreign = _foreign(folder, {"scan": (scan, set(scans)), **{kind: (patterns[kind], set(named[kind])) for kind in patterns}})
+    foreign = _foreign(folder, {**{kind: (patterns[kind], set(named[kind])) for kind in patterns}, "scan": (scan, set(scans))})
     if not scans:
         return [], [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
     faults = [
@@ -161,8 +161,11 @@ def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[st
     for kind, (pattern, known) in patterns.items():
         if not WILDCARDS.sub("", pattern):
             continue
-        for path in (path for key, paths in _matches(folder, others, pattern).items() if key not in known for path in paths):
+        matches = _matches(folder, others, pattern)
+        for path in (path for key, paths in matches.items() if key not in known for path in paths):
             faults.append(f"{path}: --{kind} names it, and it is {foreign_format(path.name)}; {CONVERT}, or narrow --{kind}")
+        taken = {path for paths in matches.values() for path in paths}
+        others = [path for path in others if path not in taken]
     return faults
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from angiosynth.data.cohort import build_cohort, load_split
+from angiosynth.data.nifti import canonical_shape
 from angiosynth.data.patches import build_patches
+from angiosynth.errors import InputError
 from angiosynth.settings import SITES, Settings
 from angiosynth.stages.workspace import Workspace
 
@@ -22,7 +24,18 @@ def cohort(settings: Settings, home: Workspace) -> None:
 
 
 def patches(settings: Settings, home: Workspace) -> None:
-    """Cut the training patients' patches at both sites; a missing site gives an empty set."""
+    """Cut the training patients' patches at both sites; a missing site gives an empty set.
+
+    Raises:
+        InputError: a scan of the split is smaller than a patch: the audit, hours later, cuts those of all patients.
+    """
+    size = settings.patches.size
+    for site in SITES:
+        split = load_split(home.splits, site)
+        for patient in home.patients(settings, site, (*split.train, *split.validation, *split.test)):
+            x, y, _ = canonical_shape(patient.image)
+            if min(x, y) < size:
+                raise InputError(f"{patient.image}: slices of {x} x {y} are smaller than a patch of {size}; lower patches.size")
     for site in SITES:
         names = load_split(home.splits, site).train
         build_patches(home.site_root(settings, site), names, settings.patches, settings.cohort.intensity, home.patches(site))
