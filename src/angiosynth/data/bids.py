@@ -84,10 +84,10 @@ def survey(root: Path) -> Survey:
             patients.append(patient)
     if not patients and not faults:
         faults.append(f"{root}: no scan found; expected sub-*/anat/*{SCAN}.nii.gz")
-    left = _not_taken(root, patients)
+    left = [path for path in _not_taken(root, patients) if _person(path, root) not in faulty]
     if left:
         notes.append(f"{root}: not taken: {some_of(left, root)}")
-    faults += _labels_left(root, left, faulty | {patient.id for patient in patients if patient.label})
+    faults += _labels_left(root, left, {patient.id for patient in patients if patient.label})
     return Survey(tuple(patients), faults, notes)
 
 
@@ -143,9 +143,9 @@ def _not_taken(root: Path, patients: Iterable[Patient]) -> list[Path]:
     return left
 
 
-def _labels_left(root: Path, left: Iterable[Path], settled: set[str]) -> list[str]:
-    """A fault for each vessel label that is not taken, but of patients that are settled: they have another label, or a fault already."""
-    lost = [path for path in left if _has_role(path, LABEL) and _person(path, root) not in settled]
+def _labels_left(root: Path, left: Iterable[Path], labelled: set[str]) -> list[str]:
+    """A fault for each vessel label that is not taken, but of patients who have another one."""
+    lost = [path for path in left if _has_role(path, LABEL) and _person(path, root) not in labelled]
     return [
         f"{path}: is a vessel label that no scan takes; put it beside its scan *{SCAN}.nii.gz, named like it, or remove it" for path in lost
     ]
