@@ -19,9 +19,7 @@ from scipy.ndimage import uniform_filter
 from angiosynth.arrays import Mask
 
 BLOCKS = 24  # along each axis of a fingerprint
-# Correlation of fingerprints. Six real heads of six people reach 0.54 with one another, 22 drawn ones, which share a skull, 0.69. Copies of
-# real ones, denoised by a Gaussian or a median filter, rounded to a step of 8, under noise or a bias field, resampled or cropped by 4
-# voxels, stay above 0.82.
+# Correlation of fingerprints from which a scan is said to be a near copy; its errors are in docs/benchmarks.md.
 NEAR_COPY = 0.75
 MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64 (Steele et al. 2014)
 
@@ -51,14 +49,14 @@ class CopySearch:
             return Twin(twin)
         detail = fingerprint(array)
         alike = [
-            (_correlation(detail, known), other)
+            (correlation(detail, known), other)
             for other, known in zip(self._names, self._prints, strict=True)
             if sorted(known.shape) == sorted(detail.shape)
         ]
         self._names.append(name)
         self._prints.append(detail)
-        correlation, other = max(alike, default=(0.0, ""))
-        return Twin(other, near=True, correlation=correlation) if correlation >= NEAR_COPY else None
+        likeness, other = max(alike, default=(0.0, ""))
+        return Twin(other, near=True, correlation=likeness) if likeness >= NEAR_COPY else None
 
     def label(self, name: str, mask: Mask) -> Twin | None:
         """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same, voxel by voxel."""
@@ -100,8 +98,8 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(detail / norm if norm > 0 else detail, np.float32)
 
 
-def _correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    """The highest correlation of two fingerprints over all turns and mirrorings of the first."""
+def correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
+    """The highest correlation of two fingerprints over all turns and mirrorings of the first; sorted, their shapes are one."""
     views = [view.ravel() for view in _symmetries(detail) if view.shape == known.shape]
     return float((np.stack(views) @ known.ravel()).max())
 
