@@ -207,8 +207,9 @@ def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: 
     for other, model, data, word in cases:
         with pytest.raises(InputError, match=rf"study study: made with other.*{word}" if word != "another" else "made with another model"):
             run_sweep(other, model, 1, analytic, tmp_path, "study", data)
-    with pytest.raises(InputError, match=r"study study: made with other validation scans"):
-        run_sweep(settings, MODEL, 2, analytic, tmp_path, "study", scored_on="f" * 16)
+    for basis in ({}, {"validation_scans": "f" * 16}):
+        with pytest.raises(InputError, match=r"study study: made with other validation scans"):
+            run_sweep(settings, MODEL, 2, analytic, tmp_path, "study", basis=basis)
     evaluation = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"bootstrap": 5})})
     assert len(run_sweep(evaluation, MODEL, 2, analytic, tmp_path, "study").trials) == 2, "what trials do not depend on may change"
 

@@ -15,7 +15,6 @@ from angiosynth.segmentation.prediction import MARGIN, THRESHOLD, Segmenter
 from angiosynth.segmentation.serving import REFUSAL, Served
 from angiosynth.segmentation.unet import build_unet
 
-
 Program = Callable[[Tensor], Tensor]
 
 

@@ -124,15 +124,14 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) 
     return Settings.model_validate(tree)
 
 
-def study_facts(settings: Settings, model: str, data: DataSource | None, scored_on: str) -> dict[str, str]:
+def study_facts(settings: Settings, model: str, data: DataSource | None, basis: Mapping[str, str]) -> dict[str, str]:
     """What a trial's score depends on, besides its proposed values: a study goes on with no other."""
     space = search_space(settings, model)
     fixed = trial_settings(settings, model, {})
     own = fixed.gan.of(model).model_dump(mode="json", exclude=set(space))
     parts = (fixed.phantom, fixed.cohort, fixed.patches, fixed.gan.common, own, fixed.probe, fixed.synthesis, fixed.unet)
     ranges = json.dumps({name: list(dimension.values) for name, dimension in space.items()}, sort_keys=True)
-    known = {"data": data.digest if data else "", "validation_scans": scored_on}
-    return {"model": model, "settings": digest(*parts), "search_space": ranges, **known}
+    return {"model": model, "settings": digest(*parts), "search_space": ranges, "data": data.digest if data else "", **basis}
 
 
 def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.search import (
@@ -32,6 +33,7 @@ from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
 from angiosynth.settings import Settings, digest
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 DIVERGED = re.compile(r"diverged|not finite|non-finite", re.IGNORECASE)
 
 
@@ -66,7 +68,7 @@ def run_sweep(
     study_name: str | None = None,
     data: DataSource | None = None,
     *,
-    scored_on: str = "",
+    basis: Mapping[str, str] = NOTHING,
     workers: int = 1,
     draw: Callable[[SweepResult], Sequence[Path]] | None = None,
     pace: Pace = USUAL,
@@ -84,7 +86,7 @@ def run_sweep(
         root: holds mlruns/.
         study_name: by default the model and a digest of what the trials depend on.
         data: the data of the trials; a study goes on with no other.
-        scored_on: digest of the validation scans; likewise.
+        basis: name -> digest of what else the trials rest on, such as the validation scans; likewise.
         workers: processes at work at once.
         draw: draws figures of the result and gives their paths.
         pace: of signs of life.
@@ -94,7 +96,7 @@ def run_sweep(
     """
     if trials < 1 or workers < 1:
         raise InputError(f"--trials {trials} --workers {workers}: must be 1 or more")
-    facts = study_facts(settings, model, data, scored_on)
+    facts = study_facts(settings, model, data, basis)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name := study_name or f"{model}-{digest(facts)[:8]}"):
         raise InputError(f"study {name!r}: letters, digits, dot, dash and underscore only")
     job = Job(settings, model, trial_function, Path(root).resolve(), name, facts, pace)
@@ -130,7 +132,7 @@ def join_sweep(
     trial_of: Callable[[str], TrialFunction],
     root: Path,
     data: DataSource | None,
-    scored_on: str = "",
+    basis: Mapping[str, str] = NOTHING,
     pace: Pace = USUAL,
 ) -> int:
     """Work on a study that `run_sweep` has begun until its trials are done; gives how many there are then.
@@ -142,7 +144,7 @@ def join_sweep(
     with existing(root, study_name) as study:
         model, goal = str(study.recall("model")), study.recall("goal")
         say(f"sweep {study_name}: {study.done()} of {goal} trials done; working on it too, Ctrl-C leaves it to the others")
-        job = Job(settings, model, trial_of(model), root, study_name, study_facts(settings, model, data, scored_on), pace)
+        job = Job(settings, model, trial_of(model), root, study_name, study_facts(settings, model, data, basis), pace)
         ensure_store(root)
         work(job)
         return study.done()
