@@ -18,16 +18,19 @@ from types import MappingProxyType
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.search import (
+    FAULT,
+    INTERRUPTED,
     SweepResult,
     TrialFunction,
     TrialScore,
+    how_far,
     model_values,
     search_space,
     study_facts,
     trial_settings,
     write_tables,
 )
-from angiosynth.experiments.study import FAULT, INTERRUPTED, Study, Trial, existing, opened
+from angiosynth.experiments.study import Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
 from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
@@ -143,6 +146,8 @@ def join_sweep(
     root = Path(root).resolve()
     with existing(root, study_name) as study:
         model, goal = str(study.recall("model")), study.recall("goal")
+        if goal is None:
+            raise InputError(f"study {study_name}: begun, but not how many trials it shall have; run `python cli.py sweep` with it first")
         say(f"sweep {study_name}: {study.done()} of {goal} trials done; working on it too, Ctrl-C leaves it to the others")
         job = Job(settings, model, trial_of(model), root, study_name, study_facts(settings, model, data, basis), pace)
         ensure_store(root)
@@ -188,7 +193,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
             raise
     else:
         trial.succeeded(score)
-        say(f"sweep {label}: DSC {score.dsc:.3f}, 95HD {score.hd95_mm:.1f} mm; {study.progress()}")
+        say(f"sweep {label}: DSC {score.dsc:.3f}, 95HD {score.hd95_mm:.1f} mm; {how_far(study.rows(), study.recall('goal'))}")
 
 
 def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:
