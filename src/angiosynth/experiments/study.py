@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 import warnings
@@ -12,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable
+from angiosynth.experiments.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
 from angiosynth.experiments.search import (
     Dimension,
     SweepResult,
     TrialRow,
     TrialScore,
     counted,
-    how_far,
     pareto_front,
     proposal,
     refuse_others,
@@ -258,6 +258,7 @@ def _storage(root: Path, pace: Pace) -> Iterator[Any]:
         engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}  # a server may be started anew meanwhile
     try:
         with alone_at(uri, root / "mlruns", "studies"), warnings.catch_warnings():
+            wait_for(uri, "mlruns/optuna.db")
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's callback is called so
             storage = optuna.storages.RDBStorage(
                 driven(uri),
@@ -266,7 +267,7 @@ def _storage(root: Path, pace: Pace) -> Iterator[Any]:
                 grace_period=pace.grace_s,
                 heartbeat_stale_trial_callback=cut_off,
             )
-    except _database_errors(RuntimeError, ValueError, ImportError, OSError) as error:
+    except _database_errors(RuntimeError, ValueError, ImportError, OSError, sqlite3.Error) as error:
         raise unusable(uri, error) from error
     try:
         yield storage

@@ -26,7 +26,18 @@ from angiosynth.experiments.lineage import (
     workspace_root,
     write_lineage,
 )
-from angiosynth.experiments.opening import begun, later, open_if_there, open_store, or_input_error, remote, tracking_on, tracking_uri
+from angiosynth.experiments.opening import (
+    begun,
+    later,
+    look_up,
+    open_if_there,
+    open_store,
+    or_input_error,
+    or_none_such,
+    remote,
+    tracking_on,
+    tracking_uri,
+)
 from angiosynth.experiments.outbox import Outbox
 from angiosynth.experiments.run import DataSource, Run, Store, StoreError, one_line
 from angiosynth.experiments.store import EXPERIMENTS, PARENT, watch_machine
@@ -224,15 +235,10 @@ def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = N
     Raises:
         InputError: the store cannot be opened, or there is no such run, model or file.
     """
-    store_root, _ = _roots(root)
-    with or_input_error(store_root):
-        store = open_store(store_root)
-    try:
-        run = store.run_behind(uri)
+    store, run = look_up(_roots(root)[0], uri)
+    with or_none_such(uri):
         for name in names:
             store.fetch_file(run, name, folder)
-    except StoreError as error:
-        raise InputError(f"{uri}: the tracking store has none such ({error}); look it up in `make ui`") from error
 
 
 def _machine_watched() -> bool:
