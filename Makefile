@@ -4,6 +4,7 @@ TORCH_INDEX ?=
 PYTHON ?= python3
 MODEL ?= models:/unet-real@champion
 PORT ?= 5001
+UI_PORT ?= 5000
 BENCH ?= $(wildcard benchmarks/*.py)
 
 VENV := $(CURDIR)/.venv
@@ -53,20 +54,11 @@ lint: env ## ruff and mypy
 bench: env ## measure against peers: every script in benchmarks/, or BENCH=benchmarks/one.py
 	@set -e; for script in $(BENCH); do echo "== $$script"; python $$script; done
 
-ui: env ## MLflow's pages on http://127.0.0.1:5000
-ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
-	@echo "MLFLOW_TRACKING_URI names a server; its pages are at that address"
-else
-	@python -c "from angiosynth.experiments import tracking; tracking.ensure_store(tracking.project_root())"
-	@echo "The GANs' runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
-	@MLFLOW_BACKEND_STORE_URI="$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')" \
-		exec mlflow ui --host 127.0.0.1 --port 5000 --workers 1
-endif
+ui: env ## MLflow's pages on http://127.0.0.1:5000, or UI_PORT=5002
+	@python cli.py ui --port $(UI_PORT)
 
-serve: env ## a registered U-net on http://127.0.0.1:5001, MODEL=models:/unet-real@champion
-	@MLFLOW_TRACKING_URI="$$(python -c 'from angiosynth.experiments import tracking; print(tracking.tracking_uri(tracking.project_root()))')" \
-		MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
-		mlflow models serve --model-uri "$(MODEL)" --host 127.0.0.1 --port $(PORT) --env-manager local
+serve: env ## a registered U-net on http://127.0.0.1:5001, MODEL=models:/unet-real@champion, or PORT=5003
+	@python cli.py serve --model "$(MODEL)" --port $(PORT)
 
 lock: ## requirements.lock anew, from pyproject.toml
 	rm -rf .venv

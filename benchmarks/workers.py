@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from angiosynth.runtime.machine import cpu_count
 from angiosynth.settings import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +86,7 @@ def main() -> None:
             times[workers], trial = sweep_seconds(prepared, options.model, options.trials, workers)
             print(f"{workers} at work: {times[workers]:.1f} s for {options.trials} trials, {trial:.1f} s a trial", flush=True)
     speedup = times[1] / times[options.workers]
-    print(f"{options.workers} workers on {len(os.sched_getaffinity(0))} cores: {speedup:.2f} times as fast as one")
+    print(f"{options.workers} workers on {cpu_count()} cores: {speedup:.2f} times as fast as one")
     if options.json:
         one, more = (round(times[workers], 2) for workers in (1, options.workers))
         print(json.dumps({"one_s": one, "more_s": more, "speedup": round(speedup, 3)}))

@@ -43,6 +43,8 @@ COMMANDS = [
     "sweep",
     "sweep-worker",
     "sweep-apply",
+    "ui",
+    "serve",
 ]
 
 

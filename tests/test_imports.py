@@ -192,6 +192,7 @@ CARRIERS = frozenset(
         "settings/sweep",
         "stages",
         "cli",
+        "runtime/machine",
         "runtime/output",
         "runtime/progress",
         "runtime/recorder",

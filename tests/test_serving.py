@@ -94,3 +94,15 @@ def test_a_batch_of_the_wrong_shape_is_refused_and_the_server_goes_on(server: st
             _ask(server, _images(*shape))
         assert caught.value.code >= 400
     assert _ask(server, _images(2, 1, 32, 48)).shape == (2, 1, 32, 48)
+
+
+def test_images_that_are_not_standardised_are_refused_with_the_reason(server: str) -> None:
+    """Grey levels of 8 and 12 bits, NaN and infinity as JSON's NaN and 1e999, no image at all."""
+    good = _images(2, 1, 32, 32)
+    bad = {"8 bits": (good + 1) * 127.5, "12 bits": (good + 1) * 2047.5, "NaN": good * np.nan, "infinite": good * np.inf, "none": good[:0]}
+    for name, images in bad.items():
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            _ask(server, images)
+        assert caught.value.code == 400, name
+        assert name == "none" or "values in [-1, 1]" in caught.value.read().decode(), name
+    assert _ask(server, good).shape == good.shape

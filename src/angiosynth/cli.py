@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.commands import importing, searching, sharing
+from angiosynth.commands import importing, searching, serving, sharing
 from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
@@ -142,6 +142,7 @@ def transfer(
 importing.add_to(commands)
 sharing.add_to(commands)
 searching.add_to(commands)
+serving.add_to(commands)
 
 
 @commands.command()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from angiosynth.experiments.databases import alone_at, is_postgres, without_password
+from angiosynth.errors import InputError
+from angiosynth.experiments import databases
+from angiosynth.experiments.databases import alone_at, is_postgres, wait_for, without_password
+from angiosynth.experiments.study import studies_in
+from angiosynth.experiments.tracking import ensure_store
 
 
 @pytest.mark.parametrize(
@@ -48,3 +56,65 @@ def test_one_at_a_time(kind: str, tmp_path: Path, request: pytest.FixtureRequest
             inside.append("first")
     other.join()
     assert inside == ["first", "second"]
+
+
+def _locked(path: Path) -> sqlite3.Connection:
+    """Held as by another program in the middle of a change."""
+    holding = sqlite3.connect(path, check_same_thread=False)
+    holding.execute("begin exclusive")
+    return holding
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "LOCKED_S", 2)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", ["mlflow.db", "optuna.db"])
+def test_a_database_that_stays_locked_is_said_to_be_so(root: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not that it be broken: nobody shall move it away."""
+    (tmp_path / "mlruns").mkdir()
+    path = tmp_path / "mlruns" / name
+    shutil.copy(root / "fresh.db", path)
+    ask: Callable[[Path], object] = ensure_store if name == "mlflow.db" else studies_in
+    with closing(_locked(path)), pytest.raises(InputError) as caught:
+        ask(tmp_path)
+    said = str(caught.value)
+    assert said.endswith(f"{name}: locked by another program for 2 s (database is locked); end that program or wait for it, then run again")
+    assert f"{name}: locked by another program, waiting for it up to 2 s" in capsys.readouterr().err
+    if name == "mlflow.db":
+        ask(tmp_path)
+
+
+def test_a_database_that_is_locked_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    holding = _locked(path)
+    letting_go = threading.Timer(0.7, holding.close)
+    letting_go.start()
+    wait_for(f"sqlite:///{path}", "x")
+    letting_go.join()
+
+
+@pytest.mark.parametrize("uri", ["postgresql://db/x", "http://host:5000", "sqlite://", "sqlite:///:memory:", "sqlite:///none.db", "mlruns"])
+def test_what_is_no_file_yet_is_not_waited_for(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wait_for(uri, "x")
+    assert not list(tmp_path.iterdir()), "nothing is made"
+
+
+def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
+    (tmp_path / "x.db").touch()
+    wait_for(f"sqlite:///{tmp_path}/x.db", "x")
+
+
+def test_a_folder_and_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.db").mkdir()
+    with pytest.raises(InputError, match=r"MINE: x\.db is a folder and no database; move it away"):
+        wait_for(f"sqlite:///{tmp_path}/x.db", "MINE")
+    path = tmp_path / "y.db"
+    sqlite3.connect(path).execute("create table a (b)").connection.close()
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda name, **words: real(name.replace("mode=rw", "mode=ro"), **words))  # root may write all
+    with pytest.raises(InputError, match=r"y\.db: cannot be written \(attempt to write a readonly database\); mend its permissions"):
+        wait_for(f"sqlite:///{path}", "MINE")

@@ -196,7 +196,7 @@ def test_a_gaussian_process_proposes_once_ten_trials_are_there(tmp_path: Path, s
 
 @pytest.mark.usefixtures("untracked")
 def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: Settings) -> None:
-    run_sweep(settings, MODEL, 1, analytic, tmp_path, "study")
+    run_sweep(settings, MODEL, 1, analytic, tmp_path, "study", basis={"validation_scans": "e" * 16})
     longer = settings.model_copy(update={"unet": settings.unet.model_copy(update={"width": 32})})
     cases = [
         (changed(settings, critic_iterations=(1, 4)), MODEL, None, "search space"),
@@ -208,7 +208,7 @@ def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: 
         with pytest.raises(InputError, match=rf"study study: made with other.*{word}" if word != "another" else "made with another model"):
             run_sweep(other, model, 1, analytic, tmp_path, "study", data)
     with pytest.raises(InputError, match=r"study study: made with other validation scans"):
-        run_sweep(settings, MODEL, 2, analytic, tmp_path, "study", scored_on="f" * 16)
+        run_sweep(settings, MODEL, 2, analytic, tmp_path, "study", basis={"validation_scans": "f" * 16})
     evaluation = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"bootstrap": 5})})
     assert len(run_sweep(evaluation, MODEL, 2, analytic, tmp_path, "study").trials) == 2, "what trials do not depend on may change"
 

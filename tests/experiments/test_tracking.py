@@ -214,16 +214,6 @@ def test_reopening_what_is_not_there(root: Path, tmp_path: Path, client: Any, ca
     assert reopen("train-gan@stale", {"test_dsc": 0.8}, root=root, settings={"gan": {"steps": 5}})
 
 
-def test_the_champion_is_the_best_on_validation_patients(root: Path, client: Any) -> None:
-    champions = []
-    for scores in ({"test_dsc": 0.9}, {"val_dsc": 0.7}, {"val_dsc": 0.6, "test_dsc": 0.95}, {"val_dsc": 0.7}, {"val_dsc": 0.71}):
-        with a_run(root) as run:
-            run.final(scores)
-            run.log_model(SmallUnet(), np.zeros((1, 1, 16, 16), np.float32), "unet", register="unet-crowned")
-        champions.append(client.get_registered_model("unet-crowned").aliases.get("champion"))
-    assert [champion and int(champion) for champion in champions] == [None, 2, 2, 2, 5]
-
-
 def test_models_reload_free_in_batch_and_size(root: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from angiosynth.errors import InputError
-from angiosynth.runtime.checkpoint import Checkpoints, code_digest
+from angiosynth.runtime.checkpoint import Checkpoints, exported_through_memory, save_weights
 
 
 def _names(folder: Path) -> list[str]:
@@ -87,12 +91,44 @@ def test_clear_removes_the_folder_and_can_be_repeated(tmp_path: Path) -> None:
     assert _names(tmp_path / "stage") == []
 
 
-def test_the_code_digest_changes_with_any_file(tmp_path: Path) -> None:
-    one, two = tmp_path / "a.py", tmp_path / "b.py"
-    one.write_text("x = 1\n")
-    two.write_text("y = 1\n")
-    before = code_digest([one, two])
-    assert before == code_digest([one, two])
-    two.write_text("y = 2\n")
-    assert before != code_digest([one, two])
-    assert len(before) == 16
+FULL_DISK = """
+import resource, sys
+import torch
+from torch import nn
+from angiosynth.runtime.checkpoint import exported_through_memory, save_weights
+from pathlib import Path
+
+program = torch.export.export(nn.Linear(200, 200), (torch.zeros(1, 200),))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # what is beyond fails as on a full disk
+def fails(write):
+    try:
+        write()
+    except OSError:
+        return True
+with exported_through_memory():
+    assert fails(lambda: torch.export.save(program, "program.pt2"))
+assert fails(lambda: save_weights(Path("weights.pt"), {"a": torch.zeros(100_000)}))
+print("goes on")
+"""
+
+
+def test_a_full_disk_is_an_error_that_can_be_handled(tmp_path: Path) -> None:
+    """torch's own writers end the process (abort), or raise RuntimeError."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", FULL_DISK], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr[-2000:]
+
+
+def test_what_goes_through_memory_is_what_torch_would_write(tmp_path: Path) -> None:
+    weights = {"a": torch.arange(5.0), "b": torch.ones(2, 3)}
+    save_weights(tmp_path / "weights.pt", weights)
+    read = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert list(read) == ["a", "b"]
+    assert all(torch.equal(read[name], value) for name, value in weights.items())
+    direct = torch.export.save
+    network = nn.Linear(3, 2)
+    with exported_through_memory():
+        torch.export.save(torch.export.export(network, (torch.zeros(1, 3),)), tmp_path / "program.pt2")
+    assert torch.export.save is direct
+    some = torch.rand(1, 3)
+    assert torch.equal(torch.export.load(tmp_path / "program.pt2").module()(some), network(some))

@@ -16,7 +16,7 @@ from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings
 from angiosynth.stages.audit import audit
-from angiosynth.stages.gan import fit_gan, synthesize
+from angiosynth.stages.gan import synthesize, train_gan
 from angiosynth.stages.release import pretrain_from, release
 from angiosynth.stages.unet import fit_unet
 from angiosynth.stages.workspace import Workspace
@@ -32,7 +32,7 @@ PROBED = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer_
 
 
 def _audited(home: Workspace) -> None:
-    fit_gan(PROBED, home, "wgan-gp", NullRecorder())
+    train_gan(PROBED, home, "wgan-gp")
     synthesize(SETTINGS, home, "wgan-gp")
     fit_unet(SETTINGS, home, "real", NullRecorder())
     audit(SETTINGS, home, "wgan-gp")

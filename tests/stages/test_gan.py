@@ -12,20 +12,23 @@ from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.gan.synthesis import load_generator
-from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.gan.training import TrainedGan
 from angiosynth.runtime.output import read_json
-from angiosynth.runtime.recorder import ListRecorder, NullRecorder
+from angiosynth.runtime.recorder import ListRecorder, NullRecorder, Recorder
 from angiosynth.settings import Settings
-from angiosynth.stages import gan as stage
-from angiosynth.stages.gan import fit_gan, synthesize, training_patches
+from angiosynth.stages.gan import fit_gan, gan_checkpoints, synthesize, train_gan, training_patches
 from angiosynth.stages.workspace import Workspace
 from tests.factories import tiny_settings
 from tests.stages.conftest import SETTINGS
 
 
+def fit(settings: Settings, home: Workspace, model: str, recorder: Recorder | None = None) -> TrainedGan:
+    return fit_gan(settings, home, model, recorder or NullRecorder(), gan_checkpoints(settings, home, model))
+
+
 def test_a_gan_and_its_set(home: Workspace) -> None:
     recorder = ListRecorder()
-    trained = fit_gan(SETTINGS, home, "wgan-gp", recorder)
+    trained = fit(SETTINGS, home, "wgan-gp", recorder)
     facts = read_json(home.gan("wgan-gp") / "generator.json")
     assert (facts["model"], facts["step"], facts["size"], facts["latent_size"]) == ("wgan-gp", trained.step, 16, 6 + 8**2 + 16**2)
     assert facts["probe_dsc"] == trained.scores["probe_dsc"]
@@ -37,7 +40,6 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
         "samples.png",
         "progress.png",
     }
-    assert not list(Path(".work").rglob("*.ckpt"))
     assert any("probe_dsc" in values for _, values in recorder.rows)
     synthesize(SETTINGS, home, "wgan-gp")
     drawn = open_patch_set(home.synthetic("wgan-gp"))
@@ -50,7 +52,7 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
 
 def test_generators_that_were_not_chosen_are_kept(home: Workspace) -> None:
     settings = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", gan__common__probes=3)
-    trained = fit_gan(settings, home, "wgan-gp", NullRecorder())
+    trained = fit(settings, home, "wgan-gp")
     folder = home.gan("wgan-gp")
     seen = {row["step"]: row["probe_dsc"] for row in read_json(folder / "generator.json")["probes"]}
     assert list(seen) == [2, 3, 4]
@@ -66,9 +68,10 @@ def test_generators_that_were_not_chosen_are_kept(home: Workspace) -> None:
 
 
 def test_training_twice_gives_the_same_bytes(home: Workspace) -> None:
-    fit_gan(SETTINGS, home, "dcgan", NullRecorder())
+    train_gan(SETTINGS, home, "dcgan")
+    assert not [path for path in Path(".work").rglob("*") if path.is_file()], "resume files go when the stage is done"
     first = {path.name: path.read_bytes() for path in home.gan("dcgan").iterdir()}
-    fit_gan(SETTINGS, home, "dcgan", NullRecorder())
+    train_gan(SETTINGS, home, "dcgan")
     assert {path.name: path.read_bytes() for path in home.gan("dcgan").iterdir()} == first
 
 
@@ -78,50 +81,8 @@ def test_only_training_patients_are_seen(home: Workspace) -> None:
     assert set(patches.patient[patches.rows]) == {split.train[0]}
 
 
-def _folder_of(settings: Settings, home: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
-    found: list[Path] = []
-
-    class Stop(Exception):  # noqa: N818 -- no error
-        pass
-
-    def noted(_model: str, _settings: object, _real: object, _probe: object, checkpoints: Checkpoints, _recorder: object) -> None:
-        found.append(checkpoints.folder)
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "fit", noted)
-        with pytest.raises(Stop):
-            fit_gan(settings, home, "wgan-gp", NullRecorder())
-    return found[0]
-
-
-def test_resume_files_belong_to_settings_data_and_code(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other(**values: object) -> Settings:
-        return tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], **values)
-
-    folder = _folder_of(SETTINGS, home, monkeypatch)
-    assert folder == _folder_of(SETTINGS, home, monkeypatch)
-    assert folder == _folder_of(other(unet__steps=9), home, monkeypatch)  # of no matter to a GAN
-    folders = {folder, _folder_of(other(gan__wgan_gp__learning_rate_critic=1e-3), home, monkeypatch)}
-    folders.add(_folder_of(other(gan__common__seed=2), home, monkeypatch))
-    folders.add(_folder_of(other(probe__steps=3), home, monkeypatch))
-    monkeypatch.setattr(stage, "code_digest", lambda _files: "other code")
-    folders.add(_folder_of(SETTINGS, home, monkeypatch))
-    monkeypatch.undo()
-    assert len(folders) == 5
-
-
-def test_resume_files_belong_to_the_patches(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = _folder_of(SETTINGS, home, monkeypatch)
-    path = home.patches("site-a") / "image.npy"
-    image = np.load(path)
-    image[0, 0, 0] ^= 1
-    np.save(path, image)
-    assert _folder_of(SETTINGS, home, monkeypatch) != folder
-
-
 def test_the_kept_weights_are_the_chosen_ones(home: Workspace) -> None:
-    trained = fit_gan(SETTINGS, home, "wgan-gp-sn", NullRecorder())
+    trained = fit(SETTINGS, home, "wgan-gp-sn")
     kept = torch.load(home.gan("wgan-gp-sn") / "generator.pt", weights_only=True)
     assert list(kept) == list(trained.weights)
     assert all(torch.equal(kept[name], value) for name, value in trained.weights.items())

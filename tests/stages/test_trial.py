@@ -18,8 +18,8 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.search import SweepResult, TrialRow, TrialScore, model_values, trial_settings
 from angiosynth.experiments.sweep import run_sweep
 from angiosynth.settings import Settings, load_settings
-from angiosynth.stages import workspace
-from angiosynth.stages.trial import ModelTrial, result_table, show, sweep_apply, sweep_worker, validation_digest
+from angiosynth.stages import trial, workspace
+from angiosynth.stages.trial import ModelTrial, basis, result_table, show, sweep_apply, sweep_worker
 from angiosynth.stages.workspace import Workspace
 from tests.stages.conftest import SETTINGS
 
@@ -64,14 +64,19 @@ def test_the_result_table_stars_the_front() -> None:
     ]
 
 
-def test_the_digest_of_the_validation_scans_is_theirs_alone(home: Workspace) -> None:
-    split, first = load_split(home.splits, "site-a"), validation_digest(SETTINGS, home)
+def test_a_study_rests_on_validation_scans_training_patients_and_code(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on test patients' scans. A study with another basis is refused (tests/experiments/test_sweep.py)."""
+    split, first = load_split(home.splits, "site-a"), basis(SETTINGS, home)
     shutil.rmtree(Path("lab", "a", split.test[0]))
-    assert validation_digest(SETTINGS, home) == first
+    assert basis(SETTINGS, home) == first
     (patient,) = home.patients(SETTINGS, "site-a", split.validation[:1])
     assert patient.label is not None
     patient.label.write_bytes(patient.label.read_bytes() + b"0")
-    assert validation_digest(SETTINGS, home) != first
+    assert {key for key, value in basis(SETTINGS, home).items() if first[key] != value} == {"validation_scans"}
+    facts = json.loads((home.splits / "site-a.json").read_text())
+    (home.splits / "site-a.json").write_text(json.dumps({**facts, "train": facts["train"][:1]}))
+    monkeypatch.setattr(trial, "code_digest", lambda: "other")
+    assert all(value != first[key] for key, value in basis(SETTINGS, home).items())
 
 
 def graded(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:

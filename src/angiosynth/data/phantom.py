@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import zlib
 from collections.abc import Generator
@@ -30,6 +29,7 @@ from angiosynth.data.tissue import draw_tissue
 from angiosynth.data.tubes import Drawn, draw, join
 from angiosynth.data.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
 from angiosynth.data.vessel_tree import Tree, diseased, grow_tree
+from angiosynth.runtime.machine import cpu_count
 from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import ScannerSettings
@@ -179,9 +179,8 @@ def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
 
 def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
     """Draw and write the patients in processes of their own; yields each as it is done."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawned, not forked: the caller may hold threads. Workers leave Ctrl-C to the parent, which lets them end their volume.
-    pool = ProcessPoolExecutor(min(cores, len(sick)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         jobs = [pool.submit(_write_patient, scanner, seed, site, patient, ill, folder) for patient, ill in enumerate(sick, 1)]
         for job in as_completed(jobs):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import alone_in
+from angiosynth.runtime.progress import say
 
 STUDIES = "ANGIOSYNTH_STUDIES"
 PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]*@|(\bpassword=)[^\s&'\"]+", re.IGNORECASE)
+LOCKED_S = 60  # so long another program may hold an SQLite file
 CONNECT_S = 10  # a server that is silent so long is away
 
 
@@ -63,6 +68,61 @@ def alone_at(uri: str, folder: Path, what: str) -> Iterator[None]:
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(:key)"), {"key": key})
         yield
+
+
+def wait_for(uri: str, what: str) -> None:
+    """Wait while another program has an SQLite database locked; any other database, or one that is not there yet, is let pass.
+
+    MLflow and Optuna would take a locked file for a broken one.
+
+    Args:
+        uri: the database.
+        what: names it to the user.
+
+    Raises:
+        InputError: it stays locked, or is no file that can be written.
+        sqlite3.DatabaseError: it is damaged.
+    """
+    path = _sqlite_file(uri)
+    if path is None or not path.exists():
+        return
+    if not path.is_file():
+        raise InputError(f"{what}: {path.name} is a folder and no database; move it away")
+    begin, said = time.monotonic(), False
+    while (reason := _why_not_writable(path)) is not None:
+        waited = time.monotonic() - begin
+        if waited > LOCKED_S:
+            raise InputError(
+                f"{what}: locked by another program for {LOCKED_S} s ({reason}); end that program or wait for it, then run again"
+            )
+        if waited > 1 and not said:
+            say(f"{what}: locked by another program, waiting for it up to {LOCKED_S} s")
+            said = True
+        time.sleep(0.2)
+
+
+def _why_not_writable(path: Path) -> str | None:
+    """How SQLite says that another program holds the lock; None where a write would begin."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True, timeout=0.5)) as database:
+            database.execute("begin immediate")
+            database.rollback()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return str(error)
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise InputError(f"{path}: cannot be written ({error}); mend its permissions and its folder's") from error
+        raise
+    return None
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    name = make_url(uri).database
+    return None if not name or name == ":memory:" or name.startswith("file:") else Path(name)
 
 
 def driven(uri: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import alone_at, driven, is_postgres
+from angiosynth.experiments.databases import alone_at, driven, is_postgres, wait_for
 from angiosynth.experiments.outbox import Outbox
 from angiosynth.experiments.run import Store, StoreError
 from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
@@ -35,11 +35,13 @@ def open_store(root: Path) -> MlflowStore:
     uri = tracking_uri(root)
     if os.environ.get("MLFLOW_TRACKING_URI") and not is_postgres(uri):
         with or_store_error():
+            wait_for(uri, "MLFLOW_TRACKING_URI")
             store = MlflowStore(uri)
         store.ensure_experiments(None)
         return store
     named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as `mlflow server` has it; a database alone keeps no files
     with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
+        wait_for(uri, _named(root))
         store = MlflowStore(driven(uri))
         store.ensure_experiments(named.rstrip("/") if named else str(root.resolve() / "mlruns" / "artifacts"))
     return store
@@ -74,6 +76,10 @@ def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: M
     return (Outbox(root, lambda: open_store(root), run_id) if remote(root) else store), run_id, goes_on
 
 
+def _named(root: Path) -> str:
+    return "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(root / "mlruns" / "mlflow.db")
+
+
 def later(root: Path, run_id: str, entry: Callable[[Outbox], None]) -> bool:
     outbox = Outbox(root, lambda: open_store(root), run_id, away=True)
     entry(outbox)
@@ -90,5 +96,26 @@ def or_input_error(root: Path) -> Iterator[None]:
             raise InputError(
                 f"MLFLOW_TRACKING_URI: no answer ({error}); start the server, mend the address, or see docs/team.md"
             ) from error
-        what = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(root / "mlruns" / "mlflow.db")
-        raise InputError(f"{what}: tracking store refused ({error}); mend or move it away, or set ANGIOSYNTH_TRACKING=off") from error
+        raise InputError(
+            f"{_named(root)}: tracking store refused ({error}); mend or move it away, or set ANGIOSYNTH_TRACKING=off"
+        ) from error
+
+
+def look_up(root: Path, uri: str) -> tuple[MlflowStore, str]:
+    """The store, and the id of the run behind "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
+
+    Raises:
+        InputError: the store cannot be opened, or there is no such run or model.
+    """
+    with or_input_error(root):
+        store = open_store(root)
+    with or_none_such(uri):
+        return store, store.run_behind(uri)
+
+
+@contextmanager
+def or_none_such(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise InputError(f"{uri}: the tracking store has none such ({error}); look it up in `make ui`") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import flat, portable
 from angiosynth.runtime.progress import say
 
@@ -25,6 +26,7 @@ MetricRow = tuple[str, float, int, int]  # name, value, milliseconds since 1970,
 FLUSH_EVERY_S = 10.0  # a call costs 6-20 ms whatever it carries
 BUFFER = 1000  # values
 LEAST_SIDE = 32  # of a traced image
+LONGEST_REASON = 300  # characters
 
 
 class StoreError(Exception):
@@ -62,7 +64,7 @@ class Run:
     """A Recorder on one run of the store; with no store it records nothing and its id is "".
 
     Metrics are buffered and sent together. Values that are not finite are never sent, but counted and said at the end.
-    A store that fails is said once and stops nothing: a training is worth more than its record.
+    Whatever fails in recording is said in one line and stops nothing: a training is worth more than its record.
     """
 
     def __init__(self, store: Store | None, run_id: str, root: Path) -> None:
@@ -95,7 +97,7 @@ class Run:
         store, now = self._store, time.time_ns() // 1_000_000
         rows = [(key, float(value), now, step) for key, value in values.items() if math.isfinite(value)]
         if store is not None:
-            self._guarded(lambda: store.log_metrics(self.id, rows))
+            self._guarded("the machine's load", lambda: store.log_metrics(self.id, rows))
 
     def final(self, values: Mapping[str, float], step: int | None = None) -> None:
         """End metrics, at the last step seen, so that they are the ones shown; sent at once."""
@@ -106,27 +108,27 @@ class Run:
         """Send what is buffered; what the store refuses is kept for the next try."""
         store, rows = self._store, self._buffer
         self._sent = time.monotonic()
-        if store is not None and rows and self._guarded(lambda: store.log_metrics(self.id, rows)):
+        if store is not None and rows and self._guarded("metrics", lambda: store.log_metrics(self.id, rows)):
             self._buffer = []
 
     def tag(self, key: str, value: str) -> None:
         """Set a tag; absolute paths lose what names the machine."""
         store = self._store
         if store is not None:
-            self._guarded(lambda: store.set_tag(self.id, key, portable(value, self._root)))
+            self._guarded(f"tag {key}", lambda: store.set_tag(self.id, key, portable(value, self._root)))
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file in the run's artifacts.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """Keep a copy of a file in the run's artifacts."""
         store = self._store
         if store is None:
             return
-        if not Path(path).is_file():
-            raise FileNotFoundError(path)
-        self._guarded(lambda: store.log_file(self.id, Path(path), folder))
+
+        def send() -> None:
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no such file")
+            store.log_file(self.id, path, folder)
+
+        self._guarded(path.name, send)
 
     def log_model(self, module: nn.Module, example: np.ndarray[Any, Any], name: str, register: str | None = None) -> str:
         """Log a network as a torch.export program: no pickle, free in batch and, for images, in size.
@@ -144,25 +146,36 @@ class Run:
         if store is None:
             return ""
         logged: list[str] = []
-        network, noise, shapes = traceable(module, example.shape)
-        with tempfile.TemporaryDirectory(prefix="angiosynth-model-") as folder:
-            target = Path(folder) / "model"
-            store.save_network(network, noise, shapes, target)
-            self._guarded(lambda: logged.append(store.log_model_folder(self.id, name, target, self._last_step, register)))
+
+        def send() -> None:
+            network, noise, shapes = traceable(module, example.shape)
+            place = self._root / ".work"  # beside the outputs: the system's temporary folder is often small
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="model-", dir=place, ignore_cleanup_errors=True) as folder:
+                target = Path(folder) / "model"
+                store.save_network(network, noise, shapes, target)
+                logged.append(store.log_model_folder(self.id, name, target, self._last_step, register))
+
+        self._guarded(f"model {name}", send)
         return logged[0] if logged else ""
 
-    def describe(self, settings: Mapping[str, Any], data: DataSource | None) -> None:
+    def describe(self, settings: Mapping[str, Any], data: DataSource | None, must: bool = True) -> None:
         """Log the settings as dotted parameters and the data as input.
 
         Raises:
-            StoreError: at the start a store that refuses is an error.
+            StoreError: the store refuses, and it `must`: at the start of a stage nothing is lost by that.
         """
-        if self._store is None:
+        store = self._store
+        if store is None:
             return
-        self._store.log_params(self.id, list(flat(settings, self._root)))
-        if data is not None:
-            source = json.dumps({"uri": portable(data.path, self._root)})
-            self._store.log_input(self.id, data, source, json.dumps({"num_rows": data.rows}))
+
+        def send() -> None:
+            store.log_params(self.id, list(flat(settings, self._root)))
+            if data is not None:
+                source = json.dumps({"uri": portable(data.path, self._root)})
+                store.log_input(self.id, data, source, json.dumps({"num_rows": data.rows}))
+
+        send() if must else self._guarded("settings", send)
 
     def end(self, status: str, reason: str) -> None:
         """Send the rest and close the run."""
@@ -176,9 +189,10 @@ class Run:
             self.tag("not_finite", counts)
         if reason:
             self.tag("failure", reason)
-        self._guarded(lambda: store.close(self.id, status))
+        self._guarded("the run's end", lambda: store.close(self.id, status))
 
-    def _guarded(self, send: Callable[[], Any]) -> bool:
+    def _guarded(self, what: str, send: Callable[[], Any]) -> bool:
+        """Whether it was recorded. Whatever goes wrong is said: a store that does not answer once, else each time."""
         try:
             send()
         except StoreError as error:
@@ -186,7 +200,19 @@ class Run:
                 say(f"tracking: the store does not answer, the work goes on without it: {error}")
             self.failed = True
             return False
+        except Exception as error:  # from torch, MLflow, a full disk: no record is worth a training
+            say(f"tracking: {what} not recorded, the work goes on without: {one_line(error)}")
+            self.failed = True
+            return False
         return True
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line: the first of what it says, with its type where that is not one of the project's own."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, InputError | StoreError):
+        return first
+    return f"{type(error).__name__}: {first}"[:LONGEST_REASON] if first else type(error).__name__
 
 
 def traceable(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, np.ndarray[Any, Any], list[tuple[int, ...]]]:

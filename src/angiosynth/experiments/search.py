@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from angiosynth.errors import InputError
 from angiosynth.experiments.run import DataSource
 from angiosynth.runtime.output import whole_file, write_json
+from angiosynth.runtime.progress import duration
 from angiosynth.settings import MODELS, Settings, digest
 
 Value = float | str
@@ -27,7 +28,10 @@ KINDS = {
     "spectral_norm": "choice",
 }
 END_OF = {"real_target_low": ("real_target", 0), "fake_target_high": ("fake_target", 1)}  # one end of a pair in params.yaml
+KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
+CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how reasons begin that are not the trial's own: such a trial does not count
 SIGNIFICANT = 4  # digits of a proposal that are tried, and later written
+OF_EVERY_STUDY = frozenset({"model", "settings", "search_space", "data"})  # what this program keeps in each since its first version
 BEYOND_WORST = 1.1  # where the hypervolume's box ends, in the worst 95HD found
 RULES = {
     "knee": "the greatest sum of DSC and 95HD, each scaled to the front's own range (0 worst, 1 best)",
@@ -124,15 +128,38 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) 
     return Settings.model_validate(tree)
 
 
-def study_facts(settings: Settings, model: str, data: DataSource | None, scored_on: str) -> dict[str, str]:
+def study_facts(settings: Settings, model: str, data: DataSource | None, basis: Mapping[str, str]) -> dict[str, str]:
     """What a trial's score depends on, besides its proposed values: a study goes on with no other."""
     space = search_space(settings, model)
     fixed = trial_settings(settings, model, {})
     own = fixed.gan.of(model).model_dump(mode="json", exclude=set(space))
     parts = (fixed.phantom, fixed.cohort, fixed.patches, fixed.gan.common, own, fixed.probe, fixed.synthesis, fixed.unet)
     ranges = json.dumps({name: list(dimension.values) for name, dimension in space.items()}, sort_keys=True)
-    known = {"data": data.digest if data else "", "validation_scans": scored_on}
-    return {"model": model, "settings": digest(*parts), "search_space": ranges, **known}
+    return {"model": model, "settings": digest(*parts), "search_space": ranges, "data": data.digest if data else "", **basis}
+
+
+def refuse_others(name: str, known: Mapping[str, Any], facts: Mapping[str, str], tried: Collection[str] = ()) -> None:
+    """Refuse a study that is there already and rests on something else.
+
+    Args:
+        name: the study's.
+        known: what it remembers.
+        facts: of study_facts; {} to ask only whether this program made it.
+        tried: the names of the values that its trials have.
+
+    Raises:
+        InputError: another program made it, or this one with other facts or, in an earlier version, with fewer.
+    """
+    if not known.keys() >= OF_EVERY_STUDY or known["model"] not in MODELS:
+        raise InputError(f"study {name}: another program made it, nothing in it was touched; give the new study another name with --study")
+    if strange := set(tried) - json.loads(known["search_space"]).keys():
+        raise InputError(
+            f"study {name}: another program put trials into it, of {', '.join(sorted(strange))}; give the new study another name"
+        )
+    for key, value in facts.items():
+        if known.get(key) != value:
+            what, before = key.replace("_", " "), known.get(key, "not kept then")
+            raise InputError(f"study {name}: made with other {what} ({before}, now {value}); give the new study another name with --study")
 
 
 def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
@@ -187,6 +214,44 @@ def chosen(front: Sequence[TrialRow], rule: str) -> tuple[TrialRow, str]:
     elif rule == "hd95_mm":
         row = front[-1]
     return row, f"rule {rule}: {RULES[rule]}"
+
+
+def counted(rows: Sequence[TrialRow]) -> int:
+    """Complete trials and those that failed by themselves: not those cut off, nor those that met a fault, such as a full disk."""
+    return sum(row.state == "complete" or (row.state == "fail" and not row.reason.startswith(CUT_OFF)) for row in rows)
+
+
+def how_far(rows: Sequence[TrialRow], goal: int) -> str:
+    """Such as "3/20, about 40:00 min left": at the trials' mean length, with those who work on it now."""
+    done = counted(rows)
+    lengths = [row.seconds for row in rows if row.state == "complete" and row.seconds is not None]
+    if done >= goal or not lengths:
+        return f"{done}/{goal}"
+    workers = 1 + sum(row.state == "running" for row in rows)
+    return f"{done}/{goal}, about {duration(sum(lengths) / len(lengths) * (goal - done) / workers)} left"
+
+
+def proposal(trial: Any, space: Mapping[str, Dimension]) -> dict[str, Value]:
+    """What Optuna's trial proposes in the space."""
+    ask: dict[str, Callable[[str, tuple[Any, ...]], Value]] = {
+        "whole": lambda name, ends: trial.suggest_int(name, *ends),
+        "log": lambda name, ends: trial.suggest_float(name, *ends, log=True),
+        "linear": lambda name, ends: trial.suggest_float(name, *ends),
+        "choice": lambda name, choices: str(trial.suggest_categorical(name, choices)),
+    }
+    return {name: ask[dimension.kind](name, dimension.values) for name, dimension in space.items()}
+
+
+def row_of(trial: Any, lost_run: str) -> TrialRow:
+    """A row from Optuna's trial; `lost_run` is the run of one that was killed before it knew its own."""
+    state = trial.state.name.lower().replace("pruned", "fail")  # see study.Trial.failed
+    dsc, hd95_mm = trial.values if state == "complete" else (None, None)
+    seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
+    own = trial.user_attrs
+    reason = str(own.get("reason", KILLED)) if state == "fail" else ""
+    return TrialRow(
+        trial.number, state, dict(trial.params), dsc, hd95_mm, reason, seconds, str(own.get("run_id", lost_run)), own.get("retry_of")
+    )
 
 
 def scores_of(row: TrialRow) -> tuple[float, float] | None:

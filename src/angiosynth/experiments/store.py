@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.errors import InputError
+from angiosynth.experiments import registry
 from angiosynth.experiments.databases import in_short
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
 from angiosynth.experiments.views import TAG, saved_view
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
-CHAMPION, CHAMPIONS_BY = "champion", "val_dsc"
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
@@ -202,35 +202,8 @@ class MlflowStore:
                 self._client.log_model_artifacts(model.model_id, str(folder))
                 self._client.finalize_logged_model(model.model_id, "READY")
             if register:
-                self._register(register, model, run_id, once)
+                registry.register(self._client, register, model, run_id, once)
         return f"models:/{model.model_id}"
-
-    def _register(self, name: str, model: Any, run_id: str, once: bool) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        known = self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'") if once else []
-        # By its location: MLflow looks "models:/" up in the process's global store.
-        made = (
-            known[0] if known else self._client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
-        )
-        self._crown(name, str(made.version), run_id)
-
-    def _crown(self, name: str, version: str, run_id: str) -> None:
-        """Move the alias `champion` to a version whose validation DSC is better than the champion's. Test scores have no say."""
-        score = self._client.get_run(run_id).data.metrics.get(CHAMPIONS_BY)
-        if score is None:
-            return
-        champion = self._client.get_registered_model(name).aliases.get(CHAMPION)
-        if champion is not None:
-            holder = self._client.get_model_version(name, champion).run_id
-            if score <= self._client.get_run(holder).data.metrics.get(CHAMPIONS_BY, -1.0):
-                return
-        self._client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequence[tuple[int, ...]], target: Path) -> None:
@@ -241,11 +214,13 @@ def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequ
     from mlflow.types import Schema, TensorSpec
     from mlflow.version import VERSION
 
+    from angiosynth.runtime.checkpoint import exported_through_memory
+
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in shapes)
     versions = {"torch": torch.__version__.partition("+")[0], "mlflow": VERSION, "numpy": np.__version__}
     needs = [f"{package}=={version}" for package, version in versions.items()]
     signature = ModelSignature(inputs=inputs, outputs=outputs)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), exported_through_memory():
         warnings.filterwarnings("ignore", message="No complete tensor found")  # said of weights off the CPU; these are on it
         save_model(network, target, signature=signature, input_example=example, pip_requirements=needs, serialization_format="pt2")
 
@@ -268,12 +243,12 @@ def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callabl
     def watch() -> None:
         step = 0
         while not ended.wait(every):
-            for sampler in samplers:
-                sampler.collect_metrics()
-            record({f"system/{key}": value for sampler in samplers for key, value in sampler.aggregate_metrics().items()}, step)
+            with suppress(Exception):  # one sample less: a counter that the system does not give, say
+                for sampler in samplers:
+                    sampler.clear_metrics()
+                    sampler.collect_metrics()
+                record({f"system/{key}": value for sampler in samplers for key, value in sampler.aggregate_metrics().items()}, step)
             step += 1
-            for sampler in samplers:
-                sampler.clear_metrics()
 
     watching = threading.Thread(target=watch, daemon=True, name="machine")
     watching.start()
@@ -287,11 +262,13 @@ def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callabl
 
 @contextmanager
 def or_store_error() -> Iterator[None]:
+    """Whatever a store raises becomes a StoreError: backends raise also what MLflow does not declare."""
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
+    except (StoreError, InputError):
+        raise
+    except Exception as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
         raise StoreError(in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error

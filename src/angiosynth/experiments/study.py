@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable
-from angiosynth.experiments.search import Dimension, SweepResult, TrialRow, TrialScore, Value, pareto_front
+from angiosynth.experiments.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
+from angiosynth.experiments.search import (
+    Dimension,
+    SweepResult,
+    TrialRow,
+    TrialScore,
+    counted,
+    pareto_front,
+    proposal,
+    refuse_others,
+    row_of,
+)
 from angiosynth.experiments.tracking import end_lost
 from angiosynth.experiments.workers import USUAL, Pace
-from angiosynth.runtime.progress import duration, say
+from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
 from angiosynth.settings.sweep import SweepSettings
 
 if TYPE_CHECKING:
     import optuna
 
+DIRECTIONS: list[Any] = ["maximize", "minimize"]  # of DSC and 95HD
+TAKEN = "taken"  # kept with a trial once it gives signs of life
 RETRIES = 2  # of a trial that was cut off
-KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
-CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how reasons begin that are not the trial's own: such a trial does not count
 POPULATION = 8  # of NSGA-II: Optuna's 50 would be more than most sweeps have trials
 FEWEST = 8  # complete trials before an importance is worth a figure
 
@@ -46,31 +58,9 @@ class Study:
     def keep(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
 
-    def same_or_refuse(self, facts: Mapping[str, str]) -> None:
-        """Keep what trials depend on.
-
-        Raises:
-            InputError: the study was made with something else.
-        """
-        for key, value in facts.items():
-            if (known := self.recall(key)) is None:
-                self.keep(key, value)
-            elif known != value:
-                what = key.replace("_", " ")
-                raise InputError(f"study {self.name}: made with other {what} ({known}, now {value}); give the new study another name")
-
     def done(self) -> int:
-        """Complete trials and those that failed by themselves: not those cut off, nor those that met a fault, such as a full disk."""
-        return sum(row.state == "complete" or (row.state == "fail" and not row.reason.startswith(CUT_OFF)) for row in self.rows())
-
-    def progress(self) -> str:
-        """How far it is, and the time left at the trials' mean length with those who work on it now."""
-        rows, goal, done = self.rows(), self.recall("goal"), self.done()
-        lengths = [row.seconds for row in rows if row.state == "complete" and row.seconds is not None]
-        if done >= goal or not lengths:
-            return f"{done}/{goal}"
-        workers = 1 + sum(row.state == "running" for row in rows)
-        return f"{done}/{goal}, about {duration(sum(lengths) / len(lengths) * (goal - done) / workers)} left"
+        """Trials that count."""
+        return counted(self.rows())
 
     def take(self, settings: SweepSettings, space: Mapping[str, Dimension], folder: Path) -> Trial | None:
         """The next trial: one that was cut off, or a new one. None where the rest is at work elsewhere.
@@ -83,6 +73,7 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.filterwarnings("ignore", message="Heartbeat of storage")  # `alive` gives it, as Study.optimize would
             optuna.storages.fail_stale_trials(self._study)
+            self._end_unborn()
             states = [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
             if "WAITING" not in states and self.done() + states.count("RUNNING") >= self.recall("goal"):
                 return None
@@ -90,7 +81,17 @@ class Study:
             self._study.sampler = _sampler(settings, len(states))
             trial = self._study.ask()
             self._storage.record_heartbeat(trial._trial_id)
-        return Trial(self._study, trial, _proposal(trial, space), self._pace)
+            trial.set_user_attr(TAKEN, True)
+        return Trial(self._study, trial, proposal(trial, space), self._pace)
+
+    def _end_unborn(self) -> None:
+        """End trials whose process was killed before their first sign of life: nobody else ever would, and all would wait for them."""
+        from optuna.trial import TrialState
+
+        latest = datetime.now() - timedelta(seconds=self._pace.grace_s)
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if TAKEN not in trial.user_attrs and trial.datetime_start is not None and trial.datetime_start < latest:
+                self._study.tell(trial.number, state=TrialState.FAIL)
 
     @contextmanager
     def alive(self, trial: Trial) -> Iterator[None]:
@@ -113,7 +114,7 @@ class Study:
     def rows(self) -> tuple[TrialRow, ...]:
         known = self._study.user_attrs
         trials = self._study.get_trials(deepcopy=False)
-        return tuple(_row(trial, str(known.get(f"run_of_{trial.number}", ""))) for trial in trials)
+        return tuple(row_of(trial, str(known.get(f"run_of_{trial.number}", ""))) for trial in trials)
 
     def result(self, folder: Path) -> SweepResult:
         rows = self.rows()
@@ -136,7 +137,7 @@ class Study:
 class Trial:
     """A trial that runs: its number, its proposed values, and how it ends."""
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial, values: Mapping[str, Value], pace: Pace) -> None:
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, values: Mapping[str, Any], pace: Pace) -> None:
         self._study, self._trial, self._pace = study, trial, pace
         self.id, self.number, self.values = trial._trial_id, trial.number, dict(values)
 
@@ -175,16 +176,23 @@ def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace = USUAL) 
     """The study, made where it is missing.
 
     Raises:
-        InputError: the database cannot be used, or the study was made with other facts.
+        InputError: the database cannot be used, or the study was made by another program or with other facts.
     """
     import optuna
 
+    begun = root / "mlruns" / "sweeps" / name / "begun"  # there while a study of ours may lack facts: a kill can come between
     with _storage(root, pace) as storage:
         with alone_at(uri := studies_uri(root), root / "mlruns", "studies"):
-            made = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True)
-            study = Study(made, storage, pace, uri)
-            study.same_or_refuse(facts)
-        yield study
+            if name in optuna.get_all_study_names(storage) and not begun.exists():
+                made = _own(storage, name, facts)
+            else:
+                begun.parent.mkdir(parents=True, exist_ok=True)
+                begun.touch()
+                made = optuna.create_study(storage=storage, study_name=name, directions=DIRECTIONS, load_if_exists=True)
+                for key, value in facts.items():
+                    made.set_user_attr(key, value)
+                begun.unlink()
+        yield Study(made, storage, pace, uri)
 
 
 @contextmanager
@@ -192,7 +200,7 @@ def existing(root: Path, name: str) -> Iterator[Study]:
     """A study that is there already.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not, or another program made it.
     """
     import optuna
 
@@ -202,7 +210,7 @@ def existing(root: Path, name: str) -> Iterator[Study]:
         known = optuna.get_all_study_names(storage)
         if name not in known:
             raise InputError(f"{name}: no such study; there are {', '.join(known) or 'none'}")
-        yield Study(optuna.load_study(storage=storage, study_name=name), storage, USUAL, uri)
+        yield Study(_own(storage, name, {}), storage, USUAL, uri)
 
 
 def studies_in(root: Path) -> list[str]:
@@ -217,6 +225,17 @@ def studies_in(root: Path) -> list[str]:
         return []
     with _storage(root, USUAL) as storage:
         return optuna.get_all_study_names(storage)
+
+
+def _own(storage: Any, name: str, facts: Mapping[str, str]) -> optuna.Study:
+    """A study that is there, if this program made it with these facts. Only reads."""
+    import optuna
+
+    study = optuna.load_study(storage=storage, study_name=name)
+    if [direction.name.lower() for direction in study.directions] != DIRECTIONS:
+        refuse_others(name, {}, {})
+    refuse_others(name, study.user_attrs, facts, {key for trial in study.get_trials(deepcopy=False) for key in trial.params})
+    return study
 
 
 @contextmanager
@@ -239,6 +258,7 @@ def _storage(root: Path, pace: Pace) -> Iterator[Any]:
         engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}  # a server may be started anew meanwhile
     try:
         with alone_at(uri, root / "mlruns", "studies"), warnings.catch_warnings():
+            wait_for(uri, "mlruns/optuna.db")
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's callback is called so
             storage = optuna.storages.RDBStorage(
                 driven(uri),
@@ -247,12 +267,16 @@ def _storage(root: Path, pace: Pace) -> Iterator[Any]:
                 grace_period=pace.grace_s,
                 heartbeat_stale_trial_callback=cut_off,
             )
-    except _database_errors(RuntimeError, ValueError, ImportError, OSError) as error:
+    except _database_errors(RuntimeError, ValueError, ImportError, OSError, sqlite3.Error) as error:
         raise unusable(uri, error) from error
     try:
         yield storage
     except _database_errors() as error:
         raise unusable(uri, error) from error
+    except KeyError as error:
+        if "Record does not exist" not in str(error):
+            raise
+        raise InputError("the study was deleted while it was worked on; the sweep ends") from error
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -265,16 +289,6 @@ def _database_errors(*further: type[Exception]) -> tuple[type[Exception], ...]:
     return SQLAlchemyError, OptunaError, *further
 
 
-def _proposal(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Value]:
-    ask: dict[str, Callable[[str, tuple[Any, ...]], Value]] = {
-        "whole": lambda name, ends: trial.suggest_int(name, *ends),
-        "log": lambda name, ends: trial.suggest_float(name, *ends, log=True),
-        "linear": lambda name, ends: trial.suggest_float(name, *ends),
-        "choice": lambda name, choices: str(trial.suggest_categorical(name, choices)),
-    }
-    return {name: ask[dimension.kind](name, dimension.values) for name, dimension in space.items()}
-
-
 def _sampler(settings: SweepSettings, number: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
@@ -284,14 +298,3 @@ def _sampler(settings: SweepSettings, number: int) -> optuna.samplers.BaseSample
     if settings.sampler == "gp":
         return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
     return samplers.RandomSampler(seed=seed) if settings.sampler == "random" else samplers.TPESampler(seed=seed)
-
-
-def _row(trial: optuna.trial.FrozenTrial, lost_run: str) -> TrialRow:
-    state = trial.state.name.lower().replace("pruned", "fail")  # see Trial.failed
-    dsc, hd95_mm = trial.values if state == "complete" else (None, None)
-    seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
-    own = trial.user_attrs
-    reason = str(own.get("reason", KILLED)) if state == "fail" else ""
-    return TrialRow(
-        trial.number, state, dict(trial.params), dsc, hd95_mm, reason, seconds, str(own.get("run_id", lost_run)), own.get("retry_of")
-    )

@@ -14,24 +14,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.search import (
+    FAULT,
+    INTERRUPTED,
     SweepResult,
     TrialFunction,
     TrialScore,
+    how_far,
     model_values,
     search_space,
     study_facts,
     trial_settings,
     write_tables,
 )
-from angiosynth.experiments.study import FAULT, INTERRUPTED, Study, Trial, existing, opened
+from angiosynth.experiments.study import Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
 from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
 from angiosynth.settings import Settings, digest
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 DIVERGED = re.compile(r"diverged|not finite|non-finite", re.IGNORECASE)
 
 
@@ -66,7 +71,7 @@ def run_sweep(
     study_name: str | None = None,
     data: DataSource | None = None,
     *,
-    scored_on: str = "",
+    basis: Mapping[str, str] = NOTHING,
     workers: int = 1,
     draw: Callable[[SweepResult], Sequence[Path]] | None = None,
     pace: Pace = USUAL,
@@ -84,7 +89,7 @@ def run_sweep(
         root: holds mlruns/.
         study_name: by default the model and a digest of what the trials depend on.
         data: the data of the trials; a study goes on with no other.
-        scored_on: digest of the validation scans; likewise.
+        basis: name -> digest of what else the trials rest on, such as the validation scans; likewise.
         workers: processes at work at once.
         draw: draws figures of the result and gives their paths.
         pace: of signs of life.
@@ -94,7 +99,7 @@ def run_sweep(
     """
     if trials < 1 or workers < 1:
         raise InputError(f"--trials {trials} --workers {workers}: must be 1 or more")
-    facts = study_facts(settings, model, data, scored_on)
+    facts = study_facts(settings, model, data, basis)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name := study_name or f"{model}-{digest(facts)[:8]}"):
         raise InputError(f"study {name!r}: letters, digits, dot, dash and underscore only")
     job = Job(settings, model, trial_function, Path(root).resolve(), name, facts, pace)
@@ -130,7 +135,7 @@ def join_sweep(
     trial_of: Callable[[str], TrialFunction],
     root: Path,
     data: DataSource | None,
-    scored_on: str = "",
+    basis: Mapping[str, str] = NOTHING,
     pace: Pace = USUAL,
 ) -> int:
     """Work on a study that `run_sweep` has begun until its trials are done; gives how many there are then.
@@ -141,8 +146,10 @@ def join_sweep(
     root = Path(root).resolve()
     with existing(root, study_name) as study:
         model, goal = str(study.recall("model")), study.recall("goal")
+        if goal is None:
+            raise InputError(f"study {study_name}: begun, but not how many trials it shall have; run `python cli.py sweep` with it first")
         say(f"sweep {study_name}: {study.done()} of {goal} trials done; working on it too, Ctrl-C leaves it to the others")
-        job = Job(settings, model, trial_of(model), root, study_name, study_facts(settings, model, data, scored_on), pace)
+        job = Job(settings, model, trial_of(model), root, study_name, study_facts(settings, model, data, basis), pace)
         ensure_store(root)
         work(job)
         return study.done()
@@ -186,7 +193,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
             raise
     else:
         trial.succeeded(score)
-        say(f"sweep {label}: DSC {score.dsc:.3f}, 95HD {score.hd95_mm:.1f} mm; {study.progress()}")
+        say(f"sweep {label}: DSC {score.dsc:.3f}, 95HD {score.hd95_mm:.1f} mm; {how_far(study.rows(), study.recall('goal'))}")
 
 
 def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:

@@ -1,8 +1,8 @@
 """MLflow runs: curves, samples, models and the data they came from.
 
 The client is used directly, not `mlflow.start_run` and its kin: no global state, and no user, host or script path among the tags.
-A store that fails in the middle of a training is said once and stops nothing. A local one that cannot be opened stops at the start; a
-server may be away at any time: what it should get goes through an outbox.
+A local store that cannot be opened stops a stage at its start. From then on whatever fails in recording is said in one line and stops
+nothing. A server may be away at any time: what it should get goes through an outbox.
 """
 
 from __future__ import annotations
@@ -26,9 +26,20 @@ from angiosynth.experiments.lineage import (
     workspace_root,
     write_lineage,
 )
-from angiosynth.experiments.opening import begun, later, open_if_there, open_store, or_input_error, remote, tracking_on, tracking_uri
+from angiosynth.experiments.opening import (
+    begun,
+    later,
+    look_up,
+    open_if_there,
+    open_store,
+    or_input_error,
+    or_none_such,
+    remote,
+    tracking_on,
+    tracking_uri,
+)
 from angiosynth.experiments.outbox import Outbox
-from angiosynth.experiments.run import DataSource, Run, StoreError
+from angiosynth.experiments.run import DataSource, Run, Store, StoreError, one_line
 from angiosynth.experiments.store import EXPERIMENTS, PARENT, watch_machine
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.progress import progress, say
@@ -105,7 +116,8 @@ def training_run(
             its children all lie under one parent.
 
     Raises:
-        InputError: the store cannot be opened, or there is no such experiment.
+        InputError: the store cannot be opened, or there is no such experiment. Not with a parent: in the middle of a stage the work goes
+            on, and this part of it is not recorded.
     """
     if not tracking_on():
         yield Run(None, "", Path())
@@ -117,26 +129,30 @@ def training_run(
         labels["dvc_experiment"] = experiment_name
     if parent:
         labels[PARENT] = parent
-    with or_input_error(store_root):
-        store, run_id, known = begun(store_root, resume, experiment, name, labels)
-        run = Run(store, run_id, home)
-        if not known:
-            run.describe(settings, data)
+    store: Store | None
+    try:
+        with or_input_error(store_root):
+            store, run_id, known = begun(store_root, resume, experiment, name, labels)
+            run = Run(store, run_id, home)
+            if not known:
+                run.describe(settings, data, must=not parent)
+    except Exception as error:
+        if not parent:
+            raise
+        say(f"tracking: {name} is not recorded, the work goes on without: {one_line(error)}")
+        store, run = None, Run(None, "", home)
     if resume is not None:
         with whole_file(resume) as temporary:
             temporary.write_text(run.id, encoding="utf-8")
     try:
-        # A child's machine is its parent's.
-        yield from _watched(run, watch_machine(run.machine) if not parent and _machine_watched() else lambda: None)
-        if lineage:
+        yield from _watched(run, _watching(run) if not parent else lambda: None)  # a child's machine is its parent's
+        if lineage and store is not None:
             kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
             kept["settings_digest"] = _settings_digest(settings, home)
-            write_lineage(home, stage, {**kept, "store": tracking_uri(store_root).partition(":")[0]})
-            if isinstance(store, Outbox):
-                store.settle(lineage_path(home, stage))
+            _keep_lineage(store, home, stage, {**kept, "store": tracking_uri(store_root).partition(":")[0]})
     finally:
         if isinstance(store, Outbox):
-            store.finish()
+            _finish(store)
             run.id = store.id
 
 
@@ -153,16 +169,20 @@ def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, s
         return False
     store_root, home = _roots(root)
     try:
-        run_id = run if re.fullmatch(r"(local-)?[0-9a-f]{32}", run) else _run_of(home, run, settings)
-        with or_input_error(store_root):
-            store = open_if_there(store_root)
-            if store is None:
-                return later(store_root, run_id, lambda outbox: outbox.final(values))
-            run_id = store.resolve(run_id)
-            step = store.last_step(run_id, values)
-    except InputError as error:
-        say(f"tracking: {run}: metrics not added to its run: {error}")
+        return _add_metrics(run, values, store_root, home, settings)
+    except Exception as error:  # the stage that asks has its outputs
+        say(f"tracking: {run}: metrics not added to its run: {one_line(error)}")
         return False
+
+
+def _add_metrics(run: str, values: Mapping[str, float], store_root: Path, home: Path, settings: Mapping[str, Any] | None) -> bool:
+    run_id = run if re.fullmatch(r"(local-)?[0-9a-f]{32}", run) else _run_of(home, run, settings)
+    with or_input_error(store_root):
+        store = open_if_there(store_root)
+        if store is None:
+            return later(store_root, run_id, lambda outbox: outbox.final(values))
+        run_id = store.resolve(run_id)
+        step = store.last_step(run_id, values)
     reopened = Run(store, run_id, home)
     reopened.final(values, step)
     return not reopened.failed
@@ -215,20 +235,41 @@ def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = N
     Raises:
         InputError: the store cannot be opened, or there is no such run, model or file.
     """
-    store_root, _ = _roots(root)
-    with or_input_error(store_root):
-        store = open_store(store_root)
-    try:
-        run = store.run_behind(uri)
+    store, run = look_up(_roots(root)[0], uri)
+    with or_none_such(uri):
         for name in names:
             store.fetch_file(run, name, folder)
-    except StoreError as error:
-        raise InputError(f"{uri}: the tracking store has none such ({error}); look it up in `make ui`") from error
 
 
 def _machine_watched() -> bool:
     """Not with MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false, by which MLflow's own runs are told."""
     return os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("false", "0")
+
+
+def _watching(run: Run) -> Callable[[], None]:
+    """Begin to record the machine's load; gives what ends that."""
+    if _machine_watched():
+        try:
+            return watch_machine(run.machine)
+        except Exception as error:
+            say(f"tracking: the machine's load is not recorded: {one_line(error)}")
+    return lambda: None
+
+
+def _keep_lineage(store: Store, home: Path, stage: str, facts: Mapping[str, str]) -> None:
+    try:
+        write_lineage(home, stage, facts)
+        if isinstance(store, Outbox):
+            store.settle(lineage_path(home, stage))
+    except Exception as error:
+        say(f"tracking: lineage of {stage} not kept: {one_line(error)}")
+
+
+def _finish(outbox: Outbox) -> None:
+    try:
+        outbox.finish()
+    except Exception as error:
+        say(f"tracking: mlruns/outbox: {one_line(error)}")
 
 
 def _watched(run: Run, stop: Callable[[], None]) -> Iterator[Run]:

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.machine import cpu_count
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
 
@@ -39,7 +40,7 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's and SQLAlchemy's threads
     processes: list[BaseProcess] = []
-    with _threads(max(1, len(os.sched_getaffinity(0)) // workers)):
+    with _threads(max(1, cpu_count() // workers)):
         for number in range(1, workers + 1):
             processes.append(context.Process(target=_worker, args=(target, job), name=f"worker {number}"))
             processes[-1].start()

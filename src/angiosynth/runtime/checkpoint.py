@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,34 @@ from angiosynth.runtime.progress import say
 
 KEEP = 2
 DIGEST_BYTES = 32
+
+
+def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    """Write tensors by name, through memory: torch's own writer of files raises no OSError on a full disk.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(weights), buffer)
+    path.write_bytes(buffer.getbuffer())
+
+
+@contextmanager
+def exported_through_memory() -> Iterator[None]:
+    """Within, torch.export.save writes a file from memory. Its own writer ends the process (abort) where the disk is full."""
+    direct = torch.export.save
+
+    def save(program: Any, path: str | Path) -> None:
+        buffer = io.BytesIO()
+        direct(program, buffer)
+        Path(path).write_bytes(buffer.getbuffer())
+
+    torch.export.save = save  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.export.save = direct
 
 
 class Checkpoints:
@@ -41,10 +70,8 @@ class Checkpoints:
 
     def keep(self, step: int, weights: Mapping[str, Any]) -> None:
         """Write weights that are to outlive the training; those of a step that is trained again are written over."""
-        buffer = io.BytesIO()
-        torch.save(dict(weights), buffer)
         with whole_file(self.folder / f"kept-{step:08d}.pt") as temporary:
-            temporary.write_bytes(buffer.getvalue())
+            save_weights(temporary, weights)
 
     def kept(self) -> dict[int, Path]:
         """Step -> file of the weights that were kept."""
@@ -68,8 +95,3 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.ckpt"))
-
-
-def code_digest(files: Sequence[Path]) -> str:
-    """Sixteen hex digits over source files: a resume file is of no use to other code."""
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.checkpoint import save_weights
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.precision import device, place
 from angiosynth.segmentation.prediction import Segmenter
@@ -23,7 +24,7 @@ def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts:
     """Write weights and metadata into an existing folder; `facts` holds nothing volatile."""
     segmenter = trained.segmenter
     weights = {name: value.detach().cpu().contiguous() for name, value in segmenter.unet.state_dict().items()}
-    torch.save(weights, folder / "unet.pt")
+    save_weights(folder / "unet.pt", weights)
     shape = {"width": settings.width, "dropout": settings.dropout, "precision": settings.precision}
     standard = {"mean": segmenter.mean, "deviation": segmenter.deviation}
     write_json(folder / "unet.json", {**facts, **shape, **standard, "seed": settings.seed, "step": trained.step, **trained.scores})

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import angiosynth
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.evaluation.validation import UnetProbe
@@ -19,14 +17,14 @@ from angiosynth.gan.synthesis import synthesize as draw_pairs
 from angiosynth.gan.training import TrainedGan
 from angiosynth.gan.training import train_gan as fit
 from angiosynth.report.figures import contact_sheet, progress_strip
-from angiosynth.runtime.checkpoint import Checkpoints, code_digest
+from angiosynth.runtime.checkpoint import Checkpoints, save_weights
 from angiosynth.runtime.distributed import joined, rank
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.settings import Settings, digest
-from angiosynth.stages.workspace import Workspace, data_digest, data_source, write_curve
+from angiosynth.stages.resuming import resume_folder
+from angiosynth.stages.workspace import Workspace, data_source, write_curve
 
-CODE = Path(angiosynth.__file__).parent
 SHOWN = 32  # pairs of a contact sheet
 
 
@@ -50,16 +48,18 @@ def gan_run_settings(settings: Settings, model: str) -> dict[str, Any]:
 def train_gan(settings: Settings, home: Workspace, model: str) -> None:
     """Train one GAN as an MLflow run; its chosen generator is the stage's output. Under torchrun only the first process logs and writes."""
     with joined():
+        checkpoints = gan_checkpoints(settings, home, model)
         if rank():
-            fit_gan(settings, home, model, NullRecorder())
+            fit_gan(settings, home, model, NullRecorder(), checkpoints)
         else:
-            _train_and_log(settings, home, model)
+            _train_and_log(settings, home, model, checkpoints)
+            checkpoints.clear()  # last: until all is written and recorded, a kill costs nothing
 
 
-def _train_and_log(settings: Settings, home: Workspace, model: str) -> None:
+def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
     data = data_source(home.patches("site-a"))
     with training_run("gan", model, stage=f"train-gan@{model}", settings=gan_run_settings(settings, model), data=data) as run:
-        trained = fit_gan(settings, home, model, run)
+        trained = fit_gan(settings, home, model, run, checkpoints)
         run.final({"chosen_step": trained.step, **trained.scores})
         for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):
             run.artifact(home.gan(model) / name)
@@ -67,21 +67,28 @@ def _train_and_log(settings: Settings, home: Workspace, model: str) -> None:
         run.log_model(generator, torch.zeros(2, generator.latent_size).numpy(), name="generator")
 
 
-def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder) -> TrainedGan:
-    """Train one GAN on site A's training patients, chosen by its validation patients; write the generator's folder."""
+def gan_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
+    """The training's resume files, which belong to everything that its result depends on."""
+    split = load_split(home.splits, "site-a")
+    scored = home.patients(settings, "site-a", split.validation)
+    return Checkpoints(resume_folder(home, f"train-gan-{model}", gan_settings(settings, model), home.patches("site-a"), split, scored))
+
+
+def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder, checkpoints: Checkpoints) -> TrainedGan:
+    """Train one GAN on site A's training patients, chosen by its validation patients; write the generator's folder.
+
+    The resume files are left to the caller to clear.
+    """
     split = load_split(home.splits, "site-a")
     real = training_patches(home, split.train)
     probe = UnetProbe(home.scans(settings, "site-a", split.validation), settings.probe, real)
-    code = code_digest(sorted((CODE / "gan").glob("*.py")))
     own = gan_settings(settings, model)
-    key = digest(own, data_digest(home.patches("site-a")), code)
-    checkpoints = Checkpoints(home.resume(f"train-gan-{model}", key))
     trained = fit(model, settings.gan, real, probe, checkpoints, recorder)
     if rank():
         return trained
     with whole_folder(home.gan(model)) as folder:
-        torch.save({name: value.contiguous() for name, value in trained.weights.items()}, folder / "generator.pt")
-        torch.save({name: value.contiguous() for name, value in trained.critic.items()}, folder / "critic.pt")
+        save_weights(folder / "generator.pt", {name: value.contiguous() for name, value in trained.weights.items()})
+        save_weights(folder / "critic.pt", {name: value.contiguous() for name, value in trained.critic.items()})
         facts = {"model": model, "step": trained.step, "size": real.size, "settings_digest": digest(own), **trained.scores}
         generator = build_generator(model, settings.gan, real.size)
         generator.load_state_dict(trained.weights)
@@ -94,7 +101,6 @@ def fit_gan(settings: Settings, home: Workspace, model: str, recorder: Recorder)
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
         contact_sheet(*Sampler(generator, settings.gan, torch.device("cpu")).pairs(SHOWN, seed=0, threshold=None), folder / "samples.png")
-    checkpoints.clear()
     return trained
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import say
 from angiosynth.settings import SelectionSettings, Settings, UnetSettings
-from angiosynth.stages.workspace import CHOSEN, RUN, Workspace, data_source, resume_key
+from angiosynth.stages.resuming import resume_folder
+from angiosynth.stages.workspace import CHOSEN, RUN, Workspace, data_source
 
 if TYPE_CHECKING:
     from angiosynth.data.intensity import Scan
@@ -34,27 +37,30 @@ def select_unet(settings: Settings, home: Workspace) -> None:
         InputError: a grid without a validation patient.
     """
     grid = grid_of(settings.selection, settings.unet)
-    points = _train(settings, home, grid) if len(grid) > 1 else []
+    points, kept = _train(settings, home, grid) if len(grid) > 1 else ([], None)
     best = _best(points) if points else _values(grid[0])
     if points:
         say(f"select-unet: chosen by validation patients: {_name(best)} (DSC {best['val_dsc']:.3f})")
     write_json(home.unet_choice, {**{name: best[name] for name in CHOSEN}, "points": points})
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
 
 
-def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) -> list[Point]:
-    """Train every point as a run under one parent; give their validation scores."""
+def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) -> tuple[list[Point], Path]:
+    """Train every point as a run under one parent; give their validation scores, and the folder of resume files."""
     from angiosynth.data.cohort import load_split
     from angiosynth.experiments.tracking import training_run
-    from angiosynth.runtime.checkpoint import Checkpoints
     from angiosynth.stages.unet import fit_unet, unet_settings
 
-    scans: list[Scan] = home.scans(settings, "site-a", load_split(home.splits, "site-a").validation)
+    split = load_split(home.splits, "site-a")
+    scans: list[Scan] = home.scans(settings, "site-a", split.validation)
     if not scans:
         where = home.splits / "site-a.json"
         raise InputError(f"{where}: no validation patients to choose by; name some in cohort.split_a, or empty the lists of selection")
     source = data_source(home.patches("site-a"))
     facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity}
-    kept = home.resume("select-unet", resume_key(facts, home.patches("site-a"), scans))
+    scored = home.patients(settings, "site-a", split.validation)
+    kept = resume_folder(home, "select-unet", facts, home.patches("site-a"), split, scored)
     points = []
     with training_run("unet", "select-unet", stage="select-unet", settings=facts, data=source, resume=kept / RUN) as parent:
         for number, unet in enumerate(grid):
@@ -77,8 +83,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
         parent.final({key: best[key] for key in ("val_dsc", "val_hd95_mm")})
         for name in CHOSEN:
             parent.tag(f"chosen.{name}", str(best[name]))
-    Checkpoints(kept).clear()
-    return points
+    return points, kept
 
 
 def _best(points: Sequence[Point]) -> Point:

@@ -18,11 +18,12 @@ from angiosynth.experiments.tracking import training_run
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
-from angiosynth.segmentation.storage import load_segmenter
+from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.settings import Settings
-from angiosynth.stages.workspace import RUN, Workspace, chosen_settings, data_source, resume_key
+from angiosynth.stages.resuming import resume_folder
+from angiosynth.stages.workspace import RUN, Workspace, chosen_settings, data_source
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -39,8 +40,9 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
     test = home.scans(settings, "site-b", split.test)
     validation = home.scans(settings, "site-b", split.validation)
     facts = transfer_settings(settings, start)
-    weights = [] if start == SCRATCH else [home.unet(start) / "unet.pt"]
-    folder = home.resume(f"transfer-{start}", resume_key(facts, patches.folder, [*validation, *test], weights))
+    weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
+    scored = home.patients(settings, "site-b", (*split.validation, *split.test))
+    folder = resume_folder(home, f"transfer-{start}", facts, patches.folder, split, scored, weights)
     source = data_source(patches.folder)
     whole = training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source, resume=folder / RUN)
     with whole as parent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +24,10 @@ from angiosynth.experiments.tracking import project_root
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.recorder import NullRecorder
-from angiosynth.settings import Settings, load_settings
-from angiosynth.stages.gan import fit_gan, synthesize
+from angiosynth.settings import Settings, digest, load_settings
+from angiosynth.stages.gan import fit_gan, gan_checkpoints, synthesize
 from angiosynth.stages.params import change_settings
+from angiosynth.stages.resuming import code_digest, scans_digest
 from angiosynth.stages.unet import fit_unet
 from angiosynth.stages.workspace import Workspace, data_source
 
@@ -44,7 +44,7 @@ class ModelTrial:
     def __call__(self, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         del run_id, number
         home = Workspace(root=scratch)
-        fit_gan(settings, home, self.model, NullRecorder())
+        fit_gan(settings, home, self.model, NullRecorder(), gan_checkpoints(settings, home, self.model))
         synthesize(settings, home, self.model)
         scores = fit_unet(settings, home, self.model, NullRecorder()).scores
         return TrialScore(scores["val_dsc"], scores["val_hd95_mm"])
@@ -52,25 +52,22 @@ class ModelTrial:
 
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
     """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
-    data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
+    data, rests_on = data_source(home.patches("site-a")), basis(settings, home)
     root, trial = project_root(), ModelTrial(model)
     draw = partial(show, home=home)
-    return run_sweep(settings, model, trials, trial, root, study, data, scored_on=scans, workers=workers, draw=draw)
+    return run_sweep(settings, model, trials, trial, root, study, data, basis=rests_on, workers=workers, draw=draw)
 
 
 def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
     """Work on a study that was begun elsewhere: on this machine or, with studies in PostgreSQL, on any."""
-    data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
-    return join_sweep(settings, study, ModelTrial, project_root(), data, scans)
+    return join_sweep(settings, study, ModelTrial, project_root(), data_source(home.patches("site-a")), basis(settings, home))
 
 
-def validation_digest(settings: Settings, home: Workspace) -> str:
-    """Sixteen hex digits over the files of site A's validation patients, by which trials are scored."""
-    whole = hashlib.sha256()
-    for patient in home.patients(settings, "site-a", load_split(home.splits, "site-a").validation):
-        for path in (patient.image, patient.brain, patient.label):
-            whole.update(hashlib.sha256(path.read_bytes() if path else b"").digest())
-    return whole.hexdigest()[:16]
+def basis(settings: Settings, home: Workspace) -> dict[str, str]:
+    """What every trial of a study rests on besides settings and patches: who is trained on, whose scans score, and the code."""
+    split = load_split(home.splits, "site-a")
+    scans = scans_digest(home.patients(settings, "site-a", split.validation))
+    return {"training_patients": digest(split.train), "validation_scans": scans, "code": code_digest()}
 
 
 def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:

@@ -19,6 +19,7 @@ from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, write_scores
 from angiosynth.evaluation.threshold import above, best_threshold
 from angiosynth.evaluation.validation import validation_scores, validator
+from angiosynth.experiments.registry import DRAWN, VALIDATED_ON
 from angiosynth.experiments.tracking import DataSource, Run, reopen, training_run
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.output import read_json, whole_folder, write_json
@@ -32,13 +33,13 @@ from angiosynth.segmentation.training import train_unet as fit
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import MODELS, Settings, digest
 from angiosynth.stages.gan import gan_run_settings
+from angiosynth.stages.resuming import resume_folder, scans_digest
 from angiosynth.stages.workspace import (
     RUN,
     SEED,
     Workspace,
     chosen_settings,
     data_source,
-    resume_key,
     seeds_of,
     validation_over_seeds,
     write_curve,
@@ -58,8 +59,9 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
     settings = chosen_settings(settings, home)
     source = data_source(home.training_patches(data))
     facts = unet_settings(settings, data)
-    scans = home.scans(settings, "site-a", load_split(home.splits, "site-a").validation)
-    kept = home.resume(f"train-unet-{data}", resume_key(facts, home.training_patches(data), scans))
+    split = load_split(home.splits, "site-a")
+    scans, scored = home.scans(settings, "site-a", split.validation), home.patients(settings, "site-a", split.validation)
+    kept = resume_folder(home, f"train-unet-{data}", facts, home.training_patches(data), split, scored)
     seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
     whole = training_run(
         "unet",
@@ -67,6 +69,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         stage=f"train-unet@{data}",
         settings=facts,
         data=source,
+        tags={VALIDATED_ON: scans_digest(scored), DRAWN: "yes" if home.drawn(settings) else "no"} if scored else {},
         resume=kept / RUN if len(seeds) > 1 else None,  # one seed starts anew, and so does its curve
     )
     with whole as run:
@@ -87,9 +90,9 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
             run.artifact(home.unet(data) / name)
         example = np.zeros((2, 1, settings.patches.size, settings.patches.size), np.float32)
         run.log_model(Served(load_segmenter(home.unet(data))), example, name="unet", register=f"unet-{data}")
-    Checkpoints(kept).clear()
     if data in MODELS:
         reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
+    Checkpoints(kept).clear()
 
 
 def fit_unet(

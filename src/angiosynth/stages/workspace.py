@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-import angiosynth
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import DataSource
 from angiosynth.runtime.output import read_json, whole_file
-from angiosynth.settings import SelectionSettings, Settings, UnetSettings, digest
+from angiosynth.settings import SelectionSettings, Settings, UnetSettings
 
-CODE = Path(angiosynth.__file__).parent
 SEED = "seed-"
 RUN = "run.txt"  # among resume files: the MLflow run that a killed stage goes on in
 CHOSEN = tuple(SelectionSettings.model_fields)  # the U-net's settings that select-unet may choose
@@ -89,6 +86,10 @@ class Workspace:
         """The BIDS folder of a site."""
         return self.data_root / (settings.cohort.site_a if site == "site-a" else settings.cohort.site_b)
 
+    def drawn(self, settings: Settings) -> bool:
+        """Whether site A is the embedded phantom's."""
+        return settings.cohort.site_a.startswith("data/phantom/")
+
     def scans(self, settings: Settings, site: str, names: Sequence[str]) -> list[Scan]:
         """The scans of some labelled patients, all in memory: for the few of validation."""
         return [load_scan(patient, settings.cohort.intensity) for patient in self.patients(settings, site, names)]
@@ -145,23 +146,6 @@ def validation_over_seeds(folder: Path) -> dict[str, float]:
     scores = {name: float(np.mean([found[name] for found in facts])) for name in ("val_dsc", "val_hd95_mm")}
     spread = {"val_dsc_seed_sd": float(np.std([found["val_dsc"] for found in facts], ddof=1))} if len(facts) > 1 else {}
     return scores | spread
-
-
-def resume_key(facts: Mapping[str, Any], patches: Path, scans: Sequence[Scan], weights: Sequence[Path] = ()) -> str:
-    """The key of a stage's resume files: changes with settings, patches, the scans that score, start weights and code.
-
-    What a stage of other ones left is so never mixed into this one's.
-    """
-    from angiosynth.runtime.checkpoint import code_digest  # brings torch, which most stages that know this module do without
-
-    seen = hashlib.sha256()
-    for scan in scans:
-        seen.update(f"{scan.patient} {scan.image.shape} {scan.spacing_mm}".encode())
-        for volume in (scan.image, scan.brain, scan.truth):
-            seen.update(np.ascontiguousarray(volume).data)
-    evaluation = CODE / "evaluation"
-    code = [*sorted((CODE / "segmentation").glob("*.py")), evaluation / "metrics.py", evaluation / "validation.py"]
-    return digest(dict(facts), data_digest(patches), seen.hexdigest(), code_digest([*code, *weights]))
 
 
 def data_digest(folder: Path) -> str:

@@ -1,0 +1,111 @@
+"""Versions of registered models, and which of them the alias `champion` names.
+
+The numbers of two versions are compared only where both were validated on the same scans. Takes an MLflow client, imports no MLflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from angiosynth.runtime.progress import say
+
+CHAMPION, CHAMPIONS_BY = "champion", "val_dsc"
+VALIDATED_ON = "validation_scans"  # tag of a run: digest of the scans behind its val_dsc
+DRAWN = "drawn_scans"  # tag of a run: "yes" where these are the embedded phantom's
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version whose run is there: its number, its validation DSC, and the digest of the scans that gave it ("" where unknown)."""
+
+    version: str
+    dsc: float
+    scans: str
+    drawn: bool
+
+    def on_the_scans_of(self, other: Candidate) -> bool:
+        return bool(self.scans) and self.scans == other.scans
+
+
+def register(client: Any, name: str, model: Any, run_id: str, once: bool) -> None:
+    """Make a logged model a version of the registered model `name`, and let the alias name the best.
+
+    `once`: the run's version of an earlier try is taken, not made again.
+    """
+    try:
+        client.create_registered_model(name)
+    except Exception as error:
+        if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+            raise
+    known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'") if once else []
+    # By its location: MLflow looks "models:/" up in the process's global store.
+    made = known[0] if known else client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
+    crown(client, name, str(made.version), run_id)
+
+
+def crown(client: Any, name: str, version: str, run_id: str) -> None:
+    """Move the alias to a new version where it belongs there. Test scores have no say.
+
+    - validated on the champion's scans: with a higher DSC;
+    - validated on others: always, for the numbers say nothing about each other and the newest scans are what the laboratory works with now.
+      Only drawn heads never take it from a lab's own scans;
+    - where the champion or its run was deleted: the best version on the new one's scans has it.
+    """
+    new = _candidate(client, version, run_id)
+    if new is None or new.dsc < 0:
+        return
+    champion = _champion(client, name)
+    if champion is None:
+        best = _best_on_the_scans_of(client, name, new)
+    elif champion.on_the_scans_of(new):
+        if new.dsc <= champion.dsc:
+            return
+        best = new
+    elif new.drawn and not champion.drawn:
+        say(f"{name}: the champion stays version {champion.version}; version {new.version} was validated on drawn heads")
+        return
+    else:
+        say(f"{name}: version {new.version} is the champion now; version {champion.version} was validated on other scans")
+        best = new
+    client.set_registered_model_alias(name, CHAMPION, best.version)
+
+
+def _champion(client: Any, name: str) -> Candidate | None:
+    """None where there is none, or where it, its run or its version were deleted."""
+    version = client.get_registered_model(name).aliases.get(CHAMPION)
+    if version is None:
+        return None
+    try:
+        run_id = client.get_model_version(name, version).run_id
+    except Exception as error:
+        if _gone(error):
+            return None
+        raise
+    return _candidate(client, str(version), run_id)
+
+
+def _best_on_the_scans_of(client: Any, name: str, new: Candidate) -> Candidate:
+    others = [_candidate(client, str(found.version), found.run_id) for found in client.search_model_versions(f"name = '{name}'")]
+    alike = [other for other in others if other is not None and other.on_the_scans_of(new)]
+    return max([*alike, new], key=lambda candidate: (candidate.dsc, -int(candidate.version)))
+
+
+def _candidate(client: Any, version: str, run_id: str | None) -> Candidate | None:
+    """None where the run was deleted, for good or not. A run without a score counts as -1."""
+    if not run_id:
+        return None
+    try:
+        run = client.get_run(run_id)
+    except Exception as error:
+        if _gone(error):
+            return None
+        raise
+    if run.info.lifecycle_stage == "deleted":
+        return None
+    tags = run.data.tags
+    return Candidate(version, run.data.metrics.get(CHAMPIONS_BY, -1.0), tags.get(VALIDATED_ON, ""), tags.get(DRAWN) == "yes")
+
+
+def _gone(error: Exception) -> bool:
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
