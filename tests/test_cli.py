@@ -111,7 +111,7 @@ def test_a_full_disk_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> 
         raise OSError(errno.ENOSPC, "No space left on device", "models/x.pt")
 
     assert _exit_code(full) == 2
-    assert capsys.readouterr().err == "angiosynth: models/x.pt: No space left on device; mend that and run again\n"
+    assert capsys.readouterr().err == "angiosynth: models/x.pt: No space left on device; free some space, then run again\n"
 
 
 def test_an_interrupt_is_130_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from angiosynth.commands import importing, searching, sharing
 from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
+from angiosynth.runtime.faults import fault_line
 from angiosynth.runtime.memory import keep_freed_memory
 
 commands = typer.Typer(
@@ -244,7 +245,7 @@ def app(run: Callable[[], object] = commands) -> None:
         print(f"angiosynth: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"angiosynth: {error.filename or 'a file'}: {error.strerror or error}; mend that and run again", file=sys.stderr)
+        print(f"angiosynth: {fault_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("angiosynth: stopped; what was finished is kept", file=sys.stderr)
