@@ -113,7 +113,7 @@ def test_a_full_disk_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> 
         raise OSError(errno.ENOSPC, "No space left on device", "models/x.pt")
 
     assert _exit_code(full) == 2
-    assert capsys.readouterr().err == "angiosynth: models/x.pt: No space left on device; mend that and run again\n"
+    assert capsys.readouterr().err == "angiosynth: models/x.pt: No space left on device; free some space, then run again\n"
 
 
 def test_an_interrupt_is_130_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,6 +172,44 @@ def test_a_bad_profile_leaves_params_yaml_alone(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(InputError):
         cli.profile("bad")
     assert Path("params.yaml").read_text() == "mine"
+
+
+# Neighbours: a value, a comment, an added line, an empty file, text that is no YAML, an older profile's text; what was kept before.
+@pytest.mark.parametrize("edit", ["value", "comment", "line", "empty", "broken"])
+def test_edited_settings_are_left_unless_forced_and_kept_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], edit: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _with_profiles(tmp_path)
+    small = Path("profiles/small.yaml").read_text()
+    edited = {"value": small.replace("width: 2", "width: 3"), "comment": small.replace("# mine", "# ours"), "line": small + "# more\n"}
+    text = {"empty": "", "broken": "a: [", **edited}[edit]
+    Path("params.yaml").write_text(text)
+    assert _exit_code(_call("profile", "small")) == 2
+    assert "profile small --force` replaces them and keeps them as params.yaml.bak" in capsys.readouterr().err
+    assert Path("params.yaml").read_text() == text
+    for kept in ("params.yaml.bak", "params.yaml.bak-2"):
+        Path("params.yaml").write_text(text)
+        assert _exit_code(_call("profile", "small", "--force")) == 0
+        assert Path("params.yaml").read_text() == small
+        assert Path(kept).read_text() == text
+        assert f"what it held is kept as {kept}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_settings_that_are_a_profiles_give_way_and_the_same_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _with_profiles(tmp_path)
+    Path("profiles/other.yaml").write_text("# other\n" + yaml.safe_dump(tiny_tree()))
+    Path("params.yaml").write_bytes(Path("profiles/other.yaml").read_bytes().replace(b"\n", ends.encode()))
+    cli.profile("small")
+    assert Path("params.yaml").read_bytes() == Path("profiles/small.yaml").read_bytes()
+    same = Path("params.yaml").stat()
+    cli.profile("small")  # as `make demo` does in a container with a read-only params.yaml
+    assert Path("params.yaml").stat().st_ino == same.st_ino
+    assert not list(Path().glob("params.yaml.bak*"))
 
 
 def test_summary_show_reads_and_writes_nothing_new(

@@ -52,6 +52,13 @@ def test_every_profile_is_sound(profile: Path) -> None:
     assert isinstance(load_settings(profile), Settings)
 
 
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+def test_no_profile_names_patients_that_a_lab_does_not_have(profile: Path) -> None:
+    cohort = yaml.safe_load(profile.read_text())["cohort"]
+    for split in (cohort["split_a"], cohort["split_b"]):
+        assert {part: type(patients) for part, patients in split.items()} == dict.fromkeys(("train", "validation", "test"), int)
+
+
 def test_the_profiles_that_the_help_names_are_there() -> None:
     assert {path.stem for path in PROFILES} >= {"demo", "full", "paper", "real", "quick"}
 

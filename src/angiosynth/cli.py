@@ -14,6 +14,7 @@ from angiosynth.commands import importing, searching, serving, sharing
 from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
+from angiosynth.runtime.faults import fault_line
 from angiosynth.runtime.memory import keep_freed_memory
 
 commands = typer.Typer(
@@ -176,17 +177,15 @@ def report(
 
 
 @commands.command()
-def profile(name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper, real or quick.")]) -> None:
-    """Make params.yaml from a profile, validated first."""
-    from angiosynth.runtime.output import whole_file
+def profile(
+    name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper, real or quick.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace edited settings too; they are kept as params.yaml.bak.")] = False,
+) -> None:
+    """Make params.yaml from a profile, validated first. Settings that were edited are left unless --force is given."""
+    from angiosynth.stages.params import take_profile
 
-    source = Path("profiles") / f"{name}.yaml"
-    if Path(name).name != name or not source.is_file():
-        known = ", ".join(sorted(path.stem for path in Path("profiles").glob("*.yaml")))
-        raise InputError(f"{source}: no such profile; there are {known}")
-    _settings(source)
-    with whole_file(PARAMS) as temporary:
-        temporary.write_bytes(source.read_bytes())
+    if said := take_profile(PARAMS, Path("profiles"), name, force):
+        typer.echo(said)
 
 
 @commands.command()
@@ -197,6 +196,7 @@ def segment(
     model: Annotated[
         str, typer.Option("--model", help="A folder, or of MLflow's runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS.")
     ] = "models/unet/real",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the mask and the PNG where they are there already.")] = False,
 ) -> None:
     """Segment the vessels of one scan with a trained U-net, in the scan's own grid.
 
@@ -206,7 +206,7 @@ def segment(
     """
     from angiosynth.stages import segment as stage
 
-    typer.echo(stage.segment(scan, target, brain, model))
+    typer.echo(stage.segment(scan, target, brain, model, force=force))
 
 
 @commands.command()
@@ -245,7 +245,7 @@ def app(run: Callable[[], object] = commands) -> None:
         print(f"angiosynth: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"angiosynth: {error.filename or 'a file'}: {error.strerror or error}; mend that and run again", file=sys.stderr)
+        print(f"angiosynth: {fault_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("angiosynth: stopped; what was finished is kept", file=sys.stderr)

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,6 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
         assert not path.exists()
     assert path.read_text() == "new"
     assert _names(path.parent) == ["scan.nii.gz"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_an_exception_leaves_no_trace_of_a_file(tmp_path: Path) -> None:
@@ -96,7 +96,6 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None
         assert _names(path) == ["old.txt"]
     assert _names(path) == ["new.txt"]
     assert _names(tmp_path) == ["set"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError(), KeyboardInterrupt()], ids=["error", "interrupt"])
@@ -150,3 +149,99 @@ def test_json_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | N
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json: missing or damaged; run `dvc repro`"):
         read_json(path)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(params=[0o022, 0o002, 0o027, 0o077, 0o000], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_modes_are_what_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+    _write_file(tmp_path / "a.txt")
+    with whole_folder(tmp_path / "set") as temporary:
+        (temporary / "b.txt").touch()
+    assert _mode(tmp_path / "a.txt") == 0o666 & ~umask
+    assert _mode(tmp_path / "set") == 0o777 & ~umask
+
+
+# Neighbours: only the owner's, the group's too, read-only as DVC protects its outputs, open to all.
+@pytest.mark.parametrize("before", [0o600, 0o640, 0o444, 0o666])
+def test_what_was_closed_to_others_stays_so(tmp_path: Path, umask: int, before: int) -> None:
+    file, folder = tmp_path / "a.txt", tmp_path / "set"
+    file.touch()
+    file.chmod(before)
+    folder.mkdir()
+    folder.chmod(before | (before & 0o444) >> 2)
+    closed = _mode(folder)
+    _write_file(file)
+    with whole_folder(folder):
+        pass
+    assert _mode(file) == 0o666 & ~umask & (before | 0o600)
+    assert _mode(folder) == 0o777 & ~umask & (closed | 0o700)
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    (tmp_path / "disk" / "real" / "old.txt").touch()
+    (tmp_path / "link").symlink_to("disk/real")
+    (tmp_path / "above").symlink_to("disk")
+    for path, name in ((tmp_path / "link", "a.txt"), (tmp_path / "above" / "real", "b.txt")):
+        with whole_folder(path) as temporary:
+            (temporary / name).touch()
+        assert path.resolve() == tmp_path / "disk" / "real"
+        assert _names(tmp_path / "disk" / "real") == [name]
+    assert (tmp_path / "link").is_symlink()
+    assert _names(tmp_path) == ["above", "disk", "link"]
+
+
+# Neighbours: a link to nothing, to a file, to itself; a file, a folder, a file above, a link to nothing above.
+@pytest.mark.parametrize(
+    ("kind", "name", "line"),
+    [
+        (whole_folder, "dangling", "is a link to nowhere, where no folder is"),
+        (whole_folder, "to-file", "is a link to file, where no folder is"),
+        (whole_folder, "circle", "is a link to circle, where no folder is"),
+        (whole_folder, "file", "cannot be written (Not a directory); a file lies where a folder should be"),
+        (whole_file, "folder", "cannot be written (Is a directory); a folder lies there"),
+        (whole_folder, "file/below", "cannot be written (File exists); something lies there already"),
+        (whole_file, "file/deep/below", "cannot be written (Not a directory); a file lies where a folder should be"),
+        (whole_file, "dangling/below", "cannot be written (File exists); something lies there already"),
+        (whole_file, "n" * 256, "cannot be written (File name too long); shorten its name"),
+        (whole_folder, "n" * 256, "(File name too long); shorten its name"),
+    ],
+)
+def test_what_lies_in_the_way_is_one_line(tmp_path: Path, kind: Any, name: str, line: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for link, target in (("dangling", "nowhere"), ("to-file", "file"), ("circle", "circle")):
+        (tmp_path / link).symlink_to(target)
+    before = _names(tmp_path)
+    with pytest.raises(InputError) as caught, kind(tmp_path / name):
+        pytest.fail("nothing is to be computed for it")
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert _names(tmp_path) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", [whole_file, whole_folder])
+def test_a_fault_of_another_file_names_that_file(tmp_path: Path, kind: Any) -> None:
+    with pytest.raises(InputError) as caught, kind(tmp_path / "out"):
+        (tmp_path / "scan.nii.gz").read_bytes()
+    assert str(caught.value) == f"{tmp_path / 'scan.nii.gz'}: No such file or directory; put it there or mend its name, then run again"
+
+
+def test_names_of_temporaries_are_in_no_message(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught, whole_folder(tmp_path / "set") as temporary:
+        (temporary / "a" / "b.txt").write_text("")
+    assert str(caught.value).startswith(f"{tmp_path / 'set'}: cannot be written")
+    with pytest.raises(InputError) as caught, whole_folder(tmp_path / "set") as temporary, whole_file(temporary / "b.json"):
+        raise FULL
+    assert str(caught.value).startswith(f"{tmp_path / 'set' / 'b.json'}: cannot be written")

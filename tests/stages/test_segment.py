@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_model_from_mlflow_by_run_version_and_alias(tmp_path: Path, model: Pat
             run.artifact(model / name)
         run.log_model(build_unet(2, 0.0, 1), np.zeros((2, 1, 16, 16), np.float32), "unet", register="unet-real")
     for uri in (f"runs:/{run.id}", "models:/unet-real/1"):
-        segment(scan, tmp_path / "mlflow.nii", brain, uri)
+        segment(scan, tmp_path / "mlflow.nii", brain, uri, force=True)
         assert (tmp_path / "mlflow.nii").read_bytes() == (tmp_path / "folder.nii").read_bytes()
     for uri in ("models:/unet-real/7", "models:/unet-real@nobody", "models:/none/1", f"runs:/{'0' * 32}", "models:/", "runs:/../x"):
         with pytest.raises(InputError, match=r"none such|names no model") as caught:
@@ -113,6 +114,46 @@ def test_bad_input_is_one_line(tmp_path: Path, model: Path) -> None:
         assert "\n" not in str(caught.value)
     assert scan.read_bytes() == before
     assert not (tmp_path / "out.nii").exists()
+
+
+# Neighbours: the mask is there, the picture alone, both; as a file, a folder, a link to a file, to nothing.
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling"])
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.png"])
+def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, model: Path, name: str, kind: str) -> None:
+    scan, brain = _files(tmp_path)
+    path = tmp_path / name
+    (tmp_path / "elsewhere").write_text("by hand")
+    if kind == "file":
+        path.write_text("by hand")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("elsewhere" if kind == "link" else "nowhere")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(InputError) as caught:
+        segment(scan, tmp_path / "out.nii.gz", brain, str(model))
+    assert str(caught.value).startswith(f"{path}: is ")
+    assert "\n" not in str(caught.value)
+    if kind == "file":
+        assert "overwrite it with --force" in str(caught.value)
+        assert path.read_text() == "by hand"
+        segment(scan, tmp_path / "out.nii.gz", brain, str(model), force=True)
+        assert path.read_bytes() != b"by hand"
+        return
+    with pytest.raises(InputError, match=r"name a file|name that file"):
+        segment(scan, tmp_path / "out.nii.gz", brain, str(model), force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "elsewhere").read_text() == "by hand"
+
+
+def test_mask_and_picture_heed_the_umask(tmp_path: Path, model: Path) -> None:
+    scan, brain = _files(tmp_path)
+    before = os.umask(0o077)
+    try:
+        segment(scan, tmp_path / "out.nii.gz", brain, str(model))
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("out.nii.gz", "out.png")] == [0o600, 0o600]
 
 
 def test_the_command(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

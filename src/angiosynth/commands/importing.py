@@ -98,7 +98,7 @@ def import_scans(
         for note in checked.notes:
             typer.echo(f"note  {checked.sources.name}  {note}")
     typer.echo(f"{target}: {len(found)} patients, {labelled} with a label; who is who: {names}, which stays with you")
-    typer.echo(_split(labelled))
+    typer.echo(_split(target, labelled))
 
 
 def _table(found: list[Checked]) -> str:
@@ -113,10 +113,11 @@ def _table(found: list[Checked]) -> str:
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
 
 
-def _split(labelled: int) -> str:
+def _split(target: Path, labelled: int) -> str:
     """What params.yaml could say of them: about three fifths train, the others validate and test."""
     if labelled < 3:
         return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
     test = validation = max(1, labelled // 5)
     parts = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
-    return f"next: python cli.py profile quick; cohort.split_a in params.yaml, such as {parts}; then dvc repro cohort patches"
+    split = f"cohort.split_a in params.yaml, such as {parts}"
+    return f"next: dvc add {target}; python cli.py profile quick; {split}; then dvc repro cohort patches"

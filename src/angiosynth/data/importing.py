@@ -17,13 +17,12 @@ from angiosynth.data.import_checks import Checked, Rules, check_files
 from angiosynth.data.nifti import GEOMETRY_FIELDS, open_stored, scaling, write_mask
 from angiosynth.data.pairing import Sources
 from angiosynth.data.pseudonyms import draw_numbers, write_names
+from angiosynth.data.target import describe, refuse_places, refuse_users_files
 from angiosynth.errors import InputError
-from angiosynth.runtime.output import read_json, whole_folder, write_json
+from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import progress
 
 nib: Any = nibabel
-
-MADE_BY = "angiosynth import"
 
 
 def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, names: Path | None) -> list[Checked]:
@@ -48,12 +47,12 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
     if target is None:
         return _checked_all(paired, rules, None, {})
     assert names is not None
-    _refuse_places(target, names, paired)
+    refuse_places(target, names, [path for sources in paired for path in (sources.scan, sources.vessels, sources.brain) if path])
     numbers = draw_numbers(names, [sources.name for sources in paired])
     with whole_folder(target) as folder:
         found = _checked_all(paired, rules, folder, numbers)
-        made = {"Name": target.name, "BIDSVersion": "1.10.0", "DatasetType": "raw", "GeneratedBy": [{"Name": MADE_BY}]}
-        write_json(folder / "dataset_description.json", made)
+        describe(folder, target.name)
+        refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
         write_names(names, paired, numbers)
     return found
 
@@ -120,19 +119,3 @@ def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
     header["vox_offset"] = 544 if two else 352
     voxels: bytes = stored.array.tobytes(order="F")
     return bytes(header.binaryblock) + bytes(4) + voxels
-
-
-def _refuse_places(target: Path, names: Path, paired: Sequence[Sources]) -> None:
-    where = target.resolve()
-    if any(path.resolve().is_relative_to(where) for sources in paired for path in (sources.scan, sources.vessels, sources.brain) if path):
-        raise InputError(f"{target}: holds the files that are to be imported; name another folder with -o")
-    if names.resolve().is_relative_to(where):
-        raise InputError(f"{names}: would lie among the scans; keep the names elsewhere, --names FILE")
-    described = target / "dataset_description.json"
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (described.is_file() and _ours(described)))):
-        raise InputError(f"{target}: is there already and no import has made it; name another folder with -o")
-
-
-def _ours(description: Path) -> bool:
-    made = read_json(description)
-    return isinstance(made, dict) and made.get("GeneratedBy") == [{"Name": MADE_BY}]

@@ -22,7 +22,7 @@ from angiosynth.arrays import ImagePatches, LabelPatches, Mask, from_levels, to_
 from angiosynth.data.bids import PATIENT_NAME, Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan, stretch_patch
 from angiosynth.errors import InputError
-from angiosynth.runtime.output import read_json, whole_folder, write_json
+from angiosynth.runtime.output import allocate, read_json, whole_folder, write_json
 from angiosynth.runtime.progress import progress, say
 from angiosynth.settings import IntensitySettings, PatchSettings
 
@@ -151,6 +151,8 @@ def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, 
     folder.mkdir(parents=True, exist_ok=True)
     image: ImagePatches = open_memmap(folder / "image.npy", mode="w+", dtype=np.uint8, shape=(n, size, size))
     label: LabelPatches = open_memmap(folder / "label.npy", mode="w+", dtype=np.uint8, shape=(n, size, size))
+    for name in ("image.npy", "label.npy"):
+        allocate(folder / name)
     return image, label
 
 

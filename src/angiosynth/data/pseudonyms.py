@@ -18,17 +18,22 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
     """sub-001, sub-002, ... for each scan's name: the one it has in the table `names`, else a free one drawn at random.
 
     Raises:
-        InputError: the table is damaged.
+        InputError: the table is damaged, or has columns that no import has written.
     """
     known: dict[str, str] = {}
     if names.exists():
         try:
             with names.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                known = {row["scan"]: row["patient"] for row in csv.DictReader(stream)}
+                table = csv.DictReader(stream)
+                if table.fieldnames and not {"patient", "scan"} <= set(table.fieldnames):
+                    raise ValueError("other columns")
+                known = {row["scan"]: row["patient"] for row in table}
         except (KeyError, ValueError, csv.Error) as error:
             raise InputError(f"{names}: damaged, has no columns patient and scan; move it away to give new numbers") from error
         if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
             raise InputError(f"{names}: damaged, a number is no patient's or stands twice; move it away to give new numbers")
+        if more := sorted(set(table.fieldnames or ()) - {"patient", *COLUMNS}):
+            raise InputError(f"{names}: has columns of your own that would be lost, {', '.join(more)}; keep them in another file")
     known = _renamed(known, wanted)
     new = [name for name in wanted if name not in known]
     taken = set(known.values())

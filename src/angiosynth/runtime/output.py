@@ -2,67 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.faults import fault_line, is_torch_write, write_fault
+from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, hold, shown
+from angiosynth.runtime.progress import say
+
+MOUNTS = Path("/proc/self/mountinfo")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is flushed and takes its place.
+    """Give a temporary path beside `path`; on success it is flushed and takes its place, a link's too.
+
+    The file has the mode that the umask gives, and never more than one that it replaces had.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written.
+        InputError: the file cannot be written; the line says why.
     """
-    path = Path(path)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays whole (.nii.gz, .npy): writers choose their format by it.
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.name, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
+    path = _named(path)
+    with _faults(path), _partial(path, folder=False) as temporary:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _no_wider(temporary, path, owner=0o600)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; on success it replaces `path` whole.
 
+    An old folder is first put aside by a rename, then removed: what cannot be removed is said and does no harm. A link to a folder is
+    followed. Modes are as of `whole_file`.
+
     Raises:
-        InputError: the disk is full or the folder cannot be written.
+        InputError: the folder cannot be written; the line says why. The old one is as it was.
     """
-    path = Path(path)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
-        temporary.chmod(0o755)
+    path = _linked(_named(path))
+    with _faults(path), _partial(path, folder=True) as temporary:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if _is_mount(path):
+            raise InputError(f"{path}: something is mounted there, so it cannot be replaced whole; name a folder within it")
+        _no_wider(temporary, path, owner=0o700)
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        _replace_folder(temporary, path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -84,6 +79,123 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: missing or damaged; run `dvc repro` to make it") from error
 
 
-def _disk_error(path: Path, error: OSError) -> InputError:
-    reason = error.strerror or str(error)
-    return InputError(f"{path}: cannot be written ({reason}); free some space or mend its permissions, then run again")
+def allocate(path: Path) -> None:
+    """Give a file all the disk space of its length, for one that is mapped into memory: on a full disk such a write kills the process.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, max(1, path.stat().st_size))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # disks that cannot set space aside
+                raise
+
+
+@contextmanager
+def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
+    """A claimed temporary, removed at the end where it is still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clear(path)
+    temporary, handle = claim(path, folder=folder)
+    try:
+        yield temporary
+    finally:
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """The system's and libraries' faults of writing as one line about `path`; a fault of another file names that file."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str) else None
+        raise InputError(write_fault(shown(path), error) if named is None or _written(Path(named), path) else fault_line(error)) from error
+    except RuntimeError as error:
+        if not is_torch_write(error):
+            raise
+        raise InputError(write_fault(shown(path), error)) from error
+
+
+def _written(named: Path, path: Path) -> bool:
+    """Whether a fault of the file `named` is one of writing `path`: it is `path`, within it, above it, or its temporary."""
+    temporary = named.parent == path.parent and named.name.startswith(f".{PARTIAL}-")
+    return temporary or shown(named).is_relative_to(path) or path.is_relative_to(named)
+
+
+def _named(path: Path) -> Path:
+    """`.` and `..` have no name that a temporary could stand beside."""
+    path = Path(path)
+    return path.resolve() if path.name in ("", "..") else path
+
+
+def _linked(path: Path) -> Path:
+    if not os.path.islink(path):
+        return path
+    if not path.is_dir():
+        raise InputError(f"{path}: is a link to {os.readlink(path)}, where no folder is; make that folder or name another")
+    return path.resolve()
+
+
+def _is_mount(path: Path) -> bool:
+    if os.path.ismount(path):
+        return True
+    try:  # a folder of the same disk that is mounted there
+        mounts = [line.split()[4] for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
+    except (OSError, IndexError):
+        return False
+    return str(path.resolve()).replace("\\", r"\134").replace(" ", r"\040") in mounts
+
+
+def _no_wider(temporary: Path, path: Path, owner: int) -> None:
+    """Take from the temporary's mode what the file that it replaces keeps from others; its owner may always write."""
+    if path.exists():
+        now, before = temporary.stat().st_mode & 0o777, path.stat().st_mode & 0o777
+        if now & (before | owner) != now:
+            temporary.chmod(now & (before | owner))
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    aside, handle = beside(path, REPLACED), hold(path)
+    try:
+        _put_aside(path, aside)
+        try:
+            new.rename(path)
+        except BaseException:
+            if not path.exists():
+                aside.rename(path)
+            raise
+        try:
+            shutil.rmtree(aside)
+        except OSError as error:
+            say(f"{path}: is the new one; the old one cannot be removed ({error.strerror or error}), what is left lies in {aside}")
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _put_aside(path: Path, aside: Path) -> None:
+    try:
+        path.rename(aside)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # A container's disk in layers cannot rename a folder of a lower one.
+        shutil.copytree(path, aside, symlinks=True)
+        try:
+            shutil.rmtree(path)
+        except OSError:
+            shutil.copytree(aside, path, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(aside)
+            raise

@@ -165,7 +165,11 @@ def _studies(root: Path) -> Iterator[Finding]:
 
 def _disk(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free / GB
-    advice = "" if free >= FAIR_DISK_GB else "the demo needs about 5 GB with its environment; `dvc gc --workspace` frees old results"
+    advice = (
+        ""
+        if free >= FAIR_DISK_GB
+        else "the demo needs about 5 GB with its environment; `dvc gc --all-commits --all-experiments` frees what no commit knows"
+    )
     yield Finding("disk", f"{free:.1f} GB free", advice, free < LEAST_DISK_GB)
 
 

@@ -1,10 +1,12 @@
-"""Changing params.yaml in place: comments, order and spaces stay."""
+"""Changing params.yaml: values in place, where comments, order and spaces stay, or whole by a profile."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,56 @@ def change_settings(path: Path, section: tuple[str, ...], values: Mapping[str, A
         except InputError as error:
             raise InputError(f"{path}: left as it was: {str(error).removeprefix(f'{temporary}: ')}") from error
     return changes
+
+
+def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
+    """Make the settings file a profile's, word for word.
+
+    Args:
+        params: the settings file.
+        profiles: the folder of profiles, NAME.yaml.
+        name: of the profile.
+        force: replace settings that are no profile's too; they are kept beside, as params.yaml.bak.
+
+    Returns:
+        A line where something was kept, else "".
+
+    Raises:
+        InputError: there is no such profile, it is wrong, or the settings were edited and `force` is not given.
+    """
+    known = {path.stem: path for path in sorted(profiles.glob("*.yaml"))}
+    if name not in known:
+        raise InputError(f"{profiles / name}.yaml: no such profile; there are {', '.join(known)}")
+    load_settings(known[name])
+    wanted = known[name].read_bytes()
+    there = params.read_bytes() if params.exists() else None
+    if there is not None and _plain(there) == _plain(wanted):
+        return ""  # nothing to write: in a container the file may be read-only
+    said = ""
+    if there is not None and _plain(there) not in {_plain(path.read_bytes()) for path in known.values()}:
+        if not force:
+            raise InputError(
+                f"{params}: has settings of your own, no profile's, and is left as it is; `dvc repro` runs them, "
+                f"`python cli.py profile {name} --force` replaces them and keeps them as {params}.bak"
+            )
+        kept = _free_name(Path(f"{params}.bak"))
+        with whole_file(kept) as temporary:
+            temporary.write_bytes(there)
+        said = f"{params}: is profile {name} now; what it held is kept as {kept}"
+    with whole_file(params) as temporary:
+        temporary.write_bytes(wanted)
+    return said
+
+
+def _plain(text: bytes) -> bytes:
+    """Without the line ends of an editor or of git on another system."""
+    return text.replace(b"\r\n", b"\n").rstrip()
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or with -2, -3, ... the first that is not there."""
+    numbered = (Path(f"{path}-{number}") for number in count(2))
+    return next(other for other in chain([path], numbered) if not os.path.lexists(other))
 
 
 def _under(node: Any, name: str) -> tuple[Any, Any]:

@@ -44,7 +44,7 @@ def report(settings: Settings, home: Workspace) -> None:
         paths["progress"] = home.gan(chosen) / "progress.png"
         audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in MODELS}
         paths["leakage"] = drawn / "leakage.png"
-        sweeps = [read_json(path) for path in sorted(home.sweeps.glob("*.json"))]
+        sweeps = _studies(home.sweeps)
         searched = {(one["study"], name): path for one in sweeps for name, path in _sweep_figures(one, drawn).items()}
         leakage_figure(evaluation, audits, paths["leakage"])
         context = PageContext(
@@ -59,6 +59,12 @@ def report(settings: Settings, home: Workspace) -> None:
             notes=_notes(settings),
         )
         (folder / "index.html").write_text(build_page(context), encoding="utf-8")
+
+
+def _studies(folder: Path) -> list[dict[str, Any]]:
+    """What sweeps found: the repository's in shown/, then this folder's own, which win where both have a study's name."""
+    files = [*sorted((folder / "shown").glob("*.json")), *sorted(folder.glob("*.json"))]
+    return list({path.stem: read_json(path) for path in files}.values())
 
 
 def _sweep_figures(found: dict[str, Any], drawn: Path) -> dict[str, Path]:

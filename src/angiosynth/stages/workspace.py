@@ -71,7 +71,7 @@ class Workspace:
 
     @property
     def sweeps(self) -> Path:
-        """What sweeps found, for the report: tracked, so that it is there before the first."""
+        """What sweeps found, for the report; git tracks its folder shown/ alone."""
         return self.root / "sweeps"
 
     @property

@@ -1,0 +1,97 @@
+"""The folder that an import writes: which may be used, and what in it is not the import's own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from angiosynth.data.bids import BRAIN, LABEL, SCAN
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.progress import progress
+
+MADE_BY = "angiosynth import"
+DESCRIPTION = "dataset_description.json"
+CHECKSUMS = "Checksums"  # in the description: each file's SHA-256
+KEYS = {"Name", "BIDSVersion", "DatasetType", "GeneratedBy", CHECKSUMS}
+IMPORTED = re.compile(rf"(sub-[^/]+)/anat/\1({'|'.join(map(re.escape, (SCAN, BRAIN, LABEL)))})\.nii\.gz")
+OF_THE_SYSTEM = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
+TOLD = 4
+
+
+def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
+    """See that `target` may be replaced and that nothing of a user's would be lost.
+
+    Args:
+        target: a new folder, an empty one, or one that an import has made and nobody has added to or changed.
+        names: the table of who is who; outside of `target`.
+        sources: the files to import; outside of `target` too.
+
+    Raises:
+        InputError: it may not.
+    """
+    where = target.resolve()
+    if any(path.resolve().is_relative_to(where) for path in sources):
+        raise InputError(f"{target}: holds the files that are to be imported; name another folder with -o")
+    if names.resolve().is_relative_to(where):
+        raise InputError(f"{names}: would lie among the scans; keep the names elsewhere, --names FILE")
+    if names.is_dir():
+        raise InputError(f"{names}: is a folder; name a file with --names")
+    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not _is_imported(target))):
+        raise InputError(f"{target}: is there already and no import has made it; name another folder with -o")
+    refuse_users_files(target)
+
+
+def refuse_users_files(target: Path) -> None:
+    """See that all in the folder is as an import has made it: derivatives, labels drawn or changed since would be lost.
+
+    Raises:
+        InputError: names the first files that are not.
+    """
+    if not _is_imported(target):
+        return
+    described: dict[str, Any] = read_json(target / DESCRIPTION)
+    made = described.get(CHECKSUMS)
+    files = sorted(path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
+    others = [DESCRIPTION] if set(described) - KEYS else []
+    for path in progress(files, f"looking at {target}", len(files)):
+        name = path.relative_to(target).as_posix()
+        if name != DESCRIPTION and not OF_THE_SYSTEM.fullmatch(path.name) and not _is_as_made(path, name, made):
+            others.append(name)
+    if others:
+        more = f" and {len(others) - TOLD} more" if len(others) > TOLD else ""
+        raise InputError(
+            f"{target}: importing again would remove what no import has made, or what was changed since: "
+            f"{', '.join(others[:TOLD])}{more}; move that out of the folder, then import again"
+        )
+
+
+def describe(folder: Path, name: str) -> None:
+    """Write the BIDS description of a folder that is otherwise complete, with the checksums of its files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): _digest(path) for path in progress(files, "checksums", len(files))}
+    made = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "raw", "GeneratedBy": [{"Name": MADE_BY}], CHECKSUMS: sums}
+    write_json(folder / DESCRIPTION, made)
+
+
+def _is_imported(target: Path) -> bool:
+    if not (target / DESCRIPTION).is_file():
+        return False
+    described = read_json(target / DESCRIPTION)
+    return isinstance(described, dict) and described.get("GeneratedBy") == [{"Name": MADE_BY}]
+
+
+def _is_as_made(path: Path, name: str, made: Any) -> bool:
+    if path.is_symlink() and not path.exists():  # DVC's, into a cache that is not there: nothing of it can be lost
+        return True
+    if not isinstance(made, dict):  # an import before there were checksums
+        return IMPORTED.fullmatch(name) is not None
+    return name in made and path.is_file() and made[name] == _digest(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

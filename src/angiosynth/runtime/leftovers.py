@@ -1,0 +1,126 @@
+"""Temporary files and folders beside what they become, named and locked so that those of a killed run can be told and cleared.
+
+`.partial-MACHINE-TOKEN-NAME` is what is being written, `.replaced-MACHINE-TOKEN-NAME` an old folder on its way out. Who writes one holds a
+lock on it. The kernel lets go of the lock when the process dies, so what can be locked on the same machine is left over. Locks of other
+machines are not seen on every network drive: what they write is left alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from angiosynth.runtime.progress import say
+
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+PARTIAL, REPLACED = "partial", "replaced"
+NAME = re.compile(rf"\.({PARTIAL}|{REPLACED})-([0-9a-f]{{8}})-[0-9a-f]{{8}}-(.+)", re.DOTALL)
+LONGEST = 200  # bytes of the name that are kept: a name may have 255 in all
+
+
+def claim(target: Path, *, folder: bool) -> tuple[Path, int]:
+    """Make an empty, locked file or folder beside the target; its mode is what the umask leaves of it.
+
+    Returns:
+        Its path, which ends as the target's (writers choose their format by it), and the handle that holds the lock until it is closed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path = beside(target, PARTIAL)
+    # Locked before it has a name by which another process would look for leftovers.
+    unnamed = path.with_name(f".{PARTIAL}-new-{secrets.token_hex(8)}")
+    handle = None
+    try:
+        if folder:
+            unnamed.mkdir()
+            handle = os.open(unnamed, os.O_RDONLY)
+        else:
+            handle = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        with suppress(OSError):  # a disk that knows no locks: then nobody can take it for left over either
+            _lock(handle)
+        unnamed.rename(path)
+    except OSError:
+        if handle is not None:
+            os.close(handle)
+        remove = unnamed.rmdir if folder else unnamed.unlink
+        with suppress(OSError):
+            remove()
+        raise
+    return path, handle
+
+
+def beside(target: Path, kind: str) -> Path:
+    """A new hidden name in the target's folder."""
+    return target.with_name(f".{kind}-{MACHINE}-{secrets.token_hex(4)}-{_tail(target.name)}")
+
+
+def shown(path: Path) -> Path:
+    """The path with the names that things will have in place of their temporary ones, for messages."""
+    return Path(*(match[3] if (match := NAME.fullmatch(part)) else part for part in path.parts))
+
+
+def clear(target: Path) -> None:
+    """Remove what killed runs left in the target's folder; a folder that was on its way out when a run died comes back. Each is said."""
+    for path in sorted(target.parent.glob(".[pr]*")):
+        match = NAME.fullmatch(path.name)
+        if match is None:
+            continue
+        kind, machine, tail = match.groups()
+        same = tail == _tail(target.name)
+        if kind == REPLACED and not same:
+            continue
+        if machine != MACHINE:
+            if same:
+                say(f"{path}: of a run on another machine; if none writes {target} there any more, remove it")
+            continue
+        _settle(path, target, kind)
+
+
+def hold(path: Path) -> int | None:
+    """Lock a folder that is there; gives the handle, None where that cannot be."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    with suppress(OSError):
+        _lock(handle)
+    return handle
+
+
+def _settle(path: Path, target: Path, kind: str) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # no file or folder of this project's, or another's to read
+        return
+    try:
+        _lock(handle)
+        if kind == REPLACED and not os.path.lexists(target):
+            path.rename(target)
+            say(f"{target}: is back; a run that was to replace it was killed")
+            return
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        say(f"{path}: removed; a run that was killed had left it")
+    except BlockingIOError:  # the process that writes it lives
+        return
+    except OSError as error:
+        say(f"{path}: left by a run that was killed or still goes on, not removed ({error.strerror or error}); see to it by hand")
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _tail(name: str) -> str:
+    while len(os.fsencode(name)) > LONGEST:
+        name = name[1:]
+    return name
