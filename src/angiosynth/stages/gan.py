@@ -24,6 +24,7 @@ from angiosynth.runtime.distributed import joined, rank
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.settings import Settings, digest
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.workspace import Workspace, data_digest, data_source, write_curve
 
 CODE = Path(angiosynth.__file__).parent
@@ -53,6 +54,7 @@ def train_gan(settings: Settings, home: Workspace, model: str) -> None:
         if rank():
             fit_gan(settings, home, model, NullRecorder())
         else:
+            preflight(settings, home)
             _train_and_log(settings, home, model)
 
 

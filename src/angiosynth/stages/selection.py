@@ -46,8 +46,10 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     from angiosynth.data.cohort import load_split
     from angiosynth.experiments.tracking import training_run
     from angiosynth.runtime.checkpoint import Checkpoints
+    from angiosynth.stages.preflight import preflight
     from angiosynth.stages.unet import fit_unet, unet_settings
 
+    preflight(settings, home, ("unet", "transfer"))
     scans: list[Scan] = home.scans(settings, "site-a", load_split(home.splits, "site-a").validation)
     if not scans:
         where = home.splits / "site-a.json"

@@ -28,6 +28,7 @@ from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings, load_settings
 from angiosynth.stages.gan import fit_gan, synthesize
 from angiosynth.stages.params import change_settings
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.unet import fit_unet
 from angiosynth.stages.workspace import Workspace, data_source
 
@@ -52,6 +53,7 @@ class ModelTrial:
 
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
     """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
+    preflight(settings, home, (f"gan.{model}", "unet"), workers)
     data, scans = data_source(home.patches("site-a")), validation_digest(settings, home)
     root, trial = project_root(), ModelTrial(model)
     draw = partial(show, home=home)
