@@ -188,6 +188,8 @@ CARRIERS = frozenset(
         "errors",
         "settings",
         "settings/audit",
+        "settings/checks",
+        "settings/phantom",
         "settings/sections",
         "settings/sweep",
         "stages",

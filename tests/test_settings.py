@@ -105,14 +105,14 @@ def test_further_faults_are_counted(tmp_path: Path) -> None:
     assert "(and 1 more)" in _fault(tmp_path, yaml.safe_dump(tree))
 
 
-@pytest.mark.parametrize("size", [17, 20, 12, 8, 40, 80, 4])
+@pytest.mark.parametrize("size", [4, 8, 12, 17, 20, 24, 40, 80, 112, 2048])
 def test_a_patch_size_that_fits_no_network_is_refused(tmp_path: Path, size: int) -> None:
     assert f"patches.size {size}" in _fault(tmp_path, _changed(("patches", "size"), size))
 
 
-@pytest.mark.parametrize("size", [16, 24, 32, 48, 64, 96, 128])
+@pytest.mark.parametrize("size", [16, 32, 48, 64, 96, 128, 192, 1024])
 def test_patch_sizes_that_fit(size: int) -> None:
-    assert tiny_settings(patches__size=size).patches.size == size
+    assert tiny_settings(patches__size=size, cohort__site_a="lab/a", cohort__site_b="lab/b").patches.size == size
 
 
 def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
@@ -200,3 +200,95 @@ def test_a_search_space_is_checked(tmp_path: Path, values: dict[str, Any], words
     tree = tiny_tree()
     tree["sweep"] |= values
     assert words in _fault(tmp_path, yaml.safe_dump(tree))
+
+
+NOT_DRAWN = {"cohort": {"site_a": "lab/a", "site_b": "lab/b"}}
+
+
+def _with(*changes: tuple[str, Any]) -> str:
+    """The tiny settings on a lab's own scans, with values changed by dotted key."""
+    tree = tiny_tree()
+    tree["cohort"] |= NOT_DRAWN["cohort"]
+    for key, value in changes:
+        node = tree
+        *path, last = key.split(".")
+        for name in path:
+            node = node[name]
+        node[last] = value
+    return yaml.safe_dump(tree)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # A split without a part that a stage needs: as a number, as a list, at either site.
+        ([("cohort.split_a.validation", 0)], "cohort.split_a.validation: names no patient"),
+        ([("cohort.split_a.test", [])], "cohort.split_a.test: names no patient"),
+        ([("cohort.split_a.train", 0)], "cohort.split_a.train: names no patient"),
+        ([("cohort.split_b.train", 0)], "cohort.split_b.train: names no patient"),
+        ([("cohort.split_b.test", 0)], "cohort.split_b.test: names no patient"),
+        ([("cohort.site_b", "lab/a/")], "cohort.site_b: is site_a's folder"),
+        ([("transfer.patients", [1, 9])], "transfer.patients: 9 is more than the 2 training patients"),
+        ([("transfer.patients", [])], "transfer.patients: "),
+        # The phantom's patients and slices, which take minutes to draw.
+        (
+            [("cohort.site_a", "data/phantom/site-a"), ("phantom.site_a.patients", 3)],
+            "cohort.split_a: 4 patients, but phantom.site_a.patients",
+        ),
+        ([("cohort.site_b", "data/phantom/site-b"), ("patches.size", 96)], "phantom.site_b.shape: slices of (80, 80) hold no patch of 96"),
+        # More looks than steps.
+        ([("unet.validations", 5)], "unet.validations: 5 do not fit into unet.steps 4"),
+        ([("transfer.validations", 3)], "transfer.validations: 3 do not fit"),
+        ([("sweep.unet_steps", 1)], "unet.validations: 2 do not fit into sweep.unet_steps 1"),
+        # Ends in the wrong order, empty lists, nothing to cut.
+        ([("cohort.intensity", {"low": 60.0, "high": 40.0})], "cohort.intensity: low 60.0 is not below high 40.0"),
+        ([("cohort.intensity", {"low": 50.0, "high": 50.0})], "cohort.intensity: low 50.0 is not below"),
+        ([("gan.dcgan.real_target", [1.2, 0.7])], "gan.dcgan.real_target: 1.2 is above 0.7"),
+        ([("gan.dcgan.fake_target", [0.5, 0.1]), ("sweep.fake_target_high", [0.6, 0.7])], "gan.dcgan.fake_target: 0.5 is above 0.1"),
+        ([("audit.planted", [])], "audit.planted: "),
+        ([("patches.on_vessels", 0), ("patches.in_brain", 0)], "patches: on_vessels, on_bright and in_brain are 0"),
+        # Numbers that end in a traceback or never.
+        ([("gan.dcgan.betas", [0.5, 1.0])], "gan.dcgan.betas.1: "),
+        ([("gan.wgan-gp.steps", 10**9)], "gan.wgan-gp.steps: "),
+        ([("unet.steps", True)], "unet.steps: is true or false, a number is needed"),
+        ([("unet.learning_rate", 0)], "unet.learning_rate: "),
+        ([("unet.learning_rate", float("inf"))], "unet.learning_rate: "),
+        ([("gan.wgan-gp.gradient_penalty_weight", float("inf"))], "gan.wgan-gp.gradient_penalty_weight: "),
+        ([("phantom.site_a.noise", float("nan"))], "phantom.site_a.noise: "),
+        ([("gan.common.seed", 2**32)], "gan.common.seed: "),
+        ([("unet.seed", -1)], "unet.seed: "),
+        ([("unet.seeds", 10**6)], "unet.seeds: "),
+        ([("evaluation.bootstrap", 10**9)], "evaluation.bootstrap: "),
+        ([("patches.size", 10**30)], "patches.size"),
+        ([("gan.common.width", 10**6)], "gan.common.width: "),
+        ([("synthesis.label_threshold", 1.0)], "synthesis.label_threshold: "),
+        ([("gan.dcgan.feature_matching_weight", 0.0)], "gan.dcgan.feature_matching_weight: "),
+        # Texts that no path and no line can hold.
+        ([("cohort.site_a", "lab\x00a")], "cohort.site_a: holds a character that cannot be printed"),
+        ([("release.creator", "a\nb")], "release.creator: holds a character"),
+        ([("cohort.split_a.test", ["sub-\x1b01"])], "cohort.split_a.test"),
+    ],
+)
+def test_what_would_fail_after_hours_is_refused_at_once(tmp_path: Path, changes: list[tuple[str, Any]], words: str) -> None:
+    """Neighbours: each part of each split, each kind of look at a training, each end of each range, each kind of odd number and text."""
+    assert words in _fault(tmp_path, _with(*changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [("cohort.site_b", "data/none"), ("cohort.split_b", {"train": 0, "validation": 0, "test": 0}), ("transfer.patients", [9])],
+        [("cohort.split_b.validation", 0)],
+        [("gan.common.probes", 9)],  # every step is looked at, and none twice
+        [("unet.seed", 2**32 - 1)],
+        [("cohort.site_a", "Müller-Klinik/Köpfe [2]")],
+        [("unet.learning_rate", "1e-3")],  # what YAML 1.1 takes for a text
+    ],
+)
+def test_what_can_be_done_is_taken(tmp_path: Path, changes: list[tuple[str, Any]]) -> None:
+    (tmp_path / "params.yaml").write_text(_with(*changes))
+    load_settings(tmp_path / "params.yaml")
+
+
+def test_a_key_that_cannot_be_printed_is_still_one_line(tmp_path: Path) -> None:
+    assert "unet.a\\nb" in _fault(tmp_path, _with(("unet.a\nb", 1)))

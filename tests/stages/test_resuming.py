@@ -104,8 +104,9 @@ def one_voxel(image: Any) -> Any:
 
 
 def wider_voxels(image: Any) -> Any:
-    image.set_sform(np.diag([1.02, 1, 1, 1]) @ image.affine)
-    image.set_qform(np.diag([1.02, 1, 1, 1]) @ image.affine)
+    affine = np.diag([1.02, 1, 1, 1]) @ image.affine
+    image.set_sform(affine)
+    image.set_qform(affine)
     return image
 
 

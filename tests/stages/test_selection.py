@@ -97,7 +97,7 @@ def test_the_choice_is_the_best_on_validation_patients(home: Workspace, monkeypa
     chosen = chosen_settings(GRID, home)
     assert (chosen.unet.learning_rate, chosen.unet.steps) == (5e-3, GRID.unet.steps)
     assert chosen.transfer == GRID.transfer
-    assert not list(Path(".work").rglob("*.json"))
+    assert not list(Path(".work", "select-unet").rglob("*.json"))
 
 
 def test_a_selection_that_was_stopped_redoes_what_is_missing(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

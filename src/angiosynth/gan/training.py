@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,11 +56,10 @@ class GanTraining:
         self.settings, self.own, self.patches = settings, settings.of(model), patches
         check_batch(self.own.batch_size)
         self.device = device()
-        patch_size = patches.image.shape[1]
-        self.gan: Gan = build_gan(model, settings, patch_size)
-        for module in (self.gan.generator, self.gan.critic_loss, self.gan.generator_loss):
+        self.gan: Gan = build_gan(model, settings, patches.size)
+        self.average = build_gan(model, settings, patches.size).generator.requires_grad_(False)  # the same weights, by the same seed
+        for module in (self.gan.generator, self.gan.critic_loss, self.gan.generator_loss, self.average):
             place(module, self.device)
-        self.average = copy.deepcopy(self.gan.generator).requires_grad_(False)
         self.generate, self.criticise = parallel(self.gan.generator), parallel(self.gan.critic_loss)
         rate_generator, rate_critic = self.own.learning_rate_generator, self.own.learning_rate_critic
         self.generator_optimiser = torch.optim.Adam(self.gan.generator.parameters(), rate_generator, self.own.betas, fused=True)

@@ -1,13 +1,120 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine: processors and memory, as a container, a batch system or `ulimit` leaves them to it."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+UNLIMITED = 2**60  # version 1 writes a number near 2^63 for "no limit"
 
 
 def cpu_count() -> int:
-    """Processors this process may use, at least 1."""
+    """Processors this process may use, at least 1: the fewest of the machine's, its affinity's, and the container's quota."""
     counts = [os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         counts.append(len(os.sched_getaffinity(0)))
+    counts += [ceil(share) for share in _quotas()]
     return max(1, min(counts))
+
+
+def memory_available() -> int:
+    """Bytes this process may still take: the least of what the machine has free, the containers around it, and `ulimit`.
+
+    0 where the machine tells nothing.
+    """
+    return max(0, min([*_machine(), *_containers(), *_limits()], default=0))
+
+
+def _machine() -> Iterator[int]:
+    """What the system could give without swapping."""
+    table = Path("/proc/meminfo")
+    if table.is_file() and (free := re.search(r"MemAvailable:\s+(\d+)", table.read_text())):
+        yield int(free[1]) * 1024
+        return
+    try:
+        import psutil  # type: ignore[import-untyped]
+
+        yield int(psutil.virtual_memory().available)
+    except ImportError:
+        names = ("SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
+        if all(name in os.sysconf_names for name in names):
+            yield os.sysconf(names[0]) * os.sysconf(names[1])
+
+
+def _containers() -> Iterator[int]:
+    """What each memory-limited control group around this process has left; its file cache can be taken back and counts as free."""
+    for folder in _groups("memory"):
+        for limit, used, statistics, reclaimable in (
+            ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file"),
+        ):
+            most, now = _number(folder / limit), _number(folder / used)
+            if most is None or now is None or most >= UNLIMITED:
+                continue
+            cache = re.search(rf"^{reclaimable} (\d+)", _text(folder / statistics), re.MULTILINE)
+            yield most - now + (int(cache[1]) if cache else 0)
+
+
+def _limits() -> Iterator[int]:
+    """What `ulimit -v` and `ulimit -d` leave; address space is a little more than memory, so this is on the safe side."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    taken = re.search(r"VmSize:\s+(\d+)", _text(Path("/proc/self/status")))
+    data = re.search(r"VmData:\s+(\d+)", _text(Path("/proc/self/status")))
+    for kind, now in ((resource.RLIMIT_AS, taken), (resource.RLIMIT_DATA, data)):
+        most = resource.getrlimit(kind)[0]
+        if most != resource.RLIM_INFINITY and 0 <= most < sys.maxsize:
+            yield most - (int(now[1]) * 1024 if now else 0)
+
+
+def _quotas() -> Iterator[float]:
+    """Processors that each control group around this process grants it."""
+    for folder in _groups("cpu"):
+        words = _text(folder / "cpu.max").split()
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+            yield int(words[0]) / max(1, int(words[1]))
+        quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+        if quota is not None and quota > 0 and period:
+            yield quota / period
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """The folders of this process's control groups, from its own up to the root.
+
+    Within a container the path that /proc tells is often not there, since only the container's own part is mounted: then the root is
+    that part.
+    """
+    seen = set()
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        if number == "0" and not names:
+            base = next((root for root in (CGROUPS, CGROUPS / "unified") if (root / "cgroup.controllers").is_file()), CGROUPS)
+        elif controller in names.split(","):
+            base = next((root for root in (CGROUPS / controller, CGROUPS / names) if root.is_dir()), CGROUPS / controller)
+        else:
+            continue
+        own = base / path.lstrip("/")
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(base) and folder not in seen and ".." not in folder.parts:
+                seen.add(folder)
+                yield folder
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if re.fullmatch(r"-?\d+", text) else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

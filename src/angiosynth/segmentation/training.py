@@ -115,7 +115,7 @@ def _fit(
     what: str,
 ) -> TrainedUnet:
     """One attempt. All but the last give up where the prediction is empty after a fifth of the steps."""
-    unet, where = segmenter.unet, device()
+    unet = segmenter.unet
     rate = schedule.learning_rate * 0.5**attempt
     optimiser = torch.optim.Adam(unet.parameters(), rate, fused=True)
     validated = {int(step) for step in np.linspace(0, schedule.steps, validations + 1)[1:]}
@@ -126,14 +126,9 @@ def _fit(
     for step in progress(range(1, schedule.steps + 1), what, schedule.steps):
         unet.train()
         image, label = next(batches)
-        with autocast(segmenter.precision, where):
-            loss = segmentation_loss(unet((image - segmenter.mean) / segmenter.deviation), label, schedule.loss)
         for group in optimiser.param_groups:
             group["lr"] = rate * rate_factor(step, schedule.steps)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), GRADIENT_NORM)
-        optimiser.step()
+        loss = training_step(segmenter, optimiser, image, label, schedule.loss)
         if step == looked_at and float(loss.detach()) > EMPTY_LOSS:
             raise _FellEmptyError
         if step % LOG_EVERY == 0 or step == schedule.steps:
@@ -148,6 +143,17 @@ def _fit(
         unet.load_state_dict(best_weights)
         return best
     return TrainedUnet(segmenter, schedule.steps, {}, best.curve)
+
+
+def training_step(segmenter: Segmenter, optimiser: torch.optim.Optimizer, image: Tensor, label: Tensor, form: Loss) -> Tensor:
+    """One step on image and label, (n, 1, x, y) each; gives the loss."""
+    with autocast(segmenter.precision, image.device):
+        loss = segmentation_loss(segmenter.unet((image - segmenter.mean) / segmenter.deviation), label, form)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(segmenter.unet.parameters(), GRADIENT_NORM)
+    optimiser.step()
+    return loss
 
 
 def rate_factor(step: int, steps: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,62 +13,64 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from angiosynth.errors import InputError
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
-from angiosynth.settings.sections import Count, Dropout, Fraction, NonNegative, Positive, PositiveFloat, Rate, Section, SegmentationLoss
+from angiosynth.settings.checks import faults
+from angiosynth.settings.phantom import PhantomSettings
+from angiosynth.settings.phantom import ScannerSettings as ScannerSettings
+from angiosynth.settings.sections import (
+    Batch,
+    Count,
+    Decay,
+    Dropout,
+    NonNegative,
+    Number,
+    Positive,
+    PositiveFloat,
+    Rate,
+    Resamples,
+    Section,
+    Seed,
+    SegmentationLoss,
+    Text,
+    Width,
+)
 from angiosynth.settings.sweep import SweepSettings
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
 TRAINING_DATA: tuple[str, ...] = ("real", *MODELS)
 SITES: tuple[str, ...] = ("site-a", "site-b")
-
-
-class ScannerSettings(Section):
-    """One phantom site: how many patients and how its scanner draws them."""
-
-    patients: Positive
-    shape: tuple[Positive, Positive, Positive]
-    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    orientation: Literal["RAS", "LAS", "LPS", "RPS"] = "RAS"  # of the stored axes
-    slabs: Positive = 2
-    slab_step: Fraction = 0.12  # relative signal step where two slabs meet
-    saturation: Fraction = 0.45  # share of the inflow signal lost along one slab in an artery of 1.1 mm radius
-    vessel_contrast: PositiveFloat = 1.9  # fresh blood's signal above tissue, in tissue signals
-    tissue_contrast: NonNegative = 1.0  # differences between tissues, relative to the usual ones
-    noise: NonNegative = 0.075  # deviation of the Rician noise, in tissue signals
-    blur_mm: NonNegative = 0.3  # deviation of the point spread
-    bias: Fraction = 0.22  # relative depth of the coil sensitivity field
-
-
-class PhantomSettings(Section):
-    seed: Count = 1
-    diseased: Fraction = 0.5  # share of patients with a stenosis or an occlusion
-    site_a: ScannerSettings
-    site_b: ScannerSettings
+Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), Number]
 
 
 class SplitSettings(Section):
     """Numbers of patients, or explicit lists of their names."""
 
-    train: Count | tuple[str, ...]
-    validation: Count | tuple[str, ...]
-    test: Count | tuple[str, ...]
+    train: Count | tuple[Text, ...]
+    validation: Count | tuple[Text, ...]
+    test: Count | tuple[Text, ...]
 
 
 class IntensitySettings(Section):
     """Percentiles inside the brain that become -1 and 1; `patch` is the published min-max of each patch."""
 
     rule: Literal["volume", "patch"] = "volume"
-    low: Annotated[float, Field(ge=0, lt=100)] = 0.5
-    high: Annotated[float, Field(gt=0, le=100)] = 99.9
+    low: Percentile = 0.5
+    high: Percentile = 99.9
+
+    @model_validator(mode="after")
+    def _ascending(self) -> IntensitySettings:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
 
 
 NO_SITE = "data/none"  # DVC takes no empty path in dvc.yaml, so this empty folder stands there for "no second site"
 
 
 class CohortSettings(Section):
-    site_a: Annotated[str, Field(min_length=1)]
-    site_b: str = ""
-    seed: Count = 1
+    site_a: Annotated[Text, Field(min_length=1)]
+    site_b: Text = ""
+    seed: Seed = 1
     split_a: SplitSettings
     split_b: SplitSettings
     intensity: IntensitySettings = IntensitySettings()
@@ -83,41 +86,41 @@ class PatchSettings(Section):
     on_vessels: Count = 400  # patches a patient centred on a vessel voxel
     on_bright: Count = 300  # patches a patient centred on what a threshold would take for a vessel; 0 in the paper
     in_brain: Count = 300  # patches a patient centred on a brain voxel
-    seed: Count = 1
+    seed: Seed = 1
 
 
 class GanCommon(Section):
-    width: Positive
+    width: Width
     upsampling: Literal["resize", "transposed"] = "resize"
     sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
     noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995  # decay of the averaged generator, 0 for none
+    ema: Decay = 0.995  # decay of the averaged generator, 0 for none
     decay: bool = True  # learning rates fall to nothing over the second half
     flip: bool = True  # mirror real pairs left-right at random
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_choice: Literal["probe_dsc", "last"] = "probe_dsc"
     probes: Positive = 3  # how often the probe looks, evenly over the training's second half
     checkpoint_every: Positive = 200  # steps between two resume files
-    seed: Count = 1
+    seed: Seed = 1
 
 
 class GanModel(Section):
     steps: Positive  # generator steps
-    latent_size: Positive = 128
-    batch_size: Positive = 32
+    latent_size: Batch = 128
+    batch_size: Batch = 32
     critic_iterations: Positive
     learning_rate_generator: Rate
     learning_rate_critic: Rate
-    betas: tuple[Fraction, Fraction]
+    betas: tuple[Decay, Decay]
 
 
 class DcganSettings(GanModel):
     real_target: tuple[NonNegative, NonNegative] = (0.7, 1.2)
     fake_target: tuple[NonNegative, NonNegative] = (0.0, 0.3)
-    feature_matching_weight: NonNegative = 0.01
-    minibatch_kernels: Positive = 100
-    minibatch_dimensions: Positive = 5
+    feature_matching_weight: PositiveFloat = 0.01  # the generator's whole loss
+    minibatch_kernels: Batch = 100
+    minibatch_dimensions: Batch = 5
 
 
 class WganGpSettings(GanModel):
@@ -145,22 +148,22 @@ class GanSettings(Section):
 
 class SynthesisSettings(Section):
     pairs: Positive
-    label_threshold: Annotated[float, Field(ge=-1, le=1)] = 0.0  # on the generator's own label range
-    seed: Count = 1
+    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's own label range
+    seed: Seed = 1
 
 
 class UnetSettings(Section):
-    width: Positive = 32
+    width: Width = 32
     steps: Positive
-    batch_size: Positive = 32
+    batch_size: Batch = 32
     learning_rate: Rate = 1e-3
     loss: SegmentationLoss = "dice"
     dropout: Dropout = 0.0
     augmentation: bool = True
     validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Count = 1
-    seeds: Positive = 1  # trainings on each data: with seed, seed + 1, and so on
+    seed: Seed = 1
+    seeds: Annotated[int, Field(gt=0, le=100), Number] = 1  # trainings on each data: with seed, seed + 1, and so on
 
 
 class SelectionSettings(Section):
@@ -181,31 +184,34 @@ class SelectionSettings(Section):
 class ProbeSettings(Section):
     """The small U-net that scores a GAN's checkpoint on validation patients."""
 
-    width: Positive = 8
+    width: Width = 8
     steps: Positive = 100
-    batch_size: Positive = 32
+    batch_size: Batch = 32
     learning_rate: Rate = 2e-3
     loss: SegmentationLoss = "dice"
     pairs: Positive = 1000
     slice_stride: Positive = 2  # every n-th axial slice of the validation volumes
-    seed: Count = 1
+    seed: Seed = 1
 
 
 class EvaluationSettings(Section):
-    bootstrap: Positive = 2000
-    seed: Count = 1
+    bootstrap: Resamples = 2000
+    seed: Seed = 1
 
 
 class TransferSettings(Section):
-    patients: tuple[Positive, ...]  # the numbers of site B's patients to train with
+    patients: Annotated[tuple[Positive, ...], Field(min_length=1)]  # the numbers of site B's patients to train with
     subsets: Positive = 1  # random subsets of patients for each number, as many as there are patients at most
     steps: Positive  # of every start alike
-    batch_size: Positive = 32
+    batch_size: Batch = 32
     learning_rate: Rate = 5e-4
     loss: SegmentationLoss = "dice"
     augmentation: bool = True
     validations: Positive = 3
-    seed: Count = 1
+    seed: Seed = 1
+
+
+BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # in the place of an error that lies in a union
 
 
 class Settings(Section):
@@ -226,21 +232,9 @@ class Settings(Section):
     sweep: SweepSettings
 
     @model_validator(mode="after")
-    def _patch_size_fits_networks(self) -> Settings:
-        size = self.patches.size
-        while size % 2 == 0 and size > 4:
-            size //= 2
-        if size not in (3, 4) or self.patches.size < 16:
-            raise ValueError(f"patches.size {self.patches.size} must be 3 or 4 times a power of two, at least 16, e.g. 64 or 96")
-        return self
-
-    @model_validator(mode="after")
-    def _smoothing_keeps_its_order(self) -> Settings:
-        (_, high), (low, _) = self.gan.dcgan.real_target, self.gan.dcgan.fake_target
-        if self.sweep.real_target_low[1] > high:
-            raise ValueError(f"sweep.real_target_low: reaches {self.sweep.real_target_low[1]}, above gan.dcgan.real_target's end {high}")
-        if self.sweep.fake_target_high[0] < low:
-            raise ValueError(f"sweep.fake_target_high: begins at {self.sweep.fake_target_high[0]}, below gan.dcgan.fake_target's {low}")
+    def _sections_agree(self) -> Settings:
+        if found := list(faults(self)):
+            raise ValueError(found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
         return self
 
 
@@ -266,9 +260,12 @@ def load_settings(path: Path) -> Settings:
         return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "file"
+        # A union's branches, such as tuple[str, ...], are no keys; what sections contradict each other in names its keys itself.
+        key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part))))[1:-1]
+        key = f"{key}: " if key else "" if first["type"] == "value_error" else "file: "
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{path}: {key}: {first['msg']}{more}; compare with profiles/demo.yaml") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: {key}{reason}{more}; compare with profiles/demo.yaml") from error
 
 
 def digest(*parts: Any) -> str:

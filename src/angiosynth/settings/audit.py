@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from angiosynth.settings.sections import Count, Fraction, Positive, Rate, Section
+from angiosynth.settings.sections import Fraction, Positive, Rate, Resamples, Section, Seed, Text
 
 
 class AuditLimits(Section):
@@ -24,21 +24,22 @@ class AuditLimits(Section):
 class AuditSettings(Section):
     """The privacy audit: its attacks, the leaks planted to test them, its limits."""
 
-    bootstrap: Positive = 1000
+    bootstrap: Resamples = 1000
     checked: Positive = 1000  # synthetic patches, the most suspicious ones, that are aligned exactly with real ones
     compared: Positive = 2000  # patches of either side for likeness and vessel statistics
     reconstructed: Positive = 8  # patches a patient that the generator is made to draw
     reconstruction_steps: Positive = 40
-    planted: tuple[Rate, ...] = (0.01, 0.1)  # shares of the set that are replaced by training patches, to see that the audit notices
+    # Shares of the set that are replaced by training patches, to see that the audit notices.
+    planted: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.01, 0.1)
     overfit_patches: Positive = 8  # of one patient, for a GAN that is to learn them by heart
     overfit_steps: Positive = 300
-    seed: Count = 1
+    seed: Seed = 1
     limits: AuditLimits = AuditLimits()
 
 
 class ReleaseSettings(Section):
     """What the card of a package says of those who release it."""
 
-    creator: Annotated[str, Field(min_length=1)] = "unnamed"
-    url: str = ""  # where the set can be had
-    licence: Annotated[str, Field(min_length=1)] = "https://creativecommons.org/licenses/by/4.0/"
+    creator: Annotated[Text, Field(min_length=1)] = "unnamed"
+    url: Text = ""  # where the set can be had
+    licence: Annotated[Text, Field(min_length=1)] = "https://creativecommons.org/licenses/by/4.0/"

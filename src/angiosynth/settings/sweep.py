@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from angiosynth.settings.sections import Count, NonNegative, Positive, PositiveFloat, Rate, Section
+from angiosynth.settings.sections import NonNegative, Positive, PositiveFloat, Rate, Section, Seed
 
 
 class SweepSettings(Section):
     """Search space and size of one trial; ranges are (low, high), equal ends hold a value fast."""
 
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
-    seed: Count = 1
+    seed: Seed = 1
     gan_steps: Positive
     pairs: Positive
     unet_steps: Positive

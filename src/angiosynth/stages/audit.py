@@ -23,6 +23,7 @@ from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
 from angiosynth.stages.gan import training_patches
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.workspace import Workspace, data_digest, data_source
 
 SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no patch of a patient
@@ -30,6 +31,7 @@ SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
     """Audit one GAN as an MLflow run; numbers, page and, for the house alone, the gallery of the closest pairs go to audit/<model>."""
+    preflight(settings, home, (f"gan.{model}",))  # it trains one more GAN, of few patches, to see whether that is noticed
     split = _usable(load_split(home.splits, "site-a"))
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}

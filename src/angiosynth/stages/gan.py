@@ -22,6 +22,7 @@ from angiosynth.runtime.distributed import joined, rank
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.settings import Settings, digest
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import resume_folder
 from angiosynth.stages.workspace import Workspace, data_source, write_curve
 
@@ -52,6 +53,7 @@ def train_gan(settings: Settings, home: Workspace, model: str) -> None:
         if rank():
             fit_gan(settings, home, model, NullRecorder(), checkpoints)
         else:
+            preflight(settings, home)
             _train_and_log(settings, home, model, checkpoints)
             checkpoints.clear()  # last: until all is written and recorded, a kill costs nothing
 

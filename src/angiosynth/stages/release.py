@@ -26,6 +26,7 @@ from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import SITES, Settings
 from angiosynth.stages.audit import audit_digest
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.transfer import transfer
 from angiosynth.stages.unet import unet_facts, unet_settings
 from angiosynth.stages.workspace import Workspace, data_digest, write_curve
@@ -89,6 +90,7 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
     Raises:
         InputError: the package is not as its checksums tell, its intensity rule is another, or there is no validation patient.
     """
+    preflight(settings, home, ("unet", "transfer"))
     with tempfile.TemporaryDirectory(prefix="angiosynth-package-") as scratch:
         patches, intensity, told = open_package(package, trusted, Path(scratch) / "set")
         say(f"{package}: {told}")

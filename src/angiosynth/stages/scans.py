@@ -11,15 +11,20 @@ from angiosynth.stages.workspace import Workspace
 
 
 def phantom(settings: Settings, home: Workspace) -> None:
-    """Draw the two embedded sites as BIDS data sets."""
+    """Draw the two embedded sites as BIDS data sets, once it is known that all settings can be trained with."""
     from angiosynth.data.phantom import generate_site
+    from angiosynth.stages.preflight import preflight
 
+    preflight(settings, home)
     for site, scanner in (("site-a", settings.phantom.site_a), ("site-b", settings.phantom.site_b)):
         generate_site(scanner, settings.phantom.seed, site, settings.phantom.diseased, home.root / "data" / "phantom" / site)
 
 
 def cohort(settings: Settings, home: Workspace) -> None:
-    """Check both sites' patients and split them."""
+    """Check both sites' patients and split them, once it is known that all settings can be trained with."""
+    from angiosynth.stages.preflight import preflight  # brings torch, which the stages `patches` and `summary` do without
+
+    preflight(settings, home)
     build_cohort(settings.cohort, home.splits, home.data_root / "data" / "cohort")
 
 

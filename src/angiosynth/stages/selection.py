@@ -50,8 +50,10 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     """Train every point as a run under one parent; give their validation scores, and the folder of resume files."""
     from angiosynth.data.cohort import load_split
     from angiosynth.experiments.tracking import training_run
+    from angiosynth.stages.preflight import preflight
     from angiosynth.stages.unet import fit_unet, unet_settings
 
+    preflight(settings, home, ("unet", "transfer"))
     split = load_split(home.splits, "site-a")
     scans: list[Scan] = home.scans(settings, "site-a", split.validation)
     if not scans:

@@ -22,6 +22,7 @@ from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.settings import Settings
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import resume_folder
 from angiosynth.stages.workspace import RUN, Workspace, chosen_settings, data_source
 
@@ -35,6 +36,7 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
         say("transfer: there is no second site, the table stays empty")
         write_transfer(target, [])
         return
+    preflight(settings, home, ("transfer",))
     settings = chosen_settings(settings, home)
     patches = open_patch_set(home.patches("site-b"))
     test = home.scans(settings, "site-b", split.test)

@@ -27,6 +27,7 @@ from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings, digest, load_settings
 from angiosynth.stages.gan import fit_gan, gan_checkpoints, synthesize
 from angiosynth.stages.params import change_settings
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import code_digest, scans_digest
 from angiosynth.stages.unet import fit_unet
 from angiosynth.stages.workspace import Workspace, data_source
@@ -52,6 +53,7 @@ class ModelTrial:
 
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
     """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
+    preflight(settings, home, (f"gan.{model}", "unet"), workers)
     data, rests_on = data_source(home.patches("site-a")), basis(settings, home)
     root, trial = project_root(), ModelTrial(model)
     draw = partial(show, home=home)

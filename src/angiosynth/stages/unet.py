@@ -33,6 +33,7 @@ from angiosynth.segmentation.training import train_unet as fit
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import MODELS, Settings, digest
 from angiosynth.stages.gan import gan_run_settings
+from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import resume_folder, scans_digest
 from angiosynth.stages.workspace import (
     RUN,
@@ -56,6 +57,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
 
     A GAN's run gets the validation scores of the U-nets trained on its pairs.
     """
+    preflight(settings, home, ("unet", "transfer"))
     settings = chosen_settings(settings, home)
     source = data_source(home.training_patches(data))
     facts = unet_settings(settings, data)

@@ -1,0 +1,89 @@
+"""How near the estimates of stages/preflight.py are to what trainings take: python benchmarks/memory.py [--json FILE] [--profile demo].
+
+Each section of the profile is trained for a few steps in a process of its own, at its batch and at four times that; what the process's
+peak grew by is held against the estimate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 3
+
+
+def settings_of(profile: str, section: str, times: int) -> Any:
+    """The profile with a section's batch so many times as large."""
+    from angiosynth.settings import Settings, load_settings
+
+    tree = load_settings(ROOT / "profiles" / f"{profile}.yaml").model_dump(by_alias=True)
+    node = tree
+    for name in section.split("."):
+        node = node[name]
+    node["batch_size"] *= times
+    return Settings.model_validate(tree)
+
+
+def train(settings: Any, section: str) -> int:
+    """A few steps; gives by how many bytes the process's peak grew."""
+    import torch
+
+    from angiosynth.data.patches import PatchSet
+    from angiosynth.gan.training import GanTraining
+    from angiosynth.runtime.memory import keep_freed_memory
+    from angiosynth.runtime.recorder import NullRecorder
+    from angiosynth.segmentation.training import train_unet
+    from angiosynth.segmentation.unet import build_unet
+
+    keep_freed_memory()
+    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # what libraries take once
+    rng = np.random.default_rng(1)
+    shape = (64, settings.patches.size, settings.patches.size)
+    image, label = rng.integers(0, 256, shape, np.uint8), rng.integers(0, 2, shape, np.uint8)
+    patches = PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), {}, Path())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if section.startswith("gan."):
+        training = GanTraining(section.removeprefix("gan."), settings.gan, patches)
+        for _ in range(STEPS):
+            training.train_step()
+    else:
+        own = getattr(settings, section).model_copy(update={"steps": STEPS})
+        width = settings.probe.width if section == "probe" else settings.unet.width
+        train_unet(build_unet(width, 0.0, 1), patches, own, None, NullRecorder())
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        section, times = options.child
+        print(train(settings_of(options.profile, section, int(times)), section))
+        return
+    from angiosynth.stages.preflight import SECTIONS, memory_needs
+
+    rows = []
+    for section in SECTIONS:
+        for times in (1, 4):
+            estimate = memory_needs(settings_of(options.profile, section, times))[section].peak
+            command = [sys.executable, __file__, "--profile", options.profile, "--child", section, str(times)]
+            measured = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            rows.append({"section": section, "batch": times, "estimate": estimate, "measured": measured})
+            print(f"{section:<15} x{times}  estimated {estimate / 1e6:7.0f} MB  measured {measured / 1e6:7.0f} MB", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Values of params.yaml that are sound each by itself and fail together, most of them only after hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from angiosynth.settings import ScannerSettings, Settings, SplitSettings
+
+MULTIPLE = 16  # the U-net halves a patch four times
+LARGEST_PATCH = 1024
+NEEDED_FOR = {
+    "train": "the networks learn from it",
+    "validation": "it chooses checkpoints and weights, and the audit compares with it",
+    "test": "scores and the audit need somebody who was not trained on",
+}
+PHANTOM = "data/phantom/{site}"
+
+
+def faults(settings: Settings) -> Iterator[str]:
+    """Everything in which sections contradict each other, a line each that names the keys."""
+    yield from _patch_size(settings.patches.size)
+    patches = settings.patches
+    if patches.on_vessels + patches.on_bright + patches.in_brain < 2:
+        yield "patches: on_vessels, on_bright and in_brain are 0 together; at least two patches a patient are cut"
+    yield from _split(settings)
+    yield from _drawn(settings)
+    yield from _looks(settings)
+    yield from _smoothing(settings)
+
+
+def _patch_size(size: int) -> Iterator[str]:
+    """The GANs double a map of 3 or 4, the U-net halves the patch four times."""
+    base = size
+    while base % 2 == 0 and base > 4:
+        base //= 2
+    if base not in (3, 4) or size % MULTIPLE or size > LARGEST_PATCH:
+        sizes = "16, 32, 48, 64, 96, 128, 192 or 256"
+        yield f"patches.size {size} fits no GAN (3 or 4 times a power of two) or not the U-net (a multiple of 16); take {sizes}"
+
+
+def _split(settings: Settings) -> Iterator[str]:
+    cohort = settings.cohort
+    for part, why in NEEDED_FOR.items():
+        if not _count(cohort.split_a, part):
+            yield f"cohort.split_a.{part}: names no patient, but {why}; give it at least 1"
+    if not cohort.site_b:
+        return
+    if cohort.site_b.rstrip("/") == cohort.site_a.rstrip("/"):
+        yield f"cohort.site_b: is site_a's folder {cohort.site_a}, but sites must not share patients; data/none stands for no second site"
+    for part in ("train", "test"):
+        if not _count(cohort.split_b, part):
+            yield f"cohort.split_b.{part}: names no patient, but the transfer to cohort.site_b needs one; site_b: data/none leaves it out"
+    most, there = max(settings.transfer.patients), _count(cohort.split_b, "train")
+    if most > there:
+        yield f"transfer.patients: {most} is more than the {there} training patients of cohort.split_b; lower it"
+
+
+def _drawn(settings: Settings) -> Iterator[str]:
+    """The phantom takes minutes to draw; what its patients will not do for is known before."""
+    cohort, phantom = settings.cohort, settings.phantom
+    sites: tuple[tuple[str, str, SplitSettings, ScannerSettings], ...] = (
+        ("site_a", cohort.site_a, cohort.split_a, phantom.site_a),
+        ("site_b", cohort.site_b, cohort.split_b, phantom.site_b),
+    )
+    for key, path, split, scanner in sites:
+        if path.rstrip("/") != PHANTOM.format(site=key.replace("_", "-")):
+            continue
+        wanted = sum(_count(split, part) for part in NEEDED_FOR)
+        if wanted > scanner.patients:
+            yield f"cohort.split_{key[-1]}: {wanted} patients, but phantom.{key}.patients draws {scanner.patients}; lower the split"
+        if min(scanner.shape[:2]) < settings.patches.size:
+            yield f"phantom.{key}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
+
+
+def _looks(settings: Settings) -> Iterator[str]:
+    """A training cannot be validated more often than it has steps."""
+    for key, steps, looks in (
+        ("unet.steps", settings.unet.steps, settings.unet.validations),
+        ("transfer.steps", settings.transfer.steps, settings.transfer.validations),
+        ("sweep.unet_steps", settings.sweep.unet_steps, settings.unet.validations),
+    ):
+        if looks > steps:
+            section = "transfer" if key.startswith("transfer") else "unet"
+            yield f"{section}.validations: {looks} do not fit into {key} {steps}; lower it"
+
+
+def _smoothing(settings: Settings) -> Iterator[str]:
+    dcgan, sweep = settings.gan.dcgan, settings.sweep
+    (real_low, high), (low, fake_high) = dcgan.real_target, dcgan.fake_target
+    for name, ends in (("real_target", (real_low, high)), ("fake_target", (low, fake_high))):
+        if ends[0] > ends[1]:
+            yield f"gan.dcgan.{name}: {ends[0]} is above {ends[1]}; give the lower end first"
+    if sweep.real_target_low[1] > high:
+        yield f"sweep.real_target_low: reaches {sweep.real_target_low[1]}, above gan.dcgan.real_target's end {high}"
+    if sweep.fake_target_high[0] < low:
+        yield f"sweep.fake_target_high: begins at {sweep.fake_target_high[0]}, below gan.dcgan.fake_target's {low}"
+
+
+def _count(split: SplitSettings, part: str) -> int:
+    value: int | tuple[str, ...] = getattr(split, part)
+    return value if isinstance(value, int) else len(value)

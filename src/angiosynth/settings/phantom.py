@@ -1,0 +1,35 @@
+"""The section `phantom` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from angiosynth.settings.sections import Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
+
+Side = Annotated[int, Field(gt=0, le=2048), Number]
+
+
+class ScannerSettings(Section):
+    """One phantom site: how many patients and how its scanner draws them."""
+
+    patients: Positive
+    shape: tuple[Side, Side, Side]  # voxels
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    orientation: Literal["RAS", "LAS", "LPS", "RPS"] = "RAS"  # of the stored axes
+    slabs: Positive = 2
+    slab_step: Fraction = 0.12  # relative signal step where two slabs meet
+    saturation: Fraction = 0.45  # share of the inflow signal lost along one slab in an artery of 1.1 mm radius
+    vessel_contrast: PositiveFloat = 1.9  # fresh blood's signal above tissue, in tissue signals
+    tissue_contrast: NonNegative = 1.0  # differences between tissues, relative to the usual ones
+    noise: NonNegative = 0.075  # deviation of the Rician noise, in tissue signals
+    blur_mm: NonNegative = 0.3  # deviation of the point spread
+    bias: Fraction = 0.22  # relative depth of the coil sensitivity field
+
+
+class PhantomSettings(Section):
+    seed: Seed = 1
+    diseased: Fraction = 0.5  # share of patients with a stenosis or an occlusion
+    site_a: ScannerSettings
+    site_b: ScannerSettings

@@ -1,0 +1,186 @@
+"""Before anything long: every network of the settings is built and trained a step on tensors without content.
+
+A shape that fits no network, or a batch that fits no memory, is found in seconds instead of after the trainings before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from angiosynth.data.patches import PatchSet
+from angiosynth.errors import InputError
+from angiosynth.gan.synthesis import CHUNK
+from angiosynth.gan.training import GanTraining
+from angiosynth.runtime.machine import memory_available
+from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.precision import bfloat16_is_native, device, place
+from angiosynth.runtime.progress import progress
+from angiosynth.runtime.rehearsal import Rehearsal, rehearsal
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.training import training_step
+from angiosynth.segmentation.unet import Unet
+from angiosynth.settings import MODELS, Settings, digest
+from angiosynth.stages.resuming import code_digest
+from angiosynth.stages.workspace import Workspace
+
+GANS = tuple(f"gan.{model}" for model in MODELS)
+UNETS = ("probe", "unet", "transfer")
+SECTIONS = (*GANS, *UNETS)
+GB = 1e9
+# A GAN's step takes and frees tensors of many sizes, which leaves gaps as large as they are together; measured by benchmarks/memory.py.
+GAN_GAPS = 1.0
+NO_SIZES = frozenset({"steps", "seed", "seeds", "learning_rate", "learning_rate_generator", "learning_rate_critic", "betas", "patients"})
+NO_SIZES |= {"probes", "validations", "checkpoint_every", "checkpoint_choice", "critic_iterations", "pairs", "slice_stride", "subsets"}
+NO_SIZES |= {"real_target", "fake_target", "feature_matching_weight", "gradient_penalty_weight", "ema", "decay", "dropout"}
+
+
+_known: dict[str, dict[str, Need]] = {}  # by digest of the sizes
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a section's training takes: at most, and what of them stays between two steps (weights, moments, copies)."""
+
+    peak: int
+    lasting: int
+
+
+class _Sizes(Protocol):
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def loss(self) -> Any: ...
+
+
+def preflight(settings: Settings, home: Workspace, sections: tuple[str, ...] = SECTIONS, processes: int = 1) -> None:
+    """Refuse settings with which a training would fail for its shapes or its memory.
+
+    Args:
+        settings: all of them.
+        home: keeps what was found among the resume files, so that a pipeline looks once.
+        sections: of SECTIONS, those that this stage and the ones after it train with.
+        processes: so many train at once.
+
+    Raises:
+        InputError: a network cannot be built, or needs more memory than there is; the text names section, both numbers and a cure.
+    """
+    needs = _kept(settings, home)
+    where = device()
+    free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else memory_available()
+    for section in sections:
+        need = needs[section]
+        if free and processes * need.peak > free:
+            there = f"{free / GB:.1f} GB are free {'on the GPU' if where.type == 'cuda' else 'in memory'}"
+            takes = f"training would take about {processes * need.peak / GB:.1f} GB"
+            raise InputError(f"params.yaml: {section}: {takes}, {there}; lower {_cure(section, need, processes)}")
+
+
+def memory_needs(settings: Settings) -> dict[str, Need]:
+    """Section -> what its training takes.
+
+    Raises:
+        InputError: a network cannot be built or trained with these sizes.
+    """
+    found: dict[str, Need] = {}
+    for section, rehearse in progress(_rehearsals(settings), "trying the networks' sizes", len(SECTIONS)):
+        try:
+            with rehearsal() as counted:
+                found[section] = rehearse(counted)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"params.yaml: {section}: its networks cannot be trained with these sizes ({reason[:160]}); lower them"
+            ) from error
+    return found
+
+
+def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
+    for model in MODELS:
+        yield f"gan.{model}", partial(_gan, settings, model)
+    probe, unet, transfer = settings.probe, settings.unet, settings.transfer
+    yield "probe", lambda counted: _unet(probe.width, probe, "auto", settings, counted)
+    yield "unet", lambda counted: _unet(unet.width, unet, unet.precision, settings, counted)
+    yield "transfer", lambda counted: _unet(unet.width, transfer, unet.precision, settings, counted)
+
+
+class _GanRehearsal(GanTraining):
+    """A GAN's training whose batches have no content."""
+
+    def _real_batch(self) -> Tensor:
+        size = self.patches.size
+        return torch.zeros(self.own.batch_size, 2, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
+
+
+def _gan(settings: Settings, model: str, counted: Rehearsal) -> Need:
+    own = settings.gan.of(model).model_copy(update={"critic_iterations": 1})  # one is as large as several
+    gan = settings.gan.model_copy(update={model.replace("-", "_"): own})
+    blank = np.zeros((1, settings.patches.size, settings.patches.size), np.uint8)
+    training = _GanRehearsal(model, gan, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
+    moments = _doubles(training.gan.generator), _doubles(training.gan.critic)  # Adam's, which come with the first step
+    training.train_step()
+    del moments
+    lasting = counted.alive
+    with torch.no_grad():
+        training.average(torch.zeros(CHUNK, training.gan.generator.latent_size, device=training.device))
+    checkpoint = 3 * lasting if training.device.type == "cpu" else lasting  # it is put together in memory, twice
+    gaps = int(GAN_GAPS * max(0, counted.peak - lasting - counted.large))
+    return Need(max(counted.peak + gaps, checkpoint), lasting)
+
+
+def _unet(width: int, sizes: _Sizes, precision: str, settings: Settings, counted: Rehearsal) -> Need:
+    where = device()
+    unet = Unet(width, 0.5)  # dropout keeps a mask beside each activation
+    place(unet, where)
+    copies, moments = _doubles(unet), _doubles(unet)  # the first and the best weights; Adam's, which come with the first step
+    optimiser = torch.optim.Adam(unet.parameters(), fused=True)
+    segmenter = Segmenter(unet.train(), 0.0, 1.0, precision)
+    size = settings.patches.size
+    image = torch.zeros(sizes.batch_size, 1, size, size, device=where).contiguous(memory_format=torch.channels_last)
+    training_step(segmenter, optimiser, image, torch.zeros(sizes.batch_size, 1, size, size, device=where), sizes.loss)
+    del moments, image
+    lasting = counted.alive
+    del copies
+    return Need(counted.peak, lasting)
+
+
+def _doubles(network: nn.Module) -> list[Tensor]:
+    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]
+
+
+def _cure(section: str, need: Need, processes: int) -> str:
+    """The setting that the memory goes with: the networks' width where most of it lasts, else the batch."""
+    width = {"probe": "probe.width", "unet": "unet.width", "transfer": "unet.width"}.get(section, "gan.common.width")
+    first = width if need.lasting > need.peak / 2 else f"{section}.batch_size"
+    others = [name for name in (f"{section}.batch_size", width, "patches.size") if name != first]
+    return f"{'the number of workers, ' if processes > 1 else ''}{first} (or {', '.join(others)})"
+
+
+def _kept(settings: Settings, home: Workspace) -> dict[str, Need]:
+    """`memory_needs`, as an earlier stage has found it where it has."""
+    key = digest(_facts(settings), code_digest(), device().type, bfloat16_is_native(device()))
+    if key not in _known:
+        path = home.resume("preflight", f"{key}.json")
+        try:
+            _known[key] = {section: Need(**read_json(path)[section]) for section in SECTIONS}
+        except (InputError, KeyError, TypeError):
+            _known[key] = memory_needs(settings)
+            write_json(path, {section: asdict(need) for section, need in _known[key].items()})
+    return _known[key]
+
+
+def _facts(settings: Settings) -> dict[str, Any]:
+    """What shapes and memory depend on: all settings of the trainings but those that tell how long, how fast and how often."""
+
+    def sizes(values: dict[str, Any]) -> dict[str, Any]:
+        return {key: sizes(value) if isinstance(value, dict) else value for key, value in values.items() if key not in NO_SIZES}
+
+    trained = {section: sizes(getattr(settings, section).model_dump(mode="json")) for section in ("gan", *UNETS)}
+    return {"size": settings.patches.size, **trained}
