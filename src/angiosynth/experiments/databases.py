@@ -106,6 +106,8 @@ def _why_not_writable(path: Path) -> str | None:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True, timeout=0.5)) as database:
             database.execute("begin immediate")
+            number = database.execute("pragma user_version").fetchone()[0]
+            database.execute(f"pragma user_version = {number}")  # a read-only file lets a transaction begin, but nothing be written
             database.rollback()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
