@@ -196,6 +196,7 @@ CARRIERS = frozenset(
         "runtime/output",
         "runtime/progress",
         "runtime/recorder",
+        "runtime/secrets",
         "runtime/checkpoint",
         "runtime/stop",
     }
