@@ -198,6 +198,7 @@ CARRIERS = frozenset(
         "runtime/output",
         "runtime/progress",
         "runtime/recorder",
+        "runtime/secrets",
         "runtime/checkpoint",
         "runtime/stop",
     }

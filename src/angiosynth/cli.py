@@ -16,6 +16,7 @@ from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
 from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs, without_secrets
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -230,7 +231,7 @@ def doctor() -> None:
     from angiosynth.stages import doctor as stage
 
     table, healthy = stage.doctor(Path())
-    typer.echo(table)
+    typer.echo(without_secrets(table))
     if not healthy:
         raise typer.Exit(1)
 
@@ -238,14 +239,15 @@ def doctor() -> None:
 def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
     keep_freed_memory()
+    hide_secrets_in_tracebacks_and_logs()
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it finds in a header, a line of this project's own tells
     try:
         run()
     except InputError as error:
-        print(f"angiosynth: {error}", file=sys.stderr)
+        print(without_secrets(f"angiosynth: {error}"), file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"angiosynth: {fault_line(error)}", file=sys.stderr)
+        print(without_secrets(f"angiosynth: {fault_line(error)}"), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("angiosynth: stopped; what was finished is kept", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Passwords in messages, and turns at a database."""
+"""Turns at a database, and one that another program holds."""
 
 from __future__ import annotations
 
@@ -13,23 +13,9 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.experiments import databases
-from angiosynth.experiments.databases import alone_at, is_postgres, wait_for, without_password
+from angiosynth.experiments.databases import alone_at, is_postgres, wait_for
 from angiosynth.experiments.study import studies_in
 from angiosynth.experiments.tracking import ensure_store
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("postgresql://lab:pass:word@db/optuna refused", "postgresql://lab:***@db/optuna refused"),
-        ("http://lab:word@lab.example.org/api", "http://lab:***@lab.example.org/api"),
-        ("postgresql://db/optuna?user=lab&password=word&x=1", "postgresql://db/optuna?user=lab&password=***&x=1"),
-        ("host=db password=word dbname=optuna", "host=db password=*** dbname=optuna"),
-        ("http://127.0.0.1:5000/api, user@host", "http://127.0.0.1:5000/api, user@host"),
-    ],
-)
-def test_no_message_shows_a_password(text: str, shown: str) -> None:
-    assert without_password(text) == shown
 
 
 def test_which_uris_are_postgres() -> None:

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import alone_in
 from angiosynth.runtime.progress import say
+from angiosynth.runtime.secrets import without_secrets
 
 STUDIES = "ANGIOSYNTH_STUDIES"
-PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]*@|(\bpassword=)[^\s&'\"]+", re.IGNORECASE)
 LOCKED_S = 60  # so long another program may hold an SQLite file
 CONNECT_S = 10  # a server that is silent so long is away
 
@@ -37,11 +37,6 @@ def studies_uri(root: Path) -> str:
 
 def is_postgres(uri: str) -> bool:
     return re.match(r"postgres(ql)?(\+\w+)?://", uri) is not None
-
-
-def without_password(text: str) -> str:
-    """A message as it may be shown: what stands between user and host of a URI, or after `password=`, becomes ***."""
-    return PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", text)
 
 
 @contextmanager
@@ -106,6 +101,8 @@ def _why_not_writable(path: Path) -> str | None:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True, timeout=0.5)) as database:
             database.execute("begin immediate")
+            number = database.execute("pragma user_version").fetchone()[0]
+            database.execute(f"pragma user_version = {number}")  # a read-only file lets a transaction begin, but nothing be written
             database.rollback()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -133,12 +130,13 @@ def driven(uri: str) -> str:
 def unusable(uri: str, error: Exception) -> InputError:
     """The one line to say of studies that cannot be read or written."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's own tells but that something failed
-    first = without_password((str(cause).splitlines() or [type(cause).__name__])[0])
+    first = (without_secrets(str(cause)).splitlines() or [type(cause).__name__])[0]
     what, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
     return InputError(f"{what}: cannot be used ({first}); {cure}")
 
 
 def in_short(message: str) -> str:
     """One line without passwords; of a request that failed, where it went and why."""
+    message = without_secrets(message)
     request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
-    return without_password(f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]
+    return (f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]

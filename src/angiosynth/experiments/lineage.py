@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.secrets import without_secrets
 
 
 def project_root() -> Path:
@@ -85,7 +86,11 @@ def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[
 
 
 def portable(text: str, root: Path) -> str:
-    """An absolute path as seen from the root; one outside it loses its folders: they name a machine or its user."""
+    """A text as a run may hold it, without secrets.
+
+    An absolute path becomes one as seen from the root; one outside it loses its folders: they name a machine or its user.
+    """
+    text = without_secrets(text)
     path = Path(text)
     if not path.is_absolute():
         return text

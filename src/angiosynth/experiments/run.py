@@ -18,6 +18,7 @@ import numpy as np
 from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import flat, portable
 from angiosynth.runtime.progress import say
+from angiosynth.runtime.secrets import without_secrets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -209,7 +210,7 @@ class Run:
 
 def one_line(error: BaseException) -> str:
     """An exception in one line: the first of what it says, with its type where that is not one of the project's own."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    first = next((line.strip() for line in without_secrets(str(error)).splitlines() if line.strip()), "")
     if isinstance(error, InputError | StoreError):
         return first
     return f"{type(error).__name__}: {first}"[:LONGEST_REASON] if first else type(error).__name__

@@ -34,6 +34,7 @@ from angiosynth.experiments.study import Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
 from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.progress import say
+from angiosynth.runtime.secrets import without_secrets
 from angiosynth.settings import Settings, digest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -235,7 +236,7 @@ def _summary(result: SweepResult) -> dict[str, float]:
 
 
 def _reason(error: BaseException, root: Path) -> str:
-    first = (str(error).splitlines() or [""])[0].replace(f"{root}/", "")
+    first = without_secrets((str(error).splitlines() or [""])[0]).replace(f"{root}/", "")  # it is kept in tables and the database
     if isinstance(error, TrialFailedError):
         return first
     return f"{FAULT}: {first if isinstance(error, InputError) else f'{type(error).__name__}: {first}'}"

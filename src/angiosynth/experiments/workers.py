@@ -16,6 +16,7 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.machine import cpu_count
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
+from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 J = TypeVar("J")
@@ -62,6 +63,7 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
 def _worker(target: Callable[[J], None], job: J) -> None:
     os.setpgid(0, 0)  # the terminal's Ctrl-C goes to the parent, which hands it on once
     keep_freed_memory()
+    hide_secrets_in_tracebacks_and_logs()
     try:
         target(job)
     except InputError as error:
@@ -69,6 +71,9 @@ def _worker(target: Callable[[J], None], job: J) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # multiprocessing would print it as it is
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
 
 
 @contextmanager

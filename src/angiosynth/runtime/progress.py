@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from angiosynth.runtime.secrets import without_secrets
+
 T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
@@ -28,7 +30,7 @@ def progress(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterat
 
 def say(text: str) -> None:
     """One line about what goes on, on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(without_secrets(text), file=sys.stderr, flush=True)
 
 
 def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:

@@ -1,0 +1,109 @@
+"""No password or token in what is shown, recorded or written: one function that every message goes through.
+
+Two nets. What this process knows as a secret (variables of the environment that are called so, passwords within their URIs) is replaced
+wherever it stands, in every spelling. What looks like one (`://user:...@`, `password=...`, `Bearer ...`, tokens of well-known make) is
+replaced although nobody named it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+HIDDEN = "***"
+SHORTEST = 4  # characters; shorter ones are in too many words to be replaced wherever they stand
+NAMED_SECRET = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|((ACCESS|API|PRIVATE|ACCOUNT|SECRET)_?KEY)|CONNECTION_STRING)$", re.I)
+STRONG = r"(?:password|passwd|passphrase|pwd|token|secret|(?:api|access|secret|account|private)[_-]?key)"
+WEAK = r"(?:pass|signature|sig|credentials?)"  # words of prose too: only before an equals sign
+VALUE = r"""(?:'(?:\\.|''|[^'\\])*'|"(?:\\.|""|[^"\\])*"|[^\s&;,'"<>)}\]]+)"""
+EQUALS, COLON = r"""["']?\s*(?:=|%3D)\s*""", r"""["']?\s*:(?!//)\s*"""
+KEYED = re.compile(rf"((?<![\w.-])[\w.-]*(?:{STRONG}(?:{EQUALS}|{COLON})|(?<![A-Za-z0-9]){WEAK}{EQUALS}))({VALUE})", re.I)
+# The last @ before a space ends it, for a password may hold one. A page's digits up to a slash are its port, and an @ may come later.
+PAGE = r"""https?://[^:/?#\s@'"]*:(?!\d{1,5}[/?#])"""
+IN_URI = re.compile(rf"""((?<![a-z0-9+.-])(?!https?://)[a-z][a-z0-9+.-]*://[^:/?#\s@'"]*:|{PAGE})[^\s'"<>]*@""", re.I)
+USER_OF_A_PAGE = re.compile(r"""(https?://)[^\s:/@'"]+@""", re.I)  # a token stands there alone
+HEADER = re.compile(r"""(authorization["']?\s*[:=]\s*["']?)(?:(basic|bearer|token|digest|negotiate)\s+)?[^\s"',}]+""", re.I)
+BEARER = re.compile(r"\b(bearer)\s+[\w.~+/=-]{4,}", re.I)
+MADE_KNOWN = re.compile(
+    r"dapi[0-9a-f]{32}(?:-\d+)?|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}|xox[abeprs]-[\w-]{10,}|\bsk-[\w-]{20,}|"
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    re.DOTALL,
+)
+
+
+def without_secrets(text: str) -> str:
+    """A text as it may be shown, kept or sent: each secret in it becomes ***."""
+    for secret in sorted(set(_known()), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = HEADER.sub(lambda match: f"{match[1]}{match[2] + ' ' if match[2] else ''}{HIDDEN}", text)
+    text = IN_URI.sub(lambda match: f"{match[1]}{HIDDEN}@", text)
+    text = USER_OF_A_PAGE.sub(lambda match: f"{match[1]}{HIDDEN}@", text)
+    text = KEYED.sub(lambda match: match[1] + HIDDEN, text)
+    text = BEARER.sub(lambda match: f"{match[1]} {HIDDEN}", text)
+    return MADE_KNOWN.sub(HIDDEN, text)
+
+
+def hide_secrets_in_tracebacks_and_logs() -> None:
+    """Let what Python itself prints go through `without_secrets` too: an exception that nobody caught, and other packages' log lines."""
+
+    def shown(kind: type[BaseException], error: BaseException, trace: object) -> None:
+        del kind, trace
+        print(without_secrets("".join(traceback.format_exception(error))), file=sys.stderr, end="")
+
+    def in_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None:
+            shown(told.exc_type, told.exc_value, None)
+
+    sys.excepthook, threading.excepthook = shown, in_thread
+    made = logging.getLogRecordFactory()
+    if getattr(made, "hides_secrets", False):
+        return
+
+    def factory(*parts: object, **words: object) -> logging.LogRecord:
+        record = made(*parts, **words)
+        record.msg, record.args = without_secrets(record.getMessage()), None
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = without_secrets("".join(traceback.format_exception(record.exc_info[1])).rstrip())
+        return record
+
+    factory.hides_secrets = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(factory)
+
+
+def _known() -> Iterator[str]:
+    """The secrets of the environment, in every spelling in which they may turn up."""
+    for name, value in os.environ.items():
+        if NAMED_SECRET.search(name):
+            yield from _spellings(value)
+        if login := re.match(r"\s*[\w+.-]+://([^:/?#\s]*):(.*)@", value):
+            yield from _of_login(unquote(login[1]), login[2])
+        if re.match(r"\s*(?:\w+\s*=|[\w+.-]+://)", value):  # a URI with a query, or a driver's keywords
+            for match in KEYED.finditer(value):
+                yield from _spellings(match[2].strip("'\""))
+
+
+def _of_login(user: str, password: str) -> Iterator[str]:
+    """The password; its parts, since with an @ or a slash unescaped a driver takes one for the host; and HTTP's form of the login."""
+    yield from _spellings(password)
+    for part in re.split(r"[@:/?#]", password):
+        if part != password:
+            yield from _spellings(part)
+    if len(password) >= SHORTEST:
+        yield base64.b64encode(f"{user}:{unquote(password)}".encode()).decode()
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    for plain in {secret, unquote(secret), unquote_plus(secret)}:
+        if len(plain) < SHORTEST:
+            continue
+        yield from {plain, quote(plain), quote(plain, safe=""), quote_plus(plain), quote(plain, safe="").lower()}
+        yield from {repr(plain)[1:-1], json.dumps(plain)[1:-1], plain.encode("unicode_escape").decode()}
