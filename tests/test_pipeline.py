@@ -22,6 +22,7 @@ import yaml
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
 from angiosynth.settings import MODELS, TRAINING_DATA
+from tests.documented import run
 from tests.factories import tiny_settings
 
 nib: Any = nibabel
@@ -239,12 +240,34 @@ def test_a_sweep_is_shown_by_the_report(project: Path) -> None:
     assert (project / "report" / "figures" / "sweeps" / "mine" / "front.png").is_file()
 
 
-def test_a_deleted_set_comes_back_from_a_remote(project: Path, tmp_path: Path) -> None:
-    folder = project / "data" / "synthetic" / "dcgan"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    _dvc(project, "remote", "add", "--local", "-f", "lab", str(tmp_path / "remote"))
-    _dvc(project, "push", "-r", "lab", "synthesize@dcgan")
-    shutil.rmtree(folder)
-    shutil.rmtree(project / ".dvc" / "cache")
-    _dvc(project, "pull", "-r", "lab", "synthesize@dcgan")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_path: Path) -> None:
+    """The whole pipeline's: everything that a stage writes, and a package under releases/."""
+    run(project, "ssh-keygen -q -t ed25519 -N '' -f release-key")
+    run(
+        project,
+        "python cli.py release NAME --model wgan-gp --sign-key KEY --override 'a test'",
+        {"NAME": "vessels-1", "KEY": "release-key"},
+    )
+    run(project, "dvc add releases/NAME", {"NAME": "vessels-1"})
+    try:
+        run(project, 'git add -A && git commit -q -m "A run"')
+        run(project, "dvc remote add -d store /some/folder && dvc push", {"/some/folder": str(tmp_path / "remote")})
+        run(tmp_path, f"git clone -q '{project}' clone")
+        clone = tmp_path / "clone"
+        run(clone, f"dvc remote add -f -d store '{tmp_path / 'remote'}' && dvc pull --with-deps report")
+        run(clone, "dvc pull releases/vessels-1")
+        names = [f"data/{name}" for name in ("phantom", "patches", "synthetic", "cohort")]
+        names += ["splits", "models", "predictions", "metrics", "report", "audit", "releases"]
+        assert {name: _contents(clone / name).keys() ^ _contents(project / name).keys() for name in names} == dict.fromkeys(names, set())
+        assert all(_contents(clone / name) == _contents(project / name) for name in names)
+        assert run(project, "git ls-files releases release-key") == "releases/vessels-1.dvc\nrelease-key\n"
+    finally:
+        (project / "releases" / "vessels-1.dvc").unlink()
+        shutil.rmtree(project / "releases" / "vessels-1")
+        for name in ("release-key", "release-key.pub"):
+            (project / name).unlink()
+        run(project, "dvc remote remove store")
