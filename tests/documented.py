@@ -1,6 +1,6 @@
 """The commands that README.md and docs/ show, and a project folder to run them in as a user would, word for word.
 
-A block that no test can run has a comment above it in the page: `<!-- not run: why -->`.
+What no test can run has a comment in the page: `<!-- not run: why -->` above a block, `<!-- not run, COMMAND: why -->` for one command.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]+) -->\s*)?^```sh\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^\| to \| type \|\n\|[-| ]+\|\n(?P<rows>(?:\|.*\n)+)", re.MULTILINE)
+NOT_RUN = re.compile(r"<!-- not run, (?P<command>.+): (?P<reason>[^:]+) -->")
 SPAN = re.compile(r"`([^`]+)`")
 PROGRAMS = ("python", "dvc", "git", "make", "docker", "torchrun", "pip", "curl", "ssh", "sbatch", "mlflow")
 COMMENT = re.compile(r"\s{2,}#.*$")
@@ -40,14 +41,15 @@ def shown() -> Iterator[Shown]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         name = page.relative_to(ROOT).as_posix()
+        reasons = {one["command"]: one["reason"] for one in NOT_RUN.finditer(text)}
         for block in BLOCK.finditer(text):
             for command in commands_of(block["text"]):
-                yield Shown(name, command, (block["reason"] or "").strip())
+                yield Shown(name, command, block["reason"] or reasons.get(command, ""))
         for table in TYPED.finditer(text):
             for row in table["rows"].splitlines():
                 for span in SPAN.findall(row.split("|")[2]):
                     if span.startswith(PROGRAMS):
-                        yield Shown(name, span)
+                        yield Shown(name, span, reasons.get(span, ""))
 
 
 def commands_of(block: str) -> list[str]:

@@ -13,6 +13,7 @@ from tests.documented import clone_of_the_project, run
 from tests.factories import make_arrays, tiny_settings, write_nifti
 
 pytestmark = pytest.mark.slow
+LOOK = "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' --dry-run"
 IMPORT = "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' -o data/raw/site-a"
 
 
@@ -43,6 +44,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lab(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
     """docs/own-scans.md and the README followed up to the remote; nothing is staged by hand."""
     folder = clone_of_the_project(tmp_path_factory.mktemp("lab"), ["cohort", "patches"])
+    run(folder, LOOK, {"/where/they/are": str(scans)})
     run(folder, IMPORT, {"/where/they/are": str(scans)})
     (folder / "staged").write_text(run(folder, "git add -A --dry-run"))
     run(folder, "dvc add data/raw/site-a")
@@ -116,11 +118,15 @@ def test_collecting_garbage_never_takes_the_only_copy(lab: Path, tmp_path: Path)
 
 
 def test_experiments_in_another_folder_have_the_scans(lab: Path) -> None:
-    """With --temp and from the queue, whose worker runs beside."""
-    run(lab, "dvc exp run --queue -S cohort.seed=3 cohort")
+    """With --temp, and from the queue, whose worker runs beside."""
+    run(lab, "dvc exp run --queue -n queued -S cohort.seed=3 cohort")
     run(lab, "dvc queue start")
     run(lab, "dvc exp run --temp -n apart -S cohort.seed=2 cohort")
-    said = run(
-        lab, "for n in $(seq 30); do said=$(dvc queue status); case $said in *Success*|*Failed*) break; esac; sleep 1; done; echo $said"
-    )
-    assert "Success" in said, said
+    wait = "for n in $(seq 30); do said=$(dvc queue status); case $said in *Success*|*Failed*) break; esac; sleep 1; done; echo $said"
+    assert "Success" in (said := run(lab, wait)), said
+    shown = run(lab, "dvc exp show --only-changed")
+    assert all(name in shown for name in ("queued", "apart"))
+    before = (lab / "splits" / "site-a.json").read_bytes()
+    run(lab, "dvc exp apply NAME", {"NAME": "queued"})
+    assert yaml.safe_load((lab / "params.yaml").read_text())["cohort"]["seed"] == 3
+    assert (lab / "splits" / "site-a.json").read_bytes() != before

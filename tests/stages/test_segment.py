@@ -140,7 +140,7 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, model: Path, n
         segment(scan, tmp_path / "out.nii.gz", brain, str(model), force=True)
         assert path.read_bytes() != b"by hand"
         return
-    with pytest.raises(InputError, match="name a file|name that file"):
+    with pytest.raises(InputError, match=r"name a file|name that file"):
         segment(scan, tmp_path / "out.nii.gz", brain, str(model), force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "elsewhere").read_text() == "by hand"
