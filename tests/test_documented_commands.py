@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import nibabel
@@ -42,6 +43,7 @@ RUN_BY = {
     "python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz": "test_pipeline.py::test_what_the_readme_has_users_type",
 }
 SNIPPETS = [one for one in shown() if one.command.startswith("python -c")]
+nib: Any = nibabel
 CALL = re.compile(r"`(python cli\.py [^`]+)`")
 
 
@@ -66,9 +68,9 @@ def test_snippets_of_python_run(one: Shown, tmp_path: Path) -> None:
     run(tmp_path, one.command)
     (made,) = (path for path in tmp_path.iterdir() if path != scan)
     if made.suffix == ".gz":
-        mended = nibabel.load(made)
-        np.testing.assert_allclose(mended.header.get_zooms(), (0.5, 0.5, 0.6), rtol=1e-6)
-        np.testing.assert_array_equal(mended.get_fdata(), nibabel.load(scan).get_fdata())
+        mended = nib.load(made)
+        np.testing.assert_allclose(mended.header.get_zooms(), np.array([0.5, 0.5, 0.6]), rtol=1e-6)
+        np.testing.assert_array_equal(mended.get_fdata(), nib.load(scan).get_fdata())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -79,8 +81,8 @@ def test_commands_in_the_text_have_the_options_that_there_are(page: Path) -> Non
         name, *words = call.split()[2:]
         if name == "COMMAND":
             continue
-        assert name in known.commands, f"{call}: no such command"  # type: ignore[union-attr]
-        options = {option for parameter in known.commands[name].params for option in parameter.opts} | {"--help"}  # type: ignore[union-attr]
+        assert name in known.commands, f"{call}: no such command"
+        options = {option for parameter in known.commands[name].params for option in parameter.opts} | {"--help"}
         used = {word.strip("[]").partition("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
         assert used <= options, f"{call}: {used - options}"
 
