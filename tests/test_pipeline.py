@@ -22,6 +22,7 @@ import yaml
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
 from angiosynth.settings import MODELS, TRAINING_DATA
+from tests.documented import run as typed
 from tests.factories import tiny_settings
 
 nib: Any = nibabel
@@ -239,12 +240,46 @@ def test_a_sweep_is_shown_by_the_report(project: Path) -> None:
     assert (project / "report" / "figures" / "sweeps" / "mine" / "front.png").is_file()
 
 
-def test_a_deleted_set_comes_back_from_a_remote(project: Path, tmp_path: Path) -> None:
-    folder = project / "data" / "synthetic" / "dcgan"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    _dvc(project, "remote", "add", "--local", "-f", "lab", str(tmp_path / "remote"))
-    _dvc(project, "push", "-r", "lab", "synthesize@dcgan")
-    shutil.rmtree(folder)
-    shutil.rmtree(project / ".dvc" / "cache")
-    _dvc(project, "pull", "-r", "lab", "synthesize@dcgan")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_path: Path) -> None:
+    """The whole pipeline's: everything that a stage writes, and a package under releases/."""
+    places = {"NAME": "vessels-1", "KEY": str(tmp_path / "key"), "/some/folder": str(tmp_path / "remote")}
+    typed(project, "ssh-keygen -q -t ed25519 -N '' -f KEY", places)
+    typed(project, "python cli.py release NAME --model wgan-gp --sign-key KEY --override 'a test'", places)
+    typed(project, "dvc add releases/NAME", places)
+    try:
+        typed(project, 'git add -A && git commit -q -m "A run"')
+        typed(project, "dvc remote add -d store /some/folder && dvc push", places)
+        typed(tmp_path, f"git clone -q '{project}' clone")
+        clone = tmp_path / "clone"
+        typed(clone, "dvc remote add -f -d store /some/folder && dvc pull --with-deps report", places)
+        typed(clone, "dvc pull releases/NAME", places)
+        names = [f"data/{name}" for name in ("phantom", "patches", "synthetic", "cohort")]
+        names += ["splits", "models", "predictions", "metrics", "report", "audit", "releases"]
+        assert {name: _contents(clone / name).keys() ^ _contents(project / name).keys() for name in names} == {
+            name: set() for name in names
+        }
+        assert all(_contents(clone / name) == _contents(project / name) for name in names)
+        assert typed(project, "git ls-files releases") == "releases/vessels-1.dvc\n"
+    finally:
+        (project / "releases" / "vessels-1.dvc").unlink()
+        shutil.rmtree(project / "releases" / "vessels-1")
+        typed(project, "dvc remote remove store")
+
+
+def test_what_the_readme_has_users_type(project: Path, tmp_path: Path) -> None:
+    patient = next((project / "data" / "phantom" / "site-a").glob("sub-*"))
+    for name, pattern in (("scan.nii.gz", "*_angio.nii.gz"), ("brain.nii.gz", "*_desc-brain_mask.nii.gz")):
+        shutil.copy(next(patient.rglob(pattern)), project / name)
+    try:
+        command = "python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz"
+        assert "vessel voxels" in typed(project, command)
+        assert "vessels.nii.gz: is there already" in typed(project, command, code=2)
+    finally:
+        for name in ("scan.nii.gz", "brain.nii.gz", "vessels.nii.gz", "vessels.png"):
+            (project / name).unlink(missing_ok=True)
+    typed(project, "dvc metrics diff")
+    assert "plots" in typed(project, "dvc plots show")

@@ -157,3 +157,16 @@ def test_a_file_that_is_no_table_of_names_is_left(tmp_path: Path, paired: list[S
         _import(paired, tmp_path)
     assert names.is_dir() if content is None else names.read_bytes() == content
     assert not (tmp_path / "site-a").exists()
+
+
+def test_a_table_of_names_that_is_kept_elsewhere_stays_there(tmp_path: Path, paired: list[Sources]) -> None:
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "safe" / "names.csv").touch()
+    (tmp_path / "names.csv").symlink_to("safe/names.csv")
+    _import(paired, tmp_path)
+    assert (tmp_path / "names.csv").is_symlink()
+    assert (tmp_path / "safe" / "names.csv").read_text().startswith("patient,scan,vessels,brain\nsub-001,")
+    (tmp_path / "safe" / "names.csv").rename(tmp_path / "safe" / "moved.csv")
+    with pytest.raises(InputError, match=r"names\.csv: is a link to safe/names\.csv, where no file is"):
+        _import(paired, tmp_path)
+    assert not (tmp_path / "safe" / "names.csv").exists()

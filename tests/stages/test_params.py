@@ -63,3 +63,11 @@ def test_wrong_values_leave_the_file_as_it_was(params: Path) -> None:
     assert "partial" not in str(caught.value)
     assert params.read_bytes() == before
     assert [path.name for path in params.parent.iterdir()] == ["params.yaml"]
+
+
+def test_settings_that_are_kept_elsewhere_are_changed_there(params: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.yaml"
+    link.symlink_to(params)
+    change_settings(link, ("gan", "wgan-gp-sn"), {"critic_iterations": 7})
+    assert link.is_symlink()
+    assert load_settings(params).gan.wgan_gp_sn.critic_iterations == 7

@@ -119,5 +119,5 @@ def _split(target: Path, labelled: int) -> str:
         return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
     test = validation = max(1, labelled // 5)
     parts = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
-    split = f"cohort.split_a in params.yaml, such as {parts}"
-    return f"next: dvc add {target}; python cli.py profile quick; {split}; then dvc repro cohort patches"
+    settings = f"cohort.split_a in params.yaml, such as {parts}"
+    return f"next: dvc add {target}; python cli.py profile quick; {settings}; then dvc repro cohort patches"

@@ -11,7 +11,7 @@ from pathlib import Path
 from angiosynth.data.bids import PATIENT_NAME
 from angiosynth.data.pairing import COLUMNS, Sources
 from angiosynth.errors import InputError
-from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.output import followed, whole_file
 
 
 def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
@@ -21,18 +21,20 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
         InputError: the table is damaged, or has columns that no import has written.
     """
     known: dict[str, str] = {}
+    names = followed(names)
     if names.exists():
         try:
             with names.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 table = csv.DictReader(stream)
-                if table.fieldnames and not {"patient", "scan"} <= set(table.fieldnames):
+                columns = set(table.fieldnames or ())
+                if columns and not {"patient", "scan"} <= columns:
                     raise ValueError("other columns")
                 known = {row["scan"]: row["patient"] for row in table}
         except (KeyError, ValueError, csv.Error) as error:
             raise InputError(f"{names}: damaged, has no columns patient and scan; move it away to give new numbers") from error
         if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
             raise InputError(f"{names}: damaged, a number is no patient's or stands twice; move it away to give new numbers")
-        if more := sorted(set(table.fieldnames or ()) - {"patient", *COLUMNS}):
+        if more := sorted(columns - {"patient", *COLUMNS}):
             raise InputError(f"{names}: has columns of your own that would be lost, {', '.join(more)}; keep them in another file")
     known = _renamed(known, wanted)
     new = [name for name in wanted if name not in known]
@@ -49,7 +51,7 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
         InputError: it cannot be written.
     """
     files = {sources.name: sources for sources in paired}
-    with whole_file(names) as temporary:
+    with whole_file(followed(names)) as temporary:
         temporary.chmod(0o600)
         # A file's name may be any bytes; those that are no UTF-8 go into the table as they are.
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:

@@ -60,6 +60,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         _replace_folder(temporary, path)
 
 
+def followed(path: Path) -> Path:
+    """The file that a link names, for files that a user keeps elsewhere; what stages write takes the place of a link, which may be DVC's.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if os.path.islink(path) and not path.is_file():
+        raise InputError(f"{path}: is a link to {os.readlink(path)}, where no file is; make that file or remove the link")
+    return path.resolve() if os.path.islink(path) else path
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write sorted, indented JSON, whole or not at all. NaN and infinity are refused."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"

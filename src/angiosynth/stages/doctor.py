@@ -165,11 +165,8 @@ def _studies(root: Path) -> Iterator[Finding]:
 
 def _disk(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free / GB
-    advice = (
-        ""
-        if free >= FAIR_DISK_GB
-        else "the demo needs about 5 GB with its environment; `dvc gc --all-commits --all-experiments` frees what no commit knows"
-    )
+    old = "`dvc gc --all-commits --all-experiments` frees results that no commit knows"
+    advice = "" if free >= FAIR_DISK_GB else f"the demo needs about 5 GB with its environment; {old}"
     yield Finding("disk", f"{free:.1f} GB free", advice, free < LEAST_DISK_GB)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from angiosynth.errors import InputError
-from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.output import followed, whole_file
 from angiosynth.settings import load_settings
 
 
@@ -23,6 +23,7 @@ def change_settings(path: Path, section: tuple[str, ...], values: Mapping[str, A
     Raises:
         InputError: the file is missing or wrong, or would be wrong with these values.
     """
+    path = followed(path)
     load_settings(path)
     text = path.read_text(encoding="utf-8")
     changes = []
@@ -82,7 +83,7 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
         with whole_file(kept) as temporary:
             temporary.write_bytes(there)
         said = f"{params}: is profile {name} now; what it held is kept as {kept}"
-    with whole_file(params) as temporary:
+    with whole_file(followed(params)) as temporary:
         temporary.write_bytes(wanted)
     return said
 

@@ -1,0 +1,97 @@
+"""README.md and docs/ show only commands that a test runs, or that say why none does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import nibabel
+import numpy as np
+import pytest
+import typer.main
+
+from angiosynth.cli import commands
+from tests.documented import PAGES, ROOT, Shown, commands_of, run, shown
+from tests.factories import make_arrays, write_nifti
+
+# Who runs a command; the command stands in that file word for word.
+RUN_BY = {
+    "dvc add data/raw/site-a": "test_dvc.py::lab",
+    "dvc exp apply NAME": "test_dvc.py::test_experiments_in_another_folder_have_the_scans",
+    "dvc exp show --only-changed": "test_dvc.py::test_experiments_in_another_folder_have_the_scans",
+    "dvc gc --all-commits --all-experiments": "test_dvc.py::test_collecting_garbage_never_takes_the_only_copy",
+    "dvc metrics diff": "test_pipeline.py::test_what_the_readme_has_users_type",
+    "dvc plots show": "test_pipeline.py::test_what_the_readme_has_users_type",
+    "dvc pull --with-deps report": "test_pipeline.py::test_sets_and_releases_go_to_the_remote_and_come_back",
+    "dvc pull data/raw/site-a": "test_dvc.py::test_a_clone_pulls_the_scans_and_what_rests_on_them",
+    "dvc push": "test_dvc.py::lab",
+    "dvc queue start": "test_dvc.py::test_experiments_in_another_folder_have_the_scans",
+    "dvc queue status": "test_dvc.py::test_experiments_in_another_folder_have_the_scans",
+    "dvc remote add -d store /some/folder && dvc push": "test_dvc.py::lab",
+    "dvc repro cohort patches": "test_dvc.py::lab",
+    'git commit -a -m "A run"': "test_dvc.py::lab",
+    'git commit -m "Scans of site A"': "test_dvc.py::lab",
+    "git pull": "test_dvc.py::test_a_clone_pulls_the_scans_and_what_rests_on_them",
+    "python cli.py profile quick": "test_dvc.py::lab",
+    "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' --dry-run": "test_dvc.py::lab",
+    "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' -o data/raw/site-a": "test_dvc.py::lab",
+    "python cli.py release NAME --model wgan-gp --sign-key KEY": (
+        "test_pipeline.py::test_sets_and_releases_go_to_the_remote_and_come_back"
+    ),
+    "python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz": "test_pipeline.py::test_what_the_readme_has_users_type",
+}
+SNIPPETS = [one for one in shown() if one.command.startswith("python -c")]
+nib: Any = nibabel
+CALL = re.compile(r"`(python cli\.py [^`]+)`")
+
+
+def test_every_command_is_run_or_says_why_not() -> None:
+    known = {*RUN_BY, *(one.command for one in SNIPPETS)}
+    assert [one for one in shown() if not one.reason and one.command not in known] == []
+
+
+def test_nothing_is_listed_that_no_page_shows_or_no_test_runs() -> None:
+    told = {one.command for one in shown()} | {span for page in PAGES for span in re.findall(r"`([^`\n]+)`", page.read_text())}
+    assert sorted(set(RUN_BY) - told) == []
+    for command, test in RUN_BY.items():
+        name, _, function = test.partition("::")
+        text = (ROOT / "tests" / name).read_text()
+        assert f"def {function}(" in text
+        assert command in text.replace('\\"', '"'), f"{name} does not have {command}"
+
+
+@pytest.mark.parametrize("one", SNIPPETS, ids=lambda one: one.page)
+def test_snippets_of_python_run(one: Shown, tmp_path: Path) -> None:
+    scan = write_nifti(tmp_path / "scan06.nii.gz", make_arrays((8, 9, 5), 0)[0])
+    run(tmp_path, one.command)
+    (made,) = (path for path in tmp_path.iterdir() if path != scan)
+    if made.suffix == ".gz":
+        mended = nib.load(made)
+        np.testing.assert_allclose(mended.header.get_zooms(), np.array([0.5, 0.5, 0.6]), rtol=1e-6)
+        np.testing.assert_array_equal(mended.get_fdata(), nib.load(scan).get_fdata())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_have_the_options_that_there_are(page: Path) -> None:
+    known = typer.main.get_command(commands)
+    assert isinstance(known, click.Group) or hasattr(known, "commands")
+    for call in CALL.findall(page.read_text(encoding="utf-8")):
+        name, *words = call.split()[2:]
+        if name == "COMMAND":
+            continue
+        assert name in known.commands, f"{call}: no such command"
+        options = {option for parameter in known.commands[name].params for option in parameter.opts} | {"--help"}
+        used = {word.strip("[]").partition("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
+        assert used <= options, f"{call}: {used - options}"
+
+
+def test_commands_are_told_apart() -> None:
+    block = "dvc push   # all\n\nfor n in a; do echo $n; done\nmlflow server \\\n    --port 1\npython -c \"a\nb('c')\" > out\n"
+    assert commands_of(block) == [
+        "dvc push",
+        "for n in a; do echo $n; done",
+        "mlflow server \\\n    --port 1",
+        "python -c \"a\nb('c')\" > out",
+    ]
