@@ -20,7 +20,6 @@ from tests.factories import make_arrays, write_nifti
 RUN_BY = {
     "dvc add data/raw/site-a": "test_dvc.py::lab",
     "dvc exp apply NAME": "test_dvc.py::test_experiments_in_another_folder_have_the_scans",
-    "dvc exp show --only-changed": "test_dvc.py::test_experiments_in_another_folder_have_the_scans",
     "dvc gc --all-commits --all-experiments": "test_dvc.py::test_collecting_garbage_never_takes_the_only_copy",
     "dvc metrics diff": "test_pipeline.py::test_what_the_readme_has_users_type",
     "dvc plots show": "test_pipeline.py::test_what_the_readme_has_users_type",

@@ -124,8 +124,6 @@ def test_experiments_in_another_folder_have_the_scans(lab: Path) -> None:
     run(lab, "dvc exp run --temp -n apart -S cohort.seed=2 cohort")
     wait = "for n in $(seq 30); do said=$(dvc queue status); case $said in *Success*|*Failed*) break; esac; sleep 1; done; echo $said"
     assert "Success" in (said := run(lab, wait)), said
-    shown = run(lab, "dvc exp show --only-changed")
-    assert all(name in shown for name in ("queued", "apart"))
     before = (lab / "splits" / "site-a.json").read_bytes()
     run(lab, "dvc exp apply NAME", {"NAME": "queued"})
     assert yaml.safe_load((lab / "params.yaml").read_text())["cohort"]["seed"] == 3

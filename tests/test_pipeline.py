@@ -245,7 +245,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_path: Path) -> None:
-    """The whole pipeline's: everything that a stage writes, and a package under releases/."""
+    """The whole pipeline's: everything that a stage writes, and a package under releases/. In the clone files are links into the cache."""
     places = {"NAME": "vessels-1", "KEY": str(tmp_path / "key"), "/some/folder": str(tmp_path / "remote")}
     typed(project, "ssh-keygen -q -t ed25519 -N '' -f KEY", places)
     typed(project, "python cli.py release NAME --model wgan-gp --sign-key KEY --override 'a test'", places)
@@ -255,8 +255,11 @@ def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_pat
         typed(project, "dvc remote add -d store /some/folder && dvc push", places)
         typed(tmp_path, f"git clone -q '{project}' clone")
         clone = tmp_path / "clone"
+        (clone / ".dvc" / "config.local").write_text("[cache]\n    type = symlink\n")
         typed(clone, "dvc remote add -f -d store /some/folder && dvc pull --with-deps report", places)
         typed(clone, "dvc pull releases/NAME", places)
+        assert (clone / "data" / "synthetic" / "dcgan" / "image.npy").is_symlink()
+        typed(clone, "dvc gc --workspace --force")
         names = [f"data/{name}" for name in ("phantom", "patches", "synthetic", "cohort")]
         names += ["splits", "models", "predictions", "metrics", "report", "audit", "releases"]
         assert {name: _contents(clone / name).keys() ^ _contents(project / name).keys() for name in names} == {

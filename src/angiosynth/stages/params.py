@@ -66,7 +66,7 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
     """
     known = {path.stem: path for path in sorted(profiles.glob("*.yaml"))}
     if name not in known:
-        raise InputError(f"{profiles / name}.yaml: no such profile; there are {', '.join(known)}")
+        raise InputError(f"{profiles / name}.yaml: no such profile; there are {', '.join(known) or 'none in this folder'}")
     load_settings(known[name])
     wanted = known[name].read_bytes()
     there = params.read_bytes() if params.exists() else None
