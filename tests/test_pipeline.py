@@ -187,6 +187,9 @@ def test_runs_carry_validation_and_test_scores(project: Path) -> None:
     assert "val_dsc" in runs["transfer"][child].data.metrics
     assert runs["transfer"][child].data.tags["mlflow.parentRunId"] == runs["transfer"][parent].info.run_id
     assert {run.info.status for found in runs.values() for run in found.values()} == {"FINISHED"}
+    scored_on = {(run.data.tags["validation_scans"], run.data.tags["drawn_scans"]) for run in runs["unet"].values()}
+    assert [drawn for _, drawn in scored_on] == ["yes"], "all U-nets are validated on the same scans"
+    assert str(client.get_registered_model("unet-real").aliases["champion"]) == "1"
 
 
 def test_nothing_is_left_to_do(project: Path) -> None:

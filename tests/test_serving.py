@@ -43,6 +43,7 @@ def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlruns/mlflow.db",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow begins uvicorn by its name
     environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     log = away / "log.txt"
     with log.open("w") as stream:

@@ -83,6 +83,7 @@ def test_the_pages_are_served_where_the_port_is_free(
     ((words, environment),) = called
     assert words == [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(free), "--workers", "1"]
     assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
+    assert environment["PATH"].startswith(str(Path(sys.executable).parent)), "MLflow begins uvicorn by its name"
     assert made == [Path.cwd()]
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,23 +98,25 @@ OTHERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
-def test_another_programs_study_is_refused_and_left_as_it_is(make: Callable[[Path], object], tmp_path: Path, settings: Settings) -> None:
-    """By every command that takes a study's name."""
-    make(tmp_path)
+def test_another_programs_study_is_refused_and_left_as_it_is(tmp_path: Path, settings: Settings) -> None:
+    """Every kind of study, and every command that takes a study's name."""
+    for number, make in enumerate(OTHERS.values()):
+        make(tmp_path)
+        with closing(sqlite3.connect(tmp_path / "mlruns" / "optuna.db")) as database, database:
+            database.execute("update studies set study_name = ? where study_name = 'theirs'", (f"theirs-{number}",))
     before = content(tmp_path)
-    commands: tuple[Callable[[], object], ...] = (
-        lambda: run_sweep(settings, MODEL, 1, scored, tmp_path, "theirs"),
-        lambda: run_sweep(settings, MODEL, 1, scored, tmp_path, "theirs", workers=2),
-        lambda: join_sweep(settings, "theirs", lambda _: scored, tmp_path, None),
-        lambda: load_sweep(tmp_path, "theirs"),
-    )
+    commands: list[Callable[[], object]] = [
+        *(partial(run_sweep, settings, MODEL, 1, scored, tmp_path, f"theirs-{number}") for number in range(len(OTHERS))),
+        lambda: run_sweep(settings, MODEL, 1, scored, tmp_path, "theirs-0", workers=2),
+        *(partial(join_sweep, settings, name, lambda _: scored, tmp_path, None) for name in ("theirs-1", "theirs-5")),
+        *(partial(load_sweep, tmp_path, name) for name in ("theirs-1", "theirs-5")),
+    ]
     for command in commands:
-        with pytest.raises(InputError, match="study theirs: another program made it, nothing in it was touched; give") as caught:
+        with pytest.raises(InputError, match=r"study theirs-\d: another program made it, nothing in it was touched; give") as caught:
             command()
         assert "\n" not in str(caught.value)
     assert content(tmp_path) == before
-    assert len(run_sweep(settings, MODEL, 1, scored, tmp_path, "ours").trials) == 1, "beside it there is room for one's own"
+    assert len(run_sweep(settings, MODEL, 1, scored, tmp_path, "ours").trials) == 1, "beside them there is room for one's own"
 
 
 def test_trials_that_another_program_put_into_a_study_are_refused(tmp_path: Path, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from angiosynth.stages.workspace import Workspace
 from tests.factories import tiny_settings
 
 SITES = {"cohort__site_a": "lab/a", "cohort__site_b": "lab/b"}
-SETTINGS = tiny_settings(**SITES, unet__seeds=2, selection={"learning_rate": [1e-3, 1e-4]}, transfer__patients=[1, 2])
+SETTINGS = tiny_settings(**SITES, selection={"learning_rate": [1e-3, 1e-4]}, transfer__patients=[1])
 FAULTS: tuple[Exception, ...] = (
     StoreError("database is locked"),
     OSError(errno.ENOSPC, "No space left on device", "somewhere"),
@@ -92,9 +92,9 @@ def test_no_stage_is_lost_to_its_recording(home: Workspace, broken: Broken, caps
     assert len(Path("models/unet-choice.json").read_text().split("learning_rate")) == 4  # the choice, and two points
     assert {"generator.pt", "critic.pt", "generator.json", "samples.png"} <= files_of(home.gan("wgan-gp"))
     for data in ("real", "wgan-gp"):
-        assert sum(name.endswith("unet.pt") for name in files_of(home.unet(data))) == 2
-    assert len((home.metrics / "transfer" / "real.csv").read_text().splitlines()) > 2
-    assert len((home.metrics / "patients" / "wgan-gp.csv").read_text().splitlines()) == 3
+        assert {"unet.pt", "unet.json", "curve.csv"} <= files_of(home.unet(data))
+    assert len((home.metrics / "transfer" / "real.csv").read_text().splitlines()) > 1
+    assert len((home.metrics / "patients" / "wgan-gp.csv").read_text().splitlines()) == 2
     assert {"audit.json", "index.html"} <= files_of(home.audit("wgan-gp"))
     assert not resume_files(), "resume files go in the end"
     assert broken.calls >= {"log_metrics", "log_file", "save_network", "set_tag", "close"}

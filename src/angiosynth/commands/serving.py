@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,6 +55,10 @@ def serve(
 
 
 def _become(environment: dict[str, str], *words: str) -> None:
-    """Go on as MLflow's own command: what ends this process then ends the server."""
+    """Go on as MLflow's own command: what ends this process then ends the server.
+
+    MLflow looks for further commands on the path, where those of this interpreter need not be.
+    """
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], {**os.environ, **environment})
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], {**os.environ, "PATH": path, **environment})

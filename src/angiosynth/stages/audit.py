@@ -36,7 +36,9 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
     with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
-        with tempfile.TemporaryDirectory(prefix="angiosynth-held-out-") as folder, whole_folder(home.audit(model)) as target:
+        place = home.root / ".work"  # patients' patches stay with the project; the system's temporary folder is often small
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="held-out-", dir=place) as folder, whole_folder(home.audit(model)) as target:
             found = _audit(settings, home, model, split, Path(folder), target)
             write_json(target / "audit.json", found)
             scores_figure(found, target / "scores.png")
