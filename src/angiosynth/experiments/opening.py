@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import alone_at, driven, is_postgres
+from angiosynth.experiments.databases import alone_at, driven, file_location, is_postgres, sqlite_uri
 from angiosynth.experiments.outbox import Outbox
 from angiosynth.experiments.run import Store, StoreError
 from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
@@ -17,7 +17,7 @@ from angiosynth.runtime.progress import say
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI where the user set it, else the SQLite file under `root`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(root).resolve()}/mlruns/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
 
 
 def tracking_on() -> bool:
@@ -41,7 +41,7 @@ def open_store(root: Path) -> MlflowStore:
     named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as `mlflow server` has it; a database alone keeps no files
     with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
         store = MlflowStore(driven(uri))
-        store.ensure_experiments(named.rstrip("/") if named else str(root.resolve() / "mlruns" / "artifacts"))
+        store.ensure_experiments(named.rstrip("/") if named else file_location(root.resolve() / "mlruns" / "artifacts"))
     return store
 
 
