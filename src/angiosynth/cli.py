@@ -15,6 +15,7 @@ from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredN
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.progress import print_anything, say, tell
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -157,7 +158,7 @@ def summary(
 
     if not show:
         stage.summary(_settings(params), Workspace())
-    typer.echo(stage.table(Workspace()))
+    tell(stage.table(Workspace()))
 
 
 @commands.command()
@@ -205,7 +206,7 @@ def segment(
     """
     from angiosynth.stages import segment as stage
 
-    typer.echo(stage.segment(scan, target, brain, model))
+    tell(stage.segment(scan, target, brain, model))
 
 
 @commands.command()
@@ -217,7 +218,7 @@ def sync() -> None:
     from angiosynth.experiments import tracking
 
     left = tracking.sync(tracking.project_root())
-    typer.echo("all is sent" if not left else f"{left} entries are left, of trainings that go on")
+    tell("all is sent" if not left else f"{left} entries are left, of trainings that go on")
 
 
 @commands.command()
@@ -229,7 +230,7 @@ def doctor() -> None:
     from angiosynth.stages import doctor as stage
 
     table, healthy = stage.doctor(Path())
-    typer.echo(table)
+    tell(table)
     if not healthy:
         raise typer.Exit(1)
 
@@ -237,15 +238,16 @@ def doctor() -> None:
 def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
     keep_freed_memory()
+    print_anything()
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it finds in a header, a line of this project's own tells
     try:
         run()
     except InputError as error:
-        print(f"angiosynth: {error}", file=sys.stderr)
+        say(f"angiosynth: {error}")
         sys.exit(2)
     except OSError as error:
-        print(f"angiosynth: {error.filename or 'a file'}: {error.strerror or error}; mend that and run again", file=sys.stderr)
+        say(f"angiosynth: {error.filename or 'a file'}: {error.strerror or error}; mend that and run again")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("angiosynth: stopped; what was finished is kept", file=sys.stderr)
+        say("angiosynth: stopped; what was finished is kept")
         sys.exit(130)

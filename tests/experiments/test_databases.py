@@ -6,8 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
-from angiosynth.experiments.databases import alone_at, is_postgres, without_password
+from angiosynth.experiments.databases import alone_at, is_postgres, sqlite_uri, without_password
+from angiosynth.experiments.opening import remote
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,25 @@ def test_one_at_a_time(kind: str, tmp_path: Path, request: pytest.FixtureRequest
             inside.append("first")
     other.join()
     assert inside == ["first", "second"]
+
+
+@pytest.mark.parametrize("name", ["a b", "q?x=1", "h#x", "p%41x", "%", "[x]*", "new\nline", "Mu\u0308ller & 😀", "-dash", "a:b@c;d"])
+def test_databases_lie_where_they_should_whatever_the_folder_is_called(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours: what a URI means something by, what a shell does, what is no ASCII."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for kind in ("mlflow", "optuna"):
+        path = tmp_path / name / f"{kind}.db"
+        path.parent.mkdir(exist_ok=True)
+        engine = sqlalchemy.create_engine(sqlite_uri(path))
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("create table t (a int)"))
+        engine.dispose()
+        assert path.stat().st_size > 0
+    assert not remote(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("uri", "far"), [("mlruns", False), ("./mlruns", False), ("file:///x", False), ("sqlite:///x.db", False)])
+def test_a_folder_is_no_server(uri: str, far: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert remote(tmp_path) is far

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from angiosynth.commands.options import PARAMS, Model, ModelName, Params, settings_of
+from angiosynth.runtime.progress import tell
 
 
 def add_to(commands: typer.Typer) -> None:
@@ -51,7 +52,7 @@ def release(
     from angiosynth.stages.workspace import Workspace
 
     chosen = model.value if model else None
-    typer.echo(stage.release(settings_of(params), Workspace(), chosen, name, override, sign_key, allow_word or ()))
+    tell(stage.release(settings_of(params), Workspace(), chosen, name, override, sign_key, allow_word or ()))
 
 
 def pretrain_from(
@@ -68,4 +69,4 @@ def pretrain_from(
     from angiosynth.stages import release as stage
     from angiosynth.stages.workspace import Workspace
 
-    typer.echo(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))
+    tell(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

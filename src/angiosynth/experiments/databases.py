@@ -31,8 +31,12 @@ def studies_uri(root: Path) -> str:
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of a database file, whatever characters its absolute path has."""
-    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F').replace('#', '%23')}"
+    """The URI of a database file, whatever characters its absolute path has.
+
+    Where some must be encoded the driver is named too: of a plain `sqlite:///` MLflow makes the folder, as it is written there.
+    """
+    encoded = str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return f"sqlite{'' if encoded == str(path) else '+pysqlite'}:///{encoded}"
 
 
 def file_location(path: Path) -> str:

@@ -27,7 +27,8 @@ def tracking_on() -> bool:
 
 def remote(root: Path) -> bool:
     """Whether the store is a server, which may be away for a while."""
-    return not tracking_uri(root).startswith(("sqlite:", "file:", "/", "."))
+    uri = tracking_uri(root)
+    return "databricks" in uri or ("://" in uri and not uri.startswith(("sqlite", "file:")))
 
 
 def open_store(root: Path) -> MlflowStore:
