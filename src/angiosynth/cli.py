@@ -16,7 +16,8 @@ from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
 from angiosynth.runtime.memory import keep_freed_memory
-from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs, without_secrets
+from angiosynth.runtime.progress import print_anything, say, tell
+from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -160,7 +161,7 @@ def summary(
 
     if not show:
         stage.summary(_settings(params), Workspace())
-    typer.echo(stage.table(Workspace()))
+    tell(stage.table(Workspace()))
 
 
 @commands.command()
@@ -207,7 +208,7 @@ def segment(
     """
     from angiosynth.stages import segment as stage
 
-    typer.echo(stage.segment(scan, target, brain, model, force=force))
+    tell(stage.segment(scan, target, brain, model, force=force))
 
 
 @commands.command()
@@ -219,7 +220,7 @@ def sync() -> None:
     from angiosynth.experiments import tracking
 
     left = tracking.sync(tracking.project_root())
-    typer.echo("all is sent" if not left else f"{left} entries are left, of trainings that go on")
+    tell("all is sent" if not left else f"{left} entries are left, of trainings that go on")
 
 
 @commands.command()
@@ -231,7 +232,7 @@ def doctor() -> None:
     from angiosynth.stages import doctor as stage
 
     table, healthy = stage.doctor(Path())
-    typer.echo(without_secrets(table))
+    tell(table)
     if not healthy:
         raise typer.Exit(1)
 
@@ -240,15 +241,16 @@ def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
     keep_freed_memory()
     hide_secrets_in_tracebacks_and_logs()
+    print_anything()
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it finds in a header, a line of this project's own tells
     try:
         run()
     except InputError as error:
-        print(without_secrets(f"angiosynth: {error}"), file=sys.stderr)
+        say(f"angiosynth: {error}")
         sys.exit(2)
     except OSError as error:
-        print(without_secrets(f"angiosynth: {fault_line(error)}"), file=sys.stderr)
+        say(f"angiosynth: {fault_line(error)}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("angiosynth: stopped; what was finished is kept", file=sys.stderr)
+        say("angiosynth: stopped; what was finished is kept")
         sys.exit(130)

@@ -10,10 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from angiosynth.errors import InputError
 from angiosynth.experiments import databases
-from angiosynth.experiments.databases import alone_at, is_postgres, wait_for
+from angiosynth.experiments.databases import alone_at, is_postgres, sqlite_uri, wait_for
+from angiosynth.experiments.opening import remote
 from angiosynth.experiments.study import studies_in
 from angiosynth.experiments.tracking import ensure_store
 
@@ -104,3 +106,25 @@ def test_a_folder_and_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sqlite3, "connect", lambda name, **words: real(name.replace("mode=rw", "mode=ro"), **words))  # root may write all
     with pytest.raises(InputError, match=r"y\.db: cannot be written \(attempt to write a readonly database\); mend its permissions"):
         wait_for(f"sqlite:///{path}", "MINE")
+
+
+@pytest.mark.parametrize("name", ["a b", "q?x=1", "h#x", "p%41x", "%", "[x]*", "new\nline", "Mu\u0308ller & 😀", "-dash", "a:b@c;d"])
+def test_databases_lie_where_they_should_whatever_the_folder_is_called(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours: what a URI means something by, what a shell does, what is no ASCII."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for kind in ("mlflow", "optuna"):
+        path = tmp_path / name / f"{kind}.db"
+        path.parent.mkdir(exist_ok=True)
+        engine = sqlalchemy.create_engine(sqlite_uri(path))
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("create table t (a int)"))
+        engine.dispose()
+        assert path.stat().st_size > 0
+    assert not remote(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("uri", "far"), [("mlruns", False), ("./mlruns", False), ("file:///x", False), ("sqlite:///x.db", False)])
+def test_a_folder_is_no_server(uri: str, far: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert remote(tmp_path) is far

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from angiosynth.errors import InputError
 from angiosynth.experiments import tracking
 from angiosynth.experiments.run import Run, StoreError
-from angiosynth.experiments.tracking import ensure_store, reopen, tracking_uri, training_run
+from angiosynth.experiments.tracking import ensure_store, fetch, reopen, tracking_uri, training_run
 from angiosynth.experiments.views import TAG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,3 +168,17 @@ def test_a_store_that_fails_stops_no_training(tmp_path: Path, capsys: pytest.Cap
     run.end("FINISHED", "")
     sent = [(key, value, step) for key, value, _, step in store.rows]
     assert sent == [("loss", 3.0, 1), ("loss", 2.0, 2)], "sent once it answers, once each"
+
+
+def test_runs_and_files_lie_within_a_project_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = tmp_path / "50% [of] #1? Mu\u0308ller%41"
+    root.mkdir()
+    (root / "samples.png").write_bytes(b"x")
+    with training_run("gan", "x", stage="train-gan@dcgan", settings={"a": 1}, root=root) as run:
+        run.artifact(root / "samples.png")
+    (tmp_path / "out").mkdir()
+    fetch(f"runs:/{run.id}", ["samples.png"], tmp_path / "out", root=root)
+    assert (tmp_path / "out" / "samples.png").read_bytes() == b"x"
+    assert {path.name for path in tmp_path.iterdir()} == {root.name, "out"}
+    assert list((root / "mlruns").rglob("samples.png"))

@@ -17,7 +17,8 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.release import package as module
 from angiosynth.release.checksums import SUMS, verify
-from angiosynth.release.package import build_package, find_identifiers, open_package, refusal
+from angiosynth.release.identifiers import Identifiers, find_identifiers
+from angiosynth.release.package import build_package, open_package, refusal
 from tests.release.conftest import AUDIT, BY
 
 nib: Any = nibabel
@@ -111,9 +112,7 @@ def test_an_identifier_keeps_a_package_back(what: str, synthetic: PatchSet, audi
         synthetic.image.reshape(-1)[:6] = np.frombuffer(b"sub-x7", np.uint8)
     target = tmp_path / ("sub-x7" if what == "name" else "p")
     with pytest.raises(InputError, match="sub-x7"):
-        build_package(
-            target, synthetic, AUDIT, audited, by=BY, date="2026-01-31", identifiers=["sub-x7"] if what != "name" else ["README", "sub-x7"]
-        )
+        build_package(target, synthetic, AUDIT, audited, by=BY, date="2026-01-31", identifiers=Identifiers(["sub-x7"]))
     assert not target.exists()
     assert not list(tmp_path.glob(".partial-*"))
 

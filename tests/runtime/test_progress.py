@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from angiosynth.runtime import progress as module
-from angiosynth.runtime.progress import progress, say
+from angiosynth.runtime.progress import print_anything, progress, say, tell
 
 
 class Clock:
@@ -70,3 +70,48 @@ def test_say_speaks_on_standard_error(capsys: pytest.CaptureFixture[str]) -> Non
     say("hello")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "hello\n")
+
+
+ODD = {
+    "new\nline": "new\\nline",
+    "tab\tand\x1b[31mred": "tab\\tand\\x1b[31mred",
+    "right-to-left \u202e": "right-to-left \\u202e",
+    "Müller": "Müller",
+    "Mu\u0308ller": "Mu\u0308ller",
+    "[x] 100% {a} 😀": "[x] 100% {a} 😀",
+    "a\n  fault of b": "a\n  fault of b",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), ODD.items())
+def test_one_line_stays_one_line(text: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neighbours: ends of lines, escapes that colour a terminal or turn text round, Unicode forms, markup, a list of faults."""
+    say(text)
+    assert capsys.readouterr().err == f"{expected}\n"
+
+
+def test_a_table_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("a  b\n\x07c  d")
+    assert capsys.readouterr().out == "a  b\n\\x07c  d\n"
+
+
+def test_what_the_terminal_has_no_sign_for_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    with pytest.raises(UnicodeEncodeError):
+        tell("Müller")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print_anything()
+    tell("Müller lat\udcfcin")
+    assert raw.getvalue() == b"M\\xfcller lat\\udcfcin\n"
+
+
+def test_a_name_in_brackets_is_shown_on_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    list(progress([1], "segment [bold] [/x]\n", 1))
+    assert "segment [bold] [/x]\\n" in terminal.getvalue()

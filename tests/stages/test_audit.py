@@ -11,7 +11,7 @@ import pytest
 from angiosynth.data.cohort import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
-from angiosynth.release.package import find_identifiers
+from angiosynth.release.identifiers import find_identifiers
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings
@@ -38,7 +38,7 @@ def _audited(home: Workspace) -> None:
     audit(SETTINGS, home, "wgan-gp")
 
 
-def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace) -> None:
+def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     _audited(home)
     folder = home.audit("wgan-gp")
     assert {path.name for path in folder.iterdir()} == {"audit.json", "index.html", "gallery.png", "scores.png"}
@@ -63,6 +63,10 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace) ->
         release(SETTINGS, home, "wgan-gp", "demo", "", None)
     with pytest.raises(InputError, match="--override"):
         release(SETTINGS, home, "wgan-gp", "demo", "  ", None)
+    monkeypatch.setenv("LOGNAME", "research")
+    with pytest.raises(InputError, match=r"'research' .this user's name. in README\.md, card\.json; .*--allow-word research"):
+        release(SETTINGS, home, "wgan-gp", "demo", "for research", None)
+    release(SETTINGS, home, "wgan-gp", "allowed", "for research", None, ["research"])
     said = release(SETTINGS, home, "wgan-gp", "demo", "a test", None)
     package = home.releases / "demo"
     assert "dvc add releases/demo" in said

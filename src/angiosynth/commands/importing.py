@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from angiosynth.errors import InputError
-from angiosynth.runtime.progress import say
+from angiosynth.runtime.progress import say, tell
 
 if TYPE_CHECKING:
     from angiosynth.data.import_checks import Checked
@@ -91,14 +91,14 @@ def import_scans(
     found = import_folder(paired, rules, target, names)
     labelled = sum(1 for checked in found if checked.sources.vessels)
     if target is None or names is None:
-        typer.echo(_table(found))
-        typer.echo(f"{len(found)} patients, {labelled} with a label; nothing written")
+        tell(_table(found))
+        tell(f"{len(found)} patients, {labelled} with a label; nothing written")
         return
     for checked in found:
         for note in checked.notes:
-            typer.echo(f"note  {checked.sources.name}  {note}")
-    typer.echo(f"{target}: {len(found)} patients, {labelled} with a label; who is who: {names}, which stays with you")
-    typer.echo(_split(target, labelled))
+            tell(f"note  {checked.sources.name}  {note}")
+    tell(f"{target}: {len(found)} patients, {labelled} with a label; who is who: {names}, which stays with you")
+    tell(_split(target, labelled))
 
 
 def _table(found: list[Checked]) -> str:

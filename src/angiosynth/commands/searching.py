@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from angiosynth.commands.options import PARAMS, Model, Params, settings_of
+from angiosynth.runtime.progress import tell
 
 
 class RuleName(StrEnum):
@@ -45,7 +46,7 @@ def sweep(
     from angiosynth.stages.workspace import Workspace
 
     result = trial.sweep(settings_of(params), Workspace(), model.value, trials, study, workers)
-    typer.echo(trial.result_table(result))
+    tell(trial.result_table(result))
     if result.interrupted:
         raise typer.Exit(130)
 
@@ -59,7 +60,7 @@ def sweep_worker(study: Study, params: Params = PARAMS) -> None:
     from angiosynth.stages import trial
     from angiosynth.stages.workspace import Workspace
 
-    typer.echo(f"study {study}: {trial.sweep_worker(settings_of(params), Workspace(), study)} trials done")
+    tell(f"study {study}: {trial.sweep_worker(settings_of(params), Workspace(), study)} trials done")
 
 
 def sweep_apply(
@@ -74,4 +75,4 @@ def sweep_apply(
     """
     from angiosynth.stages import trial
 
-    typer.echo(trial.sweep_apply(params, study, number, rule.value))
+    tell(trial.sweep_apply(params, study, number, rule.value))

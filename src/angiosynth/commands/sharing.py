@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from angiosynth.commands.options import PARAMS, Model, ModelName, Params, settings_of
+from angiosynth.runtime.progress import tell
 
 
 def add_to(commands: typer.Typer) -> None:
@@ -35,6 +36,9 @@ def release(
     model: Annotated[ModelName | None, typer.Option("--model", help="Which GAN's set; by default the one that validation chose.")] = None,
     override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
     sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
+    allow_word: Annotated[
+        list[str] | None, typer.Option("--allow-word", help="A word that may stand in it though a user, machine or folder is called so.")
+    ] = None,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
@@ -47,7 +51,8 @@ def release(
     from angiosynth.stages import release as stage
     from angiosynth.stages.workspace import Workspace
 
-    typer.echo(stage.release(settings_of(params), Workspace(), model.value if model else None, name, override, sign_key))
+    chosen = model.value if model else None
+    tell(stage.release(settings_of(params), Workspace(), chosen, name, override, sign_key, allow_word or ()))
 
 
 def pretrain_from(
@@ -64,4 +69,4 @@ def pretrain_from(
     from angiosynth.stages import release as stage
     from angiosynth.stages.workspace import Workspace
 
-    typer.echo(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))
+    tell(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

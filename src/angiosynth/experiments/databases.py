@@ -32,7 +32,21 @@ def studies_uri(root: Path) -> str:
     named = os.environ.get(STUDIES, "")
     if named and not is_postgres(named):
         raise InputError(f"{STUDIES}: takes postgresql://USER@HOST/DATABASE; without it studies lie in mlruns/optuna.db")
-    return named or f"sqlite:///{Path(root).resolve()}/mlruns/optuna.db"
+    return named or sqlite_uri(Path(root).resolve() / "mlruns" / "optuna.db")
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a database file, whatever characters its absolute path has.
+
+    Where some must be encoded the driver is named too: of a plain `sqlite:///` MLflow makes the folder, as it is written there.
+    """
+    encoded = str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return f"sqlite{'' if encoded == str(path) else '+pysqlite'}:///{encoded}"
+
+
+def file_location(path: Path) -> str:
+    """A folder as MLflow takes it for artifacts: it decodes percent signs, also those of a plain path."""
+    return path.as_uri() if "%" in str(path) else str(path)
 
 
 def is_postgres(uri: str) -> bool:

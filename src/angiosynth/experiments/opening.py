@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.databases import alone_at, driven, is_postgres, wait_for
+from angiosynth.experiments.databases import alone_at, driven, file_location, is_postgres, sqlite_uri, wait_for
 from angiosynth.experiments.outbox import Outbox
 from angiosynth.experiments.run import Store, StoreError
 from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
@@ -17,7 +17,7 @@ from angiosynth.runtime.progress import say
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI where the user set it, else the SQLite file under `root`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(root).resolve()}/mlruns/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
 
 
 def tracking_on() -> bool:
@@ -27,7 +27,8 @@ def tracking_on() -> bool:
 
 def remote(root: Path) -> bool:
     """Whether the store is a server, which may be away for a while."""
-    return not tracking_uri(root).startswith(("sqlite:", "file:", "/", "."))
+    uri = tracking_uri(root)
+    return "databricks" in uri or ("://" in uri and not uri.startswith(("sqlite", "file:")))
 
 
 def open_store(root: Path) -> MlflowStore:
@@ -43,7 +44,7 @@ def open_store(root: Path) -> MlflowStore:
     with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
         wait_for(uri, _named(root))
         store = MlflowStore(driven(uri))
-        store.ensure_experiments(named.rstrip("/") if named else str(root.resolve() / "mlruns" / "artifacts"))
+        store.ensure_experiments(named.rstrip("/") if named else file_location(root.resolve() / "mlruns" / "artifacts"))
     return store
 
 

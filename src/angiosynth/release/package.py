@@ -1,13 +1,11 @@
-"""The shareable set as a folder: patches, stacks, card, audit, loader, checksums; and a last look for anything of a patient."""
+"""The shareable set as a folder: patches, stacks, card, audit, loader, checksums."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,13 @@ from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.release.card import LOADER, card_of, croissant_of, readme_of
 from angiosynth.release.checksums import SUMS, sign, verify, write_checksums
+from angiosynth.release.identifiers import Identifiers, refuse_identifiers
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import IntensitySettings
 from angiosynth.settings.audit import ReleaseSettings
 
 nib: Any = nibabel
+NOTHING = Identifiers()
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
 AUDIT_FILES = ("audit.json", "index.html")  # not the gallery: it shows patients' patches
@@ -64,7 +64,7 @@ def build_package(
     date: str,
     override: str = "",
     key: Path | None = None,
-    identifiers: Iterable[str] = (),
+    identifiers: Identifiers = NOTHING,
 ) -> None:
     """Write the package to `target`, whole or not at all.
 
@@ -100,10 +100,7 @@ def build_package(
         write_checksums(folder)
         if key is not None:
             sign(folder, key)
-        if found := next(find_identifiers(folder, identifiers), None):
-            raise InputError(
-                f"{found[0]}: holds {found[1]!r}, which belongs to a patient or this machine; take it out of params.yaml or names"
-            )
+        refuse_identifiers(folder, identifiers)
 
 
 def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[PatchSet, IntensitySettings, str]:
@@ -127,30 +124,6 @@ def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[Pat
     image, label = create_patch_arrays(scratch, len(pair[0]), pair[0].shape[1])
     image[:], label[:] = pair
     return PatchSet(image, label, np.full(len(image), "", np.str_), np.arange(len(image)), card, scratch), intensity, told
-
-
-def find_identifiers(folder: Path, identifiers: Iterable[str]) -> Iterator[tuple[Path, str]]:
-    """Where a package holds one of these texts: in files' names, or in files as they are or unpacked, whatever the case."""
-    wanted = [(text, text.lower().encode()) for text in identifiers if text]
-    for path in sorted(folder.rglob("*")):
-        contents = [path.relative_to(folder).as_posix().encode()]
-        if path.is_file():
-            raw = path.read_bytes()
-            contents += [raw, *_unpacked(path, raw)]
-        for content in contents:
-            lowered = content.lower()
-            yield from ((path, text) for text, pattern in wanted if pattern in lowered)
-
-
-def _unpacked(path: Path, raw: bytes) -> list[bytes]:
-    if path.suffix == ".gz":
-        return [gzip.decompress(raw)]
-    if path.suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            return [archive.read(name) for name in archive.namelist()]
-    if path.suffix == ".json":
-        return [json.dumps(json.loads(raw), ensure_ascii=False).encode()]
-    return []
 
 
 def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> None:

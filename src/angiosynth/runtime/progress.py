@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from angiosynth.errors import shown
 from angiosynth.runtime.secrets import without_secrets
 
 T = TypeVar("T")
@@ -30,7 +32,19 @@ def progress(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterat
 
 def say(text: str) -> None:
     """One line about what goes on, on standard error."""
-    print(without_secrets(text), file=sys.stderr, flush=True)
+    print(shown(without_secrets(text)), file=sys.stderr, flush=True)
+
+
+def tell(text: str) -> None:
+    """A command's result on standard output: lines, of which none is broken by what a name holds but the end of a line itself."""
+    print("\n".join(shown(line) for line in without_secrets(text).split("\n")), flush=True)
+
+
+def print_anything() -> None:
+    """From now on printing raises nowhere: what the terminal's encoding has no sign for is escaped, as on standard error always."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
@@ -38,7 +52,7 @@ def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name such as [x] is no markup
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -46,7 +60,7 @@ def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, completed=done)
+        task = bar.add_task(shown(what), total=total, completed=done)
         for item in items:
             yield item
             bar.advance(task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import platform
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import DataSource, training_run
+from angiosynth.release.identifiers import Identifiers
 from angiosynth.release.package import build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.runtime.progress import say
@@ -34,7 +36,9 @@ from angiosynth.stages.workspace import Workspace, data_digest, write_curve
 PACKAGE = "package"  # the name of a U-net that was trained on somebody else's set
 
 
-def release(settings: Settings, home: Workspace, model: str | None, name: str, override: str, key: Path | None) -> str:
+def release(
+    settings: Settings, home: Workspace, model: str | None, name: str, override: str, key: Path | None, allowed: Iterable[str] = ()
+) -> str:
     """Pack one GAN's set into releases/<name>, if its audit allows.
 
     Args:
@@ -42,6 +46,7 @@ def release(settings: Settings, home: Workspace, model: str | None, name: str, o
         name: of the package.
         override: a written reason to release against the audit's verdict, "" for none.
         key: ed25519 private key to sign with.
+        allowed: words that may stand in the package though this machine, its user or a folder is called so.
 
     Returns:
         What was written, and what to do next.
@@ -69,7 +74,7 @@ def release(settings: Settings, home: Workspace, model: str | None, name: str, o
         date=datetime.now(UTC).date().isoformat(),
         override=override.strip() if against else "",
         key=key,
-        identifiers=_identifiers(settings, home),
+        identifiers=_identifiers(settings, home, allowed),
     )
     signed = "signed" if key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"
@@ -130,15 +135,30 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
     return f"{line}; transferred: {home.metrics / 'transfer' / f'{PACKAGE}.csv'}"
 
 
-def _identifiers(settings: Settings, home: Workspace) -> list[str]:
-    """What may stand nowhere in a package: patients' names and folders, this machine's, its user's and the project's."""
-    found: list[str] = [str(home.root.resolve()), str(Path.home())]
-    for site in SITES:
-        root = settings.cohort.site_a if site == SITES[0] else settings.cohort.site_b
-        if not root or not home.site_root(settings, site).is_dir():
+def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) -> Identifiers:
+    """What may stand nowhere in a package: patients' names, the scans' folders, this machine's, its user's and the project's."""
+    secret: list[str] = [str(home.root.resolve()), str(Path.home())]
+    words: dict[str, str] = {part: "part of the project's path" for part in home.root.resolve().parts[1:] if not part.isdigit()}
+    for site, path in zip(SITES, (settings.cohort.site_a, settings.cohort.site_b), strict=True):
+        if not path:
             continue
-        found += [root, *(patient.id for patient in find_patients(home.site_root(settings, site)))]
-        split = load_split(home.splits, site)
-        found += [*split.train, *split.validation, *split.test, *split.unlabelled]
-    own = {platform.node(), getpass.getuser()} - {"root", "localhost", "user"}
-    return [*dict.fromkeys(text for text in found if len(text) > 1), *(text for text in sorted(own) if len(text) > 5)]
+        folders = [part for part in Path(path).parts if part not in ("/", "..") and not part.isdigit()]
+        words |= {part: f"part of the path of {site}'s scans" for part in folders}
+        secret += [str(home.site_root(settings, site).resolve()), *([path.rstrip("/")] if len(Path(path).parts) > 1 else [])]
+        if home.site_root(settings, site).is_dir():
+            secret += [patient.id for patient in find_patients(home.site_root(settings, site))]
+            split = load_split(home.splits, site)
+            secret += [*split.train, *split.validation, *split.test, *split.unlabelled]
+    words |= {label: "in a patient's name" for name in secret if (label := name.removeprefix("sub-")) != name and not label.isdigit()}
+    host = platform.node()
+    words |= {name: "this machine's name" for name in (host, host.partition(".")[0])} | {_login(): "this user's name"}
+    usual = {"", "root", "user", "localhost"}
+    return Identifiers([*dict.fromkeys(secret)], {word: what for word, what in words.items() if word.lower() not in usual}, tuple(allowed))
+
+
+def _login() -> str:
+    """The user's name; "" where the system knows none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
