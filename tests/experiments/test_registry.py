@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from angiosynth.experiments.registry import DRAWN, VALIDATED_ON, register
+from angiosynth.experiments.store import MlflowStore
 from angiosynth.experiments.tracking import tracking_uri, training_run
 
 LAB, OTHER, PHANTOM, OLD = "1" * 16, "2" * 16, "d" * 16, ""
@@ -94,8 +95,8 @@ def test_back_on_earlier_scans_their_newest_version_leads(models: Models) -> Non
 
 
 @pytest.mark.parametrize("how", ["run deleted", "run purged", "version deleted", "alias deleted"])
-def test_a_champion_that_was_deleted_is_passed_over(models: Models, how: str) -> None:
-    """The best version that is left on the new one's scans has the alias: not one on others, and not the deleted."""
+def test_a_champion_that_was_deleted_is_passed_over(models: Models, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By who reads it and by who trains next: the best version left on the newest scans, not one on others, nor the deleted."""
     models.name += f"-{how.replace(' ', '-')}"
     models.add(0.95, OTHER)
     for dsc in (0.8, 0.7, 0.9):
@@ -109,6 +110,9 @@ def test_a_champion_that_was_deleted_is_passed_over(models: Models, how: str) ->
         models.client.delete_model_version(models.name, "4")
     else:
         models.client.delete_registered_model_alias(models.name, "champion")
+    behind = MlflowStore(tracking_uri(models.root)).run_behind(f"models:/{models.name}@champion")
+    assert behind == models.runs[4 if how == "alias deleted" else 2]
+    assert "no champion, or it was deleted" in capsys.readouterr().err
     assert models.add(0.6) == ("4" if how == "alias deleted" else "2")
 
 

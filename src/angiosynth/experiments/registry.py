@@ -71,6 +71,21 @@ def crown(client: Any, name: str, version: str, run_id: str) -> None:
     client.set_registered_model_alias(name, CHAMPION, best.version)
 
 
+def champion_run(client: Any, name: str) -> str | None:
+    """The run of the version that the alias names; where any of them was deleted, of the best version on the newest scans.
+
+    None where no version is left.
+    """
+    champion = _champion(client, name)
+    if champion is None:
+        left = sorted(_candidates(client, name), key=lambda candidate: int(candidate.version))
+        if not left:
+            return None
+        champion = _best_on_the_scans_of(client, name, left[-1])
+        say(f"{name}: no champion, or it was deleted; version {champion.version} is taken, the best on the newest scans")
+    return str(client.get_model_version(name, champion.version).run_id)
+
+
 def _champion(client: Any, name: str) -> Candidate | None:
     """None where there is none, or where it, its run or its version were deleted."""
     version = client.get_registered_model(name).aliases.get(CHAMPION)
@@ -86,9 +101,14 @@ def _champion(client: Any, name: str) -> Candidate | None:
 
 
 def _best_on_the_scans_of(client: Any, name: str, new: Candidate) -> Candidate:
-    others = [_candidate(client, str(found.version), found.run_id) for found in client.search_model_versions(f"name = '{name}'")]
-    alike = [other for other in others if other is not None and other.on_the_scans_of(new)]
+    alike = [other for other in _candidates(client, name) if other.on_the_scans_of(new)]
     return max([*alike, new], key=lambda candidate: (candidate.dsc, -int(candidate.version)))
+
+
+def _candidates(client: Any, name: str) -> list[Candidate]:
+    """The versions whose runs are there."""
+    every = [_candidate(client, str(found.version), found.run_id) for found in client.search_model_versions(f"name = '{name}'")]
+    return [candidate for candidate in every if candidate is not None]
 
 
 def _candidate(client: Any, version: str, run_id: str | None) -> Candidate | None:

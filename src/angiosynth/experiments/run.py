@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.lineage import flat, portable
+from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import without_secrets
 
@@ -150,10 +150,8 @@ class Run:
 
         def send() -> None:
             network, noise, shapes = traceable(module, example.shape)
-            place = self._root / ".work"  # beside the outputs: the system's temporary folder is often small
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="model-", dir=place, ignore_cleanup_errors=True) as folder:
-                target = Path(folder) / "model"
+            with scratch_folder(self._root / ".work" / "model") as folder:  # the system's temporary folder is often small
+                target = folder / "model"
                 store.save_network(network, noise, shapes, target)
                 logged.append(store.log_model_folder(self.id, name, target, self._last_step, register))
 

@@ -166,6 +166,8 @@ class MlflowStore:
         if run:
             return str(run)
         with or_store_error():
+            if alias == registry.CHAMPION and (best := registry.champion_run(self._client, model)) is not None:
+                return best
             found = self._client.get_model_version_by_alias(model, alias) if alias else self._client.get_model_version(model, version)
         return str(found.run_id)
 

@@ -71,6 +71,20 @@ def followed(path: Path) -> Path:
     return path.resolve() if os.path.islink(path) else path
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, which is only a name, and remove it at the end; one that a killed run left there goes too.
+
+    For what must not outlive a stage: in a project's own folder, where its modes hold, not among the system's temporary files.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with _partial(path, folder=True) as temporary:
+        temporary.chmod(0o700)
+        yield temporary
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write sorted, indented JSON, whole or not at all. NaN and infinity are refused."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"

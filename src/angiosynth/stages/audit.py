@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from angiosynth.privacy.critic import load_critic
 from angiosynth.privacy.verdict import judge
 from angiosynth.report.audit_figures import gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
-from angiosynth.runtime.output import read_json, whole_folder, write_json
+from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
 from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.storage import load_segmenter
@@ -36,10 +35,9 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
     with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
-        place = home.root / ".work"  # patients' patches stay with the project; the system's temporary folder is often small
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="held-out-", dir=place) as folder, whole_folder(home.audit(model)) as target:
-            found = _audit(settings, home, model, split, Path(folder), target)
+        # Patients' patches stay with the project, and go with the stage.
+        with scratch_folder(home.root / ".work" / "held-out") as folder, whole_folder(home.audit(model)) as target:
+            found = _audit(settings, home, model, split, folder, target)
             write_json(target / "audit.json", found)
             scores_figure(found, target / "scores.png")
             (target / "index.html").write_text(build_audit_page(found, (target / "scores.png").read_bytes()), encoding="utf-8")
