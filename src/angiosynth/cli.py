@@ -14,6 +14,7 @@ from angiosynth.commands import importing, searching, sharing
 from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
+from angiosynth.runtime.machine import heed_quota
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import print_anything, say, tell
 
@@ -238,6 +239,7 @@ def doctor() -> None:
 def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
     keep_freed_memory()
+    heed_quota()
     print_anything()
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it finds in a header, a line of this project's own tells
     try:
