@@ -15,6 +15,7 @@ from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredN
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
+from angiosynth.runtime.machine import heed_quota
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import print_anything, say, tell
 from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
@@ -241,6 +242,7 @@ def app(run: Callable[[], object] = commands) -> None:
     """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
     keep_freed_memory()
     hide_secrets_in_tracebacks_and_logs()
+    heed_quota()
     print_anything()
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it finds in a header, a line of this project's own tells
     try:

@@ -15,7 +15,7 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.runtime import leftovers
-from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside
+from angiosynth.runtime.leftovers import PARTIAL, REPLACED, abandoned, beside, claim
 from angiosynth.runtime.output import whole_folder
 
 OWN = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
@@ -257,3 +257,20 @@ def test_two_runs_that_write_the_same_end_with_one_of_them_whole(tmp_path: Path)
     _put(path)  # where both put the old one aside in the same moment, one of them has left it to the next
     assert _names(tmp_path) == ["site-a"]
     assert not [text for text in said if "Traceback" in text and "InputError" not in text], said
+
+
+def _left(target: Path) -> Path:
+    """As after a kill: the kernel has let go of the lock."""
+    path, handle = claim(target, folder=True)
+    os.close(handle)
+    return path
+
+
+def test_what_killed_runs_left_is_listed_and_what_living_ones_write_is_not(tmp_path: Path) -> None:
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    left = _left(tmp_path / "data" / "raw" / "site-a")
+    assert abandoned(tmp_path) == [left]
+    with whole_folder(tmp_path / "models" / "gan" / "x"):
+        assert abandoned(tmp_path) == [left]
+    (tmp_path / ".partial-notes").touch()
+    assert abandoned(tmp_path) == [left]

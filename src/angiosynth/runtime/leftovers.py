@@ -84,6 +84,27 @@ def clear(target: Path) -> None:
         _settle(path, target, kind)
 
 
+def abandoned(root: Path) -> list[Path]:
+    """What killed runs of this machine left in a project's folder and two below, where stages and imports write."""
+    paths = [path for depth in ("", "*/", "*/*/") for path in sorted(root.glob(f"{depth}.[pr]*"))]
+    return [path for path in paths if (match := NAME.fullmatch(path.name)) and match[2] == MACHINE and _is_free(path)]
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no living process holds its lock."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        _lock(handle)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
 def hold(path: Path) -> int | None:
     """Lock a folder that is there; gives the handle, None where that cannot be."""
     try:

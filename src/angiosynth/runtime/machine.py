@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
@@ -22,12 +23,31 @@ def cpu_count() -> int:
     return max(1, min(counts))
 
 
+def heed_quota() -> None:
+    """Let numerical libraries start no more threads than a container's quota has processors; to be called before they are loaded.
+
+    They see the machine's processors and the affinity, not the quota, and threads above it only wait for each other.
+    """
+    if any(True for _ in _quotas()) and cpu_count() < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cpu_count()))
+
+
 def memory_available() -> int:
     """Bytes this process may still take: the least of what the machine has free, the containers around it, and `ulimit`.
 
     0 where the machine tells nothing.
     """
     return max(0, min([*_machine(), *_containers(), *_limits()], default=0))
+
+
+def not_writable(folder: Path) -> str:
+    """Why nothing can be written in a folder, or in the nearest one above it that is there; "" where it can."""
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return ""
+    except OSError as error:
+        return f"{there}: cannot be written ({error.strerror or error})"
 
 
 def _machine() -> Iterator[int]:

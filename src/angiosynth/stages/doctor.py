@@ -8,20 +8,31 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from angiosynth.data.bids import survey
+from angiosynth.data.cohort import split_patients
 from angiosynth.errors import InputError
 from angiosynth.experiments.databases import studies_uri
 from angiosynth.experiments.study import studies_in
-from angiosynth.experiments.tracking import reach_store, remote, tracking_on, tracking_uri, waiting
-from angiosynth.settings import load_settings
+from angiosynth.experiments.tracking import ensure_store, reach_store, tracking_on, tracking_uri, waiting
+from angiosynth.runtime.leftovers import abandoned
+from angiosynth.runtime.machine import cpu_count, memory_available, not_writable
+from angiosynth.settings import SITES, Settings, load_settings
+from angiosynth.stages.workspace import Workspace
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, FAIR_DISK_GB = 2.0, 10.0  # the demo with its environment takes about five
+LEAST_PLACE_GB = 0.2  # of the temporary folder and the like, which hold a model or a table for a moment
 LEAST_MEMORY_GB = 4.0
+# What `dvc repro` begins with: the repository, git behind it, and its lock.
+ASK_DVC = "from dvc.repo import Repo; repo = Repo('.'); repo.scm\nwith repo.lock: pass"
 GB = 1e9
 
 
@@ -123,17 +134,83 @@ def _settings(root: Path) -> Iterator[Finding]:
             )
 
 
-def _dvc(root: Path) -> Iterator[Finding]:
-    done = _called(root, sys.executable, "-m", "dvc", "remote", "list") if (root / ".dvc").is_dir() else None
-    if done is None:
-        yield Finding("DVC", "not usable here", "`git init && dvc init` in the project's folder, or clone it with git", fault=True)
+def _scans(root: Path) -> Iterator[Finding]:
+    """Patients and split, as `cohort` will see them; voxels are its own to look at."""
+    settings = _loaded(root)
+    if settings is None:
         return
+    cohort = settings.cohort
+    for site, path, plan in zip(SITES, (cohort.site_a, cohort.site_b), (cohort.split_a, cohort.split_b), strict=True):
+        if not path or not (root / path).is_dir():
+            continue
+        there = survey(root / path)
+        faults = there.faults
+        facts: Any = [SimpleNamespace(id=patient.id, labelled=patient.label is not None) for patient in there.patients]
+        if not faults:
+            try:
+                split_patients(facts, plan, cohort.seed, site)
+            except InputError as error:
+                faults = [str(error)]
+        labelled = sum(fact.labelled for fact in facts)
+        found = f"{path}: {len(facts)} patients, {labelled} with a label"
+        more = f" (and {len(faults) - 1} more; `python cli.py cohort` lists them)" if len(faults) > 1 else ""
+        yield Finding(f"scans of {site}", found, f"{faults[0]}{more}" if faults else "", bool(faults))
+
+
+def _sizes(root: Path) -> Iterator[Finding]:
+    """Whether every network of the settings can be trained here."""
+    from angiosynth.stages.preflight import SECTIONS, known_needs, refuse_sizes
+
+    settings = _loaded(root)
+    if settings is None:
+        return
+    try:
+        needs = known_needs(settings, Workspace(root), keep=False)
+        refuse_sizes(needs, SECTIONS)
+    except InputError as error:
+        yield Finding("networks", "cannot be trained", str(error), fault=True)
+        return
+    most = max(needs, key=lambda section: needs[section].peak)
+    yield Finding("networks", f"can be trained; the most is about {needs[most].peak / GB:.1f} GB for {most}")
+
+
+def _loaded(root: Path) -> Settings | None:
+    try:
+        return load_settings(root / "params.yaml")
+    except InputError:
+        return None
+
+
+def _dvc(root: Path) -> Iterator[Finding]:
+    if fault := _dvc_fault(root):
+        yield Finding("DVC", "not usable here", fault, fault=True)
+        return
+    done = _called(root, sys.executable, "-m", "dvc", "remote", "list") or ""
     # The place itself is not told: it may name a host or a person.
     names = [line.split()[0] for line in done.splitlines() if line.strip()]
     advice = "" if names else "data is on this machine alone; `dvc remote add -d store /some/folder && dvc push` keeps a copy"
     yield Finding("DVC remote", ", ".join(names) or "none", advice)
     if (_called(root, sys.executable, "-m", "dvc", "config", "core.analytics") or "").strip() != "false":
         yield Finding("DVC telemetry", "on", "`dvc config core.analytics false`")
+
+
+def _dvc_fault(root: Path) -> str:
+    """Why `dvc repro` would refuse here, with what to do; "" where it would not. DVC itself is asked."""
+    if shutil.which("git") is None:
+        return "git is not installed; DVC needs it"
+    done = subprocess.run([sys.executable, "-c", ASK_DVC], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode == 0:
+        return ""
+    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    cures = {
+        "NotDvcRepoError": "`git init && dvc init` in the project's folder, or clone it with git",
+        "SCMError": "no git repository, as in a ZIP: `git init` in the project's folder, or clone it with git",
+        "LockError": "another dvc command runs, or was cut off; wait for it, then `rm .dvc/tmp/lock` where none runs",
+        "ModuleNotFoundError": "`make env` installs it",
+    }
+    known = next((cure for name, cure in cures.items() if name in said), None)
+    owner = "; `git config --global --add safe.directory` with this folder, where it is yours" if "dubious" in done.stderr else ""
+    return known + owner if known else f"{said[:200]}{owner}"
 
 
 def _store(root: Path) -> Iterator[Finding]:
@@ -144,10 +221,14 @@ def _store(root: Path) -> Iterator[Finding]:
     if left := waiting(root):
         yield Finding("runs not sent", f"{left} entries in mlruns/outbox", "`python cli.py sync` sends them once the server answers")
     try:
+        ensure_store(root)  # as every stage does
+    except InputError as error:
+        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=True)
+        return
+    try:
         reach_store(root)
     except InputError as error:
-        # Trainings go on without a server; without a database of its own nothing can be recorded.
-        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=not remote(root))
+        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0])  # trainings go on without their server
         return
     pages = "its pages are at MLFLOW_TRACKING_URI" if kind.startswith("http") else "`make ui` shows it"
     yield Finding("MLflow store", f"{kind}, opens; {pages}")
@@ -170,23 +251,47 @@ def _disk(root: Path) -> Iterator[Finding]:
     yield Finding("disk", f"{free:.1f} GB free", advice, free < LEAST_DISK_GB)
 
 
+def _places(root: Path) -> Iterator[Finding]:
+    """The folders that stages write to: the project's own, the temporary one, DVC's cache, MLflow's files."""
+    cache = _called(root, sys.executable, "-m", "dvc", "cache", "dir") if (root / ".dvc").is_dir() else None
+    places = {"project": root, "mlruns": root / "mlruns", ".work": root / ".work", "temporary folder": Path(tempfile.gettempdir())}
+    if cache and cache.strip():
+        places["DVC's cache"] = root / cache.strip()
+    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
+    if named and "://" not in named:
+        places["MLflow's files"] = root / named
+    faults = 0
+    for what, place in places.items():
+        there = next((folder for folder in (place, *place.absolute().parents) if folder.exists()), root)
+        short = shutil.disk_usage(there).free / GB < LEAST_PLACE_GB
+        fault = not_writable(place) or (f"{there}: less than {LEAST_PLACE_GB:g} GB free; free some space or set another" if short else "")
+        if fault:
+            faults += 1
+            yield Finding(what, "cannot be used", fault, fault=True)
+    if not faults:
+        yield Finding("folders", f"{len(places)} can be written ({', '.join(places)})")
+    if left := abandoned(root):
+        yield Finding("killed runs", f"{len(left)} left files or folders behind", f"{left[0].relative_to(root)}: look at it and remove it")
+
+
 def _memory(root: Path) -> Iterator[Finding]:
     del root
-    pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
-    available = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable:\s+(\d+)", available.read_text()) if available.is_file() else None
-    free = int(found.group(1)) * 1024 / GB if found else pages * os.sysconf("SC_PAGE_SIZE") / GB
+    free = memory_available() / GB
     advice = "" if free >= LEAST_MEMORY_GB else "close other programs; smaller patches or batches in params.yaml need less"
     yield Finding("memory", f"{free:.1f} GB free", advice)
+    yield Finding("processors", f"{cpu_count()}")
 
 
 def _called(root: Path, *words: str) -> str | None:
     """What a command prints; None where it fails."""
     try:
-        done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(words, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
 
 
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (_python, _packages, _torch, _settings, _dvc, _store, _studies, _disk, _memory)
+CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
+    *(_python, _packages, _torch, _settings, _scans, _sizes),
+    *(_dvc, _store, _studies, _disk, _places, _memory),
+)

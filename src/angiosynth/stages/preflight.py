@@ -5,7 +5,7 @@ A shape that fits no network, or a batch that fits no memory, is found in second
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,15 @@ def preflight(settings: Settings, home: Workspace, sections: tuple[str, ...] = S
     Raises:
         InputError: a network cannot be built, or needs more memory than there is; the text names section, both numbers and a cure.
     """
-    needs = _kept(settings, home)
+    refuse_sizes(known_needs(settings, home), sections, processes)
+
+
+def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: int = 1) -> None:
+    """Refuse what needs more memory than there is.
+
+    Raises:
+        InputError: a section does.
+    """
     where = device()
     free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else memory_available()
     for section in sections:
@@ -84,14 +92,15 @@ def preflight(settings: Settings, home: Workspace, sections: tuple[str, ...] = S
             raise InputError(f"params.yaml: {section}: {takes}, {there}; lower {_cure(section, need, processes)}")
 
 
-def memory_needs(settings: Settings) -> dict[str, Need]:
+def memory_needs(settings: Settings, sections: Sequence[str] = SECTIONS) -> dict[str, Need]:
     """Section -> what its training takes.
 
     Raises:
         InputError: a network cannot be built or trained with these sizes.
     """
     found: dict[str, Need] = {}
-    for section, rehearse in progress(_rehearsals(settings), "trying the networks' sizes", len(SECTIONS)):
+    tried = [(section, rehearse) for section, rehearse in _rehearsals(settings) if section in sections]
+    for section, rehearse in progress(tried, "trying the networks' sizes", len(tried)):
         try:
             with rehearsal() as counted:
                 found[section] = rehearse(counted)
@@ -164,8 +173,8 @@ def _cure(section: str, need: Need, processes: int) -> str:
     return f"{'the number of workers, ' if processes > 1 else ''}{first} (or {', '.join(others)})"
 
 
-def _kept(settings: Settings, home: Workspace) -> dict[str, Need]:
-    """`memory_needs`, as an earlier stage has found it where it has."""
+def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[str, Need]:
+    """`memory_needs`, as an earlier stage has found it where it has; kept for later ones."""
     key = digest(_facts(settings), code_digest(), device().type, bfloat16_is_native(device()))
     if key not in _known:
         path = home.resume("preflight", f"{key}.json")
@@ -173,7 +182,8 @@ def _kept(settings: Settings, home: Workspace) -> dict[str, Need]:
             _known[key] = {section: Need(**read_json(path)[section]) for section in SECTIONS}
         except (InputError, KeyError, TypeError):
             _known[key] = memory_needs(settings)
-            write_json(path, {section: asdict(need) for section, need in _known[key].items()})
+            if keep:
+                write_json(path, {section: asdict(need) for section, need in _known[key].items()})
     return _known[key]
 
 
