@@ -22,33 +22,43 @@ os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")  # on a s
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
-PIPELINE = pytest.StashKey["Future[Path]"]()
+BACKGROUND = pytest.StashKey[dict[str, "Future[Path]"]]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the pipeline's `dvc repro`, where a test wants it: it runs in processes of its own, beside the other tests."""
-    if session.config.option.collectonly or not any("project" in getattr(item, "fixturenames", ()) for item in session.items):
-        return
-    built: Future[Path] = Future()
-    session.config.stash[PIPELINE] = built
-    threading.Thread(target=_build, args=(built,), daemon=True).start()
+    """Start what takes longest, where a test wants it: it runs in processes of its own, one after the other, beside the other tests."""
+    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    futures: dict[str, Future[Path]] = {name: Future() for name in ("project", "dvc_lab") if name in asked}
+    session.config.stash[BACKGROUND] = futures
+    if futures and not session.config.option.collectonly:
+        threading.Thread(target=_build, args=(futures,), daemon=True).start()
 
 
-def _build(built: Future[Path]) -> None:
-    from tests.test_pipeline import build
+def _build(futures: dict[str, Future[Path]]) -> None:
+    from tests import test_dvc, test_pipeline
 
-    try:
-        built.set_result(build(Path(tempfile.mkdtemp(prefix="angiosynth-pipeline-"))))
-    except BaseException as error:
-        built.set_exception(error)
+    for name, future in futures.items():
+        build = {"project": test_pipeline.build, "dvc_lab": test_dvc.build}[name]
+        try:
+            future.set_result(build(Path(tempfile.mkdtemp(prefix=f"angiosynth-{name}-"))))
+        except BaseException as error:
+            future.set_exception(error)
 
 
 @pytest.fixture(scope="session")
 def project(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A copy of the repository whose tiny pipeline has run."""
-    folder = request.config.stash[PIPELINE].result()
+    folder = request.config.stash[BACKGROUND]["project"].result()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def dvc_lab(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A lab's project, its scans kept by DVC with a remote beside it, as test_dvc.py makes it."""
+    folder = request.config.stash[BACKGROUND]["dvc_lab"].result()
+    yield folder
+    shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

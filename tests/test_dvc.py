@@ -24,37 +24,45 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def _params() -> str:
     split = {"train": 2, "validation": 1, "test": 1}
     nobody = {"train": 0, "validation": 0, "test": 0}
-    settings = tiny_settings(cohort__site_a="data/raw/site-a", cohort__split_a=split, cohort__split_b=nobody)
+    settings = tiny_settings(cohort__site_a="data/raw/site-a", cohort__site_b="data/none", cohort__split_a=split, cohort__split_b=nobody)
     tree = settings.model_dump(mode="json", by_alias=True)
     tree["cohort"]["site_b"] = "data/none"
     return yaml.safe_dump(tree)
 
 
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lab's files, four patients."""
-    folder = tmp_path_factory.mktemp("scans")
+def build(folder: Path) -> Path:
+    """docs/own-scans.md and the README followed up to the remote, nothing staged by hand; then experiments in a clone. For conftest.py.
+
+    What a command said is kept beside the lab, in a file named after the question.
+    """
+    scans, lab = folder / "scans", folder / "lab"
     for number in range(4):
         for ending, array in zip(("", "_brain", "_vessels"), make_arrays((40, 44, 6), number), strict=True):
-            write_nifti(folder / f"scan{number}{ending}.nii.gz", array)
-    return folder
+            write_nifti(scans / f"scan{number}{ending}.nii.gz", array)
+    lab.mkdir()
+    clone_of_the_project(lab, ["cohort", "patches"])
+    run(lab, LOOK, {"/where/they/are": str(scans)})
+    run(lab, IMPORT, {"/where/they/are": str(scans)})
+    (folder / "staged").write_text(run(lab, "git add -A --dry-run"))
+    run(lab, "dvc add data/raw/site-a")
+    run(lab, "python cli.py profile quick")
+    (lab / "params.yaml").write_text(_params())
+    run(lab, 'git commit -m "Scans of site A"')
+    run(lab, "dvc repro cohort patches")
+    run(lab, "dvc remote add -d store /some/folder && dvc push", {"/some/folder": str(folder / "remote")})
+    run(lab, 'git commit -a -m "A run"')
+    _experiments(shutil.copytree(lab, folder / "experiments", symlinks=True))
+    return lab
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
-    """docs/own-scans.md and the README followed up to the remote; nothing is staged by hand."""
-    folder = clone_of_the_project(tmp_path_factory.mktemp("lab"), ["cohort", "patches"])
-    run(folder, LOOK, {"/where/they/are": str(scans)})
-    run(folder, IMPORT, {"/where/they/are": str(scans)})
-    (folder / "staged").write_text(run(folder, "git add -A --dry-run"))
-    run(folder, "dvc add data/raw/site-a")
-    run(folder, "python cli.py profile quick")
-    (folder / "params.yaml").write_text(_params())
-    run(folder, 'git commit -m "Scans of site A"')
-    run(folder, "dvc repro cohort patches")
-    run(folder, "dvc remote add -d store /some/folder && dvc push", {"/some/folder": str(folder.with_name("remote"))})
-    run(folder, 'git commit -a -m "A run"')
-    return folder
+def _experiments(copy: Path) -> None:
+    """With --temp, and from the queue, whose worker runs beside."""
+    run(copy, "dvc exp run --queue -n queued -S cohort.seed=3 cohort")
+    run(copy, "dvc queue start")
+    run(copy, "dvc exp run --temp -n apart -S cohort.seed=2 cohort")
+    wait = "for n in $(seq 60); do said=$(dvc queue status); case $said in *Success*|*Failed*) break; esac; sleep 1; done; echo $said"
+    (copy.parent / "queue").write_text(run(copy, wait))
+    run(copy, "dvc exp apply NAME", {"NAME": "queued"})
 
 
 def _digests(folder: Path) -> set[str]:
@@ -65,9 +73,9 @@ def _kept(remote: Path) -> set[str]:
     return {path.parent.name + path.name for path in remote.rglob("*") if path.is_file()}
 
 
-def test_nothing_of_a_patient_can_enter_git(lab: Path) -> None:
-    assert (lab / "staged").read_text() == "", "before `dvc add`"
-    tracked = run(lab, "git ls-files").splitlines()
+def test_nothing_of_a_patient_can_enter_git(dvc_lab: Path) -> None:
+    assert (dvc_lab.parent / "staged").read_text() == "", "before `dvc add`"
+    tracked = run(dvc_lab, "git ls-files").splitlines()
     assert [name for name in tracked if name.startswith(("data/", "names/", "splits/"))] == ["data/none/README", "data/raw/site-a.dvc"]
     for name in (
         "data/raw/site-b/sub-001/anat/a.json",
@@ -76,39 +84,39 @@ def test_nothing_of_a_patient_can_enter_git(lab: Path) -> None:
         "scan.nii.gz",
         "x/P1.NII.GZ",
     ):
-        (lab / name).parent.mkdir(parents=True, exist_ok=True)
-        (lab / name).write_text("patient")
+        (dvc_lab / name).parent.mkdir(parents=True, exist_ok=True)
+        (dvc_lab / name).write_text("patient")
     try:
-        assert run(lab, "git add -A --dry-run") == "add 'staged'\n"
+        assert run(dvc_lab, "git add -A --dry-run") == ""
     finally:
         for name in ("data/raw/site-b", "x"):
-            shutil.rmtree(lab / name)
+            shutil.rmtree(dvc_lab / name)
         for name in ("data/scans.zip", "scan.nii.gz"):
-            (lab / name).unlink()
+            (dvc_lab / name).unlink()
 
 
 @pytest.mark.parametrize("name", ["data/raw/site-a", "data/patches/site-a", "data/cohort", "splits"])
-def test_push_brings_every_file_to_the_remote(lab: Path, name: str) -> None:
-    assert _digests(lab / name)
-    assert _digests(lab / name) <= _kept(lab.with_name("remote"))
+def test_push_brings_every_file_to_the_remote(dvc_lab: Path, name: str) -> None:
+    assert _digests(dvc_lab / name)
+    assert _digests(dvc_lab / name) <= _kept(dvc_lab.with_name("remote"))
 
 
-def test_a_clone_pulls_the_scans_and_what_rests_on_them(lab: Path, tmp_path: Path) -> None:
-    run(tmp_path, f"git clone -q '{lab}' clone")
+def test_a_clone_pulls_the_scans_and_what_rests_on_them(dvc_lab: Path, tmp_path: Path) -> None:
+    run(tmp_path, f"git clone -q '{dvc_lab}' clone")
     clone = tmp_path / "clone"
     run(clone, "git pull")
     run(clone, "dvc pull data/raw/site-a")
-    assert _contents(clone / "data/raw/site-a") == _contents(lab / "data/raw/site-a")
+    assert _contents(clone / "data/raw/site-a") == _contents(dvc_lab / "data/raw/site-a")
     assert not (clone / "splits").exists()
     run(clone, "dvc pull --with-deps patches")
     for name in ("data/patches", "data/cohort", "splits"):
-        assert _contents(clone / name) == _contents(lab / name)
+        assert _contents(clone / name) == _contents(dvc_lab / name)
 
 
-def test_collecting_garbage_never_takes_the_only_copy(lab: Path, tmp_path: Path) -> None:
+def test_collecting_garbage_never_takes_the_only_copy(dvc_lab: Path, tmp_path: Path) -> None:
     """Where the scans are links into the cache, the cache has the only copy."""
     copy = tmp_path / "lab"
-    shutil.copytree(lab, copy, symlinks=True)
+    shutil.copytree(dvc_lab, copy, symlinks=True)
     before = {name: _contents(copy / name) for name in ("data/raw/site-a", "data/patches", "splits")}
     (copy / ".dvc" / "config.local").write_text("[cache]\n    type = symlink\n")
     run(copy, "dvc checkout --relink data/raw/site-a.dvc")
@@ -117,14 +125,9 @@ def test_collecting_garbage_never_takes_the_only_copy(lab: Path, tmp_path: Path)
     assert {name: _contents(copy / name) for name in before} == before
 
 
-def test_experiments_in_another_folder_have_the_scans(lab: Path) -> None:
-    """With --temp, and from the queue, whose worker runs beside."""
-    run(lab, "dvc exp run --queue -n queued -S cohort.seed=3 cohort")
-    run(lab, "dvc queue start")
-    run(lab, "dvc exp run --temp -n apart -S cohort.seed=2 cohort")
-    wait = "for n in $(seq 30); do said=$(dvc queue status); case $said in *Success*|*Failed*) break; esac; sleep 1; done; echo $said"
-    assert "Success" in (said := run(lab, wait)), said
-    before = (lab / "splits" / "site-a.json").read_bytes()
-    run(lab, "dvc exp apply NAME", {"NAME": "queued"})
-    assert yaml.safe_load((lab / "params.yaml").read_text())["cohort"]["seed"] == 3
-    assert (lab / "splits" / "site-a.json").read_bytes() != before
+def test_experiments_in_another_folder_have_the_scans(dvc_lab: Path) -> None:
+    """Those of --temp and of the queue: a site that they missed would end them."""
+    assert "Success" in (dvc_lab.parent / "queue").read_text()
+    copy = dvc_lab.parent / "experiments"
+    assert yaml.safe_load((copy / "params.yaml").read_text())["cohort"]["seed"] == 3
+    assert (copy / "splits" / "site-a.json").read_bytes() != (dvc_lab / "splits" / "site-a.json").read_bytes()

@@ -35,7 +35,8 @@ def _train(folder: Path) -> None:
 
 def _start(folder: Path) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.gan.test_kills"])  # torch is loaded once, not at each of the starts
+    # Loaded once, not at each of the starts; torch's optimisers bring its compiler, which takes seconds.
+    context.set_forkserver_preload(["tests.gan.test_kills", "torch._dynamo"])
     process = context.Process(target=_train, args=(folder,))
     process.start()
     return process
