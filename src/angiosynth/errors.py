@@ -15,6 +15,6 @@ class InputError(Exception):
     """
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """A message as a terminal may get it: control characters, which a file's name may hold, are escaped, so that one line stays one."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -62,7 +62,7 @@ def beside(target: Path, kind: str) -> Path:
     return target.with_name(f".{kind}-{MACHINE}-{secrets.token_hex(4)}-{_tail(target.name)}")
 
 
-def shown(path: Path) -> Path:
+def finished_path(path: Path) -> Path:
     """The path with the names that things will have in place of their temporary ones, for messages."""
     return Path(*(match[3] if (match := NAME.fullmatch(part)) else part for part in path.parts))
 

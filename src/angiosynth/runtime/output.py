@@ -13,7 +13,7 @@ from typing import Any
 
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line, is_torch_write, write_fault
-from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, hold, shown
+from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, hold, finished_path
 from angiosynth.runtime.progress import say
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -143,17 +143,19 @@ def _faults(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         named = error.filename if isinstance(error.filename, str) else None
-        raise InputError(write_fault(shown(path), error) if named is None or _written(Path(named), path) else fault_line(error)) from error
+        raise InputError(
+            write_fault(finished_path(path), error) if named is None or _written(Path(named), path) else fault_line(error)
+        ) from error
     except RuntimeError as error:
         if not is_torch_write(error):
             raise
-        raise InputError(write_fault(shown(path), error)) from error
+        raise InputError(write_fault(finished_path(path), error)) from error
 
 
 def _written(named: Path, path: Path) -> bool:
     """Whether a fault of the file `named` is one of writing `path`: it is `path`, within it, above it, or its temporary."""
     temporary = named.parent == path.parent and named.name.startswith(f".{PARTIAL}-")
-    return temporary or shown(named).is_relative_to(path) or path.is_relative_to(named)
+    return temporary or finished_path(named).is_relative_to(path) or path.is_relative_to(named)
 
 
 def _named(path: Path) -> Path:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from angiosynth.errors import shown
+from angiosynth.errors import printable
 from angiosynth.runtime.secrets import without_secrets
 
 T = TypeVar("T")
@@ -32,12 +32,12 @@ def progress(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterat
 
 def say(text: str) -> None:
     """One line about what goes on, on standard error."""
-    print(shown(without_secrets(text)), file=sys.stderr, flush=True)
+    print(printable(without_secrets(text)), file=sys.stderr, flush=True)
 
 
 def tell(text: str) -> None:
     """A command's result on standard output: lines, of which none is broken by what a name holds but the end of a line itself."""
-    print("\n".join(shown(line) for line in without_secrets(text).split("\n")), flush=True)
+    print("\n".join(printable(line) for line in without_secrets(text).split("\n")), flush=True)
 
 
 def print_anything() -> None:
@@ -60,7 +60,7 @@ def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=total, completed=done)
+        task = bar.add_task(printable(what), total=total, completed=done)
         for item in items:
             yield item
             bar.advance(task)
