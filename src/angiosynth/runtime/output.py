@@ -13,7 +13,7 @@ from typing import Any
 
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line, is_torch_write, write_fault
-from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, hold, finished_path
+from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, finished_path, hold
 from angiosynth.runtime.progress import say
 
 MOUNTS = Path("/proc/self/mountinfo")
