@@ -1,4 +1,4 @@
-"""How near the estimates of stages/preflight.py are to what trainings take: python benchmarks/memory.py [--json FILE] [--profile demo].
+"""How near the estimates of stages/preflight.py are to what trainings take: python benchmarks/memory.py [--json] [--profile demo].
 
 Each section of the profile is trained for a few steps in a process of its own, at its batch and at four times that; what the process's
 peak grew by is held against the estimate.
@@ -63,7 +63,7 @@ def train(settings: Any, section: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> None:
             rows.append({"section": section, "batch": times, "estimate": estimate, "measured": measured})
             print(f"{section:<15} x{times}  estimated {estimate / 1e6:7.0f} MB  measured {measured / 1e6:7.0f} MB", flush=True)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2))
+        print(json.dumps(rows))
 
 
 if __name__ == "__main__":

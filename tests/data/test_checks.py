@@ -136,7 +136,7 @@ FAULTS: list[tuple[Callable[[Path], None], str, str]] = [
     (_not_numbers, SCAN, "NaN"),
     (_empty_mask, BRAIN, "is empty"),
     (_empty_label, LABEL, "is empty"),
-    (_classes, LABEL, "instead of only 0 and 1"),
+    (_classes, LABEL, "holds 0-2 instead of only 0 and 1"),
     (_outside, LABEL, "outside the brain mask"),
     (_flat, SCAN, "same value"),
     (_twin, SCAN, "sub-01_angio.nii.gz, so one person could be in two splits"),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from angiosynth.data.classes import ClassRanges, one_mask, parse_classes
-from angiosynth.data.nifti import value_runs
+from angiosynth.data.values import value_runs
 from angiosynth.errors import InputError
 from tests.factories import Array, make_arrays
 
@@ -62,8 +62,9 @@ def test_a_range_takes_what_its_classes_one_by_one_would(classes: set[int], chos
 
 
 def _labelled(count: int) -> Array:
-    """Blocks of classes 1 to `count`."""
-    return np.repeat(np.arange(1, count + 1, dtype=np.float32), 27).reshape(count, 3, 9).repeat(2, axis=1)
+    """Blocks of classes 1 to `count`, and a background."""
+    blocks = np.repeat(np.arange(1, count + 1, dtype=np.float32), 27).reshape(count, 3, 9).repeat(2, axis=1)
+    return np.concatenate([np.zeros_like(blocks[:1]), blocks])
 
 
 def test_a_fault_names_all_classes() -> None:
@@ -76,8 +77,8 @@ def test_a_fault_names_all_classes() -> None:
 
 @pytest.mark.parametrize("count", [2, 13, 100, 200])
 def test_an_atlas_is_a_mask(count: int) -> None:
-    assert one_mask(_labelled(count), LABEL, "brain", (), []).all()
-    assert one_mask(_labelled(count), LABEL, "vessels", None, []).all()
+    for kind, classes in (("brain", ()), ("vessels", None)):
+        np.testing.assert_array_equal(one_mask(_labelled(count), LABEL, kind, classes, []), _labelled(count) > 0)
 
 
 def _image(kind: str) -> Array:
@@ -98,6 +99,22 @@ def test_an_image_is_no_mask(kind: str, role: str) -> None:
     for classes in ((), None, ((1, 1),)):
         with pytest.raises(InputError, match="is no mask, it has"):
             one_mask(_image(kind), LABEL, role, classes, [])
+
+
+def test_a_brain_mask_needs_a_background_and_a_size() -> None:
+    with pytest.raises(InputError, match="has 2 classes and no 0"):
+        one_mask(_labelled(2)[1:], LABEL, "brain", (), [])
+    tiny = np.zeros((20, 20, 20), np.float32)
+    tiny[3, 4, 5] = 1
+    with pytest.raises(InputError, match=r"covers 0\.01% of the volume, which is no brain"):
+        one_mask(tiny, LABEL, "brain", (), [])
+    assert one_mask(tiny, LABEL, "vessels", (), []).sum() == 1
+
+
+def test_a_scan_of_few_grey_values_is_no_brain_mask() -> None:
+    scan, brain, _ = make_arrays((40, 44, 20), 1)
+    with pytest.raises(InputError, match="is no mask"):
+        one_mask((scan * brain // 50).astype(np.float32), LABEL, "brain", (), [])
 
 
 def test_probabilities_and_empty_files_are_no_masks() -> None:

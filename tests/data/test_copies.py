@@ -93,3 +93,29 @@ def test_labels_are_compared_voxel_by_voxel() -> None:
     assert search.label("b", label.copy(order="F")) == Twin("a")
     label[0, 0, 0] ^= True
     assert search.label("c", label) is None
+
+
+def test_zeros_around_a_scan_hide_no_copy(head: Array) -> None:
+    """Padded, or cut where it is 0; the label with it, or cut to its own box."""
+    search = CopySearch()
+    search.scan("a", head)
+    assert search.scan("b", np.pad(head, ((5, 0), (2, 3), (0, 9)))) == Twin("a")
+    label = make_arrays(SHAPE, 1)[2].astype(bool)
+    search.label("a", label)
+    assert search.label("b", np.pad(label, 4)) == Twin("a")
+    assert search.label("c", label[ndimage.find_objects(label.astype(int))[0]]) == Twin("a")
+
+
+def test_labels_of_a_few_voxels_are_compared_in_place() -> None:
+    search = CopySearch()
+    one, other = np.zeros((9, 9, 9), bool), np.zeros((9, 9, 9), bool)
+    one[2, 3, 4] = other[5, 6, 7] = True
+    assert search.label("a", one) is None
+    assert search.label("b", other) is None
+
+
+def test_a_scan_met_twice_under_one_name_is_its_own_copy(head: Array) -> None:
+    """As of two sites that are one folder."""
+    search = CopySearch()
+    assert search.scan("a", head) is None
+    assert search.scan("a", head) == Twin("a")

@@ -59,8 +59,8 @@ CONFLICTS: dict[str, tuple[Any, str]] = {
     "one axis scaled": (_header(_affine((0.6, 0.5, 0.9)), None), "0.9 mm by its sform"),
     "two hundredths off": (_header(_affine((0.612, 0.5, 0.8)), None), "0.612 x"),
     "metres": (_header(_affine((6e-4, 5e-4, 8e-4)), None), "0.0006 x"),
-    "a column of zeros": (_header(_affine((0, 0.5, 0.8)), _affine()), "sform is singular"),
-    "not a number": (_header(_affine((np.nan, 0.5, 0.8)), _affine()), "sform is singular or not a number"),
+    "a column of zeros": (_header(_affine((0, 0.5, 0.8)), _affine()), "affine is singular or not a number by its sform"),
+    "not a number": (_header(_affine((np.nan, 0.5, 0.8)), _affine()), "affine is singular or not a number by its sform"),
     "sheared": (_header(SHEARED, None, tuple(np.linalg.norm(SHEARED[:3, :3], axis=0))), "sheared"),
     "flipped": (_header(FLIPPED, _affine()), "LAS by the sform and RAS by the qform"),
     "axes exchanged": (_header(_affine(SQUARE, np.eye(3)[[1, 0, 2]]), _affine(SQUARE), SQUARE), "ARS by the sform"),
@@ -97,6 +97,13 @@ def test_the_preferred_description_is_taken(prefer: GridSource, spacing: tuple[f
     assert (grid.source, grid.orientation) == (prefer, orientation)
     np.testing.assert_allclose(grid.spacing_mm, spacing, rtol=1e-6)
     assert grid.conflict
+
+
+def test_pixdim_stands_in_for_an_sform_of_zeros() -> None:
+    header = _header(np.zeros((4, 4)), None)
+    with pytest.raises(InputError, match="affine is singular"):
+        grid_of(header, SCAN)
+    np.testing.assert_allclose(grid_of(header, SCAN, "pixdim").spacing_mm, SPACING, rtol=1e-6)
 
 
 def test_pixdim_straightens_a_sheared_sform() -> None:

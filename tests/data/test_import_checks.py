@@ -133,7 +133,16 @@ def test_scaling_is_read_and_written_or_refused(tmp_path: Path, slope: float, in
 
 
 # Latin-1, both Unicode forms, and what tables, shells and addresses care about.
-NAMES = (b"J\xfcrgen", "Ju\u0308rgen".encode(), "J\u00fcrgen".encode(), b'a,b"c', b"line\nbreak", b"[x] %41 #1?", b"-o")
+NAMES = (
+    b"J\xfcrgen",
+    b"carriage\rreturn",
+    "Ju\u0308rgen".encode(),
+    "J\u00fcrgen".encode(),
+    b'a,b"c',
+    b"line\nbreak",
+    b"[x] %41 #1?",
+    b"-o",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -170,3 +179,49 @@ def test_near_copies_are_noted_and_taken(lab: Path) -> None:
     code, told = call_import(lab, "--dry-run")
     assert code == 0, told
     assert "processed once more (correlation 1.00); if they are one person's" in told
+
+
+@pytest.mark.parametrize("order", ["LPS", "PIR", "RAI"])
+@pytest.mark.parametrize("shift", [0.05, 0.3, 2.0])
+def test_trust_never_turns_a_label_whose_header_fits_but_for_a_shift(tmp_path: Path, order: str, shift: float) -> None:
+    scan, brain, label = make_arrays(CUBE, 7)
+    save(tmp_path / "scan.nii", scan, affine_of())
+    save(tmp_path / "brain.nii", np.ones(CUBE), affine_of())
+    stored, affine = turned(label * brain, order)
+    affine[:3, 3] += shift * 0.8 / np.sqrt(3)
+    save(tmp_path / "label.nii", stored, affine)
+    sources = Sources("scan.nii", tmp_path / "scan.nii", tmp_path / "label.nii", tmp_path / "brain.nii")
+    if shift < 0.1:
+        masks = check_files(sources, Rules(trust_shape=True), CopySearch()).masks
+        assert masks is not None
+        np.testing.assert_array_equal(masks["vessels"], (label * brain).astype(bool))
+        return
+    for trust in (True, False):
+        with pytest.raises(InputError, match=f"lies {shift:.1f} voxels off the scan's grid by its header"):
+            check_files(sources, Rules(trust_shape=trust), CopySearch())
+
+
+def test_a_mask_is_no_scan(lab: Path) -> None:
+    save(lab / SCAN2, make_arrays(SHAPE, 2)[2] * 7, affine_of())
+    assert "has two values only, 0 and 7, so it is a mask and no scan" in call_import(lab, "--dry-run")[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["patient;scan;vessels;brain\r\nsub-007;{};;\r\n", "\ufeffpatient,scan,vessels,brain\r\nsub-007,{},,\r\n,,,\r\n"]
+)
+@pytest.mark.parametrize("name", ["P1_tof.nii.gz", "P1_tof.nii"])
+def test_numbers_outlive_spreadsheets_and_gzip(tmp_path: Path, text: str, name: str) -> None:
+    (tmp_path / "names.csv").write_text(text.format(name), encoding="utf-8", newline="")
+    assert draw_numbers(tmp_path / "names.csv", ["P1_tof.nii.gz"]) == {"P1_tof.nii.gz": "sub-007"}
+
+
+def test_patients_that_are_gone_are_named(lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("-o", str(tmp_path / "site"), "--names", str(tmp_path / "names.csv"))
+    assert call_import(lab, *words)[0] == 0
+    gone = draw_numbers(tmp_path / "names.csv", [])[SCAN2]
+    for name in (SCAN2, LABEL, BRAIN):
+        (lab / name).unlink()
+    code, told = call_import(lab, *words)
+    assert code == 0
+    said = told + capsys.readouterr().err
+    assert f"1 patients of an earlier import are not among these scans and are gone from it: {gone}" in said

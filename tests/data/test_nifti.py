@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,10 @@ def _header_with(path: Path, **fields: Any) -> None:
         ({"dim": [3, 3, 0, 5, 1, 1, 1, 1]}, "no voxels"),
         ({"xyzt_units": 1}, "lengths are in meter"),
         ({"vox_offset": np.nan}, "damaged"),
+        ({"sform_code": 99}, "sform_code is 99, no code of NIfTI's"),
+        ({"sform_code": -1}, "sform_code is -1"),
+        ({"qform_code": 7}, "qform_code is 7"),
+        ({"qform_code": 1, "pixdim": [5, 0.8, 0.9, 1.1, 0, 0, 0, 0]}, "qfac, "),
     ],
 )
 def test_damaged_headers_are_named(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
@@ -210,7 +215,7 @@ def test_every_cut_file_is_refused(tmp_path: Path, name: str, share: float) -> N
 def test_missing_file_folder_and_flipped_bits_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.nii: cannot be read"):
         read_volume(tmp_path / "none.nii")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder"):
         read_volume(tmp_path)
     path = write_nifti(tmp_path / "scan.nii.gz", np.random.default_rng(1).integers(0, 900, (8, 8, 8)).astype(np.int16))
     raw = bytearray(path.read_bytes())
@@ -236,6 +241,19 @@ def test_masks_with_other_values_are_refused(tmp_path: Path, value: float) -> No
     mask[1], mask[2, 0, 0] = 1, value
     with pytest.raises(InputError, match="instead of only 0 and 1"):
         load_mask(write_nifti(tmp_path / "mask.nii", mask))
+
+
+def test_a_mask_of_0_and_255_is_one(tmp_path: Path) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1, 2, 3] = 255
+    np.testing.assert_array_equal(load_mask(write_nifti(tmp_path / "mask.nii", mask)).volume.array, mask > 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match="a device or a pipe"):
+        read_volume(tmp_path / "scan.nii.gz")
 
 
 def test_empty_mask_is_refused(tmp_path: Path) -> None:

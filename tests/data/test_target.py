@@ -144,9 +144,9 @@ def test_an_import_without_checksums_is_judged_by_names(tmp_path: Path, paired: 
     ("content", "line"),
     [
         (b"patient,scan,vessels,brain,age\nsub-001,p0,,,71\n", "columns of your own that would be lost, age"),
-        (b"age,weight\n71,80\n", "no columns patient and scan"),
-        (b"call Mrs Miller\n", "no columns patient and scan"),
-        (b"\xff\xfe\x00", "damaged"),
+        (b"age,weight\n71,80\n", "needs the columns patient, scan"),
+        (b"call Mrs Miller\n", "needs the columns patient, scan"),
+        (b"\xff\xfe\x00", "needs the columns patient, scan"),
         (None, "is a folder"),
     ],
 )
@@ -170,3 +170,28 @@ def test_a_table_of_names_that_is_kept_elsewhere_stays_there(tmp_path: Path, pai
     with pytest.raises(InputError, match=r"names\.csv: is a link to safe/names\.csv, where no file is"):
         _import(paired, tmp_path)
     assert not (tmp_path / "safe" / "names.csv").exists()
+
+
+def test_a_device_is_no_table_of_names(tmp_path: Path, paired: list[Sources]) -> None:
+    for name in (Path("/dev/null"), Path("/dev/full")):
+        before = name.stat().st_mode
+        with pytest.raises(InputError, match="is no ordinary file"):
+            import_folder(paired, Rules(), tmp_path / "site", name)
+        assert name.stat().st_mode == before
+
+
+def test_a_folder_that_cannot_be_looked_into_is_kept(tmp_path: Path, paired: list[Sources], monkeypatch: pytest.MonkeyPatch) -> None:
+    import_folder(paired, Rules(), tmp_path / "site", tmp_path / "names.csv")
+    closed = tmp_path / "site" / "derivatives"
+    closed.mkdir()
+    real = os.scandir
+
+    def scandir(place: str | Path = ".") -> object:  # root may read everything
+        if Path(place) == closed:
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="derivatives: cannot be read"):
+        import_folder(paired, Rules(), tmp_path / "site", tmp_path / "names.csv")
+    assert closed.is_dir()

@@ -68,7 +68,7 @@ def test_what_a_killed_run_left_is_removed_and_named(tmp_path: Path, capsys: pyt
     assert left.startswith(".partial-")
     _put(tmp_path / name)
     assert _names(tmp_path) == [name]
-    assert f"{tmp_path / left}: removed; a run that was killed had left it" in capsys.readouterr().err
+    assert f"{tmp_path / left}: removed; an earlier run had left it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

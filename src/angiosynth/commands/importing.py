@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,4 +121,4 @@ def _split(target: Path, labelled: int) -> str:
     test = validation = max(1, labelled // 5)
     parts = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
     settings = f"cohort.split_a in params.yaml, such as {parts}"
-    return f"next: dvc add {target}; python cli.py profile quick; {settings}; then dvc repro cohort patches"
+    return f"next: dvc add {shlex.quote(str(target))}; python cli.py profile quick; {settings}; then dvc repro cohort patches"

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from angiosynth.errors import InputError
+
 SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
 
 
@@ -47,8 +49,9 @@ def serve(
 
     root = tracking.project_root()
     free_or_refuse(port, f"make serve PORT={port + 2 if port < 65000 else 5001}")
-    if model.startswith("models:/") and ("@" in model or model.count("/") > 1):
-        look_up(root, model)
+    if not model.startswith("models:/"):
+        raise InputError(f"--model {model}: names no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION, see `make ui`")
+    look_up(root, model)
     environment = {"MLFLOW_TRACKING_URI": driven(tracking.tracking_uri(root)), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     words = ("--model-uri", model, "--host", HERE, "--port", str(port), "--env-manager", "local")
     _become(environment, "models", "serve", *words)

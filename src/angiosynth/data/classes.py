@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.arrays import Mask
-from angiosynth.data.nifti import value_runs
+from angiosynth.data.values import value_runs
 from angiosynth.errors import InputError
 
 # (first, last) of each run of classes; () where a label has but one class, None for every class.
@@ -22,7 +22,8 @@ NEARLY_WHOLE = 1e-3  # a class stored as a scaled float comes back as 0.9999998
 MOST_CLASSES = 200
 # Grey values change from voxel to voxel, classes at borders alone: few classes are a mask whatever their shape, of more at least half of
 # all neighbours must agree.
-FEW_CLASSES, LEAST_AGREEMENT = 64, 0.5
+FEW_CLASSES, LEAST_AGREEMENT = {"brain": 8, "vessels": 64}, 0.5
+LEAST_BRAIN = 0.01  # of a volume
 
 
 def parse_classes(text: str) -> ClassRanges:
@@ -69,9 +70,12 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
     classes = np.unique(whole[whole != 0])
     if not classes.size:
         raise InputError(f"{path}: is empty, no voxel is set; draw it again or remove the file")
-    if len(classes) > MOST_CLASSES or (len(classes) > FEW_CLASSES and _agreement(whole) < LEAST_AGREEMENT):
+    few = FEW_CLASSES[kind]
+    if len(classes) > MOST_CLASSES or (len(classes) > few and _agreement(whole) < LEAST_AGREEMENT):
         what = "brain mask" if kind == "brain" else "vessel label"
         raise InputError(f"{path}: is no mask, it has {len(classes)} values like an image ({value_runs(classes)}); give a {what}")
+    if kind == "brain":
+        _refuse_odd_brain(path, whole, len(classes))
     if kind == "brain" or vessel_classes is None or (not vessel_classes and len(classes) == 1):
         notes += [f"{kind}: {len(classes)} classes joined"] if len(classes) > 1 else []
         return np.asarray(whole != 0)
@@ -87,6 +91,14 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
     left = [value for value in classes if not any(first <= value <= last for first, last in vessel_classes)]
     notes += [f"vessels: without classes {value_runs(np.array(left))}"] if left else []
     return taken
+
+
+def _refuse_odd_brain(path: Path, whole: NDArray[Any], classes: int) -> None:
+    share = float(np.mean(whole != 0))
+    if classes > 1 and share == 1.0:
+        raise InputError(f"{path}: has {classes} classes and no 0, so nothing says what is no brain; write the background as 0")
+    if share < LEAST_BRAIN:
+        raise InputError(f"{path}: covers {share:.2%} of the volume, which is no brain; draw it again")
 
 
 def _agreement(whole: NDArray[Any]) -> float:

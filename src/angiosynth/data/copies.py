@@ -1,7 +1,8 @@
 """Whether a scan or a label is there twice: one person under two names would be trained on and tested on.
 
 Copies are the same voxels in any order, so that a file may be renamed, packed anew, stored in another orientation or mirrored. Near copies
-differ in their values too: rounded, scaled, denoised, cropped by a few voxels, resampled.
+differ in their values too: rounded, scaled, denoised, moved by a voxel
+or two, resampled.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy import ndimage
 
 from angiosynth.arrays import Mask
 
 BLOCKS = 24  # along each axis of a fingerprint
 # Correlation of fingerprints from which a scan is said to be a near copy; its errors are in docs/benchmarks.md.
 NEAR_COPY = 0.75
+FEWEST_VOXELS = 100  # of a label; of fewer, two people's may be alike wherever they lie
 MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64 (Steele et al. 2014)
 
 
@@ -44,9 +46,10 @@ class CopySearch:
 
     def scan(self, name: str, array: NDArray[Any]) -> Twin | None:
         """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies."""
-        twin = self._scans.setdefault(order_free_digest(array), name)
-        if twin != name:
-            return Twin(twin)
+        digest = order_free_digest(array)
+        if digest in self._scans:
+            return Twin(self._scans[digest])
+        self._scans[digest] = name
         detail = fingerprint(array)
         alike = [
             (correlation(detail, known), other)
@@ -59,27 +62,30 @@ class CopySearch:
         return Twin(other, near=True, correlation=likeness) if likeness >= NEAR_COPY else None
 
     def label(self, name: str, mask: Mask) -> Twin | None:
-        """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same, voxel by voxel."""
-        digest = hashlib.sha256(f"{mask.shape}".encode() + np.packbits(mask.ravel(order="F")).tobytes()).hexdigest()
-        twin = self._labels.setdefault(digest, name)
-        return Twin(twin) if twin != name else None
+        """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same but for the empty margin."""
+        cut = mask[ndimage.find_objects(mask.astype(np.int8))[0]] if np.count_nonzero(mask) >= FEWEST_VOXELS else mask
+        digest = hashlib.sha256(f"{cut.shape}".encode() + np.packbits(cut.ravel(order="F")).tobytes()).hexdigest()
+        if digest in self._labels:
+            return Twin(self._labels[digest])
+        self._labels[digest] = name
+        return None
 
 
 def order_free_digest(array: NDArray[Any]) -> str:
-    """A digest of the shape and the values of a volume, whatever the order of its axes and voxels.
+    """A digest of the values of a volume but 0, whatever the order of its axes and voxels and the zeros around them.
 
     Each value is mixed to 64 bits, and two sums over all of them, which no order changes, make the digest. Two scans that share all their
     values have not been seen but for copies.
     """
     sums = np.zeros(2, np.uint64)
     for plane in array.T:  # slice by slice, so that no second copy of the volume is made
-        bits = (np.asarray(plane, np.float32) + np.float32(0.0)).view(np.uint32).astype(np.uint64)  # -0 becomes 0
+        bits = np.asarray(plane, np.float32)[plane != 0].view(np.uint32).astype(np.uint64)
         with np.errstate(over="ignore"):
             for place, factor in enumerate(MIX):
                 mixed = (bits + np.uint64(place + 1)) * factor
                 mixed ^= mixed >> np.uint64(29)
                 sums[place] += (mixed * factor).sum(dtype=np.uint64)
-    return f"{sorted(array.shape)} {sums[0]:016x}{sums[1]:016x}"
+    return f"{sums[0]:016x}{sums[1]:016x}"
 
 
 def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -92,7 +98,7 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
         edges = np.arange(min(BLOCKS, length)) * length // min(BLOCKS, length)
         sizes = np.diff(np.append(edges, length))
         means = np.add.reduceat(means, edges, axis=axis, dtype=np.float64) / np.expand_dims(sizes, [i for i in range(3) if i != axis])
-    detail = means - uniform_filter(means, 3, mode="nearest")
+    detail = means - ndimage.uniform_filter(means, 3, mode="nearest")
     detail -= detail.mean()
     norm = float(np.linalg.norm(detail))
     return np.asarray(detail / norm if norm > 0 else detail, np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-NAMES_SHOWN = 5
+NAMES_SHOWN = 20
 
 
 def files_below(folder: Path) -> Iterator[Path]:

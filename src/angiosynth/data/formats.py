@@ -27,7 +27,20 @@ OTHER_FORMATS = {
     ".tar.gz": "a tar archive",
     ".tgz": "a tar archive",
     ".7z": "a 7-Zip archive",
+    ".seg.nrrd": "NRRD",
+    ".hdr.gz": "Analyze or split NIfTI",
+    ".img.gz": "Analyze or split NIfTI",
 }
+# What stands behind the ending of a file that is not there as itself.
+STAND_INS = {
+    ".dvc": "a pointer of DVC",
+    ".icloud": "a file that is in a cloud",
+    ".part": "a download that has not ended",
+    ".crdownload": "a download that has not ended",
+    ".gpg": "encrypted",
+    ".enc": "encrypted",
+}
+OTHER_FORMATS |= {f"{nifti}{ending}": kind for nifti in (".nii", ".nii.gz") for ending, kind in STAND_INS.items()}
 
 CONVERT = "convert it to .nii or .nii.gz"
 UNPACK = "unpack it to .nii or .nii.gz"

@@ -115,7 +115,7 @@ def _conflict(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, An
     sform, qform = forms.get("sform"), forms.get("qform")
     if sform is not None:
         if _singular(sform):
-            return "" if qform is None else "its sform is singular or not a number, its qform is not"
+            return "the affine is singular or not a number by its sform"
         lengths = np.linalg.norm(sform[:3, :3], axis=0)
         if (np.abs(lengths - pixdim) > LENGTH_TOLERANCE * pixdim).any():
             return f"voxels are {_in_mm(lengths)} by its sform and {_in_mm(pixdim)} by its pixdim"

@@ -20,12 +20,17 @@ GRID_TOLERANCE = 0.1  # voxels
 
 def same_grid(first: Volume, second: Volume) -> bool:
     """Whether two canonical volumes have one shape and their corners lie within a tenth of a voxel of each other."""
+    return grids_apart(first, second) <= GRID_TOLERANCE
+
+
+def grids_apart(first: Volume, second: Volume) -> float:
+    """The largest distance of two canonical volumes' corners, in the first one's shortest voxel lengths; infinite for other shapes."""
     if first.array.shape != second.array.shape:
-        return False
+        return float("inf")
     corners = np.array([[x, y, z, 1.0] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
     corners[:, :3] *= np.array(first.array.shape) - 1
     distance = np.linalg.norm((corners @ (first.affine - second.affine).T)[:, :3], axis=1)
-    return bool(distance.max() <= GRID_TOLERANCE * min(first.spacing_mm))
+    return float(distance.max() / min(first.spacing_mm))
 
 
 def grid_fault(path: Path, volume: Volume, scan: Volume) -> str:

@@ -15,12 +15,13 @@ from angiosynth.data.checks import copy_fault, near_copy_note
 from angiosynth.data.classes import ClassRanges, one_mask
 from angiosynth.data.copies import CopySearch
 from angiosynth.data.geometry import GridSource
-from angiosynth.data.grids import grid_fault, label_in_brain, same_grid
+from angiosynth.data.grids import grid_fault, grids_apart, label_in_brain, same_grid
 from angiosynth.data.nifti import LoadedVolume, load_volume
 from angiosynth.data.pairing import Sources
 from angiosynth.errors import InputError
 
 WithoutBrain: TypeAlias = Literal["refuse", "nonzero", "whole"]
+NEAR_GRID = 3.0  # voxels; a header that fits so well is no program's default
 LEAST_BACKGROUND = 0.05  # of a scan's voxels; a head that is not stripped, or a crop of a brain, has less that is exactly 0
 
 
@@ -110,8 +111,12 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
 
 def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
     path, array = reading.sources.scan, scan.volume.array
-    if array.min() == array.max():
+    low, high = array.min(), array.max()
+    if low == high:
         reading.faults.append(f"{path}: every voxel has the same value; export the scan again")
+        return
+    if ((array == low) | (array == high)).all():
+        reading.faults.append(f"{path}: has two values only, {low:g} and {high:g}, so it is a mask and no scan; mend --scan")
         return
     twin = copies.scan(str(path), array)
     if fault := copy_fault(path, "scan", twin):
@@ -143,6 +148,9 @@ def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> Lo
     else:
         if same_grid(scan.volume, loaded.volume):
             return loaded
+        if loaded.orientation != scan.orientation and (voxels := grids_apart(scan.volume, loaded.volume)) < NEAR_GRID:
+            # Its header fits but for a shift: in stored order it would lie turned or mirrored.
+            raise InputError(f"{path}: lies {voxels:.1f} voxels off the scan's grid by its header; export it on the scan's grid")
     stored_alike = loaded.stored_shape == scan.stored_shape
     if not (rules.trust_shape and stored_alike):
         hint = "; --trust-shape takes it voxel by voxel, in stored order" if stored_alike else ""

@@ -20,7 +20,7 @@ from angiosynth.data.pseudonyms import draw_numbers, write_names
 from angiosynth.data.target import describe, refuse_places, refuse_users_files
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import whole_folder
-from angiosynth.runtime.progress import progress
+from angiosynth.runtime.progress import progress, say
 
 nib: Any = nibabel
 
@@ -49,11 +49,14 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
     assert names is not None
     refuse_places(target, names, [path for sources in paired for path in (sources.scan, sources.vessels, sources.brain) if path])
     numbers = draw_numbers(names, [sources.name for sources in paired])
+    gone = sorted({path.name for path in target.glob("sub-*")} - {numbers[sources.name] for sources in paired})
     with whole_folder(target) as folder:
         found = _checked_all(paired, rules, folder, numbers)
         describe(folder, target.name)
         refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
         write_names(names, paired, numbers)
+    if gone:
+        say(f"{target}: {len(gone)} patients of an earlier import are not among these scans and are gone from it: {', '.join(gone)}")
     return found
 
 

@@ -20,14 +20,15 @@ from numpy.typing import DTypeLike, NDArray
 from angiosynth.arrays import Affine, Mask, SpacingMm
 from angiosynth.data.formats import not_nifti, not_readable
 from angiosynth.data.geometry import Grid, GridSource, grid_of
+from angiosynth.data.values import value_runs
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import whole_file
 
 nib: Any = nibabel  # most of its functions have no types
 
 GZIP_MAGIC = b"\x1f\x8b"
+FORM_CODES = range(6)
 HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1 has 348
-RUNS_SHOWN = 200  # in a message; an atlas has fewer classes
 # Geometry is copied field by field, so that a mask's grid equals the scan's to the last bit.
 GEOMETRY_FIELDS = (
     *("pixdim", "qform_code", "sform_code", "xyzt_units"),
@@ -129,7 +130,7 @@ def canonical_shape(path: Path) -> tuple[int, int, int]:
 
 
 def load_mask(path: Path) -> LoadedVolume:
-    """Read a mask or label as bool; any number type will do as long as the values are exactly 0 and 1.
+    """Read a mask or label as bool; any number type will do as long as the values are 0 and one whole number, such as 1 or 255.
 
     Raises:
         InputError: as `read_volume`, or the mask is empty or has other values.
@@ -137,25 +138,12 @@ def load_mask(path: Path) -> LoadedVolume:
     loaded = load_volume(path)
     values = loaded.volume.array
     mask = values != 0
-    if not np.array_equal(mask, values):
-        raise InputError(f"{path}: holds {value_runs(np.unique(values))} instead of only 0 and 1; write one structure as a mask of 0 and 1")
+    if not np.array_equal(mask * values.max(), values) or values.max() != np.rint(values.max()):
+        raise InputError(f"{path}: holds {value_runs(np.unique(values))} instead of only 0 and 1, or 0 and 255; write it as a mask")
     if not mask.any():
         raise InputError(f"{path}: is empty, no voxel is set; draw it again or remove the file")
     volume = Volume(mask, loaded.volume.affine, loaded.volume.spacing_mm)
     return LoadedVolume(volume, loaded.grid, loaded.stored_shape, loaded.sha256)
-
-
-def value_runs(values: NDArray[Any]) -> str:
-    """Distinct sorted values in words, such as "1-13, 16, 20.5"; beyond 200 runs their number and range."""
-    runs: list[list[float]] = []
-    for value in values.tolist():
-        if runs and value == runs[-1][-1] + 1 and float(value).is_integer():
-            runs[-1].append(value)
-        else:
-            runs.append([value])
-    if len(runs) > RUNS_SHOWN:
-        return f"{len(values)} values from {values[0]:g} to {values[-1]:g}"
-    return ", ".join(f"{run[0]:g}-{run[-1]:g}" if len(run) > 2 else ", ".join(f"{value:g}" for value in run) for run in runs)
 
 
 def write_mask(mask: Mask, reference: Path, target: Path) -> None:
@@ -204,8 +192,11 @@ def read_header(data: bytes, path: Path) -> Any:
     else:
         raise InputError(f"{path}: {not_nifti(data)}")
     try:
-        # Unchecked first: nibabel's check would silently turn a voxel size of 0 into 1.
-        pixdim = np.asarray(kind(data[:length], check=False)["pixdim"][1:4], np.float64)
+        # Unchecked first: nibabel's check would silently turn a voxel size of 0 into 1, and codes that it does not know into 0.
+        unchecked = kind(data[:length], check=False)
+        codes = {name: int(unchecked[name]) for name in ("sform_code", "qform_code")}
+        qfac, *lengths = np.asarray(unchecked["pixdim"][:4], np.float64).tolist()
+        pixdim = np.asarray(lengths)
         header = kind(data[:length])
         unit = header.get_xyzt_units()[0]
         header.get_data_dtype(), header.get_data_offset()
@@ -213,6 +204,11 @@ def read_header(data: bytes, path: Path) -> Any:
         raise InputError(f"{path}: damaged NIfTI header; convert the scan again") from error
     if not (np.isfinite(pixdim).all() and (pixdim != 0).all()):
         raise InputError(f"{path}: voxel size {pixdim.tolist()} is zero or not a number; mend the header's pixdim")
+    for name, code in codes.items():
+        if code not in FORM_CODES:
+            raise InputError(f"{path}: the header's {name} is {code}, no code of NIfTI's; write 1 where that affine is the scanner's")
+    if codes["qform_code"] and qfac not in (-1.0, 0.0, 1.0):
+        raise InputError(f"{path}: the header's qfac, pixdim[0], is {qfac:g}, so left and right are open; mend it: 1 or -1")
     if unit not in ("mm", "unknown"):
         raise InputError(f"{path}: lengths are in {unit}; write the header in mm")
     return header
@@ -232,6 +228,8 @@ def scaling(header: Any, path: Path) -> tuple[float, float]:
 
 
 def _read_bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a folder, a device or a pipe; name a file")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -8,7 +8,7 @@ scan's whole name.
 
 from __future__ import annotations
 
-import csv
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -19,6 +19,7 @@ from typing import TypeAlias
 from angiosynth.data.bids import SIDECARS
 from angiosynth.data.folders import NIFTI, files_below, some_of
 from angiosynth.data.formats import CONVERT, foreign_format, without_ending
+from angiosynth.data.tables import read_table
 from angiosynth.errors import InputError
 
 COLUMNS = ("scan", "vessels", "brain")
@@ -48,6 +49,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
         InputError: no such folder, or no NIfTI file in it.
     """
     files = _nifti_files(folder)
+    lost = [path for path in files_below(folder) if path.is_symlink() and not path.exists() and not path.suffix]
     patterns = {"vessels": vessels, "brain": brain}
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
     taken = {path for matches in named.values() for paths in matches.values() for path in paths}
@@ -60,6 +62,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
         for kind, pattern in patterns.items()
         if pattern and not named[kind]
     ]
+    faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in lost]
     paired: list[Sources] = []
     for key, paths in scans.items():
         here = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
@@ -94,22 +97,17 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
         InputError: no such folder or table, or the table lacks its columns.
     """
     by_name = {_plain(path.relative_to(folder).as_posix()): path for path in _nifti_files(folder)}
-    try:
-        # Names of files may be any bytes, and a table holds them as the file system does.
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read as a CSV table; give one with the columns {', '.join(COLUMNS)}") from error
-    if not rows or not {"scan"} <= rows[0].keys() <= {None, *COLUMNS}:
-        raise InputError(f"{table}: needs the columns {', '.join(COLUMNS)}, separated by commas, and a line for each patient")
+    columns, rows = read_table(table, COLUMNS[:1])
+    if not rows or not set(columns) <= set(COLUMNS):
+        raise InputError(f"{table}: needs the columns {', '.join(COLUMNS)}, no others, and a line for each patient")
     faults: list[str] = []
     paired: list[Sources] = []
     seen: dict[Path, int] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         files: dict[str, Path] = {}
         for column in COLUMNS:
-            cell = (row.get(column) or "").strip()
-            path = by_name.get(_plain(cell), folder / cell)
+            cell = row.get(column, "").strip()
+            path = by_name.get(_plain(os.path.normpath(cell)) if cell else "", folder / cell)
             if not cell and column != "scan":
                 continue
             if not cell or not _inside(path, folder):
@@ -119,16 +117,15 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
             else:
                 files[column] = path
         if "scan" in files:
-            name = files["scan"].relative_to(folder).as_posix()
+            name = os.path.relpath(files["scan"], folder)
             paired.append(Sources(name, files["scan"], files.get("vessels"), files.get("brain")))
     return sorted(paired, key=lambda sources: sources.name), faults
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    """Whether a file lies below the folder, links to files resolved; one that leads nowhere is told when it is read."""
-    if path.is_symlink() and not path.exists():
-        return path.parent.resolve().is_relative_to(folder.resolve())
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    """Whether a file, or a link to one, lies below the folder; a link that leads nowhere is told when it is read."""
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return there and path.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _nifti_files(folder: Path) -> list[Path]:
@@ -174,7 +171,8 @@ def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Pa
     matches: dict[Key, list[Path]] = {}
     if not pattern:
         return matches
-    compiled = _compiled(pattern if "/" in pattern else f"**/{pattern}")
+    bare = pattern.removeprefix("./")
+    compiled = _compiled(bare if "/" in bare else f"**/{bare}")
     for path in files:
         match = compiled.fullmatch(_plain(without_ending(path.relative_to(folder).as_posix())))
         if match:
@@ -194,7 +192,7 @@ def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[K
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     regex, end = "", 0
-    bare = _plain(NIFTI.sub("", pattern.removeprefix("./")))
+    bare = _plain(NIFTI.sub("", pattern))
     for match in WILDCARDS.finditer(bare):
         regex += re.escape(bare[end : match.start()]) + {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}[match.group()]
         end = match.end()

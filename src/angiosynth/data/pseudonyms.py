@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from angiosynth.data.bids import PATIENT_NAME
+from angiosynth.data.formats import without_ending
 from angiosynth.data.pairing import COLUMNS, Sources
+from angiosynth.data.tables import read_table
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import followed, whole_file
 
@@ -23,18 +25,13 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
     known: dict[str, str] = {}
     names = followed(names)
     if names.exists():
-        try:
-            with names.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                table = csv.DictReader(stream)
-                columns = set(table.fieldnames or ())
-                if columns and not {"patient", "scan"} <= columns:
-                    raise ValueError("other columns")
-                known = {row["scan"]: row["patient"] for row in table}
-        except (KeyError, ValueError, csv.Error) as error:
-            raise InputError(f"{names}: damaged, has no columns patient and scan; move it away to give new numbers") from error
+        columns, rows = read_table(names, ("patient", "scan")) if names.stat().st_size else ([], [])
+        known = {row.get("scan", ""): row.get("patient", "").strip() for _, row in rows}
+        if len(known) < len(rows):
+            raise InputError(f"{names}: damaged, a scan stands twice; mend it, or move it away to give new numbers")
         if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
             raise InputError(f"{names}: damaged, a number is no patient's or stands twice; move it away to give new numbers")
-        if more := sorted(columns - {"patient", *COLUMNS}):
+        if more := sorted(set(columns) - {"patient", *COLUMNS}):
             raise InputError(f"{names}: has columns of your own that would be lost, {', '.join(more)}; keep them in another file")
     known = _renamed(known, wanted)
     new = [name for name in wanted if name not in known]
@@ -55,7 +52,7 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
         temporary.chmod(0o600)
         # A file's name may be any bytes; those that are no UTF-8 go into the table as they are.
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
+            writer = csv.writer(stream)  # its line ends let it quote both kinds of line end in a name
             writer.writerow(("patient", *COLUMNS))
             for name, number in sorted(numbers.items(), key=lambda pair: pair[1]):
                 others = [getattr(files.get(name), column, None) for column in COLUMNS[1:]]
@@ -63,6 +60,10 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
 
 
 def _renamed(known: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
-    """The table with names as they are written now: another system may store an umlaut as one letter or as two."""
-    forms = {unicodedata.normalize("NFC", name): name for name in wanted if name not in known}
-    return {name if name in wanted else forms.get(unicodedata.normalize("NFC", name), name): number for name, number in known.items()}
+    """The table with names as they are written now: an umlaut may be one letter or two, and a file packed or unpacked."""
+    forms = {_form(name): name for name in wanted if name not in known}
+    return {name if name in wanted else forms.get(_form(name), name): number for name, number in known.items()}
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", without_ending(name))

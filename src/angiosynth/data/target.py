@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
         raise InputError(f"{names}: would lie among the scans; keep the names elsewhere, --names FILE")
     if names.is_dir():
         raise InputError(f"{names}: is a folder; name a file with --names")
+    if names.exists() and not names.is_file():
+        raise InputError(f"{names}: is no ordinary file; name one with --names")
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not _is_imported(target))):
         raise InputError(f"{target}: is there already and no import has made it; name another folder with -o")
     refuse_users_files(target)
@@ -55,7 +58,7 @@ def refuse_users_files(target: Path) -> None:
         return
     described: dict[str, Any] = read_json(target / DESCRIPTION)
     made = described.get(CHECKSUMS)
-    files = sorted(path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
+    files = sorted(_all_below(target))
     others = [DESCRIPTION] if set(described) - KEYS else []
     for path in progress(files, f"looking at {target}", len(files)):
         name = path.relative_to(target).as_posix()
@@ -69,6 +72,17 @@ def refuse_users_files(target: Path) -> None:
         )
 
 
+def _all_below(folder: Path) -> Iterator[Path]:
+    """Files and links. A folder that cannot be read is an error: what is in it would be lost."""
+
+    def unreadable(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}), so nobody knows what would be lost; mend its permissions")
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        yield from (Path(place) / name for name in (*files, *links))
+
+
 def describe(folder: Path, name: str) -> None:
     """Write the BIDS description of a folder that is otherwise complete, with the checksums of its files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -80,7 +94,10 @@ def describe(folder: Path, name: str) -> None:
 def _is_imported(target: Path) -> bool:
     if not (target / DESCRIPTION).is_file():
         return False
-    described = read_json(target / DESCRIPTION)
+    try:
+        described = read_json(target / DESCRIPTION)
+    except InputError as error:
+        raise InputError(f"{target / DESCRIPTION}: damaged, so nobody knows who made this folder; name another folder with -o") from error
     return isinstance(described, dict) and described.get("GeneratedBy") == [{"Name": MADE_BY}]
 
 

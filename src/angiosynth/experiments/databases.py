@@ -153,4 +153,6 @@ def in_short(message: str) -> str:
     """One line without passwords; of a request that failed, where it went and why."""
     message = without_secrets(message)
     request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
-    return (f"{request[1]}: {request[2] or request[3]}" if request else message.splitlines()[0])[:200]
+    driver = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", message)  # SQLAlchemy's own words before it name no cause
+    line = f"{request[1]}: {request[2] or request[3]}" if request else driver[1] if driver else message.splitlines()[0]
+    return line[:200]

@@ -17,7 +17,7 @@ from angiosynth.runtime.progress import say
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI where the user set it, else the SQLite file under `root`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
 
 
 def tracking_on() -> bool:

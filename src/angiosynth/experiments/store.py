@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
+# What a store's failure means is said in one line; MLflow would add a traceback for each call.
+NOISE = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR, "mlflow.store.db.utils": logging.CRITICAL}
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
@@ -48,7 +50,7 @@ class MlflowStore:
         from mlflow import MlflowClient
 
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-            for noisy, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}.items():
+            for noisy, level in NOISE.items():
                 logging.getLogger(noisy).setLevel(level)
         if uri.startswith("http"):
             for name, value in OVER_HTTP.items():
@@ -161,7 +163,7 @@ class MlflowStore:
         """
         named = re.fullmatch(r"runs:/([0-9a-f]{32})|models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)
         if named is None:
-            raise InputError(f"{uri}: names no model; write a folder, runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS")
+            raise InputError(f"{uri}: names no model; write runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS")
         run, model, version, alias = named.groups()
         if run:
             return str(run)
@@ -272,5 +274,7 @@ def or_store_error() -> Iterator[None]:
     except (StoreError, InputError):
         raise
     except Exception as error:
-        status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
+        status = error.get_http_status_code() if isinstance(error, MlflowException) else 400 if isinstance(error, ImportError) else 503
+        if "Invalid url" in str(error):
+            status = 400  # no server will ever answer there
         raise StoreError(in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error

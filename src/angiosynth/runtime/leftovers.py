@@ -128,7 +128,7 @@ def _settle(path: Path, target: Path, kind: str) -> None:
             say(f"{target}: is back; a run that was to replace it was killed")
             return
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        say(f"{path}: removed; a run that was killed had left it")
+        say(f"{path}: removed; an earlier run had left it")
     except BlockingIOError:  # the process that writes it lives
         return
     except OSError as error:

@@ -32,6 +32,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     with _faults(path), _partial(path, folder=False) as temporary:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is a device or a pipe, no ordinary file; name another")
         _no_wider(temporary, path, owner=0o600)
         yield temporary
         with temporary.open("rb+") as stream:

@@ -26,10 +26,11 @@ WEAK = r"(?:pass|signature|sig|credentials?)"  # words of prose too: only before
 VALUE = r"""(?:'(?:\\.|''|[^'\\])*'|"(?:\\.|""|[^"\\])*"|[^\s&;,'"<>)}\]]+)"""
 EQUALS, COLON = r"""["']?\s*(?:=|%3D)\s*""", r"""["']?\s*:(?!//)\s*"""
 KEYED = re.compile(rf"((?<![\w.-])[\w.-]*(?:{STRONG}(?:{EQUALS}|{COLON})|(?<![A-Za-z0-9]){WEAK}{EQUALS}))({VALUE})", re.I)
-# The last @ before a space ends it, for a password may hold one. A page's digits up to a slash are its port, and an @ may come later.
-PAGE = r"""https?://[^:/?#\s@'"]*:(?!\d{1,5}[/?#])"""
-IN_URI = re.compile(rf"""((?<![a-z0-9+.-])(?!https?://)[a-z][a-z0-9+.-]*://[^:/?#\s@'"]*:|{PAGE})[^\s'"<>]*@""", re.I)
-USER_OF_A_PAGE = re.compile(r"""(https?://)[^\s:/@'"]+@""", re.I)  # a token stands there alone
+# One slash: a URI that was taken for a path. The last @ before a space ends it, for a password may hold one. A page's digits up to a slash
+# are its port, and an @ may come later.
+PAGE = r"""https?://?[^:/?#\s@'"]*:(?!\d{1,5}[/?#])"""
+IN_URI = re.compile(rf"""((?<![a-z0-9+.-])(?!https?:/)[a-z][a-z0-9+.-]*://?[^:/?#\s@'"]*:|{PAGE})[^\s'"<>]*@""", re.I)
+USER_OF_A_PAGE = re.compile(r"""(https?://?)[^\s:/@'"]+@""", re.I)  # a token stands there alone
 HEADER = re.compile(r"""(authorization["']?\s*[:=]\s*["']?)(?:(basic|bearer|token|digest|negotiate)\s+)?[^\s"',}]+""", re.I)
 BEARER = re.compile(r"\b(bearer)\s+[\w.~+/=-]{4,}", re.I)
 MADE_KNOWN = re.compile(

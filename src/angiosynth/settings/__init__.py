@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from angiosynth.errors import InputError
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
@@ -78,7 +79,11 @@ class CohortSettings(Section):
     @field_validator("site_b")
     @classmethod
     def _none_is_empty(cls, path: str) -> str:
-        return "" if path.rstrip("/") == NO_SITE else path
+        return "" if path and os.path.relpath(path) == NO_SITE else path
+
+    @field_serializer("site_b")
+    def _empty_is_none(self, path: str) -> str:
+        return path or NO_SITE
 
 
 class PatchSettings(Section):
@@ -256,6 +261,9 @@ def load_settings(path: Path) -> Settings:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise InputError(f"{path}{where}: not valid YAML; compare with profiles/demo.yaml") from error
+    cohort = tree.get("cohort") if isinstance(tree, dict) else None
+    if isinstance(cohort, dict) and not cohort.get("site_b"):
+        raise InputError(f"{path}: cohort.site_b: names no folder, and DVC needs one; write {NO_SITE} where there is no second site")
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:

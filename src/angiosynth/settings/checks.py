@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 MULTIPLE = 16  # the U-net halves a patch four times
 LARGEST_PATCH = 1024
+LEAST_COMPARED = 12
 NEEDED_FOR = {
     "train": "the networks learn from it",
     "validation": "it chooses checkpoints and weights, and the audit compares with it",
@@ -28,6 +30,9 @@ def faults(settings: Settings) -> Iterator[str]:
     yield from _drawn(settings)
     yield from _looks(settings)
     yield from _smoothing(settings)
+    for key, count in (("synthesis.pairs", settings.synthesis.pairs), ("audit.compared", settings.audit.compared)):
+        if count < LEAST_COMPARED:
+            yield f"{key}: {count} are too few, the audit asks halves of them for six neighbours; give it at least {LEAST_COMPARED}"
 
 
 def _patch_size(size: int) -> Iterator[str]:
@@ -47,7 +52,7 @@ def _split(settings: Settings) -> Iterator[str]:
             yield f"cohort.split_a.{part}: names no patient, but {why}; give it at least 1"
     if not cohort.site_b:
         return
-    if cohort.site_b.rstrip("/") == cohort.site_a.rstrip("/"):
+    if os.path.realpath(cohort.site_b) == os.path.realpath(cohort.site_a):
         yield f"cohort.site_b: is site_a's folder {cohort.site_a}, but sites must not share patients; data/none stands for no second site"
     for part in ("train", "test"):
         if not _count(cohort.split_b, part):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 MOST = 10_000_000  # steps, patches, pairs
+LARGEST = 1e6  # weights, spacings, deviations; float32 squares it without overflow
 LARGEST_SEED = 2**32 - 1  # the largest that every random generator in use takes
 
 
@@ -41,8 +42,8 @@ Dropout = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
 SegmentationLoss = Literal["dice", "dice_cross_entropy"]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Number]
 Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
+PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), Number]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False), Number]
 
 
 class Section(BaseModel):

@@ -153,7 +153,8 @@ def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) ->
     host = platform.node()
     words |= {name: "this machine's name" for name in (host, host.partition(".")[0])} | {_login(): "this user's name"}
     usual = {"", "root", "user", "localhost"}
-    return Identifiers([*dict.fromkeys(secret)], {word: what for word, what in words.items() if word.lower() not in usual}, tuple(allowed))
+    asked = {word: what for word, what in words.items() if word.lower() not in usual and not word.isdigit()}  # 2026 is in every date
+    return Identifiers([*dict.fromkeys(secret)], asked, tuple(allowed))
 
 
 def _login() -> str:

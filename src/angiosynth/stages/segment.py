@@ -17,7 +17,7 @@ from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import fetch
 from angiosynth.report.projections import segmented_figure
-from angiosynth.runtime.output import read_json
+from angiosynth.runtime.output import read_json, whole_file
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
@@ -50,8 +50,11 @@ def segment(scan: Path, target: Path, brain: Path | None, model: str, *, force: 
         say(f"{scan}: no brain mask, so the whole volume is searched; vessels of the scalp count as found. Give one with --mask")
     loaded = load_scan(Patient("scan", scan, brain, None), intensity)
     found = segmenter.segment(loaded.image, loaded.brain, f"segment {scan.name}")
-    write_mask(found, scan, target)
-    segmented_figure(loaded.image, loaded.brain, found, picture, loaded.spacing_mm)
+    for path in (target, picture):  # again: the work takes minutes, in which someone may have drawn a label
+        _refuse_overwriting(path, [other for other in (scan, brain) if other], force)
+    with whole_file(picture) as drawn:  # picture and mask or none of them: a disk may be full in between
+        segmented_figure(loaded.image, loaded.brain, found, drawn, loaded.spacing_mm)
+        write_mask(found, scan, target)
     voxels = np.count_nonzero(found)
     millilitres = voxels * float(np.prod(loaded.spacing_mm)) / 1000
     share = 100 * voxels / np.count_nonzero(loaded.brain)

@@ -120,7 +120,7 @@ def facts(result: SweepResult) -> dict[str, Any]:
 
 def result_table(result: SweepResult) -> str:
     """The study as lines of text, its Pareto front starred."""
-    lines = [f"study {result.study}: {len(result.trials)} trials, tables in {result.folder.name}/"]
+    lines = [f"study {result.study}: {len(result.trials)} trials, tables in mlruns/sweeps/{result.folder.name}/"]
     best = {row.number for row in result.front}
     for row in result.trials:
         scores = f"DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm" if row.dsc is not None and row.hd95_mm is not None else row.reason

@@ -1,0 +1,44 @@
+"""Tables that people keep: CSV as programs write it and as spreadsheets save it again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from angiosynth.errors import InputError
+
+DELIMITERS = (",", ";", "\t")
+
+
+def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """A CSV table's columns, and its rows with the number of the line that each ends in.
+
+    A byte order mark, semicolons or tabs for commas, spaces and capitals in the heading and empty rows are spreadsheets' and do not count.
+    Bytes that are no UTF-8 come as the file system has them, for they name files.
+
+    Args:
+        path: the table.
+        needed: columns that it must have.
+
+    Raises:
+        InputError: it cannot be read, lacks one of them, or a row has more cells than columns.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+        heading = text.partition("\n")[0]
+        delimiter = max(DELIMITERS, key=heading.count)
+        reader = csv.reader(io.StringIO(text if "\0" not in text else "", newline=""), delimiter=delimiter)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV table; save it as comma-separated UTF-8") from error
+    columns = [name.strip().lower() for name in rows[0][1]] if rows else []
+    while columns and not columns[-1]:
+        columns.pop()
+    if not set(needed) <= set(columns):
+        raise InputError(f"{path}: needs the columns {', '.join(needed)} in its first line; save it as comma-separated UTF-8")
+    for line, row in rows:
+        if any(cell.strip() for cell in row[len(columns) :]):
+            raise InputError(f"{path}: line {line} has more cells than the {len(columns)} columns; put a cell that holds commas in quotes")
+    return columns, [(line, dict(zip(columns, row, strict=False))) for line, row in rows[1:]]
