@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from angiosynth.errors import InputError
 from angiosynth.settings import (
@@ -291,3 +292,35 @@ def test_what_can_be_done_is_taken(tmp_path: Path, changes: list[tuple[str, Any]
 
 def test_a_key_that_cannot_be_printed_is_still_one_line(tmp_path: Path) -> None:
     assert "unet.a\\nb" in _fault(tmp_path, _with(("unet.a\nb", 1)))
+
+
+@pytest.mark.parametrize("written", ["''", "null", "absent"])
+def test_a_second_site_that_dvc_could_not_read_is_refused(tmp_path: Path, written: str) -> None:
+    """DVC puts `cohort.site_b` into dvc.yaml, where nothing is no path."""
+    tree = tiny_settings().model_dump(mode="json", by_alias=True)
+    tree["cohort"]["site_b"] = {"''": "", "null": None}.get(written)
+    if written == "absent":
+        del tree["cohort"]["site_b"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(InputError, match="write data/none where there is no second site"):
+        load_settings(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("path", ["data/none", "./data/none", "data//none/", "data/x/../none"])
+def test_no_second_site_may_be_spelt_in_any_way_and_is_written_so_that_dvc_reads_it(path: str) -> None:
+    settings = tiny_settings(cohort__site_b=path, cohort__split_b={"train": 0, "validation": 0, "test": 0})
+    assert settings.cohort.site_b == ""
+    assert settings.model_dump(mode="json")["cohort"]["site_b"] == "data/none"
+
+
+@pytest.mark.parametrize("path", ["lab/a", "./lab/a", "lab//a/", "lab/b/../a"])
+def test_one_folder_is_not_two_sites(path: str) -> None:
+    with pytest.raises(ValidationError, match="is site_a's folder"):
+        tiny_settings(cohort__site_a="lab/a", cohort__site_b=path)
+
+
+@pytest.mark.parametrize("key", ["synthesis__pairs", "audit__compared"])
+def test_too_few_for_the_audit_are_refused(key: str) -> None:
+    assert tiny_settings(**{key: 12})
+    with pytest.raises(ValidationError, match="are too few, the audit asks"):
+        tiny_settings(**{key: 11})

@@ -65,6 +65,12 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
     assert without_secrets(shown) == shown, "once more changes nothing"
 
 
+@pytest.mark.parametrize("text", ["https:/u:p@ss/word@host/x: no such model", "smb:/lab:p@ss/word@host/x: no such folder"])
+def test_a_uri_that_was_taken_for_a_path_hides_its_password(text: str) -> None:
+    scheme, user = text.split(":")[:2]
+    assert without_secrets(text).startswith(f"{scheme}:{user}:***@host/x: no such")
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_is_none_is_left_alone(text: str) -> None:
     assert without_secrets(text) == text

@@ -19,8 +19,10 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import training_run
 from angiosynth.runtime import progress
 from angiosynth.runtime.output import read_json, write_json
+from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES
 from angiosynth.segmentation.unet import build_unet
+from angiosynth.stages import segment as stage
 from angiosynth.stages.segment import load_model, segment
 from tests.factories import make_arrays, write_nifti
 from tests.stages.conftest import RULE
@@ -165,3 +167,32 @@ def test_the_command(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatc
     assert "vessel voxels" in done.output
     assert "segment in-RAS.nii.gz: 1/" in done.output
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.nii.gz", "out.png"]
+
+
+def test_a_label_that_is_drawn_meanwhile_is_kept(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, brain = _files(tmp_path)
+    real = Segmenter.segment
+
+    def slow(self: Segmenter, *parts: Any) -> Any:
+        (tmp_path / "out.nii.gz").write_text("by hand")
+        return real(self, *parts)
+
+    monkeypatch.setattr(Segmenter, "segment", slow)
+    with pytest.raises(InputError, match="is there already"):
+        segment(scan, tmp_path / "out.nii.gz", brain, str(model))
+    assert (tmp_path / "out.nii.gz").read_text() == "by hand"
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_full_disk_leaves_neither_mask_nor_picture(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the same command works once there is space."""
+    scan, brain = _files(tmp_path)
+
+    def full(*parts: Any) -> None:
+        raise InputError("out.nii.gz: cannot be written (No space left on device)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "write_mask", full)
+        with pytest.raises(InputError, match="No space left"):
+            segment(scan, tmp_path / "out.nii.gz", brain, str(model))
+    segment(scan, tmp_path / "out.nii.gz", brain, str(model))

@@ -17,7 +17,7 @@ from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import fetch
 from angiosynth.report.projections import segmented_figure
-from angiosynth.runtime.output import read_json, whole_file
+from angiosynth.runtime.output import read_json
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
@@ -52,9 +52,14 @@ def segment(scan: Path, target: Path, brain: Path | None, model: str, *, force: 
     found = segmenter.segment(loaded.image, loaded.brain, f"segment {scan.name}")
     for path in (target, picture):  # again: the work takes minutes, in which someone may have drawn a label
         _refuse_overwriting(path, [other for other in (scan, brain) if other], force)
-    with whole_file(picture) as drawn:  # picture and mask or none of them: a disk may be full in between
-        segmented_figure(loaded.image, loaded.brain, found, drawn, loaded.spacing_mm)
+    new = not picture.exists()
+    segmented_figure(loaded.image, loaded.brain, found, picture, loaded.spacing_mm)
+    try:
         write_mask(found, scan, target)
+    except InputError:  # a full disk: picture and mask or none of them
+        if new:
+            picture.unlink(missing_ok=True)
+        raise
     voxels = np.count_nonzero(found)
     millilitres = voxels * float(np.prod(loaded.spacing_mm)) / 1000
     share = 100 * voxels / np.count_nonzero(loaded.brain)
