@@ -102,6 +102,15 @@ def test_a_model_that_is_not_there_is_one_line(free: int, called: Called, capsys
     assert not called
 
 
+@pytest.mark.parametrize("model", ["models/unet/real", "nonsense", "models:/unet-real", "runs:/0/unet", "models:/unet-real/latest"])
+def test_what_names_no_registered_model_is_one_line(model: str, free: int, called: Called, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _call("serve", "--model", model, "--port", str(free)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "names no" in error
+    assert "models:/NAME@ALIAS" in error
+    assert not called
+
+
 @pytest.mark.parametrize(("target", "words"), [("ui", "ui --port 5077"), ("serve", 'serve --model "m/1" --port 5077')])
 def test_make_hands_the_port_on(target: str, words: str) -> None:
     """What make would do, not done."""
