@@ -35,8 +35,8 @@ GANS = tuple(f"gan.{model}" for model in MODELS)
 UNETS = ("probe", "unet", "transfer")
 SECTIONS = (*GANS, *UNETS)
 GB = 1e9
-# A GAN's step takes and frees tensors of many sizes, which leaves gaps. By benchmarks/memory.py trainings took
-# 0.7 to 1.3 times the estimates that these give.
+# A GAN's step takes and frees tensors of many sizes, which leaves gaps between those that live. On the safe side: benchmarks/memory.py
+# holds the estimates against trainings.
 GAN_GAPS = 1.5
 NO_SIZES = frozenset({"steps", "seed", "seeds", "learning_rate", "learning_rate_generator", "learning_rate_critic", "betas", "patients"})
 NO_SIZES |= {"probes", "validations", "checkpoint_every", "checkpoint_choice", "critic_iterations", "pairs", "slice_stride", "subsets"}
