@@ -19,7 +19,8 @@ def place(network: nn.Module, where: torch.device) -> None:
         network.to(where)
     for parameter in network.parameters():
         if parameter.dim() == 4:  # not by Module.to, which tensors without content do not stand
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            # Not `contiguous`, which leaves the strides of one input channel as they are: other strides, other rounding.
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def bfloat16_is_native(where: torch.device) -> bool:
