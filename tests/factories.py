@@ -121,7 +121,7 @@ def tiny_tree() -> dict[str, Any]:
         "transfer": {"patients": [1], "steps": 2, "batch_size": 4, "validations": 1},
         "audit": {"bootstrap": 50, "checked": 8, "compared": 12, "reconstructed": 2, "reconstruction_steps": 2, "overfit_steps": 4},
         "release": {},
-        "sweep": {"gan_steps": 2, "pairs": 8, "unet_steps": 2},
+        "sweep": {"gan_steps": 2, "pairs": 12, "unet_steps": 2},
     }
     unshared: dict[str, Any] = json.loads(json.dumps(tree))  # no part is another's, each can be changed alone
     return unshared

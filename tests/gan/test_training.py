@@ -234,7 +234,9 @@ def test_a_loss_that_is_not_finite_names_the_step(name: str, tmp_path: Path, mon
 
 def test_a_learning_rate_that_is_far_too_high_ends_in_one_line(tmp_path: Path) -> None:
     values = {"gan__wgan_gp__learning_rate_critic": 1.0, "gan__wgan_gp__learning_rate_generator": 1.0}
-    settings = tiny_settings(gan__wgan_gp__steps=40, gan__wgan_gp__gradient_penalty_weight=1e38, **values).gan
+    gan = tiny_settings(gan__wgan_gp__steps=40, **values).gan
+    own = gan.wgan_gp.model_copy(update={"gradient_penalty_weight": 1e38})  # params.yaml may not say so
+    settings = gan.model_copy(update={"wgan_gp": own})
     with pytest.raises(InputError, match="is not finite at step 1, diverged; there is no checkpoint yet") as caught:
         _train("wgan-gp", settings, tmp_path)
     assert "\n" not in str(caught.value)

@@ -58,7 +58,7 @@ def test_the_result_table_stars_the_front() -> None:
     bad = TrialRow(1, "failed", {"learning_rate_critic": 0.9}, None, None, "diverged", 3.0, "")
     lines = result_table(SweepResult("wgan-gp-abc", "wgan-gp", (good, bad), (good,), Path("mlruns/sweeps/wgan-gp-abc"), False)).splitlines()
     assert lines == [
-        "study wgan-gp-abc: 2 trials, tables in wgan-gp-abc/",
+        "study wgan-gp-abc: 2 trials, tables in mlruns/sweeps/wgan-gp-abc/",
         "*   0 complete: DSC 0.612, 95HD 7.89 mm (learning_rate_critic 0.0005123)",
         "    1 failed: diverged (learning_rate_critic 0.9)",
     ]

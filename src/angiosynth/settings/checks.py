@@ -30,7 +30,8 @@ def faults(settings: Settings) -> Iterator[str]:
     yield from _drawn(settings)
     yield from _looks(settings)
     yield from _smoothing(settings)
-    for key, count in (("synthesis.pairs", settings.synthesis.pairs), ("audit.compared", settings.audit.compared)):
+    few = {"synthesis.pairs": settings.synthesis.pairs, "sweep.pairs": settings.sweep.pairs, "audit.compared": settings.audit.compared}
+    for key, count in few.items():
         if count < LEAST_COMPARED:
             yield f"{key}: {count} are too few, the audit asks halves of them for six neighbours; give it at least {LEAST_COMPARED}"
 
