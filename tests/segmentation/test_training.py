@@ -186,3 +186,15 @@ def test_another_attempt_starts_from_the_first_weights_with_half_the_rate(monkey
     monkeypatch.undo()
     straight = _train(build_unet(2, 0.0, 1), _schedule(60, learning_rate=2e-3, seed=1001))
     assert _equal(again.segmenter.unet.state_dict(), straight.segmenter.unet.state_dict())
+
+
+def test_dropout_is_the_same_twice_and_leaves_the_global_generator_alone() -> None:
+    weights, states = [], []
+    for seed in (7, 8):
+        torch.manual_seed(seed)  # what others drew before must not matter
+        before = torch.get_rng_state()
+        weights.append(_train(build_unet(2, 0.5, 1), _schedule()).segmenter.unet.state_dict())
+        states.append(torch.equal(torch.get_rng_state(), before))
+    assert _equal(*weights)
+    assert not _equal(weights[0], _train(build_unet(2, 0.0, 1), _schedule()).segmenter.unet.state_dict())
+    assert all(states)

@@ -97,7 +97,9 @@ def train_unet(
     for attempt in range(ATTEMPTS):
         batches = _batches(patches, schedule, attempt, augmentation)
         try:
-            return _fit(segmenter, batches, schedule, attempt, validate, recorder, validations, what)
+            with torch.random.fork_rng():  # dropout draws from torch's global generator
+                torch.manual_seed(schedule.seed + 1000 * attempt)
+                return _fit(segmenter, batches, schedule, attempt, validate, recorder, validations, what)
         except _FellEmptyError:
             say(f"{what}: fell into the empty prediction, starts again at half the learning rate")
             unet.load_state_dict(first)
