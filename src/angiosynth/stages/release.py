@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import platform
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import DataSource, training_run
+from angiosynth.privacy.shared import shared_audit
 from angiosynth.release.identifiers import Identifiers
-from angiosynth.release.package import build_package, open_package, refusal
+from angiosynth.release.package import AUDIT_FILES, build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
@@ -27,7 +28,7 @@ from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import SITES, Settings
-from angiosynth.stages.audit import audit_digest
+from angiosynth.stages.audit import SHARED, audit_digest
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.transfer import transfer
 from angiosynth.stages.unet import unet_facts, unet_settings
@@ -68,8 +69,8 @@ def release(
     build_package(
         target,
         open_patch_set(home.synthetic(chosen)),
-        audit,
-        folder,
+        _shared(audit, folder, chosen),
+        folder / SHARED,
         by=settings.release,
         date=datetime.now(UTC).date().isoformat(),
         override=override.strip() if against else "",
@@ -78,6 +79,23 @@ def release(
     )
     signed = "signed" if key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"
+
+
+def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any]:
+    """What of an audit may leave, as it lies in its folder.
+
+    Raises:
+        InputError: it is not what this version lets leave.
+    """
+    again = f"run `dvc repro audit@{model}` to make it anew"
+    try:
+        wanted = shared_audit(audit)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'audit.json'}: damaged or of another version; {again}") from error
+    path = folder / SHARED / AUDIT_FILES[0]
+    if not path.is_file() or read_json(path) != wanted:
+        raise InputError(f"{path}: is not what may leave of {folder / 'audit.json'}; {again}")
+    return wanted
 
 
 def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: Path | None) -> str:
