@@ -13,6 +13,7 @@ from angiosynth.report.audit_page import VERDICTS, build_audit_page, privacy_sec
 from tests.audits import audit_tree
 from tests.privacy.test_verdict import LEAK
 
+
 def test_nothing_found_is_said_with_what_it_does_not_mean() -> None:
     page = build_audit_page(audit_tree(), b"png")
     assert VERDICTS["within"] in page

@@ -84,12 +84,12 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     with pytest.raises(InputError, match=r"was made with cohort\.intensity"):
         pretrain_from(other, home, package, None)
 
-    for kept, fault in (("shared/audit.json", "is not what may leave"), ("audit.json", "damaged or of another version")):
-        tree = read_json(home.audit("wgan-gp") / kept)
-        write_json(home.audit("wgan-gp") / kept, {name: value for name, value in tree.items() if name != "planted"})
+    for file, fault in (("shared/audit.json", "is not what may leave"), ("audit.json", "damaged or of another version")):
+        tree = read_json(home.audit("wgan-gp") / file)
+        write_json(home.audit("wgan-gp") / file, {name: value for name, value in tree.items() if name != "planted"})
         with pytest.raises(InputError, match=fault):
             release(SETTINGS, home, "wgan-gp", "later", "a test", None)
-        write_json(home.audit("wgan-gp") / kept, tree)
+        write_json(home.audit("wgan-gp") / file, tree)
     with pytest.raises(InputError, match="other settings or limits"):
         release(_other(audit__limits={"auc": 0.99}), home, "wgan-gp", "later", "a test", None)
     image = np.load(home.synthetic("wgan-gp") / "image.npy")

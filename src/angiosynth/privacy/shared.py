@@ -1,13 +1,13 @@
 """The part of an audit that may leave the house: chosen by name, and rounded until no figure is a person's.
 
-An audit holds numbers that are one person's (scores) and numbers over so few people that one of them can be worked out by whoever has the
-others' scans. Whoever has a scan can compute that person's part with the public code and look it up. So nothing leaves by default: what is
+An audit holds numbers that are one person's (scores) and numbers over so few people that one can be worked out by whoever has
+the others' scans. Whoever has a scan can compute that person's part with the public code and look it up. So nothing leaves by default: what is
 not named here stays, and what is named is rounded.
 
 The rule of rounding. One person of m members and n others moves an AUC, or a share of people, by at most 1/min(m, n). Such figures are
 rounded to a step no finer than that, so that any one person may be exchanged and no figure moves by more than a step. Other figures over
-patients' patches are rounded to the nearest of ten steps a decade. This is no differential privacy: somebody who has the scans of all but one
-of the people may still learn which of two neighbouring values the last one's figures give.
+patients' patches are rounded to the nearest of ten steps a decade. This is no differential privacy: somebody who has the scans of all but
+one of the people may still learn which of two neighbouring values the last one's figures give.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _planted(one: Mapping[str, Any], step: float) -> dict[str, float]:
 
 def _overfitted(found: Mapping[str, Any], step: float) -> dict[str, Any]:
     """The planted GAN saw patches of one person: these figures are that person's, but for the rounding."""
-    holders = {holder: {"auc": to_step(found[holder]["auc"], step), "p": p_bound(found[holder]["p"])} for holder in HOLDERS}
+    holders: dict[str, Any] = {holder: {"auc": to_step(found[holder]["auc"], step), "p": p_bound(found[holder]["p"])} for holder in HOLDERS}
     shares = {name: to_step(found["linkage"][name], step) for name in ("share", "share_held_out")}
     return {**holders, "linkage": {**shares, "first": bool(found["linkage"]["first"])}}
 

@@ -86,8 +86,8 @@ def privacy_section(audits: Mapping[str, Mapping[str, Any]], figure: str) -> str
 def _data(audit: Mapping[str, Any]) -> list[str]:
     patients = audit["patients"]
     return [
-        f"Data: {_about(audit)}{audit['n_training_patches']} patches of {audit['patch_size']}x{audit['patch_size']} voxels from head scans (TOF-MRA) of "
-        f"{patients['training']} people, each patch with its vessel label.",
+        f"Data: {_about(audit)}{audit['n_training_patches']} patches of {audit['patch_size']}x{audit['patch_size']} voxels from head scans "
+        f"(TOF-MRA) of {patients['training']} people, each patch with its vessel label.",
         f"Model: {name_of(audit['model'])}, a generative adversarial network that was trained on these patches.",
         f"To be released: {audit['n_synthetic']} synthetic pairs of patch and label, not the generator, not the critic.",
         f"Compared with {patients['test']} people of the same place on whom nothing was trained (test patients). {patients['validation']} "
@@ -131,7 +131,9 @@ def _about(audit: Mapping[str, Any]) -> str:
 
 def _rounding(audit: Mapping[str, Any]) -> str:
     if not _may_leave(audit):
-        words = "This page is for the house alone: its figures are exact and its dots are people's, so whoever has a person's scan could look "
+        words = (
+            "This page is for the house alone: its figures are exact and its dots are people's, so whoever has a person's scan could look "
+        )
         return f"<p>{words}that person up. shared/index.html is the page that may leave.</p>"
     return (
         f"<p>Figures over people are rounded to {audit['rounded_to']:g}, which is at least what one person can change, p to the next of a "
