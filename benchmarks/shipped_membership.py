@@ -5,10 +5,10 @@
 
 For every person of the BIDS folder (training, validation and test patients by the split) and of `--outsiders` the attacker cuts patches
 with the published settings, under the person's own pseudonym and a few others (it seeds the cutting), works out the scores that an audit
-works out, and looks them up among all numbers of all files of the package, at the precision that each has there. Printed is, for each group, how
-many find a number of four decimals or more, and the evidence of all matches, rarer ones weighing more: its AUC against the people outside
-or, without those, against validation patients, and how often chance alone would do as well. `--numbers FILE` adds the numbers of one more
-file: with the house's audit/MODEL/audit.json in it the attack finds everybody, which shows that it can.
+works out, and looks them up among all numbers of all files of the package, at the precision that each has there. Printed is, for each
+group, how many find a number of four decimals or more, and the evidence of all matches, rarer ones weighing more: its AUC against the
+people outside or, without those, against validation patients, and how often chance alone would do as well. `--numbers FILE` adds the
+numbers of one more file: with the house's audit/MODEL/audit.json in it the attack finds everybody, which shows that it can.
 """
 
 from __future__ import annotations

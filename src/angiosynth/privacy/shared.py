@@ -1,8 +1,8 @@
 """The part of an audit that may leave the house: chosen by name, and rounded until no figure is a person's.
 
-An audit holds numbers that are one person's (scores) and numbers over so few people that one can be worked out by whoever has
-the others' scans. Whoever has a scan can compute that person's part with the public code and look it up. So nothing leaves by default: what is
-not named here stays, and what is named is rounded.
+An audit holds numbers that are one person's (scores) and numbers over so few people that one can be worked out by whoever has the others'
+scans. Whoever has a scan can compute that person's part with the public code and look it up. So nothing leaves by default: what is not
+named here stays, and what is named is rounded.
 
 The rule of rounding. One person of m members and n others moves an AUC, or a share of people, by at most 1/min(m, n). Such figures are
 rounded to a step no finer than that, so that any one person may be exchanged and no figure moves by more than a step. Other figures over
