@@ -17,6 +17,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
     own["membership"] |= {name: {**own["membership"][name], **values} for name, values in membership.items()}
     for found in own["membership"].values():
         found |= {"member_scores": [1.0, 2.0], "other_scores": [0.5], "members": 2, "others": 1}
+        found |= {"control_low": 0.4, "control_high": 0.7}
         found |= {f"tpr_{rate}{end}": 0.5 for rate in (10, 1) for end in ("", "_low", "_high")}
     likeness = {"precision": 0.8, "recall": 0.6, "density": 0.7, "coverage": 0.5}
     vessels = {"fraction": 0.02, "calibre_px": 2.0, "components": 1.2, "empty": 0.3}

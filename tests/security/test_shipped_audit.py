@@ -236,6 +236,9 @@ def test_the_step_by_hand(members: int, others: int, step: float) -> None:
 
 def test_rounding_by_hand() -> None:
     assert [to_step(value, 0.25) for value in (0.7, 0.62, 0.63, 0.125, 0.0, 1.0, -0.13)] == [0.75, 0.5, 0.75, 0.25, 0.0, 1.0, -0.25]
+    assert [to_step(value, 0.25, "low") for value in (0.4, 0.25, 0.2, 0.0, -0.1)] == [0.25, 0.25, 0.0, 0.0, -0.25]
+    assert [to_step(value, 0.25, "high") for value in (0.51, 0.5, 0.9, 1.0, -0.1)] == [0.75, 0.5, 1.0, 1.0, 0.0]
+    assert to_step(0.3, 0.1, "low") == to_step(0.3, 0.1, "high") == 0.3
     assert [coarse(value) for value in (0.0, 0.0212, 3.3, 8000, 7970, 2.13, 0.98, 95)] == [0.0, 0.02, 3.15, 8000, 8000, 2.0, 1.0, 100]
     assert [p_bound(value) for value in (0.00001, 0.001, 0.0011, 0.05, 0.3, 1.0)] == [0.001, 0.001, 0.01, 0.05, 0.5, 1.0]
 

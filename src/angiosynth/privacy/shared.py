@@ -23,7 +23,7 @@ P_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0)  # an exact p tells the exact AUC
 TEN_A_DECADE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0, 10.0)  # preferred numbers, ISO 3
 LEAST_COPIES = 0.001  # step of shares of copies where the limit is 0
 LIKENESS_STEP = 0.1
-ENDS = ("", "_low", "_high")
+ENDS = ("", "_low", "_high")  # an interval's ends are rounded outwards, so that it is never narrower than it was
 LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # How the audit was made. Not its seed: nobody needs to draw again what was drawn.
@@ -71,9 +71,18 @@ def step_of(members: int, others: int) -> float:
     return next((step for step in STEPS if step >= weight - 1e-12), STEPS[-1])
 
 
-def to_step(value: float, step: float) -> float:
-    """The nearest multiple of a step; two values less than a step apart come to lie no more than a step apart."""
-    return round(math.floor(value / step + 0.5) * step, 4)
+def to_step(value: float, step: float, end: str = "") -> float:
+    """The nearest multiple of a step, for the `low` end of an interval the one below, for its `high` end the one above.
+
+    Two values no more than a step apart come to lie no more than a step apart.
+    """
+    steps = round(value / step, 9)  # 0.3 / 0.1 is a little less than 3
+    return round((math.ceil(steps) if end == "high" else math.floor(steps + (0.5 if not end else 0.0))) * step, 4)
+
+
+def _ends(found: Mapping[str, Any], name: str, step: float) -> dict[str, float]:
+    """A figure with its interval."""
+    return {f"{name}{end}": to_step(found[f"{name}{end}"], step, end.removeprefix("_")) for end in ENDS}
 
 
 def coarse(value: float) -> float:
@@ -92,10 +101,10 @@ def p_bound(value: float) -> float:
 
 def _membership(found: Mapping[str, Any], people: Mapping[str, int], step: float) -> dict[str, Any]:
     """One attack. Its excess is that of the rounded figures: three roundings of two numbers would narrow both down."""
-    rounded = {f"{name}{end}": to_step(found[f"{name}{end}"], step) for name in ("auc", "tpr_10", "tpr_1", "control") for end in ENDS}
+    rounded = {key: value for name in ("auc", "tpr_10", "tpr_1", "control") for key, value in _ends(found, name, step).items()}
     excess = round(rounded["auc"] - rounded["control"], 4)
-    low, high = (to_step(found[f"excess{end}"], step) for end in ENDS[1:])
-    rounded |= {"excess": excess, "excess_low": min(low, excess), "excess_high": max(high, excess)}
+    ends = _ends(found, "excess", step)
+    rounded |= {"excess": excess, "excess_low": min(ends["excess_low"], excess), "excess_high": max(ends["excess_high"], excess)}
     # Not the numbers of the attack itself: where one person has no vessel it is one less.
     least = 1.0 / math.comb(people["training"] + people["test"], people["training"])
     return rounded | {"p": p_bound(found["p"]), "least_p": least, "members": people["training"], "others": people["test"]}
@@ -112,7 +121,7 @@ def _finding(one: Mapping[str, Any], membership: Mapping[str, Any], limits: Mapp
     if name.startswith("copies"):
         share = {key: _at_most(one[key], limits["copies"]) for key in ("value", "control")}
         return kept | share | {"low": share["value"], "high": share["value"], "limit": limits["copies"]}
-    figures = {key: to_step(one[key], step) for key in ("value", "low", "high", "control")}
+    figures = {key: to_step(one[key], step, key if key in ("low", "high") else "") for key in ("value", "low", "high", "control")}
     limit = round(figures["control"] + limits["linkage"], 4) if name == "linkage" else limits["nearer"]
     return kept | figures | {"limit": limit}
 
