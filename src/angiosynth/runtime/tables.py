@@ -23,11 +23,21 @@ def write_table(
         columns: the heading.
         rows: as many cells each.
         delimiter: a comma, or a tab for TSV.
-        line_end: a text that holds one of its characters is put in quotes.
+        line_end: after each row; in a cell every kind of line end is put in quotes.
     """
-    writer = csv.writer(stream, delimiter=delimiter, lineterminator=line_end)
+    writer = csv.writer(_Lines(stream, line_end), delimiter=delimiter)
     writer.writerow([safe_cell(name) for name in columns])
     writer.writerows([safe_cell(cell) for cell in row] for row in rows)
+
+
+class _Lines:
+    """A stream for csv.writer, which quotes only those line ends that its own consists of: a lone carriage return would end a row."""
+
+    def __init__(self, stream: TextIO, end: str) -> None:
+        self.stream, self.end = stream, end
+
+    def write(self, line: str) -> int:
+        return self.stream.write(line.removesuffix("\r\n") + self.end)
 
 
 def safe_cell(cell: object) -> object:

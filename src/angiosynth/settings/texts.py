@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 # More than anybody's name or address needs, and still a line that a reader takes in.
 LONGEST_LINE, LONGEST_REASON, LONGEST_URL, LONGEST_LICENCE = 200, 500, 500, 100
-MARKUP = re.compile(r"[<>\[\]{}`|\\]|&#?\w+;")
+MARKUP = re.compile(r"[<>\[\]{}`|\\]|&(#\w+|\w{2,});")
 LICENCE = re.compile(r"\w[\w .,()+/'-]*")  # an SPDX expression, or words; no colon, which would begin a link of some kind
 NOT_IN_URL = re.compile(r"[\s<>\"'`{}|\\^\[\]]")
 HOST = re.compile(r"(?=.{1,253}$)\w([\w-]*\w)?(\.\w([\w-]*\w)?)*\.?")

@@ -28,6 +28,7 @@ from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import SITES, Settings
+from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.transfer import transfer
@@ -55,6 +56,8 @@ def release(
     Raises:
         InputError: there is no audit, it is of another set, or it speaks against a release and no reason is given.
     """
+    if override.strip() and (fault := line_fault(override.strip(), LONGEST_REASON)):
+        raise InputError(f"--override: {fault}")
     chosen = model or str(read_json(home.metrics / "evaluation.json")["chosen_by_validation"])
     folder = home.audit(chosen)
     if not (folder / "audit.json").is_file():
