@@ -6,6 +6,7 @@ import getpass
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import numpy as np
 
 from angiosynth.data.bids import find_patients
 from angiosynth.data.cohort import load_split
+from angiosynth.data.name_words import name_words
+from angiosynth.data.originals import find_originals
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import DataSource, training_run
 from angiosynth.privacy.shared import shared_audit
-from angiosynth.release.identifiers import Identifiers
+from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import AUDIT_FILES, build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.runtime.progress import say
@@ -68,6 +71,9 @@ def release(
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
+    identifiers = _identifiers(settings, home, allowed)
+    texts = {"the name of the package": name, "--override": override}
+    refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
     target = home.releases / name
     build_package(
         target,
@@ -78,7 +84,7 @@ def release(
         date=datetime.now(UTC).date().isoformat(),
         override=override.strip() if against else "",
         key=key,
-        identifiers=_identifiers(settings, home, allowed),
+        identifiers=identifiers,
     )
     signed = "signed" if key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"
@@ -175,7 +181,13 @@ def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) ->
     words |= {name: "this machine's name" for name in (host, host.partition(".")[0])} | {_login(): "this user's name"}
     usual = {"", "root", "user", "localhost"}
     asked = {word: what for word, what in words.items() if word.lower() not in usual and not word.isdigit()}  # 2026 is in every date
-    return Identifiers([*dict.fromkeys(secret)], asked, tuple(allowed))
+    paths = zip(SITES, (settings.cohort.site_a, settings.cohort.site_b), strict=True)
+    originals = find_originals(home.root, [home.site_root(settings, site) for site, path in paths if path])
+    labels = dict.fromkeys(
+        name_words(name.removeprefix("sub-") for name in secret if name.startswith("sub-")), "a patient's name in the scans' folder"
+    )
+    known = replace(originals, tables={**labels, **originals.tables})
+    return Identifiers([*dict.fromkeys(secret)], asked, tuple(allowed), known)
 
 
 def _login() -> str:
