@@ -19,7 +19,7 @@ from angiosynth.data.originals import KEY, find_originals, keep_words, words_fil
 from angiosynth.errors import InputError
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.release import package
-from angiosynth.release.identifiers import Identifiers, refuse_originals
+from angiosynth.release.identifiers import Identifiers, refuse_identifiers, refuse_originals
 from angiosynth.runtime.output import write_json
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import audit_digest, write_shared
@@ -181,11 +181,9 @@ def test_every_text_of_a_package_is_searched(file: str, project: Path, monkeypat
         names = json.dumps("Anna Mueller") if file.endswith(".json") else "M&uuml;ller" if file.endswith(".html") else "x Mueller"
         (folder / file).write_text(text.rstrip()[:-1] + f', "z": {names}}}' if file.endswith(".json") else f"{text}\n# {names}\n")
 
-    real = package.refuse_identifiers
-
     def planted(folder: Path, identifiers: Identifiers) -> None:
         as_made(folder)
-        real(folder, identifiers)
+        refuse_identifiers(folder, identifiers)
 
     monkeypatch.setattr(package, "refuse_identifiers", planted)
     assert _release(project, monkeypatch).startswith(f"{file}: holds a word of the name that sub-00")

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,6 +218,15 @@ def test_every_digest_is_of_what_the_receiver_has(package: Path, file: str, harm
     text = re.sub(r"base64,[^\"]+", "", (package / file).read_text(encoding="utf-8")).replace("abc", data_digest(tmp_path))
     digests = {found for found in re.findall(r"\b[0-9a-f]{16,}\b", text) if not found.isdigit()}
     assert digests <= known
+
+
+def test_no_file_of_a_package_holds_a_time_or_a_name_of_a_file(package: Path) -> None:
+    for path in (package / "nifti").iterdir():
+        assert path.read_bytes()[3:8] == bytes(5), "gzip's flags and time"
+    with zipfile.ZipFile(package / "patches.npz") as archive:
+        assert {one.date_time for one in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert not [one for one in archive.infolist() if one.comment]
+        assert {one.filename for one in archive.infolist()} == {"image.npy", "label.npy"}
 
 
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=9), st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.floats(-1, 1))

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from angiosynth.data.pairing import Sources, pair_by_patterns
 from angiosynth.data.pseudonyms import draw_numbers, write_names
 from angiosynth.evaluation.patients import read_scores, write_all_scores, write_scores
-from angiosynth.experiments.search import SweepResult, write_tables
-from angiosynth.experiments.study import TrialRow
+from angiosynth.experiments.search import SweepResult, TrialRow, write_tables
 from angiosynth.runtime.tables import plain_cell, safe_cell, write_table
 from angiosynth.stages.workspace import write_curve
 from tests.factories import make_score
