@@ -192,6 +192,7 @@ CARRIERS = frozenset(
         "settings/phantom",
         "settings/sections",
         "settings/sweep",
+        "settings/texts",
         "stages",
         "cli",
         "runtime/machine",
@@ -201,6 +202,7 @@ CARRIERS = frozenset(
         "runtime/secrets",
         "runtime/checkpoint",
         "runtime/stop",
+        "runtime/tables",
     }
 )
 # ... and these uses alter none, whatever changes in the module used.

@@ -83,7 +83,7 @@ def test_every_stage_leaves_its_files(project: Path) -> None:
             f"models/gan/{model}/{name}"
             for name in ("generator.pt", "critic.pt", "generator.json", "curve.csv", "samples.png", "progress.png")
         ]
-        wanted += [f"audit/{model}/{name}" for name in ("audit.json", "index.html", "gallery.png", "scores.png")]
+        wanted += [f"audit/{model}/{name}" for name in ("audit.json", "index.html", "gallery.png", "scores.png", "shared/audit.json")]
         wanted += [f"data/synthetic/{model}/{name}" for name in ("image.npy", "label.npy", "card.json", "contact.png")]
     for data in TRAINING_DATA:
         wanted += [f"models/unet/{data}/{name}" for name in ("unet.pt", "unet.json", "curve.csv")]

@@ -265,7 +265,7 @@ def _with(*changes: tuple[str, Any]) -> str:
         ([("gan.dcgan.feature_matching_weight", 0.0)], "gan.dcgan.feature_matching_weight: "),
         # Texts that no path and no line can hold.
         ([("cohort.site_a", "lab\x00a")], "cohort.site_a: holds a character that cannot be printed"),
-        ([("release.creator", "a\nb")], "release.creator: holds a character"),
+        ([("release.creator", "a\nb")], "release.creator: holds a line end or a character that cannot be printed"),
         ([("cohort.split_a.test", ["sub-\x1b01"])], "cohort.split_a.test"),
     ],
 )

@@ -133,8 +133,8 @@ def test_what_is_nobodys_is_told(tmp_path: Path) -> None:
 
 
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
-    store = _touch(tmp_path / "store", "p1/tof.nii", "p1/label.nii")
-    folder = _touch(tmp_path / "lab", "p2/tof.nii", "p2/label.nii")
+    folder = _touch(tmp_path / "lab", "p2/tof.nii", "p2/label.nii", ".store/p1/tof.nii", ".store/p1/label.nii")
+    store = folder / ".store"
     (folder / "p1").symlink_to(store / "p1")
     (folder / "p2/up").symlink_to(folder)
     (folder / "p3").mkdir()

@@ -5,56 +5,17 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from angiosynth.privacy.verdict import judge
 from angiosynth.report.audit_figures import leakage_figure, scores_figure
 from angiosynth.report.audit_page import VERDICTS, build_audit_page, privacy_section
-from angiosynth.settings.audit import AuditLimits, AuditSettings
-from tests.privacy.test_verdict import LEAK, numbers
-
-LIMITS = AuditLimits()
-
-
-def _audit(**membership: dict[str, float]) -> dict[str, Any]:
-    own = numbers()
-    own["membership"] |= {name: {**own["membership"][name], **values} for name, values in membership.items()}
-    for found in own["membership"].values():
-        found |= {"member_scores": [1.0, 2.0], "other_scores": [0.5], "members": 2, "others": 1}
-        found |= {f"tpr_{rate}{end}": 0.5 for rate in (10, 1) for end in ("", "_low", "_high")}
-    likeness = {"precision": 0.8, "recall": 0.6, "density": 0.7, "coverage": 0.5}
-    vessels = {"fraction": 0.02, "calibre_px": 2.0, "components": 1.2, "empty": 0.3}
-    own["copies"] |= {"copies_count": 0}
-    return {
-        **own,
-        **judge(own, LIMITS),
-        "model": "wgan-gp",
-        "set_digest": "abc",
-        "checkpoints": [
-            {"step": step, "chosen": step == 4, "auc": 0.5 + step / 20, "probe_dsc": 0.1 * step, "probe_dsc_real": real}
-            for step, real in ((2, 0.5), (4, 0.5), (6, 0.0))  # a probe that found nothing on real patches has no share
-        ],
-        "n_synthetic": 100,
-        "n_training_patches": 80,
-        "patch_size": 32,
-        "patients": {"training": 2, "validation": 1, "test": 1},
-        "limits": LIMITS.model_dump(),
-        "settings": AuditSettings().model_dump(),
-        "plain_differences": {"mean_intensity": 0.6, "vessel_fraction": 0.5},
-        "usefulness": {
-            "synthetic": likeness,
-            "real": likeness,
-            "fd_unet": 1.0,
-            "fd_unet_floor": 0.5,
-            "vessels": {"synthetic": vessels, "real": vessels},
-        },
-    }
+from tests.audits import audit_tree
+from tests.privacy.test_verdict import LEAK
 
 
 def test_nothing_found_is_said_with_what_it_does_not_mean() -> None:
-    page = build_audit_page(_audit(), b"png")
+    page = build_audit_page(audit_tree(), b"png")
     assert VERDICTS["within"] in page
     assert "OVER its limit" not in page
     assert "anonymous: yes" not in page.lower()
@@ -71,7 +32,7 @@ def test_nothing_found_is_said_with_what_it_does_not_mean() -> None:
 
 
 def test_every_figure_on_the_page_is_the_audits() -> None:
-    audit = _audit()
+    audit = audit_tree()
     for place, finding in enumerate(audit["findings"]):
         finding |= {"value": 0.1234 + place / 1000, "low": 0.1, "high": 0.9, "control": 0.4321 + place / 1000}
     page = build_audit_page(audit, b"png")
@@ -82,24 +43,24 @@ def test_every_figure_on_the_page_is_the_audits() -> None:
 
 
 def test_the_page_is_the_same_from_the_file() -> None:
-    audit = _audit()
+    audit = audit_tree()
     assert build_audit_page(json.loads(json.dumps(audit, sort_keys=True)), b"png") == build_audit_page(audit, b"png")
 
 
 def test_a_leak_is_called_one_where_it_is() -> None:
-    page = build_audit_page(_audit(images={**LEAK, "p": 0.01}), b"png")
+    page = build_audit_page(audit_tree(images={**LEAK, "p": 0.01}), b"png")
     assert page.count(VERDICTS["over"]) == 3  # whoever holds more holds the set too
     assert page.count("OVER its limit") == 2  # among the attacks and among the evidence
 
 
 def test_what_the_control_explains_is_not_called_within() -> None:
-    page = build_audit_page(_audit(images={**LEAK, "p": 0.01, "excess": 0.05, "control": 0.85}), b"png")
+    page = build_audit_page(audit_tree(images={**LEAK, "p": 0.01, "excess": 0.05, "control": 0.85}), b"png")
     assert "over its limit as its control is" in page
     assert VERDICTS["within"] in page
 
 
 def test_the_reports_section_has_a_row_for_each_set() -> None:
-    section = privacy_section({"wgan-gp": _audit(), "dcgan": _audit(images={**LEAK, "p": 0.01})}, "<figure>")
+    section = privacy_section({"wgan-gp": audit_tree(), "dcgan": audit_tree(images={**LEAK, "p": 0.01})}, "<figure>")
     assert section.index("DCGAN") < section.index("WGAN-GP")
     assert ">over<" in section
     assert "<figure>" in section
@@ -108,6 +69,6 @@ def test_the_reports_section_has_a_row_for_each_set() -> None:
 
 @pytest.mark.parametrize("ratio", [0.9, None])
 def test_figures_are_drawn(tmp_path: Path, ratio: float | None) -> None:
-    scores_figure(_audit(), tmp_path / "scores.png")
-    leakage_figure({"ratio_to_real": {"wgan-gp": ratio}}, {"wgan-gp": _audit()}, tmp_path / "leakage.png")
+    scores_figure(audit_tree(), tmp_path / "scores.png")
+    leakage_figure({"ratio_to_real": {"wgan-gp": ratio}}, {"wgan-gp": audit_tree()}, tmp_path / "leakage.png")
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("scores.png", "leakage.png"))

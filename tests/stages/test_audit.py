@@ -41,7 +41,8 @@ def _audited(home: Workspace) -> None:
 def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     _audited(home)
     folder = home.audit("wgan-gp")
-    assert {path.name for path in folder.iterdir()} == {"audit.json", "index.html", "gallery.png", "scores.png"}
+    assert {path.name for path in folder.iterdir()} == {"audit.json", "index.html", "gallery.png", "scores.png", "shared"}
+    assert {path.name for path in (folder / "shared").iterdir()} == {"audit.json", "index.html"}
     found = read_json(folder / "audit.json")
     assert found["patients"] == {"training": 2, "validation": 1, "test": 1}
     assert found["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
@@ -51,13 +52,14 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     assert {one["control"] for one in at.values()} == {found["membership"]["images"]["control"]}
     names = [name for site in ("site-a", "site-b") for part in load_split(home.splits, site).__dict__.values() for name in part]
     kept = home.root / "kept"
-    kept.mkdir()
+    shutil.copytree(folder / "shared", kept)
     for name in ("audit.json", "index.html"):
-        shutil.copy(folder / name, kept)
+        shutil.copy(folder / name, kept / f"house-{name}")
     assert list(find_identifiers(kept, [*names, "lab/a", str(Path.cwd())])) == []
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    first = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    assert len(first) == 6
     audit(SETTINGS, home, "wgan-gp")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == first
 
     with pytest.raises(InputError, match="--override"):
         release(SETTINGS, home, "wgan-gp", "demo", "", None)
@@ -82,6 +84,12 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     with pytest.raises(InputError, match=r"was made with cohort\.intensity"):
         pretrain_from(other, home, package, None)
 
+    for file, fault in (("shared/audit.json", "is not what may leave"), ("audit.json", "damaged or of another version")):
+        tree = read_json(home.audit("wgan-gp") / file)
+        write_json(home.audit("wgan-gp") / file, {name: value for name, value in tree.items() if name != "planted"})
+        with pytest.raises(InputError, match=fault):
+            release(SETTINGS, home, "wgan-gp", "later", "a test", None)
+        write_json(home.audit("wgan-gp") / file, tree)
     with pytest.raises(InputError, match="other settings or limits"):
         release(_other(audit__limits={"auc": 0.99}), home, "wgan-gp", "later", "a test", None)
     image = np.load(home.synthetic("wgan-gp") / "image.npy")

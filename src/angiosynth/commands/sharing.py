@@ -22,8 +22,8 @@ def audit(model: Model, params: Params = PARAMS) -> None:
     """Attack one GAN's set, generator and critic: who was trained on, what is copied, what leads back to a patient?
 
     Each attack stands beside a control that knows nothing of the GAN, and leaks planted on purpose show whether the audit could find one.
-    Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
-    which shows patients' patches and stays in the house.
+    Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer, scores.png and
+    gallery.png, which hold people's scores and patches and stay in the house; and shared/, what of them may leave, rounded.
     """
     from angiosynth.stages import audit as stage
     from angiosynth.stages.workspace import Workspace
@@ -37,14 +37,15 @@ def release(
     override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
     sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
     allow_word: Annotated[
-        list[str] | None, typer.Option("--allow-word", help="A word that may stand in it though a user, machine or folder is called so.")
+        list[str] | None,
+        typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
     ] = None,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
 
-    Refused where the audit is missing, of another set, or speaks against it. No patch, name, path or header of a patient goes along:
-    the package is searched for them before it is put in place. An example:
+    Refused where the audit is missing, of another set, or speaks against it. No patch, score, name, path or header of a patient goes
+    along: the package is searched for them, and for the names that patients had before `import`, before it is put in place. An example:
 
     python cli.py release vessels-1 --model wgan-gp --sign-key ~/.ssh/release
     """

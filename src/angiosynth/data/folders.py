@@ -8,19 +8,36 @@ from pathlib import Path
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 NAMES_SHOWN = 20
+STORES = (".git", ".dvc")  # where a repository keeps the content of links
 
 
-def files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path, *, within: bool = False) -> Iterator[Path]:
     """Files and links that lead nowhere, sorted by folder; hidden ones are some system's own notes and left out.
 
     A folder that is reached by several ways, as by a link beside it or in a circle, is looked into once, by the way without a link.
+
+    Args:
+        folder: where to begin.
+        within: do not look into folders elsewhere, to which a link leads; such a link is given as if it were a file.
     """
-    yield from _files_below(folder, {folder.resolve()})
+    yield from _files_below(folder, {folder.resolve()}, folder.resolve() if within else None)
 
 
-def _files_below(folder: Path, visited: set[Path]) -> Iterator[Path]:
+def leads_outside(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder is, by links at any depth of it, one that lies elsewhere.
+
+    What git-annex and DVC keep in the store of a repository that holds the folder is the folder's own.
+    """
+    real, root = path.resolve(), folder.resolve()
+    if real.is_relative_to(root):
+        return False
+    in_store = any(real.is_relative_to(above / store) for above in root.parents for store in STORES)
+    return not (in_store and path.parent.resolve().is_relative_to(root))
+
+
+def _files_below(folder: Path, visited: set[Path], root: Path | None) -> Iterator[Path]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    folders = [path for path in entries if path.is_dir()]
+    folders = [path for path in entries if path.is_dir() and (root is None or path.resolve().is_relative_to(root))]
     for path in entries:
         if path not in folders:
             yield path
@@ -28,7 +45,7 @@ def _files_below(folder: Path, visited: set[Path]) -> Iterator[Path]:
         real = path.resolve()
         if real not in visited:
             visited.add(real)
-            yield from _files_below(path, visited)
+            yield from _files_below(path, visited, root)
 
 
 def some_of(paths: Iterable[Path], folder: Path) -> str:

@@ -15,6 +15,7 @@ from angiosynth.data.copies import CopySearch
 from angiosynth.data.geometry import GridSource, grid_of
 from angiosynth.data.import_checks import Checked, Rules, check_files
 from angiosynth.data.nifti import GEOMETRY_FIELDS, open_stored, scaling, write_mask
+from angiosynth.data.originals import keep_words
 from angiosynth.data.pairing import Sources
 from angiosynth.data.pseudonyms import draw_numbers, write_names
 from angiosynth.data.target import describe, refuse_places, refuse_users_files
@@ -55,6 +56,7 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
         describe(folder, target.name)
         refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
         write_names(names, paired, numbers)
+        keep_words(target, names)
     if gone:
         say(f"{target}: {len(gone)} patients of an earlier import are not among these scans and are gone from it: {', '.join(gone)}")
     return found

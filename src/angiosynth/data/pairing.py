@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from angiosynth.data.bids import SIDECARS
-from angiosynth.data.folders import NIFTI, files_below, some_of
+from angiosynth.data.folders import NIFTI, files_below, leads_outside, some_of
 from angiosynth.data.formats import CONVERT, foreign_format, without_ending
 from angiosynth.data.tables import read_table
 from angiosynth.errors import InputError
@@ -43,25 +43,28 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
 
     Returns:
         What belongs together, and the faults, one line each: no file of a pattern, two files for one place, a label or mask without its
-        scan, a file that a pattern names and that is no NIfTI.
+        scan, a file that a pattern names and that is no NIfTI, a link that leads outside the folder.
 
     Raises:
         InputError: no such folder, or no NIfTI file in it.
     """
-    files = _nifti_files(folder)
-    lost = [path for path in files_below(folder) if path.is_symlink() and not path.exists() and not path.suffix]
+    found = _nifti_files(folder)
+    away = _links_outside(folder)
+    files = [path for path in found if path not in away]
+    lost = [path for path in files_below(folder, within=True) if path.is_symlink() and not path.exists() and not path.suffix]
     patterns = {"vessels": vessels, "brain": brain}
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
     taken = {path for matches in named.values() for paths in matches.values() for path in paths}
     scans = _matches(folder, [path for path in files if path not in taken], scan)
     foreign = _foreign(folder, {**{kind: (patterns[kind], set(named[kind])) for kind in patterns}, "scan": (scan, set(scans))})
     if not scans:
-        return [], [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
+        return [], [*away.values()] or [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
     faults = [
         f"{folder}: no file is named as --{kind} {pattern!r} says; {_there_are(files, folder)}"
         for kind, pattern in patterns.items()
         if pattern and not named[kind]
     ]
+    faults += away.values()
     faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in lost]
     paired: list[Sources] = []
     for key, paths in scans.items():
@@ -84,7 +87,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
 def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
     """The files below `folder` that are nobody's, text beside images left out."""
     taken = {path for sources in paired for path in (sources.scan, sources.vessels, sources.brain)}
-    return [path for path in files_below(folder) if path not in taken and path.suffix.lower() not in SIDECARS]
+    return [path for path in files_below(folder, within=True) if path not in taken and path.suffix.lower() not in SIDECARS]
 
 
 def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
@@ -125,19 +128,31 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
 def _inside(path: Path, folder: Path) -> bool:
     """Whether a file, or a link to one, lies below the folder; a link that leads nowhere is told when it is read."""
     there = path.is_file() or (path.is_symlink() and not path.exists())
-    return there and path.parent.resolve().is_relative_to(folder.resolve())
+    return there and not leads_outside(path, folder)
 
 
 def _nifti_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the scans")
-    below = list(files_below(folder))
+    below = list(files_below(folder, within=True))
     files = [path for path in below if NIFTI.search(path.name)]
     if not files:
+        if away := _links_outside(folder):
+            raise InputError(next(iter(away.values())))
         other = next((kind for path in below if (kind := foreign_format(path.name))), "")
         advice = f"there is {other}: convert it first, DICOM with dcm2niix" if other else "scans are files .nii or .nii.gz"
         raise InputError(f"{folder}: no NIfTI file in it; {advice}")
     return files
+
+
+def _links_outside(folder: Path) -> dict[Path, str]:
+    """Links to folders and NIfTI files elsewhere, each with its fault: what is not in the folder that was named is not taken."""
+    advice = "put a copy in its place, or name the folder that holds both"
+    return {
+        path: f"{path}: is a link that leads outside {folder}; {advice}"
+        for path in files_below(folder, within=True)
+        if leads_outside(path, folder) and (path.is_dir() or NIFTI.search(path.name))
+    }
 
 
 def _there_are(files: list[Path], folder: Path) -> str:
@@ -154,7 +169,7 @@ def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[st
         patterns: of each kind, with what its wildcards stand for among the NIfTI files.
     """
     faults = []
-    others = [path for path in files_below(folder) if foreign_format(path.name)]
+    others = [path for path in files_below(folder, within=True) if foreign_format(path.name)]
     for kind, (pattern, known) in patterns.items():
         if not WILDCARDS.sub("", pattern):
             continue

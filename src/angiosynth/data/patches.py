@@ -24,6 +24,7 @@ from angiosynth.data.intensity import Scan, load_scan, stretch_patch
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import allocate, read_json, whole_folder, write_json
 from angiosynth.runtime.progress import progress, say
+from angiosynth.runtime.tables import write_table
 from angiosynth.settings import IntensitySettings, PatchSettings
 
 COLUMNS = ("patient", "slice", "x", "y", "kind")
@@ -119,8 +120,7 @@ def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, i
         del image, label  # closed before they are trimmed or moved
         _trim(folder, len(rows), most)
         with (folder / "index.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerows([COLUMNS, *rows])
+            write_table(stream, COLUMNS, rows)
         fraction = vessel / (len(rows) * patches.size**2) if rows else 0.0
         meta = {"size": patches.size, "intensity": intensity.model_dump(mode="json"), "n": len(rows), "vessel_fraction": fraction}
         write_json(folder / "set.json", meta)

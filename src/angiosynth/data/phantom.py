@@ -6,7 +6,6 @@ Nothing depends on the order in which patients are drawn or on the number of pro
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import zlib
@@ -32,6 +31,7 @@ from angiosynth.data.vessel_tree import Tree, diseased, grow_tree
 from angiosynth.runtime.machine import cpu_count
 from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import progress
+from angiosynth.runtime.tables import write_table
 from angiosynth.settings import ScannerSettings
 
 CENTRE_MM = (0.0, -12.0, 16.0)  # of the field of view, seen from the circle of Willis
@@ -214,6 +214,5 @@ def _describe(folder: Path, site: str, sick: list[bool]) -> None:
     (folder / "dataset_description.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     (folder / "README").write_text("Drawn by a program: no scan of a person is in it or behind it.\n", encoding="utf-8")
     with (folder / "participants.tsv").open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        rows.writerow(["participant_id", "group"])
-        rows.writerows([f"sub-{patient:02d}", "steno-occlusive" if ill else "control"] for patient, ill in enumerate(sick, 1))
+        rows = ([f"sub-{patient:02d}", "steno-occlusive" if ill else "control"] for patient, ill in enumerate(sick, 1))
+        write_table(stream, ["participant_id", "group"], rows, delimiter="\t")

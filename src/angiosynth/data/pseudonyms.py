@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from angiosynth.data.pairing import COLUMNS, Sources
 from angiosynth.data.tables import read_table
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import followed, whole_file
+from angiosynth.runtime.tables import plain_cell, write_table
 
 
 def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
     names = followed(names)
     if names.exists():
         columns, rows = read_table(names, ("patient", "scan")) if names.stat().st_size else ([], [])
-        known = {row.get("scan", ""): row.get("patient", "").strip() for _, row in rows}
+        known = {plain_cell(row.get("scan", "")): row.get("patient", "").strip() for _, row in rows}
         if len(known) < len(rows):
             raise InputError(f"{names}: damaged, a scan stands twice; mend it, or move it away to give new numbers")
         if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
@@ -52,11 +52,11 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
         temporary.chmod(0o600)
         # A file's name may be any bytes; those that are no UTF-8 go into the table as they are.
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            writer = csv.writer(stream)  # its line ends let it quote both kinds of line end in a name
-            writer.writerow(("patient", *COLUMNS))
+            rows = []
             for name, number in sorted(numbers.items(), key=lambda pair: pair[1]):
                 others = [getattr(files.get(name), column, None) for column in COLUMNS[1:]]
-                writer.writerow((number, name, *(path.name if path else "" for path in others)))
+                rows.append((number, name, *(path.name if path else "" for path in others)))
+            write_table(stream, ("patient", *COLUMNS), rows, line_end="\r\n")  # both kinds of line end in a name are quoted
 
 
 def _renamed(known: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:

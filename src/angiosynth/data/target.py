@@ -43,7 +43,7 @@ def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
         raise InputError(f"{names}: is a folder; name a file with --names")
     if names.exists() and not names.is_file():
         raise InputError(f"{names}: is no ordinary file; name one with --names")
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not _is_imported(target))):
+    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not is_imported(target))):
         raise InputError(f"{target}: is there already and no import has made it; name another folder with -o")
     refuse_users_files(target)
 
@@ -54,7 +54,7 @@ def refuse_users_files(target: Path) -> None:
     Raises:
         InputError: names the first files that are not.
     """
-    if not _is_imported(target):
+    if not is_imported(target):
         return
     described: dict[str, Any] = read_json(target / DESCRIPTION)
     made = described.get(CHECKSUMS)
@@ -91,7 +91,8 @@ def describe(folder: Path, name: str) -> None:
     write_json(folder / DESCRIPTION, made)
 
 
-def _is_imported(target: Path) -> bool:
+def is_imported(target: Path) -> bool:
+    """Whether an import has made this folder. InputError where its description is damaged."""
     if not (target / DESCRIPTION).is_file():
         return False
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from angiosynth.errors import InputError
 from angiosynth.evaluation.scores import Scores
 from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.tables import write_table
 
 THRESHOLD = "threshold"  # the baseline: the best global threshold, picked on training patients
 SCRATCH = "scratch"  # the start of a transfer without pre-training
@@ -75,9 +76,8 @@ def read_scores(path: Path) -> list[PatientScore]:
 def write_all_scores(path: Path, tables: Mapping[str, Sequence[PatientScore]]) -> None:
     """Write metrics/evaluation.csv, all tables in one, "trained_on" before the others' columns. InputError where the disk refuses."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, ["trained_on", *(field.name for field in fields(PatientScore))], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"trained_on": name, **asdict(row)} for name, rows in tables.items() for row in rows)
+        columns = ["trained_on", *(field.name for field in fields(PatientScore))]
+        write_table(stream, columns, ([name, *astuple(row)] for name, rows in tables.items() for row in rows))
 
 
 def write_transfer(path: Path, rows: Iterable[TransferScore]) -> None:
@@ -97,9 +97,7 @@ def _numbers(kind: type) -> list[str]:
 
 def _write(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(kind)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        write_table(stream, [field.name for field in fields(kind)], map(astuple, rows))
 
 
 def _read(path: Path, kind: type[Row]) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.run import DataSource
 from angiosynth.runtime.output import whole_file, write_json
 from angiosynth.runtime.progress import duration
+from angiosynth.runtime.tables import write_table
 from angiosynth.settings import MODELS, Settings, digest
 
 Value = float | str
@@ -263,10 +263,11 @@ def write_tables(result: SweepResult) -> None:
     """trials.csv and front.json in the result's folder."""
     rows, names = result.trials, sorted({name for row in result.trials for name in row.params})
     with whole_file(result.folder / "trials.csv") as target, target.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["number", "state", "val_dsc", "val_hd95_mm", *names, "seconds", "reason", "retry_of", "run_id"])
-        for row in rows:
-            values = map(row.params.get, names)
-            table.writerow([row.number, row.state, row.dsc, row.hd95_mm, *values, row.seconds, row.reason, row.retry_of, row.run_id])
+        columns = ["number", "state", "val_dsc", "val_hd95_mm", *names, "seconds", "reason", "retry_of", "run_id"]
+        cells = (
+            [row.number, row.state, row.dsc, row.hd95_mm, *map(row.params.get, names), row.seconds, row.reason, row.retry_of, row.run_id]
+            for row in rows
+        )
+        write_table(stream, columns, cells, line_end="\r\n")
     points = [{"number": row.number, "val_dsc": row.dsc, "val_hd95_mm": row.hd95_mm, "params": row.params} for row in result.front]
     write_json(result.folder / "front.json", {"study": result.study, "model": result.model, "front": points})

@@ -7,6 +7,7 @@ from string import Template
 from typing import Any
 
 from angiosynth.settings.audit import ReleaseSettings
+from angiosynth.settings.texts import escaped_markdown
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -106,12 +107,13 @@ def card_of(
     Args:
         name: of the package.
         set_card: card.json of the synthetic set.
-        audit: audit.json.
+        audit: what of audit.json may leave.
         override: why it is released although the audit speaks against it, "" where it does not.
         by: section `release`.
         date: of the release, YYYY-MM-DD.
     """
-    kept = ("model", "n", "size", "seed", "label_threshold", "intensity", "vessel_fraction")
+    # Not the seed: with a generator that got out it would say which pairs were kept.
+    kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction")
     return {
         "name": name,
         "date": date,
@@ -128,16 +130,17 @@ def card_of(
 def readme_of(card: Mapping[str, Any]) -> str:
     """README.md."""
     verdict = card["audit"]["verdicts"]["set"]
-    reason = f"**Released against the audit's verdict.** The reason given: {card['override']}" if card["override"] else ""
+    reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""
     text = README.substitute(
-        name=card["name"],
+        name=escaped_markdown(card["name"]),
         n=card["n"],
         size=card["size"],
         model=card["model"],
         patients=card["patients_trained_on"],
         date=card["date"],
-        creator=card["creator"],
-        licence=card["licence"],
+        creator=escaped_markdown(card["creator"]),
+        # An address is no more than an address between these, which none holds.
+        licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
         verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for what that means).",
         override=reason,
         **card["intensity"],

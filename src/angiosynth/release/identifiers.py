@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import itertools
 import json
 import re
 import unicodedata
@@ -20,6 +21,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import angiosynth
+from angiosynth.data.name_words import forms_in, words_in
+from angiosynth.data.originals import Originals
 from angiosynth.errors import InputError
 
 SHORTEST = 2  # of a name that is looked for
@@ -27,6 +30,11 @@ SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # Where the fixed texts of a package come from: card, README and loader, the audit's page and its keys.
 TEXTS = ("release", "privacy", "report/audit_page.py", "report/text.py", "report/style.py", "settings")
 WORD = re.compile(r"[^\W_]+")
+TEXT_FILES = (".md", ".json", ".html", ".py", "")
+NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # a picture, a digest
+ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # in JSON and in the loader
+HOST = re.compile(r"xn--[a-z0-9-]+", re.IGNORECASE | re.ASCII)
+NO_ORIGINALS = Originals()
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,62 @@ class Identifiers:
 
     secret: patients' names, paths; never let through.
     words: name -> what it is, for names that may be ordinary words; let through where they are in `allowed`.
+    originals: words of the names that patients had before they were imported; let through likewise.
     """
 
     secret: Sequence[str] = ()
     words: Mapping[str, str] = field(default_factory=dict)
     allowed: Iterable[str] = ()
+    originals: Originals = NO_ORIGINALS
+
+
+def refuse_originals(texts: Mapping[str, str], identifiers: Identifiers) -> None:
+    """Refuse texts, by what they are, that hold a word of a patient's name, of that before the import too, whatever the words' order.
+
+    Raises:
+        InputError: one does; the line tells which text and whose name, and not the name.
+    """
+    allowed = _allowed_forms(identifiers.allowed)
+    for what, text in texts.items():
+        _refuse(what, identifiers.originals.whose({form for read in _readings(text) for form in forms_in(read)} - allowed))
+
+
+def _refuse_originals_within(folder: Path, identifiers: Identifiers) -> None:
+    """The same for all files of a package and their names; the words of the fixed texts are nobody's."""
+    allowed = _allowed_forms(identifiers.allowed) | _fixed_forms()
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    held = {path: words_in(path.relative_to(folder).as_posix()) for path in files}
+    for path in files:
+        if path.suffix in TEXT_FILES:
+            text = NO_WORDS.sub(" ", path.read_text(encoding="utf-8"))
+            held[path] |= {word for read in _readings(text) for word in words_in(read)}
+    for path, words in held.items():
+        _refuse(path.relative_to(folder).as_posix(), identifiers.originals.whose(words - allowed))
+
+
+def _allowed_forms(allowed: Iterable[str]) -> set[str]:
+    """Words that are let through, also joined."""
+    words = list(allowed)
+    return {form for pair in itertools.product(words, repeat=2) for form in forms_in(" ".join(pair))}
+
+
+def _readings(text: str) -> set[str]:
+    """A text as it is and as a program that shows it reads it: HTML's and addresses' signs, JSON's, the letters of a host's name."""
+    read = html.unescape(unquote(ESCAPED.sub(lambda sign: chr(int(sign[1], 16)), text)))
+    return {text, read, HOST.sub(_letters_of_host, read)}
+
+
+def _letters_of_host(found: re.Match[str]) -> str:
+    try:
+        return found[0].encode("ascii").decode("idna")
+    except UnicodeError:
+        return found[0]
+
+
+def _refuse(what: str, whose: str) -> None:
+    if whose:
+        advice = "take it out, or where it is no more than a word, name it with --allow-word"
+        raise InputError(f"{what}: holds a word of {whose}; {advice}")
 
 
 def refuse_identifiers(folder: Path, identifiers: Identifiers) -> None:
@@ -48,6 +107,7 @@ def refuse_identifiers(folder: Path, identifiers: Identifiers) -> None:
     Raises:
         InputError: it does; the text names the file, the name and what can be done.
     """
+    _refuse_originals_within(folder, identifiers)
     if found := next(find_identifiers(folder, identifiers.secret), None):
         name = found[0].relative_to(folder)
         raise InputError(f"{name}: holds {found[1]!r}, which belongs to a patient or this machine; take it out of params.yaml or names")
@@ -88,9 +148,17 @@ def is_common(name: str) -> bool:
 
 @cache
 def _fixed_words() -> frozenset[str]:
+    return frozenset(word for file in _fixed_texts() for word in WORD.findall(_plain(file.read_text(encoding="utf-8"))))
+
+
+def _fixed_texts() -> list[Path]:
     root = Path(angiosynth.__file__).parent
-    files = [file for part in TEXTS for file in ([root / part] if part.endswith(".py") else sorted((root / part).glob("*.py")))]
-    return frozenset(word for file in files for word in WORD.findall(_plain(file.read_text(encoding="utf-8"))))
+    return [file for part in TEXTS for file in ([root / part] if part.endswith(".py") else sorted((root / part).glob("*.py")))]
+
+
+@cache
+def _fixed_forms() -> frozenset[str]:
+    return frozenset(form for file in _fixed_texts() for form in words_in(file.read_text(encoding="utf-8")))
 
 
 def _plain(text: str) -> str:

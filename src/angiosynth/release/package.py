@@ -25,7 +25,7 @@ nib: Any = nibabel
 NOTHING = Identifiers()
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
-AUDIT_FILES = ("audit.json", "index.html")  # not the gallery: it shows patients' patches
+AUDIT_FILES = ("audit.json", "index.html")  # of what may leave: exact numbers and pictures of patches stay in the house
 REFUSED = {
     "over": "the audit found a leak",
     "inconclusive": "the audit is inconclusive: it did not find leaks planted to test it",
@@ -71,7 +71,7 @@ def build_package(
     Args:
         target: a new folder; its name is the package's.
         synthetic: the set.
-        audit: audit.json, and the folder that it lies in.
+        audit: what of audit.json may leave, and the folder that it lies in.
         by, date, override: for the card.
         key: an ed25519 private key to sign with.
         identifiers: names and paths that may stand nowhere in the package.

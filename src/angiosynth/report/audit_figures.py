@@ -1,4 +1,4 @@
-"""Figures of the privacy audit: each patient's scores, the closest pairs (for the house alone), use against leakage."""
+"""Figures of the privacy audit: of the house alone each patient's scores and the closest pairs; what may leave; use against leakage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def _least(search: CopySearch) -> NDArray[np.int64]:
 
 
 def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
-    """Every attack's scores, a dot a patient: where training patients' lie above the others', the attack tells them apart."""
+    """Every attack's scores, a dot a patient: where training patients' lie above the others', the attack tells them apart.
+
+    For the house alone: whoever has a patient's scan can work out where that patient's dot lies.
+    """
     with drawn(path, 8.6, 3.4) as figure:
         axes = figure.subplots()
         for place, (name, *_) in enumerate(ATTACKS):
@@ -64,7 +67,23 @@ def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
         axes.scatter([], [], color=MEMBER, label="training patients")
         axes.scatter([], [], color=OTHER, marker="D", label="test patients")
         axes.set_xticks(range(len(ATTACKS)), [name.replace("_", "\n") for name, *_ in ATTACKS])
-        axes.set(ylabel="score, in deviations", title="scores of patients in each attack")
+        axes.set(ylabel="score, in deviations", title="scores of patients in each attack: for the house alone")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
+    """Every attack's AUC with its interval beside its control's, from the figures that may leave alone (`privacy.shared`)."""
+    with drawn(path, 8.6, 3.4) as figure:
+        axes = figure.subplots()
+        axes.axhline(0.5, color="#8C8C8C", lw=1.2, ls=":", label="guessing")
+        axes.axhline(shared["limits"]["auc"], color="#D55E00", lw=1.2, ls="--", label="limit")
+        for sign, place, name, colour in (("o", -0.12, "auc", MEMBER), ("D", 0.12, "control", OTHER)):
+            for number, (attack, *_) in enumerate(ATTACKS):
+                value, low, high = (shared["membership"][attack][f"{name}{end}"] for end in ("", "_low", "_high"))
+                axes.errorbar(number + place, value, yerr=[[value - low], [high - value]], fmt=sign, color=colour, capsize=3)
+            axes.scatter([], [], color=colour, marker=sign, label="attack" if name == "auc" else "its control, without a GAN")
+        axes.set_xticks(range(len(ATTACKS)), [name.replace("_", "\n") for name, *_ in ATTACKS])
+        axes.set(ylabel="AUC", ylim=(-0.03, 1.03), title=f"who was trained on? rounded to {shared['rounded_to']:g}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

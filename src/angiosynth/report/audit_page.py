@@ -1,4 +1,7 @@
-"""The audit as one page for a data-protection officer, and its section in the report. It shows no patient's patch and no name."""
+"""The audit as one page for a data-protection officer, and its section in the report. It shows no patient's patch and no name.
+
+There are two pages: the house's, of exact figures with a dot a patient, and the one that may leave, of `privacy.shared` alone.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,12 @@ CRITERIA = (
 )
 
 
-def build_audit_page(audit: Mapping[str, Any], scores: bytes) -> str:
+def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
     """The whole page as HTML text: styles inline, nothing fetched.
 
     Args:
-        audit: audit.json.
-        scores: the PNG of `scores_figure`.
+        audit: audit.json, or of it what may leave (`shared_audit`).
+        picture: the PNG of `scores_figure`, or of `attacks_figure` for the page that may leave.
     """
     verdicts = [f"{RELEASED[holder]}: {VERDICTS[verdict]}" for holder, verdict in _by_holder(audit["verdicts"])]
     return PAGE.substitute(
@@ -46,7 +49,8 @@ def build_audit_page(audit: Mapping[str, Any], scores: bytes) -> str:
         model=escape(name_of(audit["model"])),
         verdicts=_items([line[0].upper() + line[1:] for line in verdicts]),
         data=_items(_data(audit)),
-        attacks=_attacks(audit) + _picture(scores),
+        attacks=_attacks(audit) + _picture(picture, _may_leave(audit)),
+        rounding=_rounding(audit),
         criteria="".join(_criterion(audit, name, question) for name, question in CRITERIA),
         controls=_controls(audit),
         use=_use(audit),
@@ -82,8 +86,8 @@ def privacy_section(audits: Mapping[str, Mapping[str, Any]], figure: str) -> str
 def _data(audit: Mapping[str, Any]) -> list[str]:
     patients = audit["patients"]
     return [
-        f"Data: {audit['n_training_patches']} patches of {audit['patch_size']}x{audit['patch_size']} voxels from head scans (TOF-MRA) of "
-        f"{patients['training']} people, each patch with its vessel label.",
+        f"Data: {_about(audit)}{audit['n_training_patches']} patches of {audit['patch_size']}x{audit['patch_size']} voxels from head scans "
+        f"(TOF-MRA) of {patients['training']} people, each patch with its vessel label.",
         f"Model: {name_of(audit['model'])}, a generative adversarial network that was trained on these patches.",
         f"To be released: {audit['n_synthetic']} synthetic pairs of patch and label, not the generator, not the critic.",
         f"Compared with {patients['test']} people of the same place on whom nothing was trained (test patients). {patients['validation']} "
@@ -101,7 +105,7 @@ def _attacks(audit: Mapping[str, Any]) -> str:
         finding = states[name]
         rates = f"{_interval(found, 'tpr_10', True)} / {_interval(found, 'tpr_1', True)}"
         row = [finding["what"], f"holder of the {finding['holder']}", _interval(found, "auc"), f"{found['control']:.2f}"]
-        rows.append([*row, _interval(found, "excess"), f"{found['p']:.3f}", rates, _state(finding)])
+        rows.append([*row, _interval(found, "excess"), _chance(audit, found["p"]), rates, _state(finding)])
     members, others = (audit["membership"]["images"][side] for side in ("members", "others"))
     caption = (
         f"One score a person: {members} trained on, {others} not. AUC 0.5 is guessing, 1 is certainty; in brackets the 95% bootstrap "
@@ -116,15 +120,41 @@ def _by_holder(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(holder, found[holder]) for holder in HOLDERS]
 
 
-def _picture(scores: bytes) -> str:
-    alt = "For each attack a dot a patient: training patients in one colour, test patients in another, by their scores."
-    caption = "Scores of people. Where the orange dots lie above the blue ones, the attack tells who was trained on."
-    data = base64.b64encode(scores).decode()
+def _may_leave(audit: Mapping[str, Any]) -> bool:
+    """Whether these are the rounded figures of `privacy.shared`."""
+    return "rounded_to" in audit
+
+
+def _about(audit: Mapping[str, Any]) -> str:
+    return "about " if _may_leave(audit) else ""
+
+
+def _rounding(audit: Mapping[str, Any]) -> str:
+    if not _may_leave(audit):
+        words = (
+            "This page is for the house alone: its figures are exact and its dots are people's, so whoever has a person's scan could look "
+        )
+        return f"<p>{words}that person up. shared/index.html is the page that may leave.</p>"
+    return (
+        f"<p>Figures over people are rounded to {audit['rounded_to']:g}, which is at least what one person can change, p to the next of a "
+        "few bounds above it, shares of copies to the next multiple of their limit, other figures to ten steps a decade: nobody's "
+        "own figure can be looked up. The verdicts rest on exact figures.</p>"
+    )
+
+
+def _picture(picture: bytes, may_leave: bool) -> str:
+    if may_leave:
+        alt = "For each attack its AUC with the interval over people, and beside it the same of its control."
+        caption = "The attacks and their controls. An attack tells who was trained on where it lies above guessing and above its control."
+    else:
+        alt = "For each attack a dot a patient: training patients in one colour, test patients in another, by their scores."
+        caption = "Scores of people. Where the orange dots lie above the blue ones, the attack tells who was trained on."
+    data = base64.b64encode(picture).decode()
     return f'<figure><img alt="{alt}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
 
 
 def _state(finding: Mapping[str, Any]) -> str:
-    explained = finding["state"] == "within" and finding["value"] > finding["limit"]
+    explained = finding["state"] == "within" and finding.get("passes", finding["value"] > finding["limit"])
     return "over its limit as its control is" if explained else STATES[finding["state"]]
 
 
@@ -154,7 +184,7 @@ def _controls(audit: Mapping[str, Any]) -> str:
         lines.append(
             f"{one['share']:.0%} of the set replaced by noisy training patches: the search for copies found {one['copies']:.2%} of the "
             f"set in pixels and {one['copies_features']:.2%} in features, the attack on membership reached AUC {one['auc']:.2f} "
-            f"(p {one['p']:.3f})."
+            f"(p {_chance(audit, one['p'])})."
         )
     over = audit["overfitted"]
     told = ", ".join(f"with the {holder} AUC {over[holder]['auc']:.2f}" for holder in ("set", "generator", "critic"))
@@ -205,6 +235,10 @@ def _limits(audit: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _chance(audit: Mapping[str, Any], p: float) -> str:
+    return f"at most {p:g}" if _may_leave(audit) else f"{p:.3f}"
+
+
 def _interval(found: Mapping[str, float], name: str, percent: bool = False) -> str:
     value, low, high = (found[f"{name}{end}"] for end in ("", "_low", "_high"))
     if percent:
@@ -242,7 +276,8 @@ on. The limits are those of the settings (audit.limits), to be written down befo
 project's history of params.yaml tells and this page cannot.</p>
 </header>
 <main>
-<section><h2>Result</h2>$verdicts</section>
+<section><h2>Result</h2>$verdicts
+$rounding</section>
 <section><h2>What was audited</h2>$data</section>
 <section><h2>Attackers</h2>$attacks
 <p>The control makes the same attack with real patches of other people in the set's place. It knows nothing of the GAN, so what it

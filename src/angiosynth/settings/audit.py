@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from angiosynth.settings.sections import Fraction, Positive, Rate, Resamples, Section, Seed, Text
+from angiosynth.settings.sections import Fraction, Positive, Rate, Resamples, Section, Seed
+from angiosynth.settings.texts import licence_fault, line_fault, url_fault
+
+
+def _without(fault_of: Callable[[str], str]) -> AfterValidator:
+    """Refuse a text in which `fault_of` finds a fault."""
+
+    def check(text: str) -> str:
+        if fault := fault_of(text):
+            raise ValueError(fault)
+        return text
+
+    return AfterValidator(check)
 
 
 class AuditLimits(Section):
@@ -40,6 +53,6 @@ class AuditSettings(Section):
 class ReleaseSettings(Section):
     """What the card of a package says of those who release it."""
 
-    creator: Annotated[Text, Field(min_length=1)] = "unnamed"
-    url: Text = ""  # where the set can be had
-    licence: Annotated[Text, Field(min_length=1)] = "https://creativecommons.org/licenses/by/4.0/"
+    creator: Annotated[str, _without(line_fault)] = "unnamed"
+    url: Annotated[str, _without(lambda text: url_fault(text) if text else "")] = ""  # where the set can be had
+    licence: Annotated[str, _without(licence_fault)] = "https://creativecommons.org/licenses/by/4.0/"

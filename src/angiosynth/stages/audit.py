@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from angiosynth.experiments.tracking import training_run
 from angiosynth.gan.synthesis import load_generator
 from angiosynth.privacy.audit import Audit, Audited
 from angiosynth.privacy.critic import load_critic
+from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
-from angiosynth.report.audit_figures import gallery, scores_figure
+from angiosynth.release.package import AUDIT_FILES
+from angiosynth.report.audit_figures import attacks_figure, gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
 from angiosynth.runtime.precision import device
@@ -25,11 +28,15 @@ from angiosynth.stages.gan import training_patches
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.workspace import Workspace, data_digest, data_source
 
-SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no patch of a patient
+SHARED = "shared"  # below an audit's folder: what of it may leave, for a release and for a tracking server
 
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
-    """Audit one GAN as an MLflow run; numbers, page and, for the house alone, the gallery of the closest pairs go to audit/<model>."""
+    """Audit one GAN as an MLflow run.
+
+    Exact numbers, their page and figures, and the gallery of the closest pairs go to audit/<model>, for the house alone; what of them may
+    leave goes to audit/<model>/shared.
+    """
     preflight(settings, home, (f"gan.{model}",))  # it trains one more GAN, of few patches, to see whether that is noticed
     split = _usable(load_split(home.splits, "site-a"))
     data = data_source(home.synthetic(model))
@@ -41,10 +48,22 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
             write_json(target / "audit.json", found)
             scores_figure(found, target / "scores.png")
             (target / "index.html").write_text(build_audit_page(found, (target / "scores.png").read_bytes()), encoding="utf-8")
+            write_shared(shared_audit(found), target / SHARED)
         run.final({finding["name"]: finding["value"] for finding in found["findings"]})
         run.tag("verdict_set", found["verdicts"]["set"])
-        for name in SHARED:  # not the gallery: a tracking server may stand elsewhere
-            run.artifact(home.audit(model) / name)
+        for name in AUDIT_FILES:  # a tracking server may stand elsewhere
+            run.artifact(home.audit(model) / SHARED / name)
+
+
+def write_shared(shared: Mapping[str, Any], folder: Path) -> None:
+    """What of an audit may leave: audit.json, and a page and a figure made of nothing but that."""
+    folder.mkdir()
+    numbers, page = AUDIT_FILES
+    write_json(folder / numbers, shared)
+    picture = folder / "attacks.png"
+    attacks_figure(shared, picture)
+    (folder / page).write_text(build_audit_page(shared, picture.read_bytes()), encoding="utf-8")
+    picture.unlink()  # it is in the page
 
 
 def audit_digest(settings: Settings) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import platform
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import numpy as np
 
 from angiosynth.data.bids import find_patients
 from angiosynth.data.cohort import load_split
+from angiosynth.data.name_words import name_words
+from angiosynth.data.originals import find_originals
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import DataSource, training_run
-from angiosynth.release.identifiers import Identifiers
-from angiosynth.release.package import build_package, open_package, refusal
+from angiosynth.privacy.shared import shared_audit
+from angiosynth.release.identifiers import Identifiers, refuse_originals
+from angiosynth.release.package import AUDIT_FILES, build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
@@ -27,7 +31,8 @@ from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import SITES, Settings
-from angiosynth.stages.audit import audit_digest
+from angiosynth.settings.texts import LONGEST_REASON, line_fault
+from angiosynth.stages.audit import SHARED, audit_digest
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.transfer import transfer
 from angiosynth.stages.unet import unet_facts, unet_settings
@@ -54,6 +59,8 @@ def release(
     Raises:
         InputError: there is no audit, it is of another set, or it speaks against a release and no reason is given.
     """
+    if override.strip() and (fault := line_fault(override.strip(), LONGEST_REASON)):
+        raise InputError(f"--override: {fault}")
     chosen = model or str(read_json(home.metrics / "evaluation.json")["chosen_by_validation"])
     folder = home.audit(chosen)
     if not (folder / "audit.json").is_file():
@@ -64,20 +71,40 @@ def release(
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
+    identifiers = _identifiers(settings, home, allowed)
+    texts = {"the name of the package": name, "--override": override}
+    refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
     target = home.releases / name
     build_package(
         target,
         open_patch_set(home.synthetic(chosen)),
-        audit,
-        folder,
+        _shared(audit, folder, chosen),
+        folder / SHARED,
         by=settings.release,
         date=datetime.now(UTC).date().isoformat(),
         override=override.strip() if against else "",
         key=key,
-        identifiers=_identifiers(settings, home, allowed),
+        identifiers=identifiers,
     )
     signed = "signed" if key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"
+
+
+def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any]:
+    """What of an audit may leave, as it lies in its folder.
+
+    Raises:
+        InputError: it is not what this version lets leave.
+    """
+    again = f"run `dvc repro audit@{model}` to make it anew"
+    try:
+        wanted = shared_audit(audit)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'audit.json'}: damaged or of another version; {again}") from error
+    path = folder / SHARED / AUDIT_FILES[0]
+    if not path.is_file() or read_json(path) != wanted:
+        raise InputError(f"{path}: is not what may leave of {folder / 'audit.json'}; {again}")
+    return wanted
 
 
 def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: Path | None) -> str:
@@ -154,7 +181,13 @@ def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) ->
     words |= {name: "this machine's name" for name in (host, host.partition(".")[0])} | {_login(): "this user's name"}
     usual = {"", "root", "user", "localhost"}
     asked = {word: what for word, what in words.items() if word.lower() not in usual and not word.isdigit()}  # 2026 is in every date
-    return Identifiers([*dict.fromkeys(secret)], asked, tuple(allowed))
+    paths = zip(SITES, (settings.cohort.site_a, settings.cohort.site_b), strict=True)
+    originals = find_originals(home.root, [home.site_root(settings, site) for site, path in paths if path])
+    labels = dict.fromkeys(
+        name_words(name.removeprefix("sub-") for name in secret if name.startswith("sub-")), "a patient's name in the scans' folder"
+    )
+    known = replace(originals, tables={**labels, **originals.tables})
+    return Identifiers([*dict.fromkeys(secret)], asked, tuple(allowed), known)
 
 
 def _login() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import DataSource
 from angiosynth.runtime.output import read_json, whole_file
+from angiosynth.runtime.tables import write_table
 from angiosynth.settings import SelectionSettings, Settings, UnetSettings
 
 SEED = "seed-"
@@ -176,6 +176,4 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
         by_step.setdefault(row["step"], {}).update(row)
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(by_step[step] for step in sorted(by_step))
+        write_table(stream, columns, ([by_step[step].get(name, "") for name in columns] for step in sorted(by_step)))
