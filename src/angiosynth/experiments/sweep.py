@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from angiosynth.errors import InputError
+from angiosynth.experiments.lineage import portable
 from angiosynth.experiments.search import (
     FAULT,
     INTERRUPTED,
@@ -34,7 +35,6 @@ from angiosynth.experiments.tracking import DataSource, ensure_store, training_r
 from angiosynth.experiments.workers import USUAL, Pace, with_workers
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
-from angiosynth.runtime.secrets import without_secrets
 from angiosynth.settings import Settings, digest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -234,7 +234,7 @@ def _summary(result: SweepResult) -> dict[str, float]:
 
 
 def _reason(error: BaseException, root: Path) -> str:
-    first = without_secrets((str(error).splitlines() or [""])[0]).replace(f"{root}/", "")  # it is kept in tables and the database
+    first = portable((str(error).splitlines() or [""])[0], root)  # it is kept in tables and the database
     if isinstance(error, TrialFailedError):
         return first
     return f"{FAULT}: {first if isinstance(error, InputError) else f'{type(error).__name__}: {first}'}"

@@ -44,7 +44,7 @@ def close_places(root: Path) -> None:
     """
     if not (root / "dvc.yaml").is_file():
         return
-    if (root / ".dvc").is_dir() and not (root / CACHE).exists() and not _cache_is_elsewhere(root):
+    if (root / ".dvc").is_dir() and not (root / CACHE).exists() and not any(section == "cache" for section, _, _ in _dvc_settings(root)):
         with suppress(OSError):
             (root / CACHE).mkdir(mode=0o700)
     for name in PLACES:
@@ -63,6 +63,12 @@ def open_places(places: Iterable[Path]) -> Iterator[Path]:
                 yield place
 
 
+def kept_by_dvc(root: Path) -> list[Path]:
+    """The folders of this disk where a project's DVC settings keep files: the cache, where it is not the usual one, and remotes."""
+    named = [value.removeprefix("file://") for _, _, value in _dvc_settings(root)]
+    return [root / ".dvc" / value for value in named if "://" not in value]
+
+
 def _close(place: Path, *, deep: bool) -> None:
     place.chmod(stat.S_IMODE(place.stat().st_mode) & ~OTHERS)
     for folder, folders, files in os.walk(place) if deep else ():
@@ -79,11 +85,11 @@ def _may_close(now: os.stat_result) -> bool:
     return bool(now.st_mode & OTHERS) and now.st_uid == os.geteuid()
 
 
-def _cache_is_elsewhere(root: Path) -> bool:
+def _dvc_settings(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Section, key and value of a project's DVC settings that name a place."""
     for name in ("config", "config.local"):
         settings = configparser.ConfigParser(interpolation=None, strict=False)
         with suppress(configparser.Error, OSError, UnicodeError):
             settings.read(root / ".dvc" / name, encoding="utf-8")
-            if settings.get("cache", "dir", fallback=""):
-                return True
-    return False
+            for section in settings.sections():
+                yield from ((section, key, value) for key, value in settings[section].items() if value and key in ("dir", "url"))
