@@ -18,7 +18,7 @@ from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.private import write_for_the_user_alone
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
-from angiosynth.runtime.stop import end_in_order
+from angiosynth.runtime.stop import end_in_order, uninterrupted
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 J = TypeVar("J")
@@ -47,7 +47,8 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
         with _threads(max(1, cpu_count() // workers)):
             for number in range(1, workers + 1):
                 processes.append(context.Process(target=_worker, args=(target, job), name=f"worker {number}"))
-                processes[-1].start()
+                with uninterrupted():  # a signal must find the process among those that it is handed on to
+                    processes[-1].start()
         for process in processes:
             process.join()
     except (KeyboardInterrupt, SystemExit) as error:
