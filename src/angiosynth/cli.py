@@ -213,7 +213,8 @@ def segment(
 ) -> None:
     """Segment the vessels of one scan with a trained U-net, in the scan's own grid.
 
-    The intensity rule is the one the U-net was trained with. An example:
+    The intensity rule is the one the U-net was trained with. Mask and PNG are for your eyes alone; a model from MLflow lies in a hidden
+    folder beside them until the command ends. An example:
 
     python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
     """
