@@ -40,7 +40,8 @@ def _environment() -> dict[str, str]:
 
 
 def _run(folder: Path, *words: str, **variables: str) -> str:
-    done = subprocess.run(words, cwd=folder, env=_environment() | variables, capture_output=True, text=True, check=False)
+    # Umask 0: what is closed all the same is so whatever the user's.
+    done = subprocess.run(words, cwd=folder, env=_environment() | variables, umask=0, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr
 

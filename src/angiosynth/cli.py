@@ -15,10 +15,13 @@ from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredN
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
+from angiosynth.runtime.leftovers import clear_project
 from angiosynth.runtime.machine import heed_quota
 from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.private import close_places, write_for_the_user_alone
 from angiosynth.runtime.progress import print_anything, say, tell
 from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
+from angiosynth.runtime.stop import Terminated, end_in_order
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +30,13 @@ commands = typer.Typer(
     help="Share what brain-vessel scans teach without sharing the scans. Each command is a stage of dvc.yaml and reads params.yaml; "
     "`dvc repro` runs what has changed, in order.",
 )
+
+
+@commands.callback()
+def before_each(context: typer.Context) -> None:
+    if context.invoked_subcommand != "doctor":  # which names both
+        close_places(Path())
+        clear_project(Path())
 
 
 @commands.command()
@@ -203,7 +213,8 @@ def segment(
 ) -> None:
     """Segment the vessels of one scan with a trained U-net, in the scan's own grid.
 
-    The intensity rule is the one the U-net was trained with. An example:
+    The intensity rule is the one the U-net was trained with. Mask and PNG are for your eyes alone; a model from MLflow lies in a hidden
+    folder beside them until the command ends. An example:
 
     python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
     """
@@ -239,7 +250,9 @@ def doctor() -> None:
 
 
 def app(run: Callable[[], object] = commands) -> None:
-    """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130."""
+    """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130, another signal 128 and its number."""
+    write_for_the_user_alone()
+    end_in_order()
     keep_freed_memory()
     hide_secrets_in_tracebacks_and_logs()
     heed_quota()
@@ -256,3 +269,6 @@ def app(run: Callable[[], object] = commands) -> None:
     except KeyboardInterrupt:
         say("angiosynth: stopped; what was finished is kept")
         sys.exit(130)
+    except Terminated:
+        say("angiosynth: stopped; what was finished is kept")
+        raise

@@ -162,28 +162,34 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_modes_are_what_the_umask_leaves(tmp_path: Path, umask: int) -> None:
-    _write_file(tmp_path / "a.txt")
-    with whole_folder(tmp_path / "set") as temporary:
-        (temporary / "b.txt").touch()
-    assert _mode(tmp_path / "a.txt") == 0o666 & ~umask
-    assert _mode(tmp_path / "set") == 0o777 & ~umask
-
-
-# Neighbours: only the owner's, the group's too, read-only as DVC protects its outputs, open to all.
-@pytest.mark.parametrize("before", [0o600, 0o640, 0o444, 0o666])
-def test_what_was_closed_to_others_stays_so(tmp_path: Path, umask: int, before: int) -> None:
+# Neighbours: nothing there before, what was the owner's alone, the group's too, read-only as DVC protects its outputs, open to all.
+@pytest.mark.parametrize("before", [None, 0o600, 0o640, 0o444, 0o666])
+def test_what_is_written_is_for_its_user_alone_whatever_umask_and_mode_before(tmp_path: Path, umask: int, before: int | None) -> None:
+    del umask
     file, folder = tmp_path / "a.txt", tmp_path / "set"
+    if before is not None:
+        file.touch()
+        file.chmod(before)
+        folder.mkdir()
+        folder.chmod(before | (before & 0o444) >> 2)
+    with whole_file(file) as temporary:
+        assert _mode(temporary) == 0o600
+    with whole_folder(folder) as temporary:
+        assert _mode(temporary) == 0o700
+        (temporary / "b.txt").touch()
+    assert _mode(file) == 0o600
+    assert _mode(folder) == 0o700
+
+
+@pytest.mark.parametrize("before", [0o600, 0o640, 0o644, 0o664, 0o444])
+def test_what_holds_no_patient_keeps_its_mode(tmp_path: Path, umask: int, before: int) -> None:
+    del umask
+    file = tmp_path / "params.yaml"
     file.touch()
     file.chmod(before)
-    folder.mkdir()
-    folder.chmod(before | (before & 0o444) >> 2)
-    closed = _mode(folder)
-    _write_file(file)
-    with whole_folder(folder):
+    with whole_file(file, as_before=True):
         pass
-    assert _mode(file) == 0o666 & ~umask & (before | 0o600)
-    assert _mode(folder) == 0o777 & ~umask & (closed | 0o700)
+    assert _mode(file) == before | 0o600
 
 
 def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:

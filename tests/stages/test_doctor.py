@@ -21,7 +21,7 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import ensure_store, training_run
 from angiosynth.settings import load_settings
 from angiosynth.stages import doctor, scans
-from angiosynth.stages.doctor import Finding
+from angiosynth.stages.findings import Finding
 from angiosynth.stages.workspace import Workspace
 from tests.factories import make_cohort, tiny_tree
 

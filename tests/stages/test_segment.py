@@ -41,7 +41,7 @@ def _files(folder: Path, orientation: str = "RAS") -> tuple[Path, Path]:
 def test_the_mask_is_the_unets_in_the_scans_own_grid(tmp_path: Path, model: Path, orientation: str) -> None:
     scan, brain = _files(tmp_path, orientation)
     told = segment(scan, tmp_path / "out.nii.gz", brain, str(model))
-    segmenter, _ = load_model(str(model))
+    segmenter, _ = load_model(str(model), model)
     loaded = load_scan(Patient("p", scan, brain, None), RULE)
     expected = segmenter.segment(loaded.image, loaded.brain)
     assert 0 < np.count_nonzero(expected) < np.count_nonzero(loaded.brain)

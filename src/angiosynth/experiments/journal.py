@@ -91,7 +91,7 @@ def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> No
         return
     run_id = store.resolve(named)
     if call == "settle":
-        _settle(Path(entry["path"]), entry["local"], run_id)
+        _settle(box / entry["path"], entry["local"], run_id)
     elif call == "log_file":
         store.log_file(run_id, box / entry["path"], entry["folder"])
     elif call == "log_model_folder":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ from pydantic import BaseModel
 
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.secrets import without_secrets
+
+PATIENT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
+SOMEBODY = "sub-*"
+# The folders before a name, wherever a path stands in a text: after file: and sqlite:, after ~, or where no address of the web goes on.
+FOLDERS = re.compile(r"""(?:(?:file|sqlite(?:\+\w+)?):/*|~[\w.-]*|(?<!models:)(?<!runs:)(?<![\w./~*-]))/(?:[^\s/'",;:()<>|]+/)+""")
 
 
 def project_root() -> Path:
@@ -93,12 +99,29 @@ def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[
 
 
 def portable(text: str, root: Path) -> str:
-    """A text as a run may hold it, without secrets.
+    """A text as a run may hold it: without secrets, patients' names and places. All that is recorded goes through here.
 
-    An absolute path becomes one as seen from the root; one outside it loses its folders: they name a machine or its user.
+    An absolute path becomes one as seen from the root; one outside it loses its folders: they name a machine or its user. Patients' names,
+    though they are pseudonyms, become `sub-*`.
     """
     text = without_secrets(text)
     path = Path(text)
-    if not path.is_absolute():
-        return text
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    if path.is_absolute():
+        text = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    else:
+        text = FOLDERS.sub("", _from_home(_from_root(text, root)))
+    return PATIENT.sub(SOMEBODY, text)
+
+
+def names_someone(text: str, root: Path) -> bool:
+    """Whether a file's text names a patient, or the folder of the project or of its user."""
+    return PATIENT.search(text) is not None or _from_home(_from_root(text, root)) != text
+
+
+def _from_root(text: str, root: Path) -> str:
+    return text if root == Path("/") else text.replace(f"{root}/", "")
+
+
+def _from_home(text: str) -> str:
+    home = os.path.expanduser("~").rstrip("/")
+    return text.replace(f"{home}/", "") if home.startswith("/") else text

@@ -6,6 +6,7 @@ The training waits for no answer. What is left at the end of a process is sent b
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -60,7 +61,7 @@ class Outbox:
 
     def settle(self, lineage: Path) -> None:
         """Where the lineage file names the run as it was called here, let it name the server's."""
-        self._add("settle", path=str(lineage), local=self.id)
+        self._add("settle", path=os.path.relpath(lineage, self._folder), local=self.id)
 
     def log_metrics(self, run_id: str, rows: Sequence[MetricRow]) -> None:
         self._add("log_metrics", rows=list(rows))

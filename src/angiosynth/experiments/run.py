@@ -8,14 +8,14 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from angiosynth.errors import InputError
-from angiosynth.experiments.lineage import flat, portable
+from angiosynth.experiments.lineage import flat, names_someone, portable
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import without_secrets
@@ -28,6 +28,7 @@ FLUSH_EVERY_S = 10.0  # a call costs 6-20 ms whatever it carries
 BUFFER = 1000  # values
 LEAST_SIDE = 32  # of a traced image
 LONGEST_REASON = 300  # characters
+TEXTS = (".csv", ".html", ".json", ".md", ".txt", ".yaml")  # artifacts that are looked through for names
 
 
 class StoreError(Exception):
@@ -113,13 +114,13 @@ class Run:
             self._buffer = []
 
     def tag(self, key: str, value: str) -> None:
-        """Set a tag; absolute paths lose what names the machine."""
+        """Set a tag; what names a machine or a patient is lost."""
         store = self._store
         if store is not None:
             self._guarded(f"tag {key}", lambda: store.set_tag(self.id, key, portable(value, self._root)))
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file in the run's artifacts."""
+        """Keep a copy of a file in the run's artifacts; not of a text that names a patient or this machine's folders."""
         store = self._store
         if store is None:
             return
@@ -127,6 +128,8 @@ class Run:
         def send() -> None:
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file")
+            if path.suffix in TEXTS and names_someone(path.read_text(encoding="utf-8", errors="replace"), self._root):
+                raise InputError(f"{path}: names a patient or a folder of this machine, and stays here")
             store.log_file(self.id, path, folder)
 
         self._guarded(path.name, send)
@@ -171,8 +174,8 @@ class Run:
         def send() -> None:
             store.log_params(self.id, list(flat(settings, self._root)))
             if data is not None:
-                source = json.dumps({"uri": portable(data.path, self._root)})
-                store.log_input(self.id, data, source, json.dumps({"num_rows": data.rows}))
+                shown = replace(data, name=portable(data.name, self._root), path=portable(data.path, self._root))
+                store.log_input(self.id, shown, json.dumps({"uri": shown.path}), json.dumps({"num_rows": data.rows}))
 
         send() if must else self._guarded("settings", send)
 

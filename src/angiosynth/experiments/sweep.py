@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from angiosynth.errors import InputError
+from angiosynth.experiments.lineage import portable
 from angiosynth.experiments.search import (
     FAULT,
     INTERRUPTED,
@@ -33,8 +33,8 @@ from angiosynth.experiments.search import (
 from angiosynth.experiments.study import Study, Trial, existing, opened
 from angiosynth.experiments.tracking import DataSource, ensure_store, training_run
 from angiosynth.experiments.workers import USUAL, Pace, with_workers
+from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
-from angiosynth.runtime.secrets import without_secrets
 from angiosynth.settings import Settings, digest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -198,21 +198,19 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
 
 
 def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:
-    scratch = job.root / ".work" / "sweeps" / job.study / str(trial.number)
+    folder = job.root / ".work" / "sweeps" / job.study / str(trial.number)
     parent = study.recall("parent_run") or None
     tracked = {"model": job.model, "gan": model_values(job.settings, job.model, trial.values)}
     tags = {"trial": str(trial.number)}
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        with training_run("sweep", label, stage="sweep", settings=tracked, tags=tags, parent=parent, root=job.root, lineage=False) as run:
-            trial.keep("run_id", run.id)
-            own = trial_settings(job.settings, job.model, trial.values)
-            score = _usable(job.trial_function, own, scratch, run.id, trial.number)
-            run.final({"val_dsc": score.dsc, "val_hd95_mm": score.hd95_mm})
-        return score
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with (
+        scratch_folder(folder) as scratch,
+        training_run("sweep", label, stage="sweep", settings=tracked, tags=tags, parent=parent, root=job.root, lineage=False) as run,
+    ):
+        trial.keep("run_id", run.id)
+        own = trial_settings(job.settings, job.model, trial.values)
+        score = _usable(job.trial_function, own, scratch, run.id, trial.number)
+        run.final({"val_dsc": score.dsc, "val_hd95_mm": score.hd95_mm})
+    return score
 
 
 def _usable(function: TrialFunction, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
@@ -236,7 +234,7 @@ def _summary(result: SweepResult) -> dict[str, float]:
 
 
 def _reason(error: BaseException, root: Path) -> str:
-    first = without_secrets((str(error).splitlines() or [""])[0]).replace(f"{root}/", "")  # it is kept in tables and the database
+    first = portable((str(error).splitlines() or [""])[0], root)  # it is kept in tables and the database
     if isinstance(error, TrialFailedError):
         return first
     return f"{FAULT}: {first if isinstance(error, InputError) else f'{type(error).__name__}: {first}'}"

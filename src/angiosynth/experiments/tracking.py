@@ -124,9 +124,10 @@ def training_run(
         return
     store_root, home = _roots(root)
     facts = {"dvc_stage": stage, "git_commit": git_commit(home), "data_digest": data.digest if data else ""}
-    labels = {**{key: portable(value, home) for key, value in (tags or {}).items()}, **facts}
+    labels = {**(tags or {}), **facts}
     if experiment_name := os.environ.get("DVC_EXP_NAME"):
         labels["dvc_experiment"] = experiment_name
+    labels, name = {key: portable(value, home) for key, value in labels.items()}, portable(name, home)
     if parent:
         labels[PARENT] = parent
     store: Store | None
@@ -195,7 +196,7 @@ def end_lost(name: str, parent: str, root: Path) -> str:
     """
     if not tracking_on() or not parent:
         return ""
-    root = Path(root).resolve()
+    name = portable(name, root := Path(root).resolve())
     with or_input_error(root):
         store = open_if_there(root)
         try:

@@ -15,8 +15,10 @@ from typing import TypeVar
 from angiosynth.errors import InputError
 from angiosynth.runtime.machine import cpu_count
 from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.private import write_for_the_user_alone
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
+from angiosynth.runtime.stop import end_in_order, uninterrupted
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 J = TypeVar("J")
@@ -37,22 +39,25 @@ USUAL = Pace()
 def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
     """Run `target(job)` in so many processes and wait for all. One that is killed is said; the others go on.
 
-    Ctrl-C reaches each worker once and is raised again when all have ended.
+    What ends this process, Ctrl-C or another signal, reaches each worker once, and is raised again when all have ended.
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's and SQLAlchemy's threads
     processes: list[BaseProcess] = []
-    with _threads(max(1, cpu_count() // workers)):
-        for number in range(1, workers + 1):
-            processes.append(context.Process(target=_worker, args=(target, job), name=f"worker {number}"))
-            processes[-1].start()
     try:
+        with _threads(max(1, cpu_count() // workers)):
+            for number in range(1, workers + 1):
+                processes.append(context.Process(target=_worker, args=(target, job), name=f"worker {number}"))
+                with uninterrupted():  # a signal must find the process among those that it is handed on to
+                    processes[-1].start()
         for process in processes:
             process.join()
-    except KeyboardInterrupt:
-        for process in processes:
-            if process.is_alive() and process.pid:
-                os.kill(process.pid, signal.SIGINT)
-        for process in processes:
+    except (KeyboardInterrupt, SystemExit) as error:
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        started = [process for process in processes if process.pid]
+        for process in started:
+            if process.is_alive():
+                os.kill(process.pid or 0, number)
+        for process in started:
             process.join()
         raise
     for process in processes:
@@ -62,6 +67,8 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
 
 def _worker(target: Callable[[J], None], job: J) -> None:
     os.setpgid(0, 0)  # the terminal's Ctrl-C goes to the parent, which hands it on once
+    write_for_the_user_alone()
+    end_in_order()
     keep_freed_memory()
     hide_secrets_in_tracebacks_and_logs()
     try:

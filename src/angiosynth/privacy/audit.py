@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Audited:
     step: int  # of the chosen generator
     probes: Sequence[Mapping[str, float]]  # what the probe found of this and of other steps' generators, which are `at_step`
     at_step: Callable[[int], Generator]
+    scratch: Path  # for what must not outlive the audit
 
 
 class Audit:
@@ -213,7 +215,7 @@ class Audit:
         """A GAN that has seen a few patches of one patient: do the attacks tell these from patches of others?"""
         own, patient = self.settings, self.members[0]
         few = few_of(self.of.training, patient, own.overfit_patches, own.seed)
-        settings, generator, critic = overfitted(self.of.gan, few, own.overfit_steps, own.seed)
+        settings, generator, critic = overfitted(self.of.gan, few, own.overfit_steps, own.seed, self.of.scratch / "overfitted")
         image, _ = drawn(generator, settings, min(500, len(self.of.synthetic)), own.seed)
         rows = _evenly(len(self.of.test), UNSEEN)
         pairs = torch.cat([_as_pairs(few, np.arange(len(few)), settings), _as_pairs(self.of.test, rows, settings)])

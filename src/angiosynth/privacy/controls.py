@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +42,11 @@ def few_of(patches: PatchSet, patient: str, count: int, seed: int) -> PatchSet:
     return PatchSet(own.image, own.label, own.patient, np.sort(own.rows[chosen]), own.meta, own.folder)
 
 
-def overfitted(settings: GanSettings, few: PatchSet, steps: int, seed: int) -> tuple[GanSettings, Generator, nn.Module]:
+def overfitted(settings: GanSettings, few: PatchSet, steps: int, seed: int, scratch: Path) -> tuple[GanSettings, Generator, nn.Module]:
     """A WGAN-GP of the project's own trainer and width that has seen a few pairs alone: its settings, generator and critic.
 
-    Made to learn by heart soon: a small latent, no noise, small batches, high and constant learning rates.
+    Made to learn by heart soon: a small latent, no noise, small batches, high and constant learning rates. Its resume files, which hold
+    a patient's patches as good as these, go to `scratch`.
     """
     own = WganGpSettings(
         steps=steps,
@@ -71,8 +71,7 @@ def overfitted(settings: GanSettings, few: PatchSet, steps: int, seed: int) -> t
     def never(sampler: Sampler, step: int) -> dict[str, float]:
         raise AssertionError("the last weights are taken, no probe is asked")
 
-    with tempfile.TemporaryDirectory(prefix="angiosynth-overfit-") as folder:
-        trained = train_gan("wgan-gp", short, few, never, Checkpoints(Path(folder)), NullRecorder())
+    trained = train_gan("wgan-gp", short, few, never, Checkpoints(scratch), NullRecorder())
     gan = build_gan("wgan-gp", short, few.size)
     gan.generator.load_state_dict(trained.weights)
     gan.critic.load_state_dict(trained.critic)

@@ -231,5 +231,5 @@ def _bytes(path: Path) -> bytes:
 def _replace(path: Path, content: bytes) -> None:
     """Write only what changed, so that a second run leaves the file as it is."""
     if not path.exists() or path.read_bytes() != content:
-        with whole_file(path) as temporary:
+        with whole_file(path, as_before=True) as temporary:
             temporary.write_bytes(content)

@@ -36,11 +36,17 @@ def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
 
 @contextmanager
 def exported_through_memory() -> Iterator[None]:
-    """Within, torch.export.save writes a file from memory. Its own writer ends the process (abort) where the disk is full."""
+    """Within, torch.export.save writes a file from memory. Its own writer ends the process (abort) where the disk is full.
+
+    The program keeps no line of the code that it was traced from: these come with the paths of this machine.
+    """
     direct = torch.export.save
 
     def save(program: Any, path: str | Path) -> None:
         buffer = io.BytesIO()
+        for module in program.graph_module.modules():
+            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                node.meta.pop("stack_trace", None)
         direct(program, buffer)
         Path(path).write_bytes(buffer.getbuffer())
 

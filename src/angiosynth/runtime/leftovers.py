@@ -17,6 +17,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from angiosynth.runtime.private import PLACES
 from angiosynth.runtime.progress import say
 
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
@@ -26,7 +27,7 @@ LONGEST = 200  # bytes of the name that are kept: a name may have 255 in all
 
 
 def claim(target: Path, *, folder: bool) -> tuple[Path, int]:
-    """Make an empty, locked file or folder beside the target; its mode is what the umask leaves of it.
+    """Make an empty, locked file or folder beside the target, for its user alone.
 
     Returns:
         Its path, which ends as the target's (writers choose their format by it), and the handle that holds the lock until it is closed.
@@ -40,10 +41,10 @@ def claim(target: Path, *, folder: bool) -> tuple[Path, int]:
     handle = None
     try:
         if folder:
-            unnamed.mkdir()
+            unnamed.mkdir(mode=0o700)
             handle = os.open(unnamed, os.O_RDONLY)
         else:
-            handle = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            handle = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         with suppress(OSError):  # a disk that knows no locks: then nobody can take it for left over either
             _lock(handle)
         unnamed.rename(path)
@@ -84,9 +85,20 @@ def clear(target: Path) -> None:
         _settle(path, target, kind)
 
 
+def clear_project(root: Path) -> None:
+    """Remove what killed runs of this machine left anywhere in a project, as `clear` does in one folder. Each is said.
+
+    Outside of a project nothing is done.
+    """
+    for path in abandoned(root) if (root / "dvc.yaml").is_file() else ():
+        if (match := NAME.fullmatch(path.name)) and len(os.fsencode(match[3])) < LONGEST:  # of a longer name only the end is known
+            _settle(path, path.with_name(match[3]), match[1])
+
+
 def abandoned(root: Path) -> list[Path]:
-    """What killed runs of this machine left in a project's folder and two below, where stages and imports write."""
-    paths = [path for depth in ("", "*/", "*/*/") for path in sorted(root.glob(f"{depth}.[pr]*"))]
+    """What killed runs of this machine left in a project's folder, and in those that stages and imports write to, down to three below."""
+    paths = sorted(root.glob(".[pr]*"))
+    paths += [path for name in PLACES for depth in ("", "*/", "*/*/") for path in sorted(root.glob(f"{name}/{depth}.[pr]*"))]
     return [path for path in paths if (match := NAME.fullmatch(path.name)) and match[2] == MACHINE and _is_free(path)]
 
 

@@ -15,15 +15,18 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line, is_torch_write, write_fault
 from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, finished_path, hold
 from angiosynth.runtime.progress import say
+from angiosynth.runtime.stop import uninterrupted
 
 MOUNTS = Path("/proc/self/mountinfo")
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, as_before: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is flushed and takes its place, a link's too.
 
-    The file has the mode that the umask gives, and never more than one that it replaces had.
+    Args:
+        path: the file. It is for its user alone, whatever the umask and the mode of one that it replaces.
+        as_before: leave it the mode of the one that it replaces: for files that hold no patient, such as params.yaml.
 
     Raises:
         InputError: the file cannot be written; the line says why.
@@ -34,7 +37,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is a device or a pipe, no ordinary file; name another")
-        _no_wider(temporary, path, owner=0o600)
+        if as_before and path.exists():
+            temporary.chmod(0o600 | (path.stat().st_mode & 0o777))
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -46,7 +50,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; on success it replaces `path` whole.
 
     An old folder is first put aside by a rename, then removed: what cannot be removed is said and does no harm. A link to a folder is
-    followed. Modes are as of `whole_file`.
+    followed. The folder is for its user alone.
 
     Raises:
         InputError: the folder cannot be written; the line says why. The old one is as it was.
@@ -57,7 +61,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if _is_mount(path):
             raise InputError(f"{path}: something is mounted there, so it cannot be replaced whole; name a folder within it")
-        _no_wider(temporary, path, owner=0o700)
         yield temporary
         _replace_folder(temporary, path)
 
@@ -77,13 +80,13 @@ def followed(path: Path) -> Path:
 def scratch_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`, which is only a name, and remove it at the end; one that a killed run left there goes too.
 
-    For what must not outlive a stage: in a project's own folder, where its modes hold, not among the system's temporary files.
+    For what must not outlive a command, for its user alone: in the project's `.work`, or beside what is written, never among the system's
+    temporary files, where nobody looks for what a kill has left.
 
     Raises:
         OSError: it cannot be made.
     """
     with _partial(path, folder=True) as temporary:
-        temporary.chmod(0o700)
         yield temporary
 
 
@@ -127,15 +130,25 @@ def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
     """A claimed temporary, removed at the end where it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path)
-    temporary, handle = claim(path, folder=folder)
+    claimed: tuple[Path, int] | None = None
     try:
-        yield temporary
+        with uninterrupted():  # a signal must not come between the making and the remembering
+            claimed = claim(path, folder=folder)
+        yield claimed[0]
     finally:
-        if folder:
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-        os.close(handle)
+        with uninterrupted():
+            _unclaim(claimed, folder=folder)
+
+
+def _unclaim(claimed: tuple[Path, int] | None, *, folder: bool) -> None:
+    if claimed is None:
+        return
+    temporary, handle = claimed
+    if folder:
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
+    os.close(handle)
 
 
 @contextmanager
@@ -182,14 +195,6 @@ def _is_mount(path: Path) -> bool:
     except (OSError, IndexError):
         return False
     return str(path.resolve()).replace("\\", r"\134").replace(" ", r"\040") in mounts
-
-
-def _no_wider(temporary: Path, path: Path, owner: int) -> None:
-    """Take from the temporary's mode what the file that it replaces keeps from others; its owner may always write."""
-    if path.exists():
-        now, before = temporary.stat().st_mode & 0o777, path.stat().st_mode & 0o777
-        if now & (before | owner) != now:
-            temporary.chmod(now & (before | owner))
 
 
 def _replace_folder(new: Path, path: Path) -> None:

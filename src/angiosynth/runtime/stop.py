@@ -1,4 +1,4 @@
-"""Heeding SIGTERM, which batch systems send some seconds before they kill."""
+"""Signals that end a process: SIGTERM, which batch systems send some seconds before they kill, Ctrl-C, a terminal that is closed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,44 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 128 + signal.SIGTERM
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)  # what batch systems send, too
+
+
+class Terminated(SystemExit):
+    """A signal has ended the process; its code is the shell's, 128 and the signal's number."""
+
+
+class _Pending:
+    """How many `uninterrupted` blocks are being run, and the signal that waits for their end."""
+
+    depth = 0
+    number: int | None = None
+
+
+def end_in_order() -> None:
+    """Let signals that would kill the process end it as Ctrl-C does, so that what it has put away for a moment is removed on the way.
+
+    A signal that is ignored stays so, as under `nohup`. Call it in the main thread.
+    """
+    for number in (signal.SIGINT, *ENDING):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _end)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Signals of `end_in_order` wait until the block is done. For what takes moments: a removal, or a claim that must be remembered."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals never reach it
+        return
+    _Pending.depth += 1
+    try:
+        yield
+    finally:
+        _Pending.depth -= 1
+        if not _Pending.depth and (number := _Pending.number) is not None:
+            _Pending.number = None
+            _end(number, None)
 
 
 @contextmanager
@@ -31,3 +69,13 @@ def heeding_sigterm() -> Iterator[Callable[[], bool]]:
         yield sent.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del frame
+    if _Pending.depth:
+        _Pending.number = number
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise Terminated(128 + number)

@@ -134,6 +134,7 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
         step=chosen["step"],
         probes=chosen.get("probes", ()),
         at_step=lambda step: load_generator(home.gan(model), model, settings.gan, training.size, step),
+        scratch=scratch,
     )
 
 

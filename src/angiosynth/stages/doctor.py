@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,9 +21,10 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.databases import studies_uri
 from angiosynth.experiments.study import studies_in
 from angiosynth.experiments.tracking import ensure_store, reach_store, tracking_on, tracking_uri, waiting
-from angiosynth.runtime.leftovers import abandoned
 from angiosynth.runtime.machine import cpu_count, memory_available, not_writable
 from angiosynth.settings import SITES, Settings, load_settings
+from angiosynth.stages.findings import Finding
+from angiosynth.stages.privacy_on_disk import left_behind, open_to_others
 from angiosynth.stages.workspace import Workspace
 
 LEAST_PYTHON = (3, 11)
@@ -34,20 +34,6 @@ LEAST_MEMORY_GB = 4.0
 # What `dvc repro` begins with: the repository, git behind it, and its lock.
 ASK_DVC = "from dvc.repo import Repo; repo = Repo('.'); repo.scm\nwith repo.lock: pass"
 GB = 1e9
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table. `advice` is empty where all is well; `fault` where nothing will run as it is."""
-
-    what: str
-    found: str
-    advice: str = ""
-    fault: bool = False
-
-    @property
-    def state(self) -> str:
-        return "fault" if self.fault else "note" if self.advice else "ok"
 
 
 def doctor(root: Path) -> tuple[str, bool]:
@@ -270,8 +256,6 @@ def _places(root: Path) -> Iterator[Finding]:
             yield Finding(what, "cannot be used", fault, fault=True)
     if not faults:
         yield Finding("folders", f"{len(places)} can be written ({', '.join(places)})")
-    if left := abandoned(root):
-        yield Finding("killed runs", f"{len(left)} left files or folders behind", f"{left[0].relative_to(root)}: look at it and remove it")
 
 
 def _memory(root: Path) -> Iterator[Finding]:
@@ -293,5 +277,5 @@ def _called(root: Path, *words: str) -> str | None:
 
 CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
     *(_python, _packages, _torch, _settings, _scans, _sizes),
-    *(_dvc, _store, _studies, _disk, _places, _memory),
+    *(_dvc, _store, _studies, _disk, _places, open_to_others, left_behind, _memory),
 )

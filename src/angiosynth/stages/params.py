@@ -40,7 +40,7 @@ def change_settings(path: Path, section: tuple[str, ...], values: Mapping[str, A
             written = f"{key}: {now}" + (", " if node.flow_style else "\n" + " " * node.value[0][0].start_mark.column)
         changes.append((key, text[start:end] or "(default)", now))
         text = text[:start] + written + text[end:]
-    with whole_file(path) as temporary:
+    with whole_file(path, as_before=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
         try:
             load_settings(temporary)
@@ -83,7 +83,7 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
         with whole_file(kept) as temporary:
             temporary.write_bytes(there)
         said = f"{params}: is profile {name} now; what it held is kept as {kept}"
-    with whole_file(followed(params)) as temporary:
+    with whole_file(followed(params), as_before=True) as temporary:
         temporary.write_bytes(wanted)
     return said
 

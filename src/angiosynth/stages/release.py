@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from angiosynth.experiments.tracking import DataSource, training_run
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import AUDIT_FILES, build_package, open_package, refusal
-from angiosynth.runtime.output import read_json, whole_folder
+from angiosynth.runtime.output import read_json, scratch_folder, whole_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import save_unet
@@ -123,8 +122,8 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
         InputError: the package is not as its checksums tell, its intensity rule is another, or there is no validation patient.
     """
     preflight(settings, home, ("unet", "transfer"))
-    with tempfile.TemporaryDirectory(prefix="angiosynth-package-") as scratch:
-        patches, intensity, told = open_package(package, trusted, Path(scratch) / "set")
+    with scratch_folder(home.root / ".work" / "package") as scratch:
+        patches, intensity, told = open_package(package, trusted, scratch / "set")
         say(f"{package}: {told}")
         if intensity != settings.cohort.intensity:
             raise InputError(f"{package}: was made with cohort.intensity {intensity.model_dump(mode='json')}; set that in params.yaml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import fetch
 from angiosynth.report.projections import segmented_figure
-from angiosynth.runtime.output import read_json
+from angiosynth.runtime.output import read_json, scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
@@ -45,7 +44,7 @@ def segment(scan: Path, target: Path, brain: Path | None, model: str, *, force: 
     picture = _picture_of(target)
     for path in (target, picture):
         _refuse_overwriting(path, [other for other in (scan, brain) if other], force)
-    segmenter, intensity = load_model(model)
+    segmenter, intensity = load_model(model, target)
     if brain is None:
         say(f"{scan}: no brain mask, so the whole volume is searched; vessels of the scalp count as found. Give one with --mask")
     loaded = load_scan(Patient("scan", scan, brain, None), intensity)
@@ -85,17 +84,20 @@ def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None
         raise InputError(f"{path}: is there already; name another file with -o, or overwrite it with --force")
 
 
-def load_model(model: str) -> tuple[Segmenter, IntensitySettings]:
+def load_model(model: str, target: Path) -> tuple[Segmenter, IntensitySettings]:
     """A trained U-net and the intensity rule that it was trained with, from a folder or from MLflow.
+
+    MLflow's lies for a moment where `target` will: there may be no project around.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
     if not model.startswith(TRACKED):
         return _from_folder(Path(model))
-    with tempfile.TemporaryDirectory(prefix="angiosynth-model-") as folder:
-        fetch(model, UNET_FILES, Path(folder))
-        return _from_folder(Path(folder))
+    beside = next(folder for folder in target.absolute().parents if folder.is_dir())
+    with scratch_folder(beside / "model") as folder:
+        fetch(model, UNET_FILES, folder)
+        return _from_folder(folder)
 
 
 def _from_folder(folder: Path) -> tuple[Segmenter, IntensitySettings]:

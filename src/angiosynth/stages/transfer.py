@@ -60,7 +60,7 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
                 "transfer",
                 f"{start} {subset.name}",
                 stage=f"transfer@{start}",
-                settings={**facts, "n_patients": subset.n_patients, "subset": subset.number, "trained_on": list(subset.patients)},
+                settings={**facts, "n_patients": subset.n_patients, "subset": subset.number},
                 data=part,
                 parent=parent.id or None,
                 lineage=False,

@@ -24,13 +24,13 @@ from angiosynth.experiments.tracking import project_root
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.recorder import NullRecorder
-from angiosynth.settings import Settings, digest, load_settings
+from angiosynth.settings import Settings, load_settings
 from angiosynth.stages.gan import fit_gan, gan_checkpoints, synthesize
 from angiosynth.stages.params import change_settings
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import code_digest, scans_digest
 from angiosynth.stages.unet import fit_unet
-from angiosynth.stages.workspace import Workspace, data_source
+from angiosynth.stages.workspace import Workspace, data_source, patients_digest
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def basis(settings: Settings, home: Workspace) -> dict[str, str]:
     """What every trial of a study rests on besides settings and patches: who is trained on, whose scans score, and the code."""
     split = load_split(home.splits, "site-a")
     scans = scans_digest(home.patients(settings, "site-a", split.validation))
-    return {"training_patients": digest(split.train), "validation_scans": scans, "code": code_digest()}
+    return {"training_patients": patients_digest(home.patches("site-a"), split.train), "validation_scans": scans, "code": code_digest()}
 
 
 def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
