@@ -201,8 +201,10 @@ CARRIERS = frozenset(
         "runtime/recorder",
         "runtime/secrets",
         "runtime/checkpoint",
+        "runtime/archives",
         "runtime/stop",
         "runtime/unpacking",
+        "segmentation/facts",
     }
 )
 # ... and these uses alter none, whatever changes in the module used.

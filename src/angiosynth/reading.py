@@ -1,8 +1,8 @@
 """The one way by which files from outside are opened: never what is no ordinary file, never more than a stated number of bytes.
 
-Scans, packages, models, tables and settings may come from strangers. A pipe would be waited on for ever, a device has no end, and a file may
-grow while it is read; so a path is looked at before it is opened, opened so that nothing blocks, looked at again, and read up to a limit.
-tests/test_reading_everywhere.py sees to it that no module opens files in another way.
+Scans, packages, models, tables and settings may come from strangers. A pipe would be waited on for ever, a device has no end, and a file
+may grow while it is read; so a path is looked at before it is opened, opened so that nothing blocks, looked at again, and read up to a
+limit. tests/security/test_one_way_to_open.py sees to it that no module opens files in another way.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def read_bytes(path: Path, most: int) -> bytes:
         size = os.fstat(stream.fileno()).st_size
         data = stream.read(most + 1) if size <= most else b""
     if size > most or len(data) > most:  # the second: it grew, or is one of /proc, whose sizes are 0
-        raise InputError(f"{path}: has {max(size, len(data)):,} bytes, more than the {most:,} that such a file may have; look at what it is")
+        raise InputError(
+            f"{path}: has {max(size, len(data)):,} bytes, more than the {most:,} that such a file may have; look at what it is"
+        )
     return data
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from angiosynth.data.bids import BRAIN, LABEL, SCAN
 from angiosynth.errors import InputError
+from angiosynth.reading import file_digest
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import progress
 
@@ -110,5 +110,4 @@ def _is_as_made(path: Path, name: str, made: Any) -> bool:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return str(file_digest(path).hexdigest())

@@ -21,7 +21,9 @@ from urllib.parse import unquote
 
 import angiosynth
 from angiosynth.errors import InputError
+from angiosynth.reading import read_bytes, read_text
 
+MOST_FILE = 8 << 30  # bytes; what is looked through was made here a moment before
 SHORTEST = 2  # of a name that is looked for
 SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # Where the fixed texts of a package come from: card, README and loader, the audit's page and its keys.
@@ -90,7 +92,7 @@ def is_common(name: str) -> bool:
 def _fixed_words() -> frozenset[str]:
     root = Path(angiosynth.__file__).parent
     files = [file for part in TEXTS for file in ([root / part] if part.endswith(".py") else sorted((root / part).glob("*.py")))]
-    return frozenset(word for file in files for word in WORD.findall(_plain(file.read_text(encoding="utf-8"))))
+    return frozenset(word for file in files for word in WORD.findall(_plain(read_text(file))))
 
 
 def _plain(text: str) -> str:
@@ -113,7 +115,7 @@ def _encoded(name: str) -> list[bytes]:
 
 def _contents(path: Path) -> list[bytes]:
     """A file's bytes, and what is packed in them."""
-    raw = path.read_bytes()
+    raw = read_bytes(path, MOST_FILE)
     if path.suffix == ".gz":
         return [raw, gzip.decompress(raw)]
     if path.suffix == ".npz":

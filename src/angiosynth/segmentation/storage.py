@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from angiosynth.errors import InputError
-from angiosynth.runtime.checkpoint import save_weights
-from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.checkpoint import read_weights, save_weights
+from angiosynth.runtime.output import write_json
 from angiosynth.runtime.precision import device, place
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import Unet
@@ -34,13 +33,13 @@ def load_segmenter(folder: Path) -> Segmenter:
     """The U-net of a folder, ready to segment on the device that there is.
 
     Raises:
-        InputError: a file is missing or damaged, or the two do not belong together.
+        InputError: a file is missing or damaged, the two do not belong together, or a weight is not finite; the text names the file.
     """
-    facts = read_json(folder / "unet.json")
-    try:
-        unet = Unet(int(facts["width"]), float(facts["dropout"]))
-        unet.load_state_dict(torch.load(folder / "unet.pt", weights_only=True))
-        place(unet, device())
-        return Segmenter(unet.eval(), float(facts["mean"]), float(facts["deviation"]), str(facts["precision"]))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(f"{folder}: unet.pt and unet.json are damaged or do not belong together; run `dvc repro` to train it") from error
+    facts = read_facts(folder)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):  # how large it would be, before any memory is taken
+        wanted = Unet(facts.width, facts.dropout).state_dict()
+    weights = read_weights(folder / "unet.pt", wanted)
+    unet = Unet(facts.width, facts.dropout)
+    unet.load_state_dict(weights)
+    place(unet, device())
+    return Segmenter(unet.eval(), facts.mean, facts.deviation, facts.precision, str(folder / "unet.pt"))

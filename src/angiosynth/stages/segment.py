@@ -6,10 +6,8 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from angiosynth.data.bids import SUFFIXES, Patient
 from angiosynth.data.intensity import load_scan
@@ -17,8 +15,8 @@ from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import fetch
 from angiosynth.report.projections import segmented_figure
-from angiosynth.runtime.output import read_json
 from angiosynth.runtime.progress import say
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
 from angiosynth.settings import IntensitySettings
@@ -101,8 +99,7 @@ def load_model(model: str) -> tuple[Segmenter, IntensitySettings]:
 def _from_folder(folder: Path) -> tuple[Segmenter, IntensitySettings]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model; `dvc repro` trains models/unet/real and others, or name one of MLflow's")
-    facts: dict[str, Any] = read_json(folder / "unet.json")
-    try:
-        return load_segmenter(folder), IntensitySettings.model_validate(facts["intensity"])
-    except (KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"{folder / 'unet.json'}: damaged, tells no intensity rule; run `dvc repro` to train the U-net") from error
+    intensity = read_facts(folder).intensity
+    if intensity is None:
+        raise InputError(f"{folder / 'unet.json'}: damaged, tells no intensity rule; run `dvc repro` to train the U-net")
+    return load_segmenter(folder), intensity
