@@ -178,12 +178,13 @@ def child(name: str, seed: int, first: int, seconds: float, most: int, log: Path
         sound = {file: (folder / file).read_bytes() for file in target.files}
         target.read(folder)  # a sound one: what it takes is no growth
         signal.signal(signal.SIGALRM, _too_slow)
-        end, number, memory = time.monotonic() + seconds, first, _memory()
+        end, number = time.monotonic() + seconds, first
         while time.monotonic() < end and number - first < most:
             rng = random.Random(f"{seed}/{name}/{number}")
             file = rng.choice(sorted(target.files))
             log.write_text(str(number))
             (folder / file).write_bytes(target.files[file](sound[file], rng))
+            memory = _memory()
             signal.alarm(SLOWEST_S)
             try:
                 target.read(folder)
@@ -200,7 +201,6 @@ def child(name: str, seed: int, first: int, seconds: float, most: int, log: Path
                 (folder / file).write_bytes(sound[file])
             if (now := _memory()) - memory > MOST_BYTES:
                 failures.append(_failure(name, number, file, MemoryError(f"grew by {(now - memory) >> 20} MB")))
-                memory = now
             number += 1
     return {"inputs": number - first, "refused": refused, "failures": failures}
 

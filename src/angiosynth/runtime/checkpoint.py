@@ -47,7 +47,7 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         path: the file.
-        wanted: the network's own `state_dict`, whose names, shapes and dtypes count; it may be on the device "meta".
+        wanted: the network's own `state_dict`, whose names, shapes and dtypes count.
 
     Raises:
         InputError: the file is missing, no ordinary one, damaged, longer or shorter than such weights, of another network, or holds NaN or

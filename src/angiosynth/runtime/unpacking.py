@@ -18,7 +18,7 @@ from angiosynth.reading import MIB, open_file
 GZIP_MAGIC = b"\x1f\x8b"
 AS_GZIP = 31  # zlib's wbits: with gzip's heading and checksum
 MOST_RATIO = 1032  # deflate makes no more bytes of one
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 # A gzip file may be any number of packed parts. Blocked gzip has one for 64 kB; empty ones would only take time.
 MOST_PARTS = 100_000
 
