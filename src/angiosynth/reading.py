@@ -60,6 +60,11 @@ def refuse_other_kinds(path: Path, mode: int) -> None:
         raise InputError(f"{path}: is a {kind}, a file is needed; name one")
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path, links followed. `Path.resolve` raises RuntimeError for links that lead in a circle; here they stay as they are."""
+    return Path(os.path.realpath(path))
+
+
 def read_bytes(path: Path, most: int) -> bytes:
     """A file's bytes.
 

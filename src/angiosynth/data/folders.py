@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from angiosynth.reading import resolved
+
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 NAMES_SHOWN = 20
 
@@ -15,7 +17,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     A folder that is reached by several ways, as by a link beside it or in a circle, is looked into once, by the way without a link.
     """
-    yield from _files_below(folder, {folder.resolve()})
+    yield from _files_below(folder, {resolved(folder)})
 
 
 def _files_below(folder: Path, visited: set[Path]) -> Iterator[Path]:
@@ -25,7 +27,7 @@ def _files_below(folder: Path, visited: set[Path]) -> Iterator[Path]:
         if path not in folders:
             yield path
     for path in sorted(folders, key=lambda path: (path.is_symlink(), path)):
-        real = path.resolve()
+        real = resolved(path)
         if real not in visited:
             visited.add(real)
             yield from _files_below(path, visited)

@@ -21,6 +21,7 @@ from angiosynth.data.folders import NIFTI, files_below, some_of
 from angiosynth.data.formats import CONVERT, foreign_format, without_ending
 from angiosynth.data.tables import read_table
 from angiosynth.errors import InputError
+from angiosynth.reading import resolved
 
 COLUMNS = ("scan", "vessels", "brain")
 WILDCARDS = re.compile(r"\*\*/|\*|\?")
@@ -112,8 +113,8 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
                 continue
             if not cell or not _inside(path, folder):
                 faults.append(f"{table}: line {number}: {column} {cell!r} is no file in {folder}")
-            elif seen.setdefault(path.resolve(), number) != number:
-                faults.append(f"{table}: line {number}: {cell} is named in line {seen[path.resolve()]} already")
+            elif seen.setdefault(resolved(path), number) != number:
+                faults.append(f"{table}: line {number}: {cell} is named in line {seen[resolved(path)]} already")
             else:
                 files[column] = path
         if "scan" in files:
@@ -125,7 +126,7 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
 def _inside(path: Path, folder: Path) -> bool:
     """Whether a file, or a link to one, lies below the folder; a link that leads nowhere is told when it is read."""
     there = path.is_file() or (path.is_symlink() and not path.exists())
-    return there and path.parent.resolve().is_relative_to(folder.resolve())
+    return there and resolved(path.parent).is_relative_to(resolved(folder))
 
 
 def _nifti_files(folder: Path) -> list[Path]:

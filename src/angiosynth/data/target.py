@@ -10,7 +10,7 @@ from typing import Any
 
 from angiosynth.data.bids import BRAIN, LABEL, SCAN
 from angiosynth.errors import InputError
-from angiosynth.reading import file_digest
+from angiosynth.reading import file_digest, resolved
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import progress
 
@@ -34,10 +34,10 @@ def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
     Raises:
         InputError: it may not.
     """
-    where = target.resolve()
-    if any(path.resolve().is_relative_to(where) for path in sources):
+    where = resolved(target)
+    if any(resolved(path).is_relative_to(where) for path in sources):
         raise InputError(f"{target}: holds the files that are to be imported; name another folder with -o")
-    if names.resolve().is_relative_to(where):
+    if resolved(names).is_relative_to(where):
         raise InputError(f"{names}: would lie among the scans; keep the names elsewhere, --names FILE")
     if names.is_dir():
         raise InputError(f"{names}: is a folder; name a file with --names")

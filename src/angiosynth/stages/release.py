@@ -18,6 +18,7 @@ from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import DataSource, training_run
+from angiosynth.reading import resolved
 from angiosynth.release.identifiers import Identifiers
 from angiosynth.release.package import build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, whole_folder
@@ -144,7 +145,7 @@ def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) ->
             continue
         folders = [part for part in Path(path).parts if part not in ("/", "..") and not part.isdigit()]
         words |= {part: f"part of the path of {site}'s scans" for part in folders}
-        secret += [str(home.site_root(settings, site).resolve()), *([path.rstrip("/")] if len(Path(path).parts) > 1 else [])]
+        secret += [str(resolved(home.site_root(settings, site))), *([path.rstrip("/")] if len(Path(path).parts) > 1 else [])]
         if home.site_root(settings, site).is_dir():
             secret += [patient.id for patient in find_patients(home.site_root(settings, site))]
             split = load_split(home.splits, site)

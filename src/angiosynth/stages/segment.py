@@ -14,6 +14,7 @@ from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import fetch
+from angiosynth.reading import resolved
 from angiosynth.report.projections import segmented_figure
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.facts import read_facts
@@ -73,7 +74,7 @@ def _picture_of(target: Path) -> Path:
 
 
 def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None:
-    if any(path.resolve() == other.resolve() for other in inputs):
+    if any(resolved(path) == resolved(other) for other in inputs):
         raise InputError(f"{path}: is an input; name another file for the mask")
     if path.is_symlink():  # into DVC's cache, or to where nobody looks
         raise InputError(f"{path}: is a link to {os.readlink(path)}; name that file, or another, with -o")
