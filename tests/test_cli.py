@@ -116,6 +116,14 @@ def test_a_full_disk_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "angiosynth: models/x.pt: No space left on device; free some space, then run again\n"
 
 
+def test_memory_that_is_not_there_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> None:
+    def large() -> None:
+        raise MemoryError
+
+    assert _exit_code(large) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_an_interrupt_is_130_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt

@@ -24,7 +24,7 @@ PURE += tuple(f"angiosynth.{name.replace('/', '.')}" for name in sorted(CALCULAT
 
 # Layers from the bottom: a package sees the sets before its own, and itself. Packages of one set do not see each other.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "arrays", "settings", "__init__"}),
+    frozenset({"errors", "reading", "arrays", "settings", "__init__"}),
     frozenset({"runtime"}),
     frozenset({"data"}),
     frozenset({"gan", "segmentation"}),
@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"commands"}),
     frozenset({"cli", "__main__"}),
 )
-KNOWS_NOBODY = frozenset({"errors", "arrays", "runtime"})  # these see the errors at most
+KNOWS_NOBODY = frozenset({"errors", "reading", "arrays", "runtime"})  # these see the errors and how files are opened at most
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def layers(path: str, found: Import) -> str | None:
     if not found.within("angiosynth"):
         return None
     here, there = Path(path).parts[0].removesuffix(".py"), _unit(found.module)
-    if here == there or there in {"errors", "__init__"}:
+    if here == there or there in {"errors", "reading", "__init__"}:
         return None
     if here in KNOWS_NOBODY:
         return f"{here} knows nobody"
@@ -186,6 +186,7 @@ CARRIERS = frozenset(
     {
         "__init__",
         "errors",
+        "reading",
         "settings",
         "settings/audit",
         "settings/checks",
@@ -201,8 +202,11 @@ CARRIERS = frozenset(
         "runtime/recorder",
         "runtime/secrets",
         "runtime/checkpoint",
+        "runtime/archives",
         "runtime/stop",
         "runtime/tables",
+        "runtime/unpacking",
+        "segmentation/facts",
     }
 )
 # ... and these uses alter none, whatever changes in the module used.

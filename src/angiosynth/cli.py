@@ -266,6 +266,9 @@ def app(run: Callable[[], object] = commands) -> None:
     except OSError as error:
         say(f"angiosynth: {fault_line(error)}")
         sys.exit(2)
+    except MemoryError:
+        say("angiosynth: there is not enough memory; close other programs, or lower the sizes in params.yaml, then run again")
+        sys.exit(2)
     except KeyboardInterrupt:
         say("angiosynth: stopped; what was finished is kept")
         sys.exit(130)

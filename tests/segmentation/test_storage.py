@@ -12,7 +12,7 @@ import torch
 
 from angiosynth.errors import InputError
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.storage import load_segmenter, save_unet
+from angiosynth.segmentation.storage import count_weights, load_segmenter, save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import UnetSettings
@@ -27,6 +27,12 @@ def _save(folder: Path) -> TrainedUnet:
     trained = TrainedUnet(Segmenter(unet, -0.25, 0.5, "float32"), 7, {"val_dsc": 0.5, "val_hd95_mm": 2.0}, [])
     save_unet(folder, trained, SETTINGS, {"data": "real"})
     return trained
+
+
+@pytest.mark.parametrize(("width", "weights"), [(64, 31_377_793), (32, 7_846_081)])  # of Livne et al. 2019
+def test_weights_are_counted_without_a_network(width: int, weights: int) -> None:
+    assert count_weights(width) == weights
+    assert count_weights(3) == sum(parameter.numel() for parameter in build_unet(3, 0.0, 1).parameters())
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:

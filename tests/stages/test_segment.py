@@ -104,7 +104,7 @@ def test_bad_input_is_one_line(tmp_path: Path, model: Path) -> None:
         "name it .nii": (scan, tmp_path / "out.png", brain, model),
         "is an input": (scan, scan, brain, model),
         "no such model": (scan, tmp_path / "out.nii", brain, tmp_path / "nowhere"),
-        "tells no intensity rule|do not belong together": (scan, tmp_path / "out.nii", brain, damaged),
+        "width: Field required": (scan, tmp_path / "out.nii", brain, damaged),
         "other.nii": (scan, tmp_path / "out.nii", other, model),
         "cut short": (cut, tmp_path / "out.nii", None, model),
         "cannot be read": (tmp_path / "missing.nii", tmp_path / "out.nii", None, model),

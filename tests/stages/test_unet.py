@@ -169,7 +169,8 @@ def test_the_chosen_settings_train(home: Workspace) -> None:
 
 
 def test_a_unet_of_no_seed_is_one_line(home: Workspace) -> None:
-    write_json(home.unet("real") / "unet.json", {"width": 2})
+    facts = {"width": 2, "dropout": 0.0, "mean": -0.5, "deviation": 0.4, "precision": "float32"}
+    write_json(home.unet("real") / "unet.json", facts)
     with pytest.raises(InputError, match=r"unet\.json: damaged, tells no seed") as caught:
         evaluate(SETTINGS, home, "real")
     assert "\n" not in str(caught.value)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from angiosynth.reading import resolved
+
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 NAMES_SHOWN = 20
 STORES = (".git", ".dvc")  # where a repository keeps the content of links
@@ -20,7 +22,8 @@ def files_below(folder: Path, *, within: bool = False) -> Iterator[Path]:
         folder: where to begin.
         within: do not look into folders elsewhere, to which a link leads; such a link is given as if it were a file.
     """
-    yield from _files_below(folder, {folder.resolve()}, folder.resolve() if within else None)
+    real = resolved(folder)
+    yield from _files_below(folder, {real}, real if within else None)
 
 
 def leads_outside(path: Path, folder: Path) -> bool:
@@ -28,21 +31,21 @@ def leads_outside(path: Path, folder: Path) -> bool:
 
     What git-annex and DVC keep in the store of a repository that holds the folder is the folder's own.
     """
-    real, root = path.resolve(), folder.resolve()
+    real, root = resolved(path), resolved(folder)
     if real.is_relative_to(root):
         return False
     in_store = any(real.is_relative_to(above / store) for above in root.parents for store in STORES)
-    return not (in_store and path.parent.resolve().is_relative_to(root))
+    return not (in_store and resolved(path.parent).is_relative_to(root))
 
 
 def _files_below(folder: Path, visited: set[Path], root: Path | None) -> Iterator[Path]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    folders = [path for path in entries if path.is_dir() and (root is None or path.resolve().is_relative_to(root))]
+    folders = [path for path in entries if path.is_dir() and (root is None or resolved(path).is_relative_to(root))]
     for path in entries:
         if path not in folders:
             yield path
     for path in sorted(folders, key=lambda path: (path.is_symlink(), path)):
-        real = path.resolve()
+        real = resolved(path)
         if real not in visited:
             visited.add(real)
             yield from _files_below(path, visited, root)

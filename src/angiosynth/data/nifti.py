@@ -7,8 +7,7 @@ read, shown or copied, and no header extension: converters put whole DICOM heade
 from __future__ import annotations
 
 import gzip
-import hashlib
-import zlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,15 @@ from angiosynth.data.formats import not_nifti, not_readable
 from angiosynth.data.geometry import Grid, GridSource, grid_of
 from angiosynth.data.values import value_runs
 from angiosynth.errors import InputError
+from angiosynth.runtime.machine import memory_available
 from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.unpacking import MOST_RATIO, Unpacking
 
 nib: Any = nibabel  # most of its functions have no types
 
-GZIP_MAGIC = b"\x1f\x8b"
+MOST_VOXELS = 2**28  # 1024 x 1024 x 256, seven times the paper's scans; a GB as 32-bit numbers
+MOST_OFFSET = 2**24  # bytes of header extensions, where converters put whole DICOM headers
+TRAILING = 2**16  # bytes behind the voxels that do not matter: some programs fill up the last block
 FORM_CODES = range(6)
 HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1 has 348
 # Geometry is copied field by field, so that a mask's grid equals the scan's to the last bit.
@@ -109,11 +112,10 @@ def open_stored(path: Path) -> StoredVolume:
     Raises:
         InputError: as `read_volume`, geometry apart.
     """
-    raw = _read_bytes(path)
-    data = _inflate(raw, path)
-    header = read_header(data, path)
-    array = _stored_array(data, header, path).reshape(_shape(header, path), order="F")
-    return StoredVolume(array, header, hashlib.sha256(raw).hexdigest())
+    with _opened(path) as source:
+        header = read_header(beginning := source.read(HEADER_BYTES), path)
+        array = _stored_array(source, beginning, header)
+        return StoredVolume(array.reshape(_shape(header, path), order="F"), header, source.sha256())
 
 
 def canonical_shape(path: Path) -> tuple[int, int, int]:
@@ -122,9 +124,8 @@ def canonical_shape(path: Path) -> tuple[int, int, int]:
     Raises:
         InputError: as `read_volume`, voxels apart.
     """
-    header = read_header(_read_beginning(path), path)
-    orientation = nib.orientations.io_orientation(grid_of(header, path).affine)
-    stored = _shape(header, path)
+    header = _header_of(path)
+    orientation, stored = nib.orientations.io_orientation(grid_of(header, path).affine), _shape(header, path)
     x, y, z = (stored[int(axis)] for axis in np.argsort(orientation[:, 0]))
     return x, y, z
 
@@ -159,7 +160,7 @@ def write_mask(mask: Mask, reference: Path, target: Path) -> None:
     Raises:
         InputError: the reference is unusable or has another shape than the mask; the target cannot be written.
     """
-    source = read_header(_read_beginning(reference), reference)
+    source = _header_of(reference)
     affine = grid_of(source, reference).affine
     canonical = nib.orientations.axcodes2ornt(("R", "A", "S"))
     back = nib.orientations.ornt_transform(canonical, nib.orientations.io_orientation(affine))
@@ -227,35 +228,16 @@ def scaling(header: Any, path: Path) -> tuple[float, float]:
     return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
 
 
-def _read_bytes(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is a folder, a device or a pipe; name a file")
+def _opened(path: Path) -> Unpacking:
     try:
-        return path.read_bytes()
+        return Unpacking(path)
     except OSError as error:
         raise InputError(f"{path}: {not_readable(path, error)}") from error
 
 
-def _inflate(raw: bytes, path: Path) -> bytes:
-    if not raw.startswith(GZIP_MAGIC):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path}: compressed file is cut short or damaged; copy it again") from error
-
-
-def _read_beginning(path: Path) -> bytes:
-    """The bytes that a header may have, unpacked."""
-    try:
-        with path.open("rb") as stream:
-            packed = stream.read(2) == GZIP_MAGIC
-            stream.seek(0)
-            return gzip.GzipFile(fileobj=stream).read(HEADER_BYTES) if packed else stream.read(HEADER_BYTES)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: compressed file is cut short or damaged; copy it again") from error
-    except OSError as error:
-        raise InputError(f"{path}: {not_readable(path, error)}") from error
+def _header_of(path: Path) -> Any:
+    with _opened(path) as source:
+        return read_header(source.read(HEADER_BYTES), path)
 
 
 def _shape(header: Any, path: Path) -> tuple[int, int, int]:
@@ -270,16 +252,37 @@ def _shape(header: Any, path: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _stored_array(data: bytes, header: Any, path: Path) -> NDArray[Any]:
-    """The numbers as stored, flat, without a copy."""
-    kind = header.get_data_dtype()
+def _stored_array(source: Unpacking, beginning: bytes, header: Any) -> NDArray[Any]:
+    """The numbers as stored, flat: so many as the header declares, and nothing behind them."""
+    path, kind = source.path, header.get_data_dtype()
     if kind.kind not in "iuf":
         raise InputError(f"{path}: voxels are of type {kind}, plain numbers are needed; convert to grey values")
     shape = _shape(header, path)
-    offset, count = int(header.get_data_offset()), shape[0] * shape[1] * shape[2]
-    if offset < 0 or offset + count * kind.itemsize > len(data):
-        raise InputError(f"{path}: is cut short, {len(data)} bytes instead of {offset + count * kind.itemsize}; copy it again")
-    return np.frombuffer(data, kind, count, offset)
+    offset, voxels = int(header.get_data_offset()), math.prod(shape)
+    end = offset + voxels * kind.itemsize
+    _refuse_size(source, shape, offset, end)
+    source.most_on_disk = end + end // 8 + 2 * TRAILING  # what does not get smaller by packing gets a little longer
+    array = np.empty(voxels, kind)
+    flat, first = array.view(np.uint8), np.frombuffer(beginning[offset:], np.uint8)[: end - offset]
+    flat[: len(first)] = first
+    there = len(beginning) + source.skip(offset - len(beginning)) + source.fill(flat[len(first) :])
+    if there < end:
+        raise InputError(f"{path}: is cut short, {there} bytes instead of {end}; copy it again")
+    if source.skip(TRAILING + 1) > TRAILING:
+        raise InputError(f"{path}: holds more than the {end} bytes that its header declares; convert the scan again")
+    return array
+
+
+def _refuse_size(source: Unpacking, shape: tuple[int, int, int], offset: int, end: int) -> None:
+    """Refuse, before anything is read, what the file cannot hold and what is no head's scan: InputError."""
+    path, voxels = source.path, math.prod(shape)
+    if offset < 0 or end > source.size * (MOST_RATIO if source.packed else 1):
+        raise InputError(f"{path}: is cut short, {source.size} bytes{' packed' * source.packed} instead of {end}; copy it again")
+    if voxels > MOST_VOXELS or offset > MOST_OFFSET:
+        raise InputError(f"{path}: {shape} voxels behind {offset:,} bytes; {MOST_VOXELS:,} behind {MOST_OFFSET:,} are read, cut the scan")
+    free, needed = memory_available(), end + voxels * np.dtype(np.float32).itemsize
+    if free and needed > free:
+        raise InputError(f"{path}: takes {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; close other programs")
 
 
 def _scaled(stored: NDArray[Any], header: Any, dtype: np.dtype[Any], path: Path) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from angiosynth.data.folders import NIFTI, files_below, leads_outside, some_of
 from angiosynth.data.formats import CONVERT, foreign_format, without_ending
 from angiosynth.data.tables import read_table
 from angiosynth.errors import InputError
+from angiosynth.reading import resolved
 
 COLUMNS = ("scan", "vessels", "brain")
 WILDCARDS = re.compile(r"\*\*/|\*|\?")
@@ -115,8 +116,8 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
                 continue
             if not cell or not _inside(path, folder):
                 faults.append(f"{table}: line {number}: {column} {cell!r} is no file in {folder}")
-            elif seen.setdefault(path.resolve(), number) != number:
-                faults.append(f"{table}: line {number}: {cell} is named in line {seen[path.resolve()]} already")
+            elif seen.setdefault(resolved(path), number) != number:
+                faults.append(f"{table}: line {number}: {cell} is named in line {seen[resolved(path)]} already")
             else:
                 files[column] = path
         if "scan" in files:

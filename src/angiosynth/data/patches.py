@@ -6,8 +6,8 @@ centre, kind) and set.json; a synthetic one has card.json.
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from angiosynth.arrays import ImagePatches, LabelPatches, Mask, from_levels, to_
 from angiosynth.data.bids import PATIENT_NAME, Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan, stretch_patch
 from angiosynth.errors import InputError
+from angiosynth.reading import read_rows
+from angiosynth.runtime.archives import open_array
 from angiosynth.runtime.output import allocate, read_json, whole_folder, write_json
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.tables import write_table
@@ -30,6 +32,7 @@ from angiosynth.settings import IntensitySettings, PatchSettings
 COLUMNS = ("patient", "slice", "x", "y", "kind")
 STATISTICS_PATCHES = 2000  # mean and deviation of a set settle long before
 BRIGHT_QUANTILE = 0.99
+LONGEST_ROW = 256  # bytes of index.csv
 LEAST_DEVIATION = 1 / 127.5  # one grey level: a set of blank images must not divide by zero
 
 Row: TypeAlias = tuple[str, int, int, int, str]  # as COLUMNS
@@ -136,11 +139,11 @@ def open_patch_set(folder: Path) -> PatchSet:
     if image.shape != label.shape:
         raise InputError(f"{folder}: image.npy has shape {image.shape}, label.npy {label.shape}; make the set again with `dvc repro`")
     index = folder / "index.csv"
-    description = folder / "set.json" if (folder / "set.json").exists() else folder / "card.json"
+    description = folder / ("set.json" if os.path.lexists(folder / "set.json") else "card.json")
     meta = read_json(description)
     if not isinstance(meta, dict):
         raise InputError(f"{description}: damaged; run `dvc repro` to make it")
-    patient = _read_names(index) if index.exists() else np.full(len(image), "", np.str_)
+    patient = _read_names(index, len(image)) if os.path.lexists(index) else np.full(len(image), "", np.str_)
     if len(patient) != len(image) or (description.name == "set.json" and meta.get("n") != len(image)):
         raise InputError(f"{folder}: {len(image)} patches, but index.csv or set.json tell another number; make it again with `dvc repro`")
     return PatchSet(image, label, patient, np.arange(len(image)), meta, folder)
@@ -248,7 +251,7 @@ def _choose(root: Path, names: Sequence[str]) -> list[Patient]:
 def _trim(folder: Path, n: int, most: int) -> None:
     """Shorten the arrays to the n patches that were found."""
     for name in ("image.npy", "label.npy") if n < most else ():
-        long = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        long = open_array(folder / name)
         short = open_memmap(folder / f"short-{name}", mode="w+", dtype=np.uint8, shape=(n, *long.shape[1:]))
         short[:] = long[:n]
         del long, short
@@ -257,22 +260,21 @@ def _trim(folder: Path, n: int, most: int) -> None:
 
 def _open_array(path: Path) -> NDArray[np.uint8]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = open_array(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: missing or damaged; run `dvc repro` to make it") from error
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 3 or array.shape[1] != array.shape[2]:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1] != array.shape[2]:
         raise InputError(f"{path}: not an array (n, x, y) of square 8-bit patches; make the set again with `dvc repro`")
     return array
 
 
-def _read_names(path: Path) -> NDArray[np.str_]:
+def _read_names(path: Path, n: int) -> NDArray[np.str_]:
+    """The patient of each of n patches."""
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        names = [row["patient"] for row in rows]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+        names = [row["patient"] for row in read_rows(path, most=n, most_bytes=LONGEST_ROW * (n + 1))[1]]
+    except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: damaged; run `dvc repro patches` to make it") from error
     for name in names:
-        if not isinstance(name, str) or not PATIENT_NAME.fullmatch(name):
+        if not PATIENT_NAME.fullmatch(name):
             raise InputError(f"{path}: a row has no patient's name such as sub-01; run `dvc repro patches` to make it")
     return np.array(names, dtype=np.str_)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from angiosynth.errors import InputError
+from angiosynth.reading import MOST_COLUMNS, MOST_ROWS, MOST_TABLE, read_bytes
 
 DELIMITERS = (",", ";", "\t")
 
@@ -26,13 +28,15 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple
         InputError: it cannot be read, lacks one of them, or a row has more cells than columns.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+        text = read_bytes(path, MOST_TABLE).decode("utf-8-sig", errors="surrogateescape")
         heading = text.partition("\n")[0]
         delimiter = max(DELIMITERS, key=heading.count)
         reader = csv.reader(io.StringIO(text if "\0" not in text else "", newline=""), delimiter=delimiter)
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        rows = [(reader.line_num, row) for row in islice(reader, MOST_ROWS + 1) if any(cell.strip() for cell in row)]
     except (OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV table; save it as comma-separated UTF-8") from error
+    if len(rows) > MOST_ROWS or max((len(row) for _, row in rows), default=0) > MOST_COLUMNS:
+        raise InputError(f"{path}: has more than {MOST_ROWS:,} rows or {MOST_COLUMNS:,} columns; look at what it is")
     columns = [name.strip().lower() for name in rows[0][1]] if rows else []
     while columns and not columns[-1]:
         columns.pop()

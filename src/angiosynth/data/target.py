@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from angiosynth.data.bids import BRAIN, LABEL, SCAN
 from angiosynth.errors import InputError
+from angiosynth.reading import file_digest, resolved
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import progress
 
@@ -34,10 +34,10 @@ def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
     Raises:
         InputError: it may not.
     """
-    where = target.resolve()
-    if any(path.resolve().is_relative_to(where) for path in sources):
+    where = resolved(target)
+    if any(resolved(path).is_relative_to(where) for path in sources):
         raise InputError(f"{target}: holds the files that are to be imported; name another folder with -o")
-    if names.resolve().is_relative_to(where):
+    if resolved(names).is_relative_to(where):
         raise InputError(f"{names}: would lie among the scans; keep the names elsewhere, --names FILE")
     if names.is_dir():
         raise InputError(f"{names}: is a folder; name a file with --names")
@@ -111,5 +111,4 @@ def _is_as_made(path: Path, name: str, made: Any) -> bool:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return str(file_digest(path).hexdigest())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.scores import Scores
+from angiosynth.reading import read_rows
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.tables import write_table
 
@@ -104,11 +104,10 @@ def _read(path: Path, kind: type[Row]) -> list[Row]:
     reads: dict[str, Any] = {"str": str, "int": int, "float": float}
     columns = {field.name: reads[str(field.type)] for field in fields(kind)}
     try:
-        with Path(path).open(encoding="utf-8", newline="") as stream:
-            table = csv.DictReader(stream)
-            if tuple(table.fieldnames or ()) != tuple(columns):
-                raise ValueError("other columns")
-            rows = [kind(**{name: read(line[name]) for name, read in columns.items()}) for line in table]
+        names, lines = read_rows(Path(path))
+        if tuple(names) != tuple(columns):
+            raise ValueError("other columns")
+        rows = [kind(**{name: read(line[name]) for name, read in columns.items()}) for line in lines]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: missing or damaged; run `dvc repro` to make it") from error
     if not all(np.isfinite(getattr(row, name)) for row in rows for name in _numbers(kind)):

@@ -12,6 +12,7 @@ from angiosynth.experiments.databases import alone_at, driven, file_location, is
 from angiosynth.experiments.outbox import Outbox
 from angiosynth.experiments.run import Store, StoreError
 from angiosynth.experiments.store import EXPERIMENTS, MlflowStore, or_store_error
+from angiosynth.reading import read_text
 from angiosynth.runtime.progress import say
 
 
@@ -60,7 +61,7 @@ def open_if_there(root: Path) -> MlflowStore | None:
 
 def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: Mapping[str, str]) -> tuple[Store, str, bool]:
     """Where the run goes, its id, and whether it is one that goes on: the file's, where the store still has that."""
-    known = resume.read_text(encoding="utf-8") if resume is not None and resume.is_file() else ""
+    known = read_text(resume) if resume is not None and resume.is_file() else ""
     if experiment not in EXPERIMENTS:
         raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.gan.models import build_generator
 from angiosynth.gan.networks import Generator
+from angiosynth.runtime.checkpoint import read_weights
 from angiosynth.runtime.precision import autocast
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import GanSettings, SynthesisSettings
@@ -45,6 +45,8 @@ class Sampler:
             latent = torch.randn(min(CHUNK, count - start), self.generator.latent_size, generator=random).to(self.device)
             with autocast(self.settings.common.precision, self.device):
                 output = self.generator(latent).float().cpu().numpy()
+            if not np.isfinite(output).all():
+                raise InputError("the generator's pairs are not finite: it diverged, or its weights are damaged; train it again")
             yield to_levels(output[:, 0]), (output[:, 1] > cut).astype(np.uint8)
         self.generator.train(was_training)
 
@@ -67,10 +69,7 @@ def load_generator(folder: Path, model: str, settings: GanSettings, patch_size: 
     """
     generator = build_generator(model, settings, patch_size)
     path = folder / "generator.pt" if step is None else checkpoint_file(folder, step)
-    try:
-        generator.load_state_dict(torch.load(path, weights_only=True))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: missing, damaged or of other settings; run `dvc repro` to train it") from error
+    generator.load_state_dict(read_weights(path, generator.state_dict()))
     return generator.eval()
 
 

@@ -6,7 +6,6 @@ step: it has seen the training patches most often.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from angiosynth.errors import InputError
 from angiosynth.gan.models import build_gan
+from angiosynth.runtime.checkpoint import read_weights
 from angiosynth.runtime.precision import device
 from angiosynth.settings import GanSettings
 
@@ -28,11 +27,7 @@ def load_critic(folder: Path, model: str, settings: GanSettings, patch_size: int
         InputError: it is missing, damaged, or of other settings.
     """
     critic = build_gan(model, settings, patch_size).critic
-    path = folder / "critic.pt"
-    try:
-        critic.load_state_dict(torch.load(path, weights_only=True))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: missing, damaged or of other settings; run `dvc repro` to train it") from error
+    critic.load_state_dict(read_weights(folder / "critic.pt", critic.state_dict()))
     return critic.eval()
 
 

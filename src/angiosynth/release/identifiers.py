@@ -24,7 +24,9 @@ import angiosynth
 from angiosynth.data.name_words import forms_in, words_in
 from angiosynth.data.originals import Originals
 from angiosynth.errors import InputError
+from angiosynth.reading import read_bytes, read_text
 
+MOST_FILE = 8 << 30  # bytes; what is looked through was made here a moment before
 SHORTEST = 2  # of a name that is looked for
 SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # Where the fixed texts of a package come from: card, README and loader, the audit's page and its keys.
@@ -148,7 +150,7 @@ def is_common(name: str) -> bool:
 
 @cache
 def _fixed_words() -> frozenset[str]:
-    return frozenset(word for file in _fixed_texts() for word in WORD.findall(_plain(file.read_text(encoding="utf-8"))))
+    return frozenset(word for file in _fixed_texts() for word in WORD.findall(_plain(read_text(file))))
 
 
 def _fixed_texts() -> list[Path]:
@@ -158,7 +160,7 @@ def _fixed_texts() -> list[Path]:
 
 @cache
 def _fixed_forms() -> frozenset[str]:
-    return frozenset(form for file in _fixed_texts() for form in words_in(file.read_text(encoding="utf-8")))
+    return frozenset(form for file in _fixed_texts() for form in words_in(read_text(file)))
 
 
 def _plain(text: str) -> str:
@@ -181,7 +183,7 @@ def _encoded(name: str) -> list[bytes]:
 
 def _contents(path: Path) -> list[bytes]:
     """A file's bytes, and what is packed in them."""
-    raw = path.read_bytes()
+    raw = read_bytes(path, MOST_FILE)
     if path.suffix == ".gz":
         return [raw, gzip.decompress(raw)]
     if path.suffix == ".npz":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
+from angiosynth.reading import MIB, read_bytes, read_text
 from angiosynth.release.card import LOADER, card_of, croissant_of, readme_of
 from angiosynth.release.checksums import SUMS, sign, verify, write_checksums
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers
+from angiosynth.runtime.archives import PackedArray, packed_arrays
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import IntensitySettings
 from angiosynth.settings.audit import ReleaseSettings
@@ -25,6 +30,8 @@ nib: Any = nibabel
 NOTHING = Identifiers()
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
+BLOCK = 1 << 24  # bytes that are unpacked at once
+MOST_PAGE = 64 * MIB  # of the audit's page, whose figures are within it
 AUDIT_FILES = ("audit.json", "index.html")  # of what may leave: exact numbers and pictures of patches stay in the house
 REFUSED = {
     "over": "the audit found a leak",
@@ -90,7 +97,7 @@ def build_package(
             _write_stacks(folder / "nifti", name, stack)
         (folder / "audit").mkdir()
         for name in AUDIT_FILES:
-            shutil.copyfile(audit_folder / name, folder / "audit" / name)
+            (folder / "audit" / name).write_bytes(read_bytes(audit_folder / name, MOST_PAGE))
         card = card_of(target.name, synthetic.meta, audit, override, by, date)
         write_json(folder / "card.json", card)
         (folder / "README.md").write_text(readme_of(card), encoding="utf-8")
@@ -112,18 +119,35 @@ def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[Pat
     told = verify(folder, trusted)
     card = read_json(folder / "card.json")
     try:
-        with np.load(folder / "patches.npz", allow_pickle=False) as stored:
-            pair = stored["image"], stored["label"]
         intensity = IntensitySettings.model_validate(card["intensity"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        with packed_arrays(folder / "patches.npz", ("image", "label")) as pair:
+            image, label = _unpacked(folder / "patches.npz", pair, scratch)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise InputError(f"{folder}: patches.npz or card.json is no package's; get it again") from error
-    if any(part.dtype != np.uint8 or part.ndim != 3 or part.shape != pair[0].shape or part.shape[1] != part.shape[2] for part in pair):
-        raise InputError(f"{folder / 'patches.npz'}: not pairs (n, x, y) of square 8-bit patches; get the package again")
-    if not len(pair[0]) or pair[1].max() > 1:
-        raise InputError(f"{folder / 'patches.npz'}: no pairs, or labels other than 0 and 1; get the package again")
-    image, label = create_patch_arrays(scratch, len(pair[0]), pair[0].shape[1])
-    image[:], label[:] = pair
     return PatchSet(image, label, np.full(len(image), "", np.str_), np.arange(len(image)), card, scratch), intensity, told
+
+
+def _unpacked(path: Path, pair: tuple[PackedArray, ...], scratch: Path) -> tuple[ImagePatches, LabelPatches]:
+    """Image and label as files in `scratch`, a block at a time: the set may be larger than the memory."""
+    n, size = pair[0].shape[0] if pair[0].shape else 0, pair[0].shape[-1] if pair[0].shape else 0
+    if any(part.dtype != np.uint8 or part.shape != (n, size, size) for part in pair):
+        raise InputError(f"{path}: not pairs (n, x, y) of square 8-bit patches; get the package again")
+    if not n or not size:
+        raise InputError(f"{path}: no pairs, or labels other than 0 and 1; get the package again")
+    scratch.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(scratch).free, 2 * n * size**2
+    if free < needed:
+        raise InputError(f"{path}: takes {needed / 1e9:.1f} GB in {scratch}, {free / 1e9:.1f} GB are free; free some space")
+    arrays = create_patch_arrays(scratch, n, size)
+    block = max(1, BLOCK // size**2)
+    for part, array, most in zip(pair, arrays, (255, 1), strict=True):
+        for start in range(0, n, block):
+            part.read_into(array[start : start + block])
+            if array[start : start + block].max() > most:
+                raise InputError(f"{path}: no pairs, or labels other than 0 and 1; get the package again")
+    return arrays
 
 
 def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> None:
@@ -137,5 +161,5 @@ def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> Non
 
 
 def _listed(folder: Path) -> dict[str, tuple[str, int]]:
-    lines = (line.split("  ", 1) for line in (folder / SUMS).read_text(encoding="utf-8").splitlines())
+    lines = (line.split("  ", 1) for line in read_text(folder / SUMS).splitlines())
     return {name: (digest, (folder / name).stat().st_size) for digest, name in lines}

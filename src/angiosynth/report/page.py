@@ -12,6 +12,7 @@ from typing import Any
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
+from angiosynth.reading import MOST_PICTURE, read_bytes, read_text
 from angiosynth.report.audit_page import privacy_section
 from angiosynth.report.style import in_order, name_of
 from angiosynth.report.sweep_page import sweep_section
@@ -94,7 +95,7 @@ def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping
         InputError: the README or a figure is missing, or the markers are.
     """
     try:
-        text = readme.read_text(encoding="utf-8")
+        text = read_text(readme)
     except OSError as error:
         raise InputError(f"{readme}: cannot be read ({error.strerror}); write one with the lines {START} and {END}") from error
     before, start, rest = text.partition(START)
@@ -223,13 +224,13 @@ def _encoded(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path, MOST_PICTURE)
     except OSError as error:
         raise InputError(f"{path}: the figure is missing; run `dvc repro report` to draw it") from error
 
 
 def _replace(path: Path, content: bytes) -> None:
     """Write only what changed, so that a second run leaves the file as it is."""
-    if not path.exists() or path.read_bytes() != content:
+    if not path.exists() or read_bytes(path, MOST_PICTURE) != content:
         with whole_file(path, as_before=True) as temporary:
             temporary.write_bytes(content)

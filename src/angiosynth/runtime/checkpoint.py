@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from angiosynth.errors import InputError
+from angiosynth.reading import open_file, read_bytes
+from angiosynth.runtime.archives import check_archive
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.progress import say
 
 KEEP = 2
+ROOM = 8192  # bytes of a file of weights for each tensor, beside its numbers
+ENTRIES = 8  # of its archive, likewise
 DIGEST_BYTES = 32
+MOST_STATE = 1 << 38  # bytes of a resume file, which is this project's own: no more than that it ends
 
 
 def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
@@ -32,6 +40,50 @@ def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(weights), buffer)
     path.write_bytes(buffer.getbuffer())
+
+
+def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by name, as `save_weights` wrote them for a network, and nothing else.
+
+    Args:
+        path: the file.
+        wanted: the network's own `state_dict`, whose names, shapes and dtypes count.
+
+    Raises:
+        InputError: the file is missing, no ordinary one, damaged, longer or shorter than such weights, of another network, or holds NaN or
+            infinity. The text names it.
+    """
+    length = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
+    try:
+        with open_file(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if not length <= size <= 2 * length + ROOM * (len(wanted) + 1):
+                raise ValueError(f"{size:,} bytes for {length:,} of weights")
+            archive = check_archive(stream, ENTRIES * (len(wanted) + 1))
+            if any(info.compress_type or info.compress_size != info.file_size for info in archive.infolist()):
+                raise ValueError("packed entries, which torch does not write")
+            stream.seek(0)
+            weights = torch.load(stream, map_location="cpu", weights_only=True)
+        _check_weights(weights, wanted)
+    except InputError:
+        raise
+    except Exception as error:  # of a damaged file torch and the pickle within raise any kind
+        reason = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
+        raise InputError(f"{path}: missing, damaged or of another network ({reason}); run `dvc repro` to train it") from error
+    return dict(weights)
+
+
+def _check_weights(weights: Any, wanted: Mapping[str, Tensor]) -> None:
+    """See that names, shapes and dtypes are the wanted ones and all numbers finite; ValueError where not."""
+    if not isinstance(weights, dict) or weights.keys() != wanted.keys():
+        raise ValueError("other names")
+    for name, like in wanted.items():
+        tensor = weights[name]
+        plain = isinstance(tensor, Tensor) and tensor.device.type == "cpu" and tensor.layout == torch.strided
+        if not plain or tensor.shape != like.shape or tensor.dtype != like.dtype:
+            raise ValueError(f"{name} has another shape or type")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinity")
 
 
 @contextmanager
@@ -86,7 +138,7 @@ class Checkpoints:
     def load(self) -> dict[str, Any] | None:
         """The newest sound state, or None. A damaged file is named, dropped, and the one before it is used."""
         for path in reversed(self._files()):
-            content = path.read_bytes()
+            content = read_bytes(path, MOST_STATE)
             payload = content[DIGEST_BYTES:]
             if hashlib.sha256(payload).digest() == content[:DIGEST_BYTES]:
                 state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from angiosynth.errors import InputError
+from angiosynth.reading import read_json as read_json
 from angiosynth.runtime.faults import fault_line, is_torch_write, write_fault
 from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim, clear, finished_path, hold
 from angiosynth.runtime.progress import say
@@ -95,18 +96,6 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON that another stage wrote.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: missing or damaged; run `dvc repro` to make it") from error
 
 
 def allocate(path: Path) -> None:

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from angiosynth.arrays import Image, Mask
+from angiosynth.errors import InputError
 from angiosynth.runtime.precision import autocast
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.unet import SIDE_MULTIPLE, Unet
@@ -57,6 +58,7 @@ class Segmenter:
     mean: float
     deviation: float
     precision: str = "auto"
+    name: str = "U-net"  # or its file, for messages
 
     @torch.no_grad()
     def segment(self, image: Image, brain: Mask, what: str | None = None) -> Mask:
@@ -69,6 +71,9 @@ class Segmenter:
 
         Returns:
             (x, y, z) bool.
+
+        Raises:
+            InputError: the U-net gives NaN or infinity anywhere.
         """
         found = np.zeros(image.shape, np.bool_)
         where = next(self.unet.parameters()).device
@@ -83,6 +88,8 @@ class Segmenter:
             standardised = ((torch.from_numpy(seen) - self.mean) / self.deviation).to(where, memory_format=torch.channels_last)
             with autocast(self.precision, where):
                 logits = self.unet(standardised)[:, 0]
+            if not torch.isfinite(logits).all():
+                raise InputError(f"{self.name}: its output is not finite: it diverged, or its weights are damaged; train it again")
             vessel = (logits.float().sigmoid() > THRESHOLD).cpu().numpy()
             for row, window in enumerate(batch):
                 there, here = window.within(brain.shape)

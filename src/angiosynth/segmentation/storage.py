@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-
 from angiosynth.errors import InputError
-from angiosynth.runtime.checkpoint import save_weights
-from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.checkpoint import read_weights, save_weights
+from angiosynth.runtime.machine import memory_available
+from angiosynth.runtime.output import write_json
 from angiosynth.runtime.precision import device, place
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet
-from angiosynth.segmentation.unet import Unet
+from angiosynth.segmentation.unet import LEVELS, Unet
 from angiosynth.settings import UnetSettings
 
 UNET_FILES = ("unet.pt", "unet.json")
@@ -34,13 +33,29 @@ def load_segmenter(folder: Path) -> Segmenter:
     """The U-net of a folder, ready to segment on the device that there is.
 
     Raises:
-        InputError: a file is missing or damaged, or the two do not belong together.
+        InputError: a file is missing or damaged, the two do not belong together, or a weight is not finite; the text names the file.
     """
-    facts = read_json(folder / "unet.json")
-    try:
-        unet = Unet(int(facts["width"]), float(facts["dropout"]))
-        unet.load_state_dict(torch.load(folder / "unet.pt", weights_only=True))
-        place(unet, device())
-        return Segmenter(unet.eval(), float(facts["mean"]), float(facts["deviation"]), str(facts["precision"]))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(f"{folder}: unet.pt and unet.json are damaged or do not belong together; run `dvc repro` to train it") from error
+    facts = read_facts(folder)
+    _refuse_width(folder, facts.width)
+    unet = Unet(facts.width, facts.dropout)
+    unet.load_state_dict(read_weights(folder / "unet.pt", unet.state_dict()))
+    place(unet, device())
+    return Segmenter(unet.eval(), facts.mean, facts.deviation, facts.precision, str(folder / "unet.pt"))
+
+
+def count_weights(width: int) -> int:
+    """How many weights a `Unet` of this width has, without building one."""
+    channels = [width << level for level in range(LEVELS)]
+    down = zip([1, *channels[:-1]], channels, strict=True)
+    up = ((channels[level] + channels[level - 1], channels[level - 1]) for level in range(1, LEVELS))
+    return sum(9 * inputs * outputs + 9 * outputs * outputs + 2 * outputs for inputs, outputs in (*down, *up)) + width + 1
+
+
+def _refuse_width(folder: Path, width: int) -> None:
+    """Refuse a width that the weights beside it cannot be of, or that does not fit the memory, before a network is built: InputError."""
+    path, needed = folder / "unet.pt", 4 * count_weights(width)
+    there, free = path.stat().st_size if path.is_file() else 0, memory_available()
+    if there < needed:
+        raise InputError(f"{path}: missing or damaged, {there} bytes instead of {needed} for width {width}; run `dvc repro` to train it")
+    if free and free < 2 * needed:  # the network, and what is read into it
+        raise InputError(f"{path}: takes {2 * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; close other programs")

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from angiosynth.errors import InputError
+from angiosynth.reading import read_text
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
 from angiosynth.settings.checks import faults
 from angiosynth.settings.phantom import PhantomSettings
@@ -35,6 +35,7 @@ from angiosynth.settings.sections import (
     Width,
 )
 from angiosynth.settings.sweep import SweepSettings
+from angiosynth.settings.yaml_text import MOST_YAML, parse_yaml
 
 Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
 MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
@@ -216,6 +217,7 @@ class TransferSettings(Section):
     seed: Seed = 1
 
 
+LONGEST_KEY = 100  # characters of it that a message shows
 BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # in the place of an error that lies in a union
 
 
@@ -247,20 +249,18 @@ def load_settings(path: Path) -> Settings:
     """Read and validate params.yaml.
 
     Raises:
-        InputError: the file is missing, not YAML, or has a wrong key or value; the text names the first.
+        InputError: the file is missing, too long, no YAML, or has a wrong key or value; the text names the first.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST_YAML)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run `python cli.py profile demo` to write one") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text; compare with profiles/demo.yaml") from error
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{where}: not valid YAML; compare with profiles/demo.yaml") from error
+        tree = parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{path}{error}: not valid YAML; compare with profiles/demo.yaml") from error
     cohort = tree.get("cohort") if isinstance(tree, dict) else None
     if isinstance(cohort, dict) and not cohort.get("site_b"):
         raise InputError(f"{path}: cohort.site_b: names no folder, and DVC needs one; write {NO_SITE} where there is no second site")
@@ -269,7 +269,7 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         # A union's branches, such as tuple[str, ...], are no keys; what sections contradict each other in names its keys itself.
-        key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part))))[1:-1]
+        key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part)))[:LONGEST_KEY])[1:-1]
         key = f"{key}: " if key else "" if first["type"] == "value_error" else "file: "
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from angiosynth.data.cohort import Split, load_split
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.errors import InputError
@@ -16,6 +18,7 @@ from angiosynth.privacy.audit import Audit, Audited
 from angiosynth.privacy.critic import load_critic
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
+from angiosynth.reading import MOST_PICTURE, read_bytes
 from angiosynth.release.package import AUDIT_FILES
 from angiosynth.report.audit_figures import attacks_figure, gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
@@ -24,6 +27,7 @@ from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
+from angiosynth.settings.sections import Count, NonNegative
 from angiosynth.stages.gan import training_patches
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.workspace import Workspace, data_digest, data_source
@@ -47,7 +51,7 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
             found = _audit(settings, home, model, split, folder, target)
             write_json(target / "audit.json", found)
             scores_figure(found, target / "scores.png")
-            (target / "index.html").write_text(build_audit_page(found, (target / "scores.png").read_bytes()), encoding="utf-8")
+            (target / "index.html").write_text(build_audit_page(found, read_bytes(target / "scores.png", MOST_PICTURE)), encoding="utf-8")
             write_shared(shared_audit(found), target / SHARED)
         run.final({finding["name"]: finding["value"] for finding in found["findings"]})
         run.tag("verdict_set", found["verdicts"]["set"])
@@ -62,7 +66,7 @@ def write_shared(shared: Mapping[str, Any], folder: Path) -> None:
     write_json(folder / numbers, shared)
     picture = folder / "attacks.png"
     attacks_figure(shared, picture)
-    (folder / page).write_text(build_audit_page(shared, picture.read_bytes()), encoding="utf-8")
+    (folder / page).write_text(build_audit_page(shared, read_bytes(picture, MOST_PICTURE)), encoding="utf-8")
     picture.unlink()  # it is in the page
 
 
@@ -120,7 +124,7 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
     held_out = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet("real"))
     segmenter.unet.to(device())
-    chosen = read_json(home.gan(model) / "generator.json")
+    chosen = _chosen(home.gan(model) / "generator.json")
     return Audited(
         training=training,
         test=held_out.of_patients(split.test),
@@ -131,11 +135,30 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
         critic=load_critic(home.gan(model), model, settings.gan, training.size),
         gan=settings.gan,
         features=lambda images: unet_features(segmenter, images),
-        step=chosen["step"],
-        probes=chosen.get("probes", ()),
+        step=chosen.step,
+        probes=chosen.probes,
         at_step=lambda step: load_generator(home.gan(model), model, settings.gan, training.size, step),
         scratch=scratch,
     )
+
+
+class _Chosen(BaseModel):
+    """What of generator.json the audit needs: the chosen step, and all that the probe saw, each with its step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: Count
+    probes: tuple[dict[str, NonNegative], ...] = ()
+
+
+def _chosen(path: Path) -> _Chosen:
+    try:
+        chosen = _Chosen.model_validate(read_json(path))
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged, {error.errors()[0]['msg']}; run `dvc repro` to train it") from error
+    if not all("step" in probe for probe in chosen.probes):
+        raise InputError(f"{path}: damaged, a probe without a step; run `dvc repro` to train it")
+    return chosen
 
 
 def _synthetic(home: Workspace, model: str, training: PatchSet) -> PatchSet:

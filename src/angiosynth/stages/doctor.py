@@ -21,6 +21,7 @@ from angiosynth.errors import InputError
 from angiosynth.experiments.databases import studies_uri
 from angiosynth.experiments.study import studies_in
 from angiosynth.experiments.tracking import ensure_store, reach_store, tracking_on, tracking_uri, waiting
+from angiosynth.reading import read_text
 from angiosynth.runtime.machine import cpu_count, memory_available, not_writable
 from angiosynth.settings import SITES, Settings, load_settings
 from angiosynth.stages.findings import Finding
@@ -64,7 +65,7 @@ def _packages(root: Path) -> Iterator[Finding]:
     if not lock.is_file():
         yield Finding("packages", "no requirements.lock here", "call it in the project's folder", fault=True)
         return
-    wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", read_text(lock), re.MULTILINE))
     missing, other = [], []
     for name, version in wanted.items():
         try:

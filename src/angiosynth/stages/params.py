@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from angiosynth.errors import InputError
+from angiosynth.reading import read_bytes, read_text
 from angiosynth.runtime.output import followed, whole_file
 from angiosynth.settings import load_settings
+from angiosynth.settings.yaml_text import MOST_YAML
 
 
 def change_settings(path: Path, section: tuple[str, ...], values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -25,7 +27,7 @@ def change_settings(path: Path, section: tuple[str, ...], values: Mapping[str, A
     """
     path = followed(path)
     load_settings(path)
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, MOST_YAML)
     changes = []
     for key, value in values.items():
         node: Any = yaml.compose(text)  # anew for each, as places move
@@ -68,12 +70,12 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
     if name not in known:
         raise InputError(f"{profiles / name}.yaml: no such profile; there are {', '.join(known) or 'none in this folder'}")
     load_settings(known[name])
-    wanted = known[name].read_bytes()
-    there = params.read_bytes() if params.exists() else None
+    wanted = read_bytes(known[name], MOST_YAML)
+    there = read_bytes(params, MOST_YAML) if params.exists() else None
     if there is not None and _plain(there) == _plain(wanted):
         return ""  # nothing to write: in a container the file may be read-only
     said = ""
-    if there is not None and _plain(there) not in {_plain(path.read_bytes()) for path in known.values()}:
+    if there is not None and _plain(there) not in {_plain(read_bytes(path, MOST_YAML)) for path in known.values()}:
         if not force:
             raise InputError(
                 f"{params}: has settings of your own, no profile's, and is left as it is; `dvc repro` runs them, "

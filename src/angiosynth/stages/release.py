@@ -21,6 +21,7 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.validation import validator
 from angiosynth.experiments.tracking import DataSource, training_run
 from angiosynth.privacy.shared import shared_audit
+from angiosynth.reading import resolved
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import AUDIT_FILES, build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder
@@ -170,7 +171,7 @@ def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) ->
             continue
         folders = [part for part in Path(path).parts if part not in ("/", "..") and not part.isdigit()]
         words |= {part: f"part of the path of {site}'s scans" for part in folders}
-        secret += [str(home.site_root(settings, site).resolve()), *([path.rstrip("/")] if len(Path(path).parts) > 1 else [])]
+        secret += [str(resolved(home.site_root(settings, site))), *([path.rstrip("/")] if len(Path(path).parts) > 1 else [])]
         if home.site_root(settings, site).is_dir():
             secret += [patient.id for patient in find_patients(home.site_root(settings, site))]
             split = load_split(home.splits, site)

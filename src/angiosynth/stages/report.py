@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from angiosynth.data.nifti import read_volume
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
+from angiosynth.reading import read_rows
 from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page, update_readme
@@ -109,10 +109,9 @@ def _patient(settings: Settings, home: Workspace, tables: dict[str, list[Patient
 
 def _curve(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
+        return read_rows(path)[1]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: missing or damaged; run `dvc repro` to make it") from error
 
 
 def _excerpt(settings: Settings) -> dict[str, str]:

@@ -17,6 +17,7 @@ import angiosynth
 from angiosynth.data.bids import Patient
 from angiosynth.data.cohort import Split
 from angiosynth.errors import InputError
+from angiosynth.reading import file_digest
 from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
 from angiosynth.stages.workspace import Workspace
@@ -90,7 +91,7 @@ def _digest(files: Iterator[Path] | Sequence[Path]) -> str:
 
 def _of_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+        digest_of_it: bytes = file_digest(path).digest()
+        return digest_of_it
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error

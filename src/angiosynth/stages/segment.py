@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from angiosynth.data.bids import SUFFIXES, Patient
 from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import fetch
+from angiosynth.reading import resolved
 from angiosynth.report.projections import segmented_figure
-from angiosynth.runtime.output import read_json, scratch_folder
+from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
 from angiosynth.settings import IntensitySettings
@@ -74,7 +74,7 @@ def _picture_of(target: Path) -> Path:
 
 
 def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None:
-    if any(path.resolve() == other.resolve() for other in inputs):
+    if any(resolved(path) == resolved(other) for other in inputs):
         raise InputError(f"{path}: is an input; name another file for the mask")
     if path.is_symlink():  # into DVC's cache, or to where nobody looks
         raise InputError(f"{path}: is a link to {os.readlink(path)}; name that file, or another, with -o")
@@ -103,8 +103,7 @@ def load_model(model: str, target: Path) -> tuple[Segmenter, IntensitySettings]:
 def _from_folder(folder: Path) -> tuple[Segmenter, IntensitySettings]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model; `dvc repro` trains models/unet/real and others, or name one of MLflow's")
-    facts: dict[str, Any] = read_json(folder / "unet.json")
-    try:
-        return load_segmenter(folder), IntensitySettings.model_validate(facts["intensity"])
-    except (KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"{folder / 'unet.json'}: damaged, tells no intensity rule; run `dvc repro` to train the U-net") from error
+    intensity = read_facts(folder).intensity
+    if intensity is None:
+        raise InputError(f"{folder / 'unet.json'}: damaged, tells no intensity rule; run `dvc repro` to train the U-net")
+    return load_segmenter(folder), intensity

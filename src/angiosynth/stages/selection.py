@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.output import write_json
 from angiosynth.runtime.progress import say
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.settings import SelectionSettings, Settings, UnetSettings
 from angiosynth.stages.resuming import resume_folder
 from angiosynth.stages.workspace import CHOSEN, RUN, Workspace, data_source
@@ -79,8 +80,8 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
                 )
                 with child as run:
                     run.final(fit_unet(own, home, "real", run, folder, scans).scores)
-            found = read_json(folder / "unet.json")
-            points.append({**_values(unet), **{key: found[key] for key in ("val_dsc", "val_hd95_mm")}})
+            found = read_facts(folder)
+            points.append({**_values(unet), "val_dsc": found.val_dsc, "val_hd95_mm": found.val_hd95_mm})
         best = _best(points)
         parent.final({key: best[key] for key in ("val_dsc", "val_hd95_mm")})
         for name in CHOSEN:

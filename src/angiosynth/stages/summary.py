@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, read_scores, write_all_scores
 from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
 from angiosynth.privacy.verdict import HOLDERS
@@ -11,10 +13,12 @@ from angiosynth.runtime.output import read_json, write_json
 from angiosynth.settings import MODELS, TRAINING_DATA, Settings
 from angiosynth.stages.workspace import Workspace, data_digest, validation_over_seeds
 
+LARGEST_THRESHOLD = 1.01  # half a grey level beyond the scans' range
+
 
 def summary(settings: Settings, home: Workspace) -> None:
     """Join the patients' tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
-    baseline = read_json(home.predictions(THRESHOLD) / "threshold.json")
+    baseline = _baseline(home.predictions(THRESHOLD) / "threshold.json")
     validated = {data: validation_over_seeds(home.unet(data)) for data in TRAINING_DATA}
     if "val_dsc" in baseline:
         validated[THRESHOLD] = baseline
@@ -23,6 +27,18 @@ def summary(settings: Settings, home: Workspace) -> None:
     write_all_scores(home.metrics / "evaluation.csv", tables)
     write_json(home.metrics / "evaluation.json", evaluation)
     write_json(home.metrics / "transfer.json", transfer_summary(home.metrics / "transfer", settings.evaluation))
+
+
+def _baseline(path: Path) -> dict[str, float]:
+    """The threshold, on the scale of scans, and its validation scores where there are any."""
+    facts = read_json(path)
+    try:
+        numbers = {name: float(facts[name]) for name in ("threshold", "val_dsc", "val_hd95_mm") if name == "threshold" or name in facts}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged; run `dvc repro` to make it anew") from error
+    if not -LARGEST_THRESHOLD <= numbers["threshold"] <= LARGEST_THRESHOLD:
+        raise InputError(f"{path}: threshold {numbers['threshold']:g} is beyond [-1, 1], where scans lie; run `dvc repro` to make it anew")
+    return numbers
 
 
 def table(home: Workspace) -> str:

@@ -22,9 +22,10 @@ from angiosynth.evaluation.validation import validation_scores, validator
 from angiosynth.experiments.registry import DRAWN, VALIDATED_ON
 from angiosynth.experiments.tracking import DataSource, Run, reopen, training_run
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.output import read_json, whole_folder, write_json
+from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_unet
@@ -143,8 +144,8 @@ def _gather(trained: Sequence[Path], target: Path) -> None:
     """The seed that validation patients score highest becomes the U-net, the others lie beneath it."""
 
     def rank(path: Path) -> tuple[float, float]:
-        facts = read_json(path / "unet.json")
-        return facts.get("val_dsc", 0.0), -facts.get("val_hd95_mm", 0.0)
+        facts = read_facts(path)
+        return facts.val_dsc or 0.0, -(facts.val_hd95_mm or 0.0)
 
     best = max(trained, key=rank)
     with whole_folder(target) as folder:

@@ -15,8 +15,10 @@ from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.experiments.tracking import DataSource
+from angiosynth.reading import file_digest
 from angiosynth.runtime.output import read_json, whole_file
 from angiosynth.runtime.tables import write_table
+from angiosynth.segmentation.facts import read_facts
 from angiosynth.settings import SelectionSettings, Settings, UnetSettings
 
 SEED = "seed-"
@@ -130,22 +132,24 @@ def seeds_of(folder: Path) -> dict[int, Path]:
     Raises:
         InputError: the chosen one's unet.json is missing or damaged.
     """
-    facts = read_json(folder / "unet.json")
+    chosen = read_facts(folder).seed
+    if chosen is None:
+        raise InputError(f"{folder / 'unet.json'}: damaged, tells no seed; run `dvc repro` to train it")
     try:
         others = {int(path.name.removeprefix(SEED)): path for path in folder.glob(f"{SEED}*")}
-        return {int(facts["seed"]): folder, **dict(sorted(others.items()))}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / 'unet.json'}: damaged, tells no seed; run `dvc repro` to train it") from error
+    except ValueError as error:
+        raise InputError(f"{folder}: holds a folder {SEED}* without a number; remove it, or run `dvc repro` to train it anew") from error
+    return {chosen: folder, **dict(sorted(others.items()))}
 
 
 def validation_over_seeds(folder: Path) -> dict[str, float]:
     """Means of a U-net's validation scores over its seeds, with several of them val_dsc_seed_sd; {} where nothing was validated."""
-    facts = [read_json(path / "unet.json") for path in seeds_of(folder).values()]
-    if not all("val_dsc" in found for found in facts):
+    facts = [read_facts(path) for path in seeds_of(folder).values()]
+    scores = {name: [getattr(found, name) for found in facts] for name in ("val_dsc", "val_hd95_mm")}
+    if any(value is None for values in scores.values() for value in values):
         return {}
-    scores = {name: float(np.mean([found[name] for found in facts])) for name in ("val_dsc", "val_hd95_mm")}
-    spread = {"val_dsc_seed_sd": float(np.std([found["val_dsc"] for found in facts], ddof=1))} if len(facts) > 1 else {}
-    return scores | spread
+    spread = {"val_dsc_seed_sd": float(np.std(scores["val_dsc"], ddof=1))} if len(facts) > 1 else {}
+    return {name: float(np.mean(values)) for name, values in scores.items()} | spread
 
 
 def data_digest(folder: Path) -> str:
@@ -174,8 +178,7 @@ def _arrays_digest(folder: Path) -> hashlib._Hash:
     whole = hashlib.sha256()
     for name in ("image.npy", "label.npy"):
         try:
-            with (folder / name).open("rb") as stream:
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
+            whole.update(file_digest(folder / name).digest())
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
     return whole

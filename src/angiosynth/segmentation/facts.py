@@ -1,0 +1,45 @@
+"""What lies beside a U-net's weights, read without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from angiosynth.data.patches import LEAST_DEVIATION
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import read_json
+from angiosynth.settings import IntensitySettings
+from angiosynth.settings.sections import Dropout, Fraction, NonNegative, Seed, Width
+
+
+class UnetFacts(BaseModel):
+    """What a U-net's weights need to be used, as unet.json has it beside other things. Images, and so their mean, lie in [-1, 1]."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    width: Width
+    dropout: Dropout
+    mean: Annotated[float, Field(ge=-1.01, le=1.01, allow_inf_nan=False)]
+    deviation: Annotated[float, Field(ge=0.99 * LEAST_DEVIATION, le=1.01, allow_inf_nan=False)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    seed: Seed | None = None
+    intensity: IntensitySettings | None = None
+    val_dsc: Fraction | None = None
+    val_hd95_mm: NonNegative | None = None
+
+
+def read_facts(folder: Path) -> UnetFacts:
+    """What unet.json tells.
+
+    Raises:
+        InputError: it is missing or damaged, or a value is none that a training writes; the text names the first.
+    """
+    path = folder / "unet.json"
+    try:
+        return UnetFacts.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ascii(".".join(map(str, first["loc"])))[1:-1]
+        raise InputError(f"{path}: damaged, {where}: {first['msg']}; run `dvc repro` to train it") from error

@@ -1,0 +1,102 @@
+"""No module opens or parses files from outside in its own way, round the limits of angiosynth.reading and what rests on it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"
+# Calls by the last two parts of their name: methods of any object by the last one alone.
+METHODS = {"read_text", "read_bytes", "open"}
+FUNCTIONS = {
+    *("json.load", "json.loads", "yaml.load", "yaml.safe_load", "yaml.full_load", "yaml.compose", "yaml.safe_load_all"),
+    *("np.load", "np.loadtxt", "np.genfromtxt", "np.fromfile", "np.memmap", "nib.load", "nibabel.load", "torch.load", "os.open"),
+    *("gzip.open", "gzip.decompress", "gzip.GzipFile", "zlib.decompress", "zlib.decompressobj", "bz2.open", "lzma.open"),
+    *("zipfile.ZipFile", "tarfile.open", "pickle.load", "pickle.loads", "csv.reader", "csv.DictReader", "pd.read_csv", "Image.open"),
+    *("hashlib.file_digest", "shutil.copyfile", "shutil.copy", "shutil.copytree", "shutil.copyfileobj", "io.open"),
+}
+# Module -> calls that it may make, and why.
+ALLOWED: dict[str, tuple[set[str], str]] = {
+    "reading": ({"os.open", "json.loads", "csv.DictReader"}, "the one way itself"),
+    "settings/yaml_text": ({"yaml.load"}, "the one way for YAML: a safe loader with limits"),
+    "runtime/unpacking": ({"zlib.decompressobj"}, "the one way for gzip: as much as is asked for"),
+    "runtime/archives": ({"zipfile.ZipFile", "np.memmap", "open"}, "the one way for archives and arrays, after their lists and headers"),
+    "runtime/checkpoint": ({"torch.load", "open"}, "the one way for weights, and this project's own resume files; open writes"),
+    "runtime/output": ({"open", "read_text", "shutil.copytree"}, "writes; /proc/self/mountinfo; this project's own folders"),
+    "runtime/machine": ({"read_text"}, "files of the system: /proc and control groups"),
+    "runtime/leftovers": ({"os.open"}, "takes locks, opened without blocking; reads nothing"),
+    "data/tables": ({"csv.reader"}, "of a text that read_bytes has limited"),
+    "data/patches": ({"open"}, "writes index.csv"),
+    "data/pseudonyms": ({"open"}, "writes the table of names"),
+    "data/phantom": ({"open"}, "writes participants.tsv"),
+    "evaluation/patients": ({"open"}, "writes tables"),
+    "stages/workspace": ({"open"}, "writes curves"),
+    "stages/params": ({"yaml.compose"}, "of a text that load_settings has accepted"),
+    "stages/gan": ({"shutil.copyfile"}, "copies weights that this training has just written"),
+    "stages/unet": ({"shutil.copytree"}, "copies folders that this training has just written"),
+    "release/identifiers": ({"json.loads", "gzip.decompress", "zipfile.ZipFile"}, "looks through a package that was made a moment before"),
+    "report/style": ({"Image.open"}, "a figure in memory that was just drawn"),
+    "experiments/search": ({"json.loads", "open"}, "what this project wrote into its own database; writes trials.csv"),
+    "experiments/lineage": ({"open"}, "takes a lock"),
+    "experiments/outbox": ({"open", "read_text", "shutil.copytree", "shutil.copyfile"}, "what runs of this project keep for their server"),
+    "experiments/journal": ({"open", "read_text", "json.loads"}, "what runs of this project keep for their server"),
+}
+
+
+def calls_of(text: str) -> Iterator[tuple[int, str]]:
+    """Every call of METHODS and FUNCTIONS, by line and name."""
+    for node in ast.walk(ast.parse(text)):
+        name = node.func if isinstance(node, ast.Call) else None
+        if isinstance(name, ast.Name) and name.id == "open":
+            yield name.lineno, "open"
+        if isinstance(name, ast.Attribute):
+            owner = name.value.attr if isinstance(name.value, ast.Attribute) else name.value.id if isinstance(name.value, ast.Name) else ""
+            if f"{owner}.{name.attr}" in FUNCTIONS:
+                yield name.lineno, f"{owner}.{name.attr}"
+            elif name.attr in METHODS:
+                yield name.lineno, name.attr
+
+
+def strangers(module: str, text: str) -> list[str]:
+    """The calls of a module that are not ALLOWED."""
+    allowed = ALLOWED.get(module, (set(), ""))[0]
+    return [f"{module}:{line}: {name}: read it by angiosynth.reading" for line, name in calls_of(text) if name not in allowed]
+
+
+def _modules() -> dict[str, str]:
+    return {path.relative_to(SOURCE).with_suffix("").as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def test_every_module_reads_files_in_the_one_way() -> None:
+    found = [line for module, text in _modules().items() for line in strangers(module, text)]
+    assert not found, "\n".join(found)
+
+
+def test_what_is_allowed_is_done() -> None:
+    texts = _modules()
+    unused = {module: calls - {name for _, name in calls_of(texts[module])} for module, (calls, _) in ALLOWED.items()}
+    assert {module: calls for module, calls in unused.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import json\njson.loads(text)",
+        "import json\ndef f(p):\n    with open(p) as s:\n        return 1",
+        "x = Path('a').read_text()",
+        "x = (folder / name).read_bytes()",
+        "with path.open('rb') as s: pass",
+        "import numpy as np\nnp.load(p)",
+        "import yaml\nyaml.safe_load(s)",
+        "nib.load(p)",
+        "import zipfile\nzipfile.ZipFile(p)",
+        "torch.load(p, weights_only=True)",
+        "gzip.decompress(b)",
+        "hashlib.file_digest(s, 'sha256')",
+    ],
+)
+def test_a_planted_way_round_is_found(text: str) -> None:
+    assert strangers("data/nifti", text)
