@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.errors import InputError
-
 SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
 
 
@@ -42,19 +40,12 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it answers, on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a registered U-net over HTTP, until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
-    from angiosynth.experiments import tracking
-    from angiosynth.experiments.databases import driven
-    from angiosynth.experiments.opening import look_up
-    from angiosynth.runtime.ports import HERE, free_or_refuse
+    from angiosynth.runtime.ports import listening
 
-    root = tracking.project_root()
-    free_or_refuse(port, f"make serve PORT={port + 2 if port < 65000 else 5001}")
-    if not model.startswith("models:/"):
-        raise InputError(f"--model {model}: names no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION, see `make ui`")
-    look_up(root, model)
-    environment = {"MLFLOW_TRACKING_URI": driven(tracking.tracking_uri(root)), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    words = ("--model-uri", model, "--host", HERE, "--port", str(port), "--env-manager", "local")
-    _become(environment, "models", "serve", *words)
+    with listening(port, f"make serve PORT={port + 2 if port < 65000 else 5001}") as listener:
+        from angiosynth.stages import serve as stage  # seconds, which a taken port need not wait for
+
+        stage.serve(model, listener)
 
 
 def _become(environment: dict[str, str], *words: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from angiosynth.data.bids import SUFFIXES, Patient
 from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
-from angiosynth.experiments.tracking import fetch
+from angiosynth.experiments.fetching import fetched_unet
 from angiosynth.report.projections import segmented_figure
 from angiosynth.runtime.output import read_json
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
+from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import IntensitySettings
 
 TRACKED = ("runs:/", "models:/")
@@ -93,9 +92,8 @@ def load_model(model: str) -> tuple[Segmenter, IntensitySettings]:
     """
     if not model.startswith(TRACKED):
         return _from_folder(Path(model))
-    with tempfile.TemporaryDirectory(prefix="angiosynth-model-") as folder:
-        fetch(model, UNET_FILES, Path(folder))
-        return _from_folder(Path(folder))
+    with fetched_unet(model) as folder:
+        return _from_folder(folder)
 
 
 def _from_folder(folder: Path) -> tuple[Segmenter, IntensitySettings]:
