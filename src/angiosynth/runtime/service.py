@@ -17,6 +17,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from angiosynth.runtime.memory import give_back_freed_memory
 from angiosynth.runtime.progress import say
 
 MOST_BYTES = 64 << 20  # of a body: eight slices of 512x512 voxels, 21 characters each, take 45 MB
@@ -55,16 +56,16 @@ class Service:
         version: what /version says.
     """
 
-    def __init__(self, answer: Callable[[bytes], Iterator[bytes]], version: str) -> None:
+    def __init__(self, answer: Callable[[bytearray], Iterator[bytes]], version: str) -> None:
         self._answer, self._version = answer, version
-        self._worker = ThreadPoolExecutor(1, "answers")
+        self._worker, self._writer = ThreadPoolExecutor(1, "answers"), ThreadPoolExecutor(1, "writes")
         self._requests = self._held = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await self._route(scope, receive, send)
         except RefusedError as refused:
-            await _send(send, refused.status, iter([refused.line()]), *refused.headers)
+            await self._send(send, refused.status, iter([refused.line()]), *refused.headers)
         except ConnectionError:  # the client is gone
             pass
 
@@ -76,7 +77,7 @@ class Service:
             self._requests += 1
             try:
                 _refuse_head(dict(scope["headers"]))
-                await _send(send, 200, await self._answered(receive))
+                await self._send(send, 200, await self._answered(receive))
             finally:
                 self._requests -= 1
         elif path == "/invocations":
@@ -86,7 +87,7 @@ class Service:
         elif method not in ("GET", "HEAD"):
             raise RefusedError(405, f"{path} takes GET", (b"allow", b"GET, HEAD"))
         else:
-            await _send(send, 200, iter([b"\n" if path in HEALTH else self._version.encode()]))
+            await self._send(send, 200, iter([b"\n" if path in HEALTH else self._version.encode()]))
 
     async def _answered(self, receive: Any) -> Iterator[bytes]:
         """Read the body and compute; a client that goes away meanwhile loses its turn."""
@@ -117,12 +118,21 @@ class Service:
 
     def _call(self, body: bytearray) -> Iterator[bytes]:
         try:
-            return self._answer(bytes(body))
+            return self._answer(body)
         except RefusedError:
             raise
         except Exception as error:  # what it says may name files; it is for who runs the service, not for who asks
             say(f"serve: a request failed: {type(error).__name__}: {error}")
             raise RefusedError(500, "the model failed on this request; the service goes on") from None
+        finally:
+            give_back_freed_memory()
+
+    async def _send(self, send: Any, status: int, parts: Iterator[bytes], *headers: Header) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [JSON, *headers]})
+        loop = asyncio.get_running_loop()
+        while part := await loop.run_in_executor(self._writer, next, parts, b""):  # to write a million numbers takes a second
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _unless_gone(answer: Future[Iterator[bytes]], receive: Any) -> Iterator[bytes]:
@@ -135,13 +145,6 @@ async def _unless_gone(answer: Future[Iterator[bytes]], receive: Any) -> Iterato
         return waiting.result()
     finally:
         gone.cancel()
-
-
-async def _send(send: Any, status: int, parts: Iterator[bytes], *headers: Header) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [JSON, *headers]})
-    while part := await asyncio.to_thread(next, parts, b""):  # writing numbers takes a while
-        await send({"type": "http.response.body", "body": part, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _refuse_head(headers: dict[bytes, bytes]) -> None:
@@ -196,7 +199,11 @@ class BoundedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP."""
         refused = RefusedError(400, msg)
-        for event in (h11.Response(status_code=400, headers=[JSON, (b"connection", b"close")]), h11.Data(refused.line()), h11.EndOfMessage()):
+        for event in (
+            h11.Response(status_code=400, headers=[JSON, (b"connection", b"close")]),
+            h11.Data(refused.line()),
+            h11.EndOfMessage(),
+        ):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
@@ -208,8 +215,12 @@ class BoundedProtocol(H11Protocol):
 
 def run(service: Service, listener: socket.socket) -> None:
     """Serve at a listening socket until Ctrl-C or SIGTERM."""
-    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False, "server_header": False, "proxy_headers": False}
-    config = uvicorn.Config(
-        service, loop="asyncio", http=BoundedProtocol, ws="none", lifespan="off", timeout_graceful_shutdown=5, **quiet
-    )
+    quiet: dict[str, Any] = {
+        "log_config": None,
+        "log_level": "critical",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+    }
+    config = uvicorn.Config(service, loop="asyncio", http=BoundedProtocol, ws="none", lifespan="off", timeout_graceful_shutdown=5, **quiet)
     uvicorn.Server(config).run(sockets=[listener])

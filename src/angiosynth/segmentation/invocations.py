@@ -18,12 +18,12 @@ from angiosynth.segmentation.unet import SIDE_MULTIPLE
 MOST_VOXELS = 1 << 21  # of a request: eight slices of 512x512; read from JSON they take 32 bytes each for a moment
 LEAST_SIDE, MOST_SIDE = 32, 1024  # an image of the largest is computed at once, and scanners give half of it
 SHAPE = '{"inputs": ...}, numbers nested as (n, 1, x, y), the sides x and y multiples of 16'
-NUMBERS = b"0123456789+-.eE,[]{}: \t\r\n\""
+NUMBERS = b'0123456789+-.eE,[]{}: \t\r\n"'
 NAMES = (b"inputs", b"instancs")  # without the letters that numbers have too
 AT_ONCE = 16_384  # voxels that are written as JSON in one go
 
 
-def answer(served: Served, body: bytes) -> Iterator[bytes]:
+def answer(served: Served, body: bytes | bytearray) -> Iterator[bytes]:
     """The parts of the JSON that answers a request.
 
     Raises:
@@ -32,7 +32,7 @@ def answer(served: Served, body: bytes) -> Iterator[bytes]:
     return as_json(probabilities(served, images_of(body)))
 
 
-def images_of(body: bytes) -> NDArray[np.float32]:
+def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
     """The images (n, 1, x, y) of a request, {"inputs": ...} or {"instances": ...} as MLflow's clients send it.
 
     Raises:
@@ -49,7 +49,11 @@ def images_of(body: bytes) -> NDArray[np.float32]:
             images = np.array(*request.values(), np.float64).astype(np.float32)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RefusedError(400, f"no JSON, or ragged; send {SHAPE}") from error
-    if images.ndim != 4 or images.shape[1] != 1 or any(side % SIDE_MULTIPLE or not LEAST_SIDE <= side <= MOST_SIDE for side in images.shape[2:]):
+    if (
+        images.ndim != 4
+        or images.shape[1] != 1
+        or any(side % SIDE_MULTIPLE or not LEAST_SIDE <= side <= MOST_SIDE for side in images.shape[2:])
+    ):
         raise RefusedError(400, f"the shape is {images.shape}; send {SHAPE}, each from {LEAST_SIDE} to {MOST_SIDE}")
     if not images.size or not (np.abs(images) <= np.float32(LIMIT)).all():
         raise RefusedError(400, REFUSAL)
