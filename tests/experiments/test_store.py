@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 
 from angiosynth.errors import InputError
 from angiosynth.experiments import tracking
-from angiosynth.experiments.run import Run, StoreError
 from angiosynth.experiments.fetching import fetch
+from angiosynth.experiments.run import Run, StoreError
 from angiosynth.experiments.tracking import ensure_store, reopen, tracking_uri, training_run
 from angiosynth.experiments.views import TAG
 

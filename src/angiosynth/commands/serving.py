@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from angiosynth.runtime.progress import tell
+
 SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
 
 
@@ -27,11 +29,11 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
     root = tracking.project_root()
     uri = tracking.tracking_uri(root)
     if uri.startswith("http"):
-        typer.echo("MLFLOW_TRACKING_URI names a server; its pages are at that address")
+        tell("MLFLOW_TRACKING_URI names a server; its pages are at that address")
         return
     free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
     tracking.ensure_store(root)
-    typer.echo(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
+    tell(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
     _become({"MLFLOW_BACKEND_STORE_URI": driven(uri)}, "ui", "--host", HERE, "--port", str(port), "--workers", "1")
 
 

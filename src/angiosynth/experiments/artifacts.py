@@ -1,4 +1,4 @@
-"""Where a run's files lie, and how one of them is brought here: an ordinary file of bounded size, from no other server than the registry's."""
+"""Where a run's files lie, and how one is brought here: an ordinary file of bounded size, from no other server than the registry's."""
 
 from __future__ import annotations
 
