@@ -13,6 +13,7 @@ import argparse
 import http.client
 import json
 import multiprocessing
+import os
 import socket
 import sys
 import threading
@@ -20,9 +21,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
-import psutil
 
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.ports import listening
@@ -66,7 +67,12 @@ def serve(listener: socket.socket, width: int) -> None:
     run(Service(partial(answer, served), "benchmark"), listener)
 
 
-def ask(port: int, numbers: range, side: int, record: Record, process: psutil.Process) -> None:
+def resident_mb(pid: int) -> float:
+    """A process's resident set."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def ask(port: int, numbers: range, side: int, record: Record, pid: int) -> None:
     """One client: its requests, one after the other."""
     for number in numbers:
         rng = np.random.default_rng(number)
@@ -84,7 +90,7 @@ def ask(port: int, numbers: range, side: int, record: Record, process: psutil.Pr
         if answer.status != expected or (expected == 200 and not whole) or (expected != 200 and said.count(b"\n") != 1):
             record.wrong.append(f"request {number}, {name}: {answer.status}")
         record.statuses[answer.status] += 1
-        record.megabytes.append(process.memory_info().rss / 1e6)
+        record.megabytes.append(resident_mb(pid))
 
 
 def measure(clients: int, requests: int, width: int, side: int) -> dict[str, object]:
@@ -94,9 +100,10 @@ def measure(clients: int, requests: int, width: int, side: int) -> dict[str, obj
         server = multiprocessing.get_context("fork").Process(target=serve, args=(listener, width), daemon=True)
         server.start()
     try:
-        record, process, start = Record(), psutil.Process(server.pid), time.monotonic()
+        record, start = Record(), time.monotonic()
+        assert server.pid is not None
         shares = [range(first, requests, clients) for first in range(clients)]
-        threads = [threading.Thread(target=ask, args=(port, share, side, record, process)) for share in shares]
+        threads = [threading.Thread(target=ask, args=(port, share, side, record, server.pid)) for share in shares]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -104,7 +111,6 @@ def measure(clients: int, requests: int, width: int, side: int) -> dict[str, obj
     finally:
         server.kill()
         server.join()
-    print([round(x) for x in record.megabytes][::10], file=sys.stderr)
     quarter = max(1, len(record.megabytes) // 4)
     return {
         "clients": clients,

@@ -190,6 +190,20 @@ def test_no_code_of_a_registered_model_runs_and_its_weights_serve_the_same_value
     assert not list((root / ".work").glob(".partial-*"))
 
 
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "\u202etxt", "[red]x[/]", "x\x9b", "%s", "..", "%2e%2e%2f"])
+def test_names_that_the_registry_does_not_have_are_one_quiet_line(
+    name: str, asked: list[service.Service], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Escapes, ends of lines, writing turned round, markup, paths: also in what MLflow says of them."""
+    for uri in (f"models:/{name}/1", f"models:/x@{name}", f"runs:/{name}"):
+        capsys.readouterr()
+        assert _exit_code("serve", "--model", uri, "--port", _free_port()) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.isprintable()
+        assert line.startswith("angiosynth: ")
+    assert not asked
+
+
 def _pickle(path: Path) -> None:
     path.write_bytes(pickle.dumps(Evil()))
 

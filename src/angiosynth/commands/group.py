@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperGroup
@@ -13,22 +14,25 @@ from angiosynth.runtime.progress import say
 class Commands(TyperGroup):
     """The group of all commands. typer's own messages repeat what was typed as it is, also to a terminal that would obey it."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **words: Any) -> Any:
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *, standalone_mode: bool = True, **more: Any
+    ) -> Any:
         """Run a command.
 
         Raises:
             SystemExit: with the command's exit code; 2 where the words are wrong.
         """
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **words)
+        words: Any = {"args": args, "prog_name": prog_name, **more}
         try:
-            code = super().main(*args, standalone_mode=False, **words)
+            code = super().main(**words, standalone_mode=False)
         except Exception as error:
-            if not hasattr(error, "format_message"):  # typer's errors about words have it; their class is none of its public ones
-                raise
+            if not standalone_mode or not hasattr(error, "format_message"):
+                raise  # typer's errors about words have it; their class is none of its public ones
             if type(error).__name__ != "NoArgsIsHelpError":  # no word at all: the help is printed already
                 say(_line(error))
             sys.exit(getattr(error, "exit_code", 2))
+        if not standalone_mode:
+            return code
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from angiosynth.runtime.service import RefusedError
-from angiosynth.segmentation.prediction import VOXELS_AT_ONCE_ON_CPU
+from angiosynth.segmentation.prediction import VOXELS_AT_ONCE
 from angiosynth.segmentation.serving import LIMIT, REFUSAL, Served
 from angiosynth.segmentation.unet import SIDE_MULTIPLE
 
@@ -46,7 +46,8 @@ def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
     try:
         request: Any = json.loads(body)
         with np.errstate(over="ignore"):
-            images = np.array(*request.values(), np.float64).astype(np.float32)
+            (values,) = request.values()
+            images = np.array(values, np.float64).astype(np.float32)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RefusedError(400, f"no JSON, or ragged; send {SHAPE}") from error
     if (
@@ -57,16 +58,20 @@ def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
         raise RefusedError(400, f"the shape is {images.shape}; send {SHAPE}, each from {LEAST_SIDE} to {MOST_SIDE}")
     if not images.size or not (np.abs(images) <= np.float32(LIMIT)).all():
         raise RefusedError(400, REFUSAL)
-    return images
+    found: NDArray[np.float32] = images
+    return found
 
 
 @torch.no_grad()
 def probabilities(served: Served, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images (n, 1, x, y) to the probability of vessel in the same shape, so many images at a time as keep the memory bounded."""
-    found = np.empty_like(images)
-    count = max(1, VOXELS_AT_ONCE_ON_CPU // (images.shape[2] * images.shape[3]))
-    for start in range(0, len(images), count):
-        found[start : start + count] = served(torch.from_numpy(images[start : start + count])).numpy()
+    """Images (n, 1, x, y) to the probability of vessel in the same shape, so many at a time as keep the memory bounded.
+
+    Of several images at least two are computed together where these fit: for one alone torch adds in another order, and the last bits of
+    an image's answer would depend on how many were sent with it.
+    """
+    fitting = max(1, VOXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
+    parts = np.array_split(images, max(1, len(images) // fitting))
+    found = np.concatenate([served(torch.from_numpy(part)).numpy() for part in parts])
     if not np.isfinite(found).all():
         raise RefusedError(500, "the model's answer is not finite; train it anew")
     return found
