@@ -101,7 +101,7 @@ def _refused(reply: Reply, status: int) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (2, 1, 32, 32), (3, 1, 48, 64), (5, 1, 64, 64), (41, 1, 32, 48), (1, 1, 96, 96)])
 def test_however_many_images_are_answered_as_all_at_once(shape: tuple[int, ...], served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit, though they are computed in parts, so that the memory does not grow with the batch."""
+    """Bit for bit where they fit into one part, to the sixth digit where they do not, so that the memory does not grow with the batch."""
     images = _images(*shape)
     with torch.no_grad():
         expected = served(torch.from_numpy(images)).numpy()
@@ -117,8 +117,10 @@ def test_however_many_images_are_answered_as_all_at_once(shape: tuple[int, ...],
     for key in ("inputs", "instances"):
         got = json.loads(b"".join(answer(served, _body(images, key))))
         assert list(got) == ["predictions"]
-        np.testing.assert_array_equal(np.array(got["predictions"], np.float32), expected)
-    assert max(parts) <= max(3 * 64 * 64, images[0].size)
+        found = np.array(got["predictions"], np.float32)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0 if images.size <= 2 * 64 * 64 else 1e-6)
+    assert max(parts) <= max(2 * 64 * 64, images[0].size)
+    assert sum(parts) == 2 * images.size
 
 
 GOOD = _images(1, 1, 32, 32)

@@ -34,7 +34,12 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
     free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
     tracking.ensure_store(root)
     tell(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
-    _become({"MLFLOW_BACKEND_STORE_URI": driven(uri)}, "ui", "--host", HERE, "--port", str(port), "--workers", "1")
+    # By default MLflow answers to any name that leads to a private address, so that a page of the internet could have a browser ask here.
+    names = [f"{name}:{port}" for name in (HERE, "localhost")]
+    guard = ("--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(f"http://{name}" for name in names))
+    environment = {"MLFLOW_BACKEND_STORE_URI": driven(uri), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    _become(environment, "ui", "--host", HERE, "--port", str(port), "--workers", "1", *guard)
 
 
 def serve(

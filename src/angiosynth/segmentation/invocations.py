@@ -66,11 +66,11 @@ def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
 def probabilities(served: Served, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Images (n, 1, x, y) to the probability of vessel in the same shape, so many at a time as keep the memory bounded.
 
-    Of several images at least two are computed together where these fit: for one alone torch adds in another order, and the last bits of
-    an image's answer would depend on how many were sent with it.
+    What fits is computed at once, so that the answer is the U-net's own to the last bit. In parts the last bits may differ: how torch adds
+    depends on the number of images.
     """
     fitting = max(1, VOXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
-    parts = np.array_split(images, max(1, len(images) // fitting))
+    parts = [images[start : start + fitting] for start in range(0, len(images), fitting)]
     found = np.concatenate([served(torch.from_numpy(part)).numpy() for part in parts])
     if not np.isfinite(found).all():
         raise RefusedError(500, "the model's answer is not finite; train it anew")
