@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from angiosynth.commands import importing, searching, serving, sharing
+from angiosynth.commands.group import Commands
 from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
@@ -24,6 +25,7 @@ from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
 from angiosynth.runtime.stop import Terminated, end_in_order
 
 commands = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -172,7 +174,7 @@ def summary(
 
     if not show:
         stage.summary(_settings(params), Workspace())
-    tell(stage.table(Workspace()))
+    tell(*stage.table(Workspace()).split("\n"))
 
 
 @commands.command()
@@ -198,7 +200,7 @@ def profile(
     from angiosynth.stages.params import take_profile
 
     if said := take_profile(PARAMS, Path("profiles"), name, force):
-        typer.echo(said)
+        tell(said)
 
 
 @commands.command()
@@ -244,7 +246,7 @@ def doctor() -> None:
     from angiosynth.stages import doctor as stage
 
     table, healthy = stage.doctor(Path())
-    tell(table)
+    tell(*table.split("\n"))
     if not healthy:
         raise typer.Exit(1)
 
@@ -261,7 +263,7 @@ def app(run: Callable[[], object] = commands) -> None:
     try:
         run()
     except InputError as error:
-        say(f"angiosynth: {error}")
+        say(*f"angiosynth: {error}".split("\n"))
         sys.exit(2)
     except OSError as error:
         say(f"angiosynth: {fault_line(error)}")

@@ -81,7 +81,12 @@ def test_the_pages_are_served_where_the_port_is_free(
     assert _call("ui", "--port", str(free)) == 0
     assert f"http://127.0.0.1:{free}/#/experiments/1/runs?" in capsys.readouterr().out
     ((words, environment),) = called
-    assert words == [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(free), "--workers", "1"]
+    expected = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(free), "--workers", "1"]
+    hosts = f"127.0.0.1:{free},localhost:{free}"
+    expected += ["--allowed-hosts", hosts, "--cors-allowed-origins", f"http://127.0.0.1:{free},http://localhost:{free}"]
+    assert words == expected
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
     assert environment["PATH"].startswith(str(Path(sys.executable).parent)), "MLflow begins uvicorn by its name"
     assert made == [Path.cwd()]

@@ -17,8 +17,9 @@ from mlflow import MlflowClient
 
 from angiosynth.errors import InputError
 from angiosynth.experiments import tracking
+from angiosynth.experiments.fetching import fetch
 from angiosynth.experiments.run import Run, StoreError
-from angiosynth.experiments.tracking import ensure_store, fetch, reopen, tracking_uri, training_run
+from angiosynth.experiments.tracking import ensure_store, reopen, tracking_uri, training_run
 from angiosynth.experiments.views import TAG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,7 +179,7 @@ def test_runs_and_files_lie_within_a_project_of_any_name(tmp_path: Path, monkeyp
     with training_run("gan", "x", stage="train-gan@dcgan", settings={"a": 1}, root=root) as run:
         run.artifact(root / "samples.png")
     (tmp_path / "out").mkdir()
-    fetch(f"runs:/{run.id}", ["samples.png"], tmp_path / "out", root=root)
+    fetch(f"runs:/{run.id}", {"samples.png": 1}, tmp_path / "out", root)
     assert (tmp_path / "out" / "samples.png").read_bytes() == b"x"
     assert {path.name for path in tmp_path.iterdir()} == {root.name, "out"}
     assert list((root / "mlruns").rglob("samples.png"))

@@ -79,19 +79,19 @@ ODD = {
     "Müller": "Müller",
     "Mu\u0308ller": "Mu\u0308ller",
     "[x] 100% {a} 😀": "[x] 100% {a} 😀",
-    "a\n  fault of b": "a\n  fault of b",
+    "a\n  fault of b": "a\\n  fault of b",
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), ODD.items())
 def test_one_line_stays_one_line(text: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neighbours: ends of lines, escapes that colour a terminal or turn text round, Unicode forms, markup, a list of faults."""
+    """Neighbours: ends of lines, escapes that colour a terminal or turn text round, Unicode forms, markup, what looks like a list."""
     say(text)
     assert capsys.readouterr().err == f"{expected}\n"
 
 
 def test_a_table_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    tell("a  b\n\x07c  d")
+    tell("a  b", "\x07c  d")
     assert capsys.readouterr().out == "a  b\n\\x07c  d\n"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from angiosynth.errors import InputError
-from angiosynth.runtime.progress import say, tell
+from angiosynth.runtime.progress import say, shown, tell
 
 if TYPE_CHECKING:
     from angiosynth.data.import_checks import Checked
@@ -75,7 +75,7 @@ def import_scans(
     from angiosynth.data.classes import parse_classes
     from angiosynth.data.folders import some_of
     from angiosynth.data.import_checks import Rules
-    from angiosynth.data.importing import fault_lines, import_folder
+    from angiosynth.data.importing import all_faults, import_folder
     from angiosynth.data.pairing import not_taken, pair_by_patterns, pair_by_table
 
     if bool(scan) == bool(table) or (table and (vessels or brain)):
@@ -85,14 +85,14 @@ def import_scans(
     rules = Rules(parse_classes(vessel_values), without_brain.value, trust_shape, geometry.value if geometry else None)
     paired, faults = pair_by_table(folder, table) if table else pair_by_patterns(folder, scan, vessels, brain)
     if faults:
-        raise InputError(fault_lines(faults))
+        raise all_faults(faults)
     if left := not_taken(folder, paired):
         say(f"{folder}: not taken: {some_of(left, folder)}")
     names = names or (Path("names") / f"{target.name}.csv" if target else None)
     found = import_folder(paired, rules, target, names)
     labelled = sum(1 for checked in found if checked.sources.vessels)
     if target is None or names is None:
-        tell(_table(found))
+        tell(*_table(found))
         tell(f"{len(found)} patients, {labelled} with a label; nothing written")
         return
     for checked in found:
@@ -102,7 +102,7 @@ def import_scans(
     tell(_split(target, labelled))
 
 
-def _table(found: list[Checked]) -> str:
+def _table(found: list[Checked]) -> list[str]:
     rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "grid from", "vessel share", "notes")]
     for checked in found:
         files = [path.name if path else "-" for path in (checked.sources.vessels, checked.sources.brain)]
@@ -110,8 +110,9 @@ def _table(found: list[Checked]) -> str:
         spacing = " x ".join(f"{length:.3g}" for length in checked.spacing_mm)
         share = f"{checked.vessel_voxels / checked.brain_voxels:.2%}" if checked.sources.vessels else "-"
         rows.append((checked.sources.name, *files, size, spacing, checked.orientation, checked.grid_from, share, "; ".join(checked.notes)))
+    rows = [tuple(map(shown, row)) for row in rows]  # before they are measured
     wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows]
 
 
 def _split(target: Path, labelled: int) -> str:

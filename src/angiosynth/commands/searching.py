@@ -46,7 +46,7 @@ def sweep(
     from angiosynth.stages.workspace import Workspace
 
     result = trial.sweep(settings_of(params), Workspace(), model.value, trials, study, workers)
-    tell(trial.result_table(result))
+    tell(*trial.result_table(result).split("\n"))
     if result.interrupted:
         raise typer.Exit(130)
 
@@ -75,4 +75,4 @@ def sweep_apply(
     """
     from angiosynth.stages import trial
 
-    tell(trial.sweep_apply(params, study, number, rule.value))
+    tell(*trial.sweep_apply(params, study, number, rule.value).split("\n"))

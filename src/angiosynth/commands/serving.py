@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.errors import InputError
+from angiosynth.runtime.progress import tell
 
 SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
 
@@ -29,12 +29,17 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
     root = tracking.project_root()
     uri = tracking.tracking_uri(root)
     if uri.startswith("http"):
-        typer.echo("MLFLOW_TRACKING_URI names a server; its pages are at that address")
+        tell("MLFLOW_TRACKING_URI names a server; its pages are at that address")
         return
     free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
     tracking.ensure_store(root)
-    typer.echo(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
-    _become({"MLFLOW_BACKEND_STORE_URI": driven(uri)}, "ui", "--host", HERE, "--port", str(port), "--workers", "1")
+    tell(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
+    # By default MLflow answers to any name that leads to a private address, so that a page of the internet could have a browser ask here.
+    names = [f"{name}:{port}" for name in (HERE, "localhost")]
+    guard = ("--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(f"http://{name}" for name in names))
+    environment = {"MLFLOW_BACKEND_STORE_URI": driven(uri), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    _become(environment, "ui", "--host", HERE, "--port", str(port), "--workers", "1", *guard)
 
 
 def serve(
@@ -42,19 +47,12 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it answers, on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a registered U-net over HTTP, until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
-    from angiosynth.experiments import tracking
-    from angiosynth.experiments.databases import driven
-    from angiosynth.experiments.opening import look_up
-    from angiosynth.runtime.ports import HERE, free_or_refuse
+    from angiosynth.runtime.ports import listening
 
-    root = tracking.project_root()
-    free_or_refuse(port, f"make serve PORT={port + 2 if port < 65000 else 5001}")
-    if not model.startswith("models:/"):
-        raise InputError(f"--model {model}: names no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION, see `make ui`")
-    look_up(root, model)
-    environment = {"MLFLOW_TRACKING_URI": driven(tracking.tracking_uri(root)), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    words = ("--model-uri", model, "--host", HERE, "--port", str(port), "--env-manager", "local")
-    _become(environment, "models", "serve", *words)
+    with listening(port, f"make serve PORT={port + 2 if port < 65000 else 5001}") as listener:
+        from angiosynth.stages import serve as stage  # seconds, which a taken port need not wait for
+
+        stage.serve(model, listener)
 
 
 def _become(environment: dict[str, str], *words: str) -> None:

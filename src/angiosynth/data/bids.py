@@ -55,7 +55,7 @@ def find_patients(root: Path) -> tuple[Patient, ...]:
     """
     found = survey(root)
     if found.faults:
-        raise InputError("\n".join(found.faults))
+        raise InputError(*found.faults)
     return found.patients
 
 

@@ -94,7 +94,7 @@ def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: P
         faults += wrong
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise InputError("\n".join([f"cohort: {count} found; mend and run again", *(f"  {fault}" for fault in faults)]))
+        raise InputError(f"cohort: {count} found; mend and run again", *faults)
     for site in SITES:
         write_json(splits_folder / f"{site}.json", {**asdict(splits[site]), "seed": settings.seed})
         write_json(cohort_folder / f"{site}.json", _description(roots[site], facts[site]))
@@ -151,7 +151,7 @@ def _check_site(
     try:
         return facts, split_patients(facts, plan, settings.seed, site), []
     except InputError as error:
-        return facts, Split(), [str(error)]
+        return facts, Split(), [*error.lines]
 
 
 def _grids(site: str, facts: Sequence[PatientFacts]) -> str:

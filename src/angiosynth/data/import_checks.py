@@ -94,7 +94,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     if sources.vessels is None:
         reading.notes.append("no label: can be segmented, not learnt from")
     if reading.faults:
-        raise InputError("\n".join(reading.faults))
+        raise InputError(*reading.faults)
     counts = {kind: int(np.count_nonzero(mask)) for kind, mask in reading.masks.items()}
     return Checked(
         sources,
@@ -130,7 +130,7 @@ def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> 
         loaded = _on_grid(path, kind, scan, reading)
         reading.masks[kind] = one_mask(loaded.volume.array, path, kind, reading.rules.vessel_values, reading.notes)
     except InputError as error:
-        reading.faults.append(str(error))
+        reading.faults += error.lines
 
 
 def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> LoadedVolume:

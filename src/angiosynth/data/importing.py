@@ -70,20 +70,20 @@ def _checked_all(paired: Sequence[Sources], rules: Rules, folder: Path | None, n
         try:
             checked = check_files(sources, rules, copies)
         except InputError as error:
-            faults += str(error).splitlines()
+            faults += error.lines
             continue
         if folder is not None and not faults:  # after a fault nothing is kept, only what else is wrong is looked for
             _write(checked, rules, folder / numbers[sources.name] / "anat" / numbers[sources.name])
         found.append(replace(checked, masks=None))
     if faults:
-        raise InputError(fault_lines(faults))
+        raise all_faults(faults)
     return found
 
 
-def fault_lines(faults: Sequence[str]) -> str:
+def all_faults(faults: Sequence[str]) -> InputError:
     """All faults under a line that counts them."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return "\n".join([f"import: {count} found, nothing written; mend and run again", *(f"  {fault}" for fault in faults)])
+    return InputError(f"import: {count} found, nothing written; mend and run again", *faults)
 
 
 def _write(checked: Checked, rules: Rules, stem: Path) -> None:

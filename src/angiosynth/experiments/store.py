@@ -16,6 +16,7 @@ import numpy as np
 
 from angiosynth.errors import InputError
 from angiosynth.experiments import registry
+from angiosynth.experiments.artifacts import copy_ordinary, files_at_most, local_folder, refuse_other_places
 from angiosynth.experiments.databases import in_short
 from angiosynth.experiments.run import DataSource, MetricRow, StoreError
 from angiosynth.experiments.views import TAG, saved_view
@@ -56,6 +57,7 @@ class MlflowStore:
             for name, value in OVER_HTTP.items():
                 os.environ.setdefault(name, value)
         self._ids: dict[str, str] = {}
+        self._uri = uri
         self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
     def ensure_experiments(self, artifacts: str | None) -> None:
@@ -173,10 +175,23 @@ class MlflowStore:
             found = self._client.get_model_version_by_alias(model, alias) if alias else self._client.get_model_version(model, version)
         return str(found.run_id)
 
-    def fetch_file(self, run_id: str, name: str, folder: Path) -> None:
-        """Bring a file that log_file has kept into a folder."""
+    def fetch_file(self, run_id: str, name: str, folder: Path, most: int) -> None:
+        """Bring a file of at most so many bytes, which log_file has kept, into a folder.
+
+        Raises:
+            InputError: it is no ordinary file, larger, or lies where nothing is fetched from.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         with or_store_error():
-            self._client.download_artifacts(run_id, name, str(folder))
+            place = str(self._client.get_run(run_id).info.artifact_uri)
+            if (kept := local_folder(place)) is not None:
+                copy_ordinary(kept / name, folder / name, most)
+                return
+            refuse_other_places(place, self._uri)
+            # Not `download_artifacts`: it asks the server whether the name is a folder, and then takes whatever lies in it.
+            with files_at_most(most, f"{place}/{name}"):
+                get_artifact_repository(place, self._uri)._download_file(name, str(folder / name))
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         with or_store_error():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,9 @@ from angiosynth.experiments.lineage import (
 from angiosynth.experiments.opening import (
     begun,
     later,
-    look_up,
     open_if_there,
     open_store,
     or_input_error,
-    or_none_such,
     remote,
     tracking_on,
     tracking_uri,
@@ -51,7 +49,6 @@ __all__ = [
     "Run",
     "end_lost",
     "ensure_store",
-    "fetch",
     "project_root",
     "reach_store",
     "remote",
@@ -222,24 +219,6 @@ def sync(root: Path) -> int:
         for _ in progress(send_all(outboxes(root), open_store(root)), "sending what was kept", waiting(root)):
             pass
     return waiting(root)
-
-
-def fetch(uri: str, names: Sequence[str], folder: Path, *, root: Path | None = None) -> None:
-    """Bring files that a run has kept into a folder.
-
-    Args:
-        uri: "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
-        names: the files.
-        folder: an existing one.
-        root: as for training_run.
-
-    Raises:
-        InputError: the store cannot be opened, or there is no such run, model or file.
-    """
-    store, run = look_up(_roots(root)[0], uri)
-    with or_none_such(uri):
-        for name in names:
-            store.fetch_file(run, name, folder)
 
 
 def _machine_watched() -> bool:

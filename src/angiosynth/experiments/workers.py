@@ -74,7 +74,7 @@ def _worker(target: Callable[[J], None], job: J) -> None:
     try:
         target(job)
     except InputError as error:
-        say(str(error))
+        say(*str(error).split("\n"))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

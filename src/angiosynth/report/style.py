@@ -58,6 +58,7 @@ STYLE: dict[str, Any] = {
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
+    "text.parse_math": False,  # a name with dollar signs is a name
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
 MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2  # malloc.h
 KEEP, GROW = 2**31 - 1, 2**26  # bytes
@@ -23,3 +24,9 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False
     return all([set_option(MMAP_MAX, 0), set_option(TRIM_THRESHOLD, KEEP), set_option(TOP_PAD, GROW)])
+
+
+def give_back_freed_memory() -> None:
+    """Give the kernel what is freed and kept, for programs whose needs come in all sizes, which would else pile up between one another."""
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

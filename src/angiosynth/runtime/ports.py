@@ -8,10 +8,16 @@ import socket
 from angiosynth.errors import InputError
 
 HERE = "127.0.0.1"
+BACKLOG = 128  # connections that wait to be accepted
 
 
 def free_or_refuse(port: int, choose: str) -> None:
-    """Refuse a port on which a server could not listen at 127.0.0.1.
+    """Refuse a port on which a server could not listen at 127.0.0.1; arguments and errors as of `listening`."""
+    listening(port, choose).close()
+
+
+def listening(port: int, choose: str) -> socket.socket:
+    """Listen at a port of 127.0.0.1; who asks there waits until somebody accepts.
 
     Args:
         port: 1 to 65535.
@@ -25,12 +31,14 @@ def free_or_refuse(port: int, choose: str) -> None:
         # Asked as well as tried: some systems let a second program listen beside one that listens at all addresses.
         if asking.connect_ex((HERE, port)) == 0:
             raise InputError(f"port {port}: another program listens there; choose another: {choose}")
-    with socket.socket() as trying:
-        trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that has just ended is no listener
-        try:
-            trying.bind((HERE, port))
-            trying.listen()
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            reason = "another program listens there" if taken else f"cannot be opened ({error.strerror})"
-            raise InputError(f"port {port}: {reason}; choose another: {choose}") from error
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that has just ended is no listener
+    try:
+        listener.bind((HERE, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        reason = "another program listens there" if taken else f"cannot be opened ({error.strerror})"
+        raise InputError(f"port {port}: {reason}; choose another: {choose}") from error
+    return listener

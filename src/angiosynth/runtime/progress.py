@@ -30,14 +30,19 @@ def progress(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterat
         yield from _lines(items, what, total, done)
 
 
-def say(text: str) -> None:
-    """One line about what goes on, on standard error."""
-    print(printable(without_secrets(text)), file=sys.stderr, flush=True)
+def say(*lines: str) -> None:
+    """Lines about what goes on, on standard error. What a name holds breaks none of them."""
+    print("\n".join(map(shown, lines)), file=sys.stderr, flush=True)
 
 
-def tell(text: str) -> None:
-    """A command's result on standard output: lines, of which none is broken by what a name holds but the end of a line itself."""
-    print("\n".join(printable(line) for line in without_secrets(text).split("\n")), flush=True)
+def tell(*lines: str) -> None:
+    """A command's result on standard output; lines as of `say`."""
+    print("\n".join(map(shown, lines)), flush=True)
+
+
+def shown(line: str) -> str:
+    """A line as it is shown: without passwords, and without what a terminal would obey. Every message of this project goes through here."""
+    return printable(without_secrets(line))
 
 
 def print_anything() -> None:
@@ -60,7 +65,7 @@ def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(printable(what), total=total, completed=done)
+        task = bar.add_task(shown(what), total=total, completed=done)
         for item in items:
             yield item
             bar.advance(task)

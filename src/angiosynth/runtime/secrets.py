@@ -15,8 +15,11 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+from angiosynth.errors import printable, printable_lines
 
 HIDDEN = "***"
 SHORTEST = 4  # characters; shorter ones are in too many words to be replaced wherever they stand
@@ -54,30 +57,41 @@ def without_secrets(text: str) -> str:
 
 
 def hide_secrets_in_tracebacks_and_logs() -> None:
-    """Let what Python itself prints go through `without_secrets` too: an exception that nobody caught, and other packages' log lines."""
+    """Let what Python itself prints go through here too: an exception that nobody caught, other packages' log lines and warnings.
+
+    They lose passwords and, line by line, what a terminal would obey.
+    """
 
     def shown(kind: type[BaseException], error: BaseException, trace: object) -> None:
         del kind, trace
-        print(without_secrets("".join(traceback.format_exception(error))), file=sys.stderr, end="")
+        print(_shown("".join(traceback.format_exception(error))), file=sys.stderr, end="")
 
     def in_thread(told: threading.ExceptHookArgs) -> None:
         if told.exc_value is not None:
             shown(told.exc_type, told.exc_value, None)
 
-    sys.excepthook, threading.excepthook = shown, in_thread
+    def warned(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        print(printable(without_secrets(f"{category.__name__}: {message}")), file=sys.stderr)
+
+    sys.excepthook, threading.excepthook, warnings.showwarning = shown, in_thread, warned
+    warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch of a file that it then refuses, which is said
     made = logging.getLogRecordFactory()
     if getattr(made, "hides_secrets", False):
         return
 
     def factory(*parts: object, **words: object) -> logging.LogRecord:
         record = made(*parts, **words)
-        record.msg, record.args = without_secrets(record.getMessage()), None
+        record.msg, record.args = _shown(record.getMessage()), None
         if record.exc_info and record.exc_info[1] is not None:
-            record.exc_text = without_secrets("".join(traceback.format_exception(record.exc_info[1])).rstrip())
+            record.exc_text = _shown("".join(traceback.format_exception(record.exc_info[1])).rstrip())
         return record
 
     factory.hides_secrets = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(factory)
+
+
+def _shown(text: str) -> str:
+    return printable_lines(without_secrets(text).split("\n"))
 
 
 def _known() -> Iterator[str]:

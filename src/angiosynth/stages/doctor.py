@@ -17,7 +17,7 @@ from typing import Any
 
 from angiosynth.data.bids import survey
 from angiosynth.data.cohort import split_patients
-from angiosynth.errors import InputError
+from angiosynth.errors import InputError, printable_lines
 from angiosynth.experiments.databases import studies_uri
 from angiosynth.experiments.study import studies_in
 from angiosynth.experiments.tracking import ensure_store, reach_store, tracking_on, tracking_uri, waiting
@@ -49,7 +49,7 @@ def doctor(root: Path) -> tuple[str, bool]:
     for finding in findings:
         lines.append(f"{finding.state:<5}  {finding.what:<{wide}}  {finding.found}")
         lines += [f"{'':<5}  {'':<{wide}}  -> {finding.advice}"] if finding.advice else []
-    return "\n".join(lines), not any(finding.fault for finding in findings)
+    return printable_lines(lines), not any(finding.fault for finding in findings)
 
 
 def _python(root: Path) -> Iterator[Finding]:

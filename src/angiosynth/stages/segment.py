@@ -12,14 +12,13 @@ from angiosynth.data.bids import SUFFIXES, Patient
 from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import write_mask
 from angiosynth.errors import InputError
-from angiosynth.experiments.tracking import fetch
+from angiosynth.experiments.fetching import fetched_unet
 from angiosynth.reading import resolved
 from angiosynth.report.projections import segmented_figure
-from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
+from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import IntensitySettings
 
 TRACKED = ("runs:/", "models:/")
@@ -95,8 +94,7 @@ def load_model(model: str, target: Path) -> tuple[Segmenter, IntensitySettings]:
     if not model.startswith(TRACKED):
         return _from_folder(Path(model))
     beside = next(folder for folder in target.absolute().parents if folder.is_dir())
-    with scratch_folder(beside / "model") as folder:
-        fetch(model, UNET_FILES, folder)
+    with fetched_unet(model, scratch=beside / "model") as folder:
         return _from_folder(folder)
 
 

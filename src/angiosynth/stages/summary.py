@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from angiosynth.errors import InputError
+from angiosynth.errors import InputError, printable_lines
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, read_scores, write_all_scores
 from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
 from angiosynth.privacy.verdict import HOLDERS
@@ -65,7 +65,7 @@ def table(home: Workspace) -> str:
         for start, points in transfer.items():
             cells = (_transfer_cell(start, points[str(count)]) if str(count) in points else "" for count in counts)
             lines.append(f"{start:<14}" + "".join(f"{cell:>26}" for cell in cells))
-    return "\n".join([*lines, *_audit_lines(home)])
+    return printable_lines([*lines, *_audit_lines(home)])
 
 
 def _audit_lines(home: Workspace) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from angiosynth.data.cohort import load_split
-from angiosynth.errors import InputError
+from angiosynth.errors import InputError, printable_lines
 from angiosynth.experiments.search import (
     SweepResult,
     TrialRow,
@@ -84,7 +84,7 @@ def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee"
     changes = change_settings(params, ("gan", result.model), values)
     lines = [f"study {study}: trial {row.number} (DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm on validation patients), {why}"]
     lines += [f"{params}: gan.{result.model}.{key}: {before} -> {after}" for key, before, after in changes if before != after]
-    return "\n".join([*lines, "`dvc repro` trains it at full length" if len(lines) > 1 else f"{params}: has these values already"])
+    return printable_lines([*lines, "`dvc repro` trains it at full length" if len(lines) > 1 else f"{params}: has these values already"])
 
 
 def show(result: SweepResult, home: Workspace) -> list[Path]:
@@ -126,7 +126,7 @@ def result_table(result: SweepResult) -> str:
         scores = f"DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm" if row.dsc is not None and row.hd95_mm is not None else row.reason
         values = ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in row.params.items())
         lines.append(f"{'*' if row.number in best else ' '} {row.number:>3} {row.state}: {scores} ({values})")
-    return "\n".join(lines)
+    return printable_lines(lines)
 
 
 def _complete(result: SweepResult, number: int) -> TrialRow:
