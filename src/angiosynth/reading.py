@@ -73,12 +73,12 @@ def read_bytes(path: Path, most: int) -> bytes:
         OSError: it is missing or cannot be read.
     """
     with open_file(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        data = stream.read(most + 1) if size <= most else b""
-    if size > most or len(data) > most:  # the second: it grew, or is one of /proc, whose sizes are 0
-        raise InputError(
-            f"{path}: has {max(size, len(data)):,} bytes, more than the {most:,} that such a file may have; look at what it is"
-        )
+        length = os.fstat(stream.fileno()).st_size
+        data = stream.read(length + 1) if length <= most else b""
+        while length < len(data) <= most and (more := stream.read(MIB)):  # it grew, or is one of /proc, whose lengths are 0
+            data += more
+    if length > most or len(data) > most:
+        raise InputError(f"{path}: has {max(length, len(data)):,} bytes, more than the {most:,} that it may have; look at what it is")
     return data
 
 
