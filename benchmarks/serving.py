@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()  # as the command line does
     found = measure(options.clients, options.requests, options.width, options.side)
-    print(json.dumps(found, indent=2) if options.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+    print(json.dumps(found) if options.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
     sys.exit(bool(found["wrong"]) or sum(found["statuses"].values()) != options.requests)  # type: ignore[attr-defined]
 
 

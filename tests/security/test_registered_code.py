@@ -122,12 +122,11 @@ def _pytorch(folder: Path) -> None:
 
 
 def _exported(folder: Path) -> None:
-    """An exported program with a pickle among its constants, which torch.export.load unpickles."""
+    """In the place of an exported program, whose constants torch.export.load would unpickle."""
     (folder / "data").mkdir()
-    torch.export.save(torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(1, 1),)), folder / "whole.pt2")
-    with zipfile.ZipFile(folder / "whole.pt2") as whole, zipfile.ZipFile(folder / "data" / "model.pt2", "w") as evil:
-        for entry in whole.namelist():
-            evil.writestr(entry, pickle.dumps(Evil()) if "weights/" in entry else whole.read(entry))
+    with zipfile.ZipFile(folder / "data" / "model.pt2", "w") as program:
+        for entry in ("archive_format", "data/weights/weight_0", "data/constants/custom_obj_0"):
+            program.writestr(f"model/{entry}", b"pt2" if entry == "archive_format" else pickle.dumps(Evil()))
     _mlmodel(folder, "flavors:\n  pytorch:\n    model_data: data\n    serialization_format: pt2\n")
 
 
