@@ -73,7 +73,7 @@ def test_the_critic_sees_whole_batches_and_every_pair_gets_its_own_score() -> No
 
 
 def test_a_missing_critic_is_one_line(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match=r"critic\.pt: missing, damaged or of other settings; run `dvc repro`"):
+    with pytest.raises(InputError, match=r"critic\.pt: missing, damaged or of other settings \(.*\); run `dvc repro`"):
         load_critic(tmp_path, "dcgan", tiny_settings().gan, 16)
 
 

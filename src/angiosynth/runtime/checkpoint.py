@@ -69,7 +69,7 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise
     except Exception as error:  # of a damaged file torch and the pickle within raise any kind
         reason = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
-        raise InputError(f"{path}: missing, damaged or of another network ({reason}); run `dvc repro` to train it") from error
+        raise InputError(f"{path}: missing, damaged or of other settings ({reason}); run `dvc repro` to train it") from error
     return dict(weights)
 
 
