@@ -37,7 +37,7 @@ def train(settings: Any, section: str) -> int:
     import torch
 
     from angiosynth.data.patches import PatchSet
-    from angiosynth.gan.training import GanTraining
+    from angiosynth.generators.gan.training import GanTraining
     from angiosynth.runtime.memory import keep_freed_memory
     from angiosynth.runtime.recorder import NullRecorder
     from angiosynth.segmentation.training import train_unet

@@ -23,9 +23,9 @@ from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.evaluation.validation import UnetProbe, validator
-from angiosynth.gan.models import build_generator
-from angiosynth.gan.synthesis import Sampler
-from angiosynth.gan.training import train_gan
+from angiosynth.generators.gan.models import build_generator
+from angiosynth.generators.gan.synthesis import Sampler
+from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.precision import device, place

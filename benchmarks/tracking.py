@@ -24,8 +24,8 @@ import torch
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.experiments.tracking import ensure_store, training_run
-from angiosynth.gan.models import build_generator
-from angiosynth.gan.training import train_gan
+from angiosynth.generators.gan.models import build_generator
+from angiosynth.generators.gan.training import train_gan
 from angiosynth.report.figures import contact_sheet
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory

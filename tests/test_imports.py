@@ -144,9 +144,9 @@ def test_every_file_keeps_the_rules() -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("data/patches.py", "from angiosynth.gan import networks"),
+        ("data/patches.py", "from angiosynth.generators.gan import networks"),
         ("gan/training.py", "from angiosynth.segmentation.unet import Unet"),
-        ("segmentation/training.py", "import angiosynth.gan.networks"),
+        ("segmentation/training.py", "import angiosynth.generators.gan.networks"),
         ("segmentation/prediction.py", "def f():\n    from angiosynth.evaluation import metrics"),
         ("evaluation/patients.py", "from angiosynth.report import page"),
         ("report/page.py", "from angiosynth.stages import report"),

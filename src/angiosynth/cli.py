@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from angiosynth.commands import importing, searching, serving, sharing
-from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
+from angiosynth.commands.options import PARAMS, Data, Model, Params, Scored, Start, one_of
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
@@ -22,7 +22,6 @@ from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
 
 commands = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Share what brain-vessel scans teach without sharing the scans. Each command is a stage of dvc.yaml and reads params.yaml; "
     "`dvc repro` runs what has changed, in order.",
@@ -63,25 +62,27 @@ def patches(params: Params = PARAMS) -> None:
     scans.patches(_settings(params), Workspace())
 
 
-@commands.command("train-gan")
-def train_gan(model: Model, params: Params = PARAMS) -> None:
-    """Train one GAN on site A's training patches; validation patients choose the checkpoint.
+@commands.command("train-generator")
+def train_generator(model: Model, params: Params = PARAMS) -> None:
+    """Train one generator on site A's training patches; validation patients choose the checkpoint.
 
-    Killed and started again, it goes on at its last checkpoint. Writes models/gan/<model>.
+    Killed and started again, it goes on at its last checkpoint. Writes models/generators/<model>.
     """
-    from angiosynth.stages import gan
+    from angiosynth.stages import train_generator as stage
     from angiosynth.stages.workspace import Workspace
 
-    gan.train_gan(_settings(params), Workspace(), model.value)
+    settings = _settings(params)
+    stage.train_generator(settings, Workspace(), one_of(settings, "--model", model))
 
 
 @commands.command()
 def synthesize(model: Model, params: Params = PARAMS) -> None:
-    """Draw labelled synthetic patches from a trained GAN into data/synthetic/<model>, with a card and a contact sheet."""
-    from angiosynth.stages import gan
+    """Draw labelled synthetic patches from a trained generator into data/synthetic/<model>, with a card and a contact sheet."""
+    from angiosynth.stages import synthesize as stage
     from angiosynth.stages.workspace import Workspace
 
-    gan.synthesize(_settings(params), Workspace(), model.value)
+    settings = _settings(params)
+    stage.synthesize(settings, Workspace(), one_of(settings, "--model", model))
 
 
 @commands.command("select-unet")
@@ -99,7 +100,7 @@ def select_unet(params: Params = PARAMS) -> None:
 
 @commands.command("train-unet")
 def train_unet(
-    data: Annotated[DataName, typer.Option("--data", help="Train on real patches, or on the synthetic ones of a GAN.")],
+    data: Data,
     params: Params = PARAMS,
 ) -> None:
     """Train a U-net on real or synthetic patches; whole scans of validation patients choose its weights.
@@ -110,12 +111,13 @@ def train_unet(
     from angiosynth.stages import unet
     from angiosynth.stages.workspace import Workspace
 
-    unet.train_unet(_settings(params), Workspace(), data.value)
+    settings = _settings(params)
+    unet.train_unet(settings, Workspace(), one_of(settings, "--data", data, "real"))
 
 
 @commands.command()
 def evaluate(
-    data: Annotated[ScoredName, typer.Option("--data", help="The U-net trained on this data, or the best global threshold.")],
+    data: Scored,
     params: Params = PARAMS,
 ) -> None:
     """Segment site A's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient and seed by seed.
@@ -125,12 +127,13 @@ def evaluate(
     from angiosynth.stages import unet
     from angiosynth.stages.workspace import Workspace
 
-    unet.evaluate(_settings(params), Workspace(), data.value)
+    settings = _settings(params)
+    unet.evaluate(settings, Workspace(), one_of(settings, "--data", data, "real", "threshold"))
 
 
 @commands.command()
 def transfer(
-    start: Annotated[StartName, typer.Option("--start", help="From scratch, or pre-trained on this data.")],
+    start: Start,
     params: Params = PARAMS,
 ) -> None:
     """Train at site B with 1..n patients from one start, and score site B's test patients.
@@ -140,7 +143,8 @@ def transfer(
     from angiosynth.stages import transfer as stage
     from angiosynth.stages.workspace import Workspace
 
-    stage.transfer(_settings(params), Workspace(), start.value)
+    settings = _settings(params)
+    stage.transfer(settings, Workspace(), one_of(settings, "--start", start, "scratch", "real", "package"))
 
 
 importing.add_to(commands)
@@ -160,9 +164,10 @@ def summary(
     from angiosynth.stages import summary as stage
     from angiosynth.stages.workspace import Workspace
 
+    settings = _settings(params)
     if not show:
-        stage.summary(_settings(params), Workspace())
-    tell(stage.table(Workspace()))
+        stage.summary(settings, Workspace())
+    tell(stage.table(settings, Workspace()))
 
 
 @commands.command()

@@ -12,8 +12,8 @@ from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.errors import InputError
 from angiosynth.evaluation.metrics import dsc, hd95_mm
 from angiosynth.evaluation.validation import UnetProbe, validation_scores, validator
-from angiosynth.gan.models import build_gan
-from angiosynth.gan.synthesis import Sampler
+from angiosynth.generators.gan.models import build_gan
+from angiosynth.generators.gan.synthesis import Sampler
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import ProbeSettings

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.errors import InputError
-from angiosynth.gan.models import build_generator
+from angiosynth.generators.gan.models import build_generator
 from angiosynth.privacy import reconstruction
 from angiosynth.privacy.blackbox import inference_scores, set_scores
 from angiosynth.privacy.controls import few_of, planted

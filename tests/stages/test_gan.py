@@ -11,8 +11,8 @@ import torch
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
-from angiosynth.gan.synthesis import load_generator
-from angiosynth.gan.training import TrainedGan
+from angiosynth.generators.gan.synthesis import load_generator
+from angiosynth.generators.gan.training import TrainedGan
 from angiosynth.runtime.output import read_json
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder, Recorder
 from angiosynth.settings import Settings

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from angiosynth.errors import InputError
-from angiosynth.gan.training import GanTraining
+from angiosynth.generators.gan.training import GanTraining
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.runtime.rehearsal import rehearsal
 from angiosynth.segmentation.training import train_unet

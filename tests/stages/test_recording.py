@@ -14,7 +14,7 @@ import torch
 from angiosynth.experiments import run, tracking
 from angiosynth.experiments.run import StoreError
 from angiosynth.experiments.store import PARENT
-from angiosynth.gan import training as gan_training
+from angiosynth.generators.gan import training as gan_training
 from angiosynth.segmentation.training import train_unet
 from angiosynth.stages import audit, gan, selection, transfer, unet
 from angiosynth.stages.workspace import Workspace

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from angiosynth.gan import training as gan_training
+from angiosynth.generators.gan import training as gan_training
 from angiosynth.settings import Settings
 from angiosynth.stages import gan, resuming, selection, transfer, unet
 from angiosynth.stages.workspace import Workspace

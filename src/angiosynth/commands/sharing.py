@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.commands.options import PARAMS, Model, ModelName, Params, settings_of
+from angiosynth.commands.options import PARAMS, Model, Params, generator_names, one_of, settings_of
 from angiosynth.runtime.progress import tell
 
 
@@ -19,21 +19,25 @@ def add_to(commands: typer.Typer) -> None:
 
 
 def audit(model: Model, params: Params = PARAMS) -> None:
-    """Attack one GAN's set, generator and critic: who was trained on, what is copied, what leads back to a patient?
+    """Attack one generator's set, the generator and its critic: who was trained on, what is copied, what leads back to a patient?
 
-    Each attack stands beside a control that knows nothing of the GAN, and leaks planted on purpose show whether the audit could find one.
-    Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
+    Each attack stands beside a control that knows nothing of the generator, and leaks planted on purpose show whether the audit could
+    find one. Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
     which shows patients' patches and stays in the house.
     """
     from angiosynth.stages import audit as stage
     from angiosynth.stages.workspace import Workspace
 
-    stage.audit(settings_of(params), Workspace(), model.value)
+    settings = settings_of(params)
+    stage.audit(settings, Workspace(), one_of(settings, "--model", model))
 
 
 def release(
     name: Annotated[str, typer.Argument(help="The package's name; it becomes the folder releases/NAME.")],
-    model: Annotated[ModelName | None, typer.Option("--model", help="Which GAN's set; by default the one that validation chose.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Which generator's set; by default the one that validation chose.", autocompletion=generator_names),
+    ] = None,
     override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
     sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
     allow_word: Annotated[
@@ -46,13 +50,14 @@ def release(
     Refused where the audit is missing, of another set, or speaks against it. No patch, name, path or header of a patient goes along:
     the package is searched for them before it is put in place. An example:
 
-    python cli.py release vessels-1 --model wgan-gp --sign-key ~/.ssh/release
+    python cli.py release vessels-1 --sign-key ~/.ssh/release
     """
     from angiosynth.stages import release as stage
     from angiosynth.stages.workspace import Workspace
 
-    chosen = model.value if model else None
-    tell(stage.release(settings_of(params), Workspace(), chosen, name, override, sign_key, allow_word or ()))
+    settings = settings_of(params)
+    chosen = one_of(settings, "--model", model) if model else None
+    tell(stage.release(settings, Workspace(), chosen, name, override, sign_key, allow_word or ()))
 
 
 def pretrain_from(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, PatientScore, TransferScore, read_scores, read_transfer
 from angiosynth.evaluation.scores import Scores
-from angiosynth.settings import MODELS, TRAINING_DATA, EvaluationSettings
+from angiosynth.settings import REAL, EvaluationSettings
 
 Table = NDArray[np.float64]  # (trainings, patients)
 INTERVALS = ("dsc", "hd95_mm")  # reported with one
@@ -79,22 +79,24 @@ def evaluation_summary(
     """What metrics/evaluation.json holds.
 
     Args:
-        folder: metrics/patients, with <data>.csv for real, the three GANs and threshold, all over the same patients.
-        unets: for each training data, and where wanted for threshold, its validation scores {"val_dsc", "val_hd95_mm"}, and with
+        folder: metrics/patients, with <data>.csv for real, each generator and threshold, all over the same patients.
+        unets: for real and each generator, and where wanted for threshold, its validation scores {"val_dsc", "val_hd95_mm"}, and with
             several seeds "val_dsc_seed_sd".
         threshold: the baseline's threshold, on the scale of scans.
         settings: number and seed of the resamples.
 
     Returns:
-        For each data the `summarise` of its patients and its validation scores; "chosen_by_validation": the GAN of the highest
-        val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": GAN -> DSC divided by real's (None where real's is 0);
+        For each data the `summarise` of its patients and its validation scores; "generators": their names in order;
+        "chosen_by_validation": the one of the highest val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": generator -> DSC divided by real's (None where real's is 0);
         "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"}, paired by patient, with several
         seeds and "dsc_seed_sd", between trainings of the same seed.
 
     Raises:
         InputError: a table is missing or damaged, tables differ in their patients or seeds, or validation scores are missing.
     """
-    names = (*TRAINING_DATA, THRESHOLD)
+    training_data = [name for name in unets if name != THRESHOLD]
+    generators = [name for name in training_data if name != REAL]
+    names = (*training_data, THRESHOLD)
     tables = {name: ScoreTable(read_scores(folder / f"{name}.csv"), "seed", folder / f"{name}.csv") for name in names}
     _check_alike(folder, tables)
     summary: dict[str, Any] = {name: _summary(scores, settings) for name, scores in tables.items()}
@@ -108,13 +110,14 @@ def evaluation_summary(
         gaps = tables[name]("dsc") - tables[other]("dsc")
         return _with_interval("dsc", gaps.mean(axis=0, keepdims=True), settings) | _spread("dsc_seed_sd", gaps)
 
-    chosen: str = min(MODELS, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
+    chosen: str = min(generators, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
     return {
         **summary,
+        "generators": generators,
         "chosen_by_validation": chosen,
-        "ratio_to_real": {name: summary[name]["dsc"] / real if real else None for name in MODELS},
-        "difference_to_real": {name: difference(name, "real") for name in MODELS},
-        "gain_over_threshold": {name: difference(name, THRESHOLD) for name in TRAINING_DATA},
+        "ratio_to_real": {name: summary[name]["dsc"] / real if real else None for name in generators},
+        "difference_to_real": {name: difference(name, "real") for name in generators},
+        "gain_over_threshold": {name: difference(name, THRESHOLD) for name in training_data},
     }
 
 

@@ -12,7 +12,7 @@ from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet
 from angiosynth.evaluation.frechet import Features, frechet_distance, unet_features
 from angiosynth.evaluation.metrics import dsc, hd95_mm
-from angiosynth.gan.synthesis import Sampler
+from angiosynth.generators.base import Sampler
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import Validate, train_unet
@@ -53,7 +53,7 @@ class UnetProbe:
     def __call__(self, sampler: Sampler, step: int) -> dict[str, float]:
         """{"probe_dsc": mean DSC, "probe_dsc_real", "fd_unet", "fd_unet_floor"} of the generator at a training step."""
         count = self.settings.pairs
-        image, label = sampler.pairs(count, seed=self.settings.seed + step, threshold=None)
+        image, label = sampler.pairs(count, seed=self.settings.seed + step)
         patches = PatchSet(image, label, np.full(count, ""), np.arange(count), self.real.meta, self.real.folder)
         segmenter = self._train(patches, "probe")
         judge, features, floor, real = self._judge

@@ -5,29 +5,20 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from angiosynth.errors import InputError
 from angiosynth.experiments.run import DataSource
+from angiosynth.generators.base import Searched
+from angiosynth.generators.registry import KINDS
 from angiosynth.runtime.output import whole_file, write_json
 from angiosynth.runtime.progress import duration
-from angiosynth.settings import MODELS, Settings, digest
+from angiosynth.settings import Settings, digest
+from angiosynth.settings.checks import placed
 
 Value = float | str
-# "log": a scale, searched by its logarithm.
-KINDS = {
-    "critic_iterations": "whole",
-    "gradient_penalty_weight": "log",
-    "learning_rate_generator": "log",
-    "learning_rate_critic": "log",
-    "real_target_low": "linear",
-    "fake_target_high": "linear",
-    "feature_matching_weight": "log",
-    "spectral_norm": "choice",
-}
-END_OF = {"real_target_low": ("real_target", 0), "fake_target_high": ("fake_target", 1)}  # one end of a pair in params.yaml
 KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
 CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how reasons begin that are not the trial's own: such a trial does not count
 SIGNIFICANT = 4  # digits of a proposal that are tried, and later written
@@ -38,13 +29,6 @@ RULES = {
     "dsc": "the highest DSC",
     "hd95_mm": "the lowest 95HD",
 }
-
-
-class Dimension(NamedTuple):
-    """One searched value: "whole", "log" or "linear" between two ends, or one "choice" of several."""
-
-    kind: str
-    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -86,43 +70,35 @@ class SweepResult:
 TrialFunction = Callable[[Settings, Path, str, int], TrialScore]
 
 
-def search_space(settings: Settings, model: str) -> dict[str, Dimension]:
-    """Name -> what is searched for the model: only what its section of params.yaml has.
+def search_space(settings: Settings, model: str) -> dict[str, Searched]:
+    """Name -> what is searched of a generator: what its kind has, in the ranges of section `sweep` where that gives one.
 
     Raises:
-        InputError: an unknown model.
+        InputError: an unknown generator.
     """
-    if model not in MODELS:
-        raise InputError(f"{model}: no such model; take one of {', '.join(MODELS)}")
-    fields = type(settings.gan.of(model)).model_fields
-    chosen = {name: kind for name, kind in KINDS.items() if END_OF.get(name, (name, 0))[0] in fields}
-    return {name: Dimension(kind, getattr(settings.sweep, name)) for name, kind in chosen.items()}
+    search = KINDS[settings.generator(model).kind].search
+    return {name: replace(searched, values=tuple(settings.sweep.ranges.get(name, searched.values))) for name, searched in search.items()}
 
 
 def model_values(settings: Settings, model: str, values: Mapping[str, Value]) -> dict[str, Any]:
-    """Proposed values as keys of the model's section, rounded to what params.yaml would hold."""
-    own = settings.gan.of(model)
-    found: dict[str, Any] = {}
+    """Proposed values as keys of the generator's entry, rounded to what params.yaml would hold."""
+    generator = settings.generator(model)
+    search = KINDS[generator.kind].search
+    changed: dict[str, Any] = {}
     for name, value in values.items():
         rounded = float(f"{value:.{SIGNIFICANT}g}") if isinstance(value, float) else value
-        if name in END_OF:
-            key, end = END_OF[name]
-            pair = list(getattr(own, key))
-            pair[end] = rounded
-            found[key] = pair
-        else:
-            found[name] = rounded
-    return found
+        changed |= placed(generator, search[name], name, rounded) if name in search else {name: rounded}
+    return changed
 
 
 def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) -> Settings:
-    """The settings of one trial: the model's section with the proposed values, and the sweep's sizes of GAN, set and U-net.
+    """The settings of one trial: the generator with the proposed values, and the sweep's sizes of generator, set and U-net.
 
     All seeds are those of params.yaml, so that trials differ by their values alone.
     """
     tree = settings.model_dump(by_alias=True)
-    tree["gan"][model] |= {**model_values(settings, model, values), "steps": settings.sweep.gan_steps}
-    tree["gan"]["common"]["checkpoint_choice"] = "last"  # the U-net at the end is the score
+    tree["generators"][model] |= {**model_values(settings, model, values), "steps": settings.sweep.generator_steps}
+    tree["generators"][model]["checkpoint_choice"] = "last"  # the U-net at the end is the score
     tree["synthesis"]["pairs"] = settings.sweep.pairs
     tree["unet"]["steps"] = settings.sweep.unet_steps
     return Settings.model_validate(tree)
@@ -132,8 +108,8 @@ def study_facts(settings: Settings, model: str, data: DataSource | None, basis: 
     """What a trial's score depends on, besides its proposed values: a study goes on with no other."""
     space = search_space(settings, model)
     fixed = trial_settings(settings, model, {})
-    own = fixed.gan.of(model).model_dump(mode="json", exclude=set(space))
-    parts = (fixed.phantom, fixed.cohort, fixed.patches, fixed.gan.common, own, fixed.probe, fixed.synthesis, fixed.unet)
+    own = fixed.generator(model).model_dump(mode="json", exclude=set(space))
+    parts = (fixed.phantom, fixed.cohort, fixed.patches, own, fixed.probe, fixed.synthesis, fixed.unet)
     ranges = json.dumps({name: list(dimension.values) for name, dimension in space.items()}, sort_keys=True)
     return {"model": model, "settings": digest(*parts), "search_space": ranges, "data": data.digest if data else "", **basis}
 
@@ -150,7 +126,7 @@ def refuse_others(name: str, known: Mapping[str, Any], facts: Mapping[str, str],
     Raises:
         InputError: another program made it, or this one with other facts or, in an earlier version, with fewer.
     """
-    if not known.keys() >= OF_EVERY_STUDY or known["model"] not in MODELS:
+    if not known.keys() >= OF_EVERY_STUDY:
         raise InputError(f"study {name}: another program made it, nothing in it was touched; give the new study another name with --study")
     if strange := set(tried) - json.loads(known["search_space"]).keys():
         raise InputError(
@@ -231,7 +207,7 @@ def how_far(rows: Sequence[TrialRow], goal: int) -> str:
     return f"{done}/{goal}, about {duration(sum(lengths) / len(lengths) * (goal - done) / workers)} left"
 
 
-def proposal(trial: Any, space: Mapping[str, Dimension]) -> dict[str, Value]:
+def proposal(trial: Any, space: Mapping[str, Searched]) -> dict[str, Value]:
     """What Optuna's trial proposes in the space."""
     ask: dict[str, Callable[[str, tuple[Any, ...]], Value]] = {
         "whole": lambda name, ends: trial.suggest_int(name, *ends),
@@ -239,7 +215,7 @@ def proposal(trial: Any, space: Mapping[str, Dimension]) -> dict[str, Value]:
         "linear": lambda name, ends: trial.suggest_float(name, *ends),
         "choice": lambda name, choices: str(trial.suggest_categorical(name, choices)),
     }
-    return {name: ask[dimension.kind](name, dimension.values) for name, dimension in space.items()}
+    return {name: ask[dimension.scale](name, dimension.values) for name, dimension in space.items()}
 
 
 def row_of(trial: Any, lost_run: str) -> TrialRow:

@@ -23,7 +23,7 @@ from angiosynth.experiments.views import TAG, saved_view
 if TYPE_CHECKING:
     from torch import nn
 
-EXPERIMENTS = ("gan", "unet", "transfer", "sweep", "evaluation")
+EXPERIMENTS = ("generator", "unet", "transfer", "sweep", "evaluation")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
 # What a store's failure means is said in one line; MLflow would add a traceback for each call.
 NOISE = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR, "mlflow.store.db.utils": logging.CRITICAL}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from angiosynth.errors import InputError
 from angiosynth.experiments.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
 from angiosynth.experiments.search import (
-    Dimension,
+    Searched,
     SweepResult,
     TrialRow,
     TrialScore,
@@ -62,7 +62,7 @@ class Study:
         """Trials that count."""
         return counted(self.rows())
 
-    def take(self, settings: SweepSettings, space: Mapping[str, Dimension], folder: Path) -> Trial | None:
+    def take(self, settings: SweepSettings, space: Mapping[str, Searched], folder: Path) -> Trial | None:
         """The next trial: one that was cut off, or a new one. None where the rest is at work elsewhere.
 
         One process at a time takes one: by a lock of the server, or by a file in the sweep's folder.

@@ -109,7 +109,7 @@ def run_sweep(
     with opened(job.root, name, facts, pace) as study:
         study.keep("goal", trials)
         say(f"sweep {name}: {study.done()} of {trials} trials done; Ctrl-C ends it and keeps them")
-        tracked = {"sweep": settings.sweep, "gan": {"common": settings.gan.common, model: settings.gan.of(model)}}
+        tracked = {"sweep": settings.sweep, "generator": settings.generator(model)}
         own = job.folder / "run_id"
         try:
             with training_run("sweep", name, stage="sweep", settings=tracked, data=data, root=job.root, lineage=False, resume=own) as run:
@@ -200,7 +200,7 @@ def _run(study: Study, job: Job, trial: Trial) -> None:
 def _scored(study: Study, job: Job, trial: Trial, label: str) -> TrialScore:
     scratch = job.root / ".work" / "sweeps" / job.study / str(trial.number)
     parent = study.recall("parent_run") or None
-    tracked = {"model": job.model, "gan": model_values(job.settings, job.model, trial.values)}
+    tracked = {"model": job.model, "generator": model_values(job.settings, job.model, trial.values)}
     tags = {"trial": str(trial.number)}
     try:
         shutil.rmtree(scratch, ignore_errors=True)

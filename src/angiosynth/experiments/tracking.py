@@ -104,7 +104,7 @@ def training_run(
     Args:
         experiment: one of EXPERIMENTS.
         name: the run's name.
-        stage: the DVC stage, e.g. "train-gan@dcgan": a tag, and the name of the lineage file.
+        stage: the DVC stage, e.g. "train-generator@NAME": a tag, and the name of the lineage file.
         settings: nested mappings or settings sections, logged as dotted parameters.
         data: the training data, logged as the run's input.
         tags: further tags.
@@ -160,7 +160,7 @@ def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, s
     """Add end metrics to a finished run, e.g. a GAN's `test_dsc`, which its U-net found. False, said aloud, where it cannot be.
 
     Args:
-        run: a run id, or the stage whose lineage file names it, e.g. "train-gan@dcgan".
+        run: a run id, or the stage whose lineage file names it, e.g. "train-generator@NAME".
         values: the metrics; they become the run's latest values.
         root: as for training_run.
         settings: what training_run got. Where the lineage is of other settings (DVC took the model from its cache), nothing is added.

@@ -13,12 +13,13 @@ TAG = f"mlflow.sharedViewState.{VIEW}"
 VALIDATION = ("val_dsc", "val_hd95_mm")
 TEST = ("test_dsc", "test_hd95_mm")
 # What all models have: the plot leaves a run out that lacks one of its settings.
-GANS = ("model", "gan.critic_iterations", "gan.learning_rate_generator", "gan.learning_rate_critic")
+GENERATOR = ("model", "generator.kind", "generator.steps", "generator.batch_size", "generator.width")
+SWEEP = ("model", "generator.critic_iterations", "generator.learning_rate_generator", "generator.learning_rate_critic")
 SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "gan": GANS,
+    "generator": GENERATOR,
     "unet": ("data", "unet.learning_rate", "unet.dropout", "unet.seed"),
     "transfer": ("start", "n_patients", "transfer.learning_rate"),
-    "sweep": GANS,
+    "sweep": SWEEP,
 }
 MADE_MS = 1_767_225_600_000  # MLflow asks when a view was made, but shows it nowhere that matters: 2026-01-01
 SECTIONS = {"Scores": "scores", "Model metrics": "model-metrics", "System metrics": "system-metrics"}  # name -> id, in their order

@@ -9,11 +9,12 @@ from string import Template
 from typing import Any
 
 from angiosynth.privacy.verdict import ATTACKS, HOLDERS
-from angiosynth.report.style import in_order, name_of
+from angiosynth.report.style import Look, name_of
 from angiosynth.report.text import STYLESHEET
 
 STATES = {"within": "within its limit", "unclear": "over its limit, cannot be told from chance or control", "over": "OVER its limit"}
 VERDICTS = {
+    "not audited": "Not audited: a generator of this kind has nothing of the sort that these attacks could use.",
     "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
     "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
     "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",
@@ -55,12 +56,12 @@ def build_audit_page(audit: Mapping[str, Any], scores: bytes) -> str:
     )
 
 
-def privacy_section(audits: Mapping[str, Mapping[str, Any]], figure: str) -> str:
+def privacy_section(audits: Mapping[str, Mapping[str, Any]], look: Look, figure: str) -> str:
     """A table of all audits for the report with the figure of use against leakage (HTML), "" where there are none."""
     if not audits:
         return ""
     rows = [["set", "verdict on the set", "AUC, nearest image", "its control", "copies", "linkage above others"]]
-    for model in in_order(audits):
+    for model in look.ordered(audits):
         one = audits[model]
         found = one["membership"]["images"]
         rows.append(
@@ -84,7 +85,7 @@ def _data(audit: Mapping[str, Any]) -> list[str]:
     return [
         f"Data: {audit['n_training_patches']} patches of {audit['patch_size']}x{audit['patch_size']} voxels from head scans (TOF-MRA) of "
         f"{patients['training']} people, each patch with its vessel label.",
-        f"Model: {name_of(audit['model'])}, a generative adversarial network that was trained on these patches.",
+        f"Model: {name_of(audit['model'])}, a generator that was trained on these patches.",
         f"To be released: {audit['n_synthetic']} synthetic pairs of patch and label, not the generator, not the critic.",
         f"Compared with {patients['test']} people of the same place on whom nothing was trained (test patients). {patients['validation']} "
         "more (validation patients) chose the training's end; they are counted on neither side and serve the controls.",
@@ -96,7 +97,7 @@ def _attacks(audit: Mapping[str, Any]) -> str:
         ["attack: who was trained on?", "who can make it", "AUC", "control", "AUC above control", "p", "found at 10% / 1% false alarms", ""]
     ]
     states = {finding["name"]: finding for finding in audit["findings"]}
-    for name, *_ in ATTACKS:
+    for name in (name for name, *_ in ATTACKS if name in audit["membership"]):
         found = audit["membership"][name]
         finding = states[name]
         rates = f"{_interval(found, 'tpr_10', True)} / {_interval(found, 'tpr_1', True)}"

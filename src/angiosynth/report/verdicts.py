@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
-from angiosynth.report.style import in_order, name_of
-from angiosynth.settings import MODELS, TRAINING_DATA
+from angiosynth.report.style import Look, name_of
+from angiosynth.settings import REAL
 
 PAPERS_GAIN = 0.07  # DSC, with one patient: 0.91 pre-trained on WGAN-GP-SN patches, 0.84 not (Kossen et al. 2021)
 
@@ -16,32 +16,37 @@ Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.j
 
 def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
     """One sentence for each finding on test patients, ties and losses as such."""
-    chosen = evaluation["chosen_by_validation"]
+    chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
     lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
-    for model in MODELS:
+    for model in look.generators:
         gap, ratio = evaluation["difference_to_real"][model], evaluation["ratio_to_real"][model]
         share = f" ({100 * ratio:.1f}% of its DSC)" if ratio is not None else ""
         lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches')}{share}.")
-    for data in TRAINING_DATA:
+    for data in (REAL, *look.generators):
         gain = evaluation["gain_over_threshold"][data]
         lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold')}.")
-    empty = [f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in (*TRAINING_DATA, THRESHOLD) if evaluation[name]["n_empty"]]
+    empty = [
+        f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in (REAL, *look.generators, THRESHOLD) if evaluation[name]["n_empty"]
+    ]
     if empty:
         lines.append(f"Some predictions were empty and count with the volume's diagonal as distance ({', '.join(empty)}).")
     return lines
 
 
-def transfer_verdicts(transfer: Transfer, chosen: str) -> list[str]:
+def transfer_verdicts(transfer: Transfer, chosen: str, look: Look) -> list[str]:
     """For each number of training patients what each pre-training gained over none; then the paper's claim against our own figure.
 
     Args:
         transfer: metrics/transfer.json.
-        chosen: the GAN that validation patients chose.
+        chosen: the generator that validation patients chose.
+        look: of the report, for the order.
     """
     scratch = transfer.get(SCRATCH, {})
     lines = []
     for count in sorted(scratch, key=int):
-        gains = [f"{name_of(start)} {_gain(transfer[start][count])}" for start in in_order(transfer) if _has_gain(transfer, start, count)]
+        gains = [
+            f"{name_of(start)} {_gain(transfer[start][count])}" for start in look.ordered(transfer) if _has_gain(transfer, start, count)
+        ]
         own, changed = scratch[count]["dsc"], ", ".join(gains) or "nothing: there was none"
         lines.append(f"With {_patients(int(count))}: DSC {own:.3f} without pre-training; pre-training changed it by {changed}.")
     if _has_gain(transfer, chosen, "1"):

@@ -10,22 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_serializer, field_validator, model_validator
 
 from angiosynth.errors import InputError
-from angiosynth.settings.audit import AuditSettings, ReleaseSettings
-from angiosynth.settings.checks import faults
-from angiosynth.settings.phantom import PhantomSettings
-from angiosynth.settings.phantom import ScannerSettings as ScannerSettings
-from angiosynth.settings.sections import (
+from angiosynth.generators.base import GeneratorSettings
+from angiosynth.generators.registry import KINDS, AnyGenerator, known_settings, with_defaults
+from angiosynth.sections import (
     Batch,
     Count,
-    Decay,
     Dropout,
-    NonNegative,
     Number,
     Positive,
-    PositiveFloat,
     Rate,
     Resamples,
     Section,
@@ -34,11 +29,15 @@ from angiosynth.settings.sections import (
     Text,
     Width,
 )
+from angiosynth.settings.audit import AuditSettings, ReleaseSettings
+from angiosynth.settings.checks import faults
+from angiosynth.settings.phantom import PhantomSettings
+from angiosynth.settings.phantom import ScannerSettings as ScannerSettings
 from angiosynth.settings.sweep import SweepSettings
 
-Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
-MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
-TRAINING_DATA: tuple[str, ...] = ("real", *MODELS)
+REAL = "real"  # the training data that no generator made
+RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # what stands beside generators' names in tables and folders
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # of a generator: a folder, a stage of DVC, a key in MLflow
 SITES: tuple[str, ...] = ("site-a", "site-b")
 Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), Number]
 
@@ -94,63 +93,6 @@ class PatchSettings(Section):
     seed: Seed = 1
 
 
-class GanCommon(Section):
-    width: Width
-    upsampling: Literal["resize", "transposed"] = "resize"
-    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
-    noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
-    label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
-    ema: Decay = 0.995  # decay of the averaged generator, 0 for none
-    decay: bool = True  # learning rates fall to nothing over the second half
-    flip: bool = True  # mirror real pairs left-right at random
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_choice: Literal["probe_dsc", "last"] = "probe_dsc"
-    probes: Positive = 3  # how often the probe looks, evenly over the training's second half
-    checkpoint_every: Positive = 200  # steps between two resume files
-    seed: Seed = 1
-
-
-class GanModel(Section):
-    steps: Positive  # generator steps
-    latent_size: Batch = 128
-    batch_size: Batch = 32
-    critic_iterations: Positive
-    learning_rate_generator: Rate
-    learning_rate_critic: Rate
-    betas: tuple[Decay, Decay]
-
-
-class DcganSettings(GanModel):
-    real_target: tuple[NonNegative, NonNegative] = (0.7, 1.2)
-    fake_target: tuple[NonNegative, NonNegative] = (0.0, 0.3)
-    feature_matching_weight: PositiveFloat = 0.01  # the generator's whole loss
-    minibatch_kernels: Batch = 100
-    minibatch_dimensions: Batch = 5
-
-
-class WganGpSettings(GanModel):
-    gradient_penalty_weight: NonNegative = 10.0
-    gradient_penalty: Literal["sample", "batch"] = "sample"
-
-
-class WganGpSnSettings(WganGpSettings):
-    spectral_norm: Literal["critic", "both"] = "critic"
-
-
-class GanSettings(Section):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    common: GanCommon
-    dcgan: DcganSettings
-    wgan_gp: WganGpSettings = Field(alias="wgan-gp")
-    wgan_gp_sn: WganGpSnSettings = Field(alias="wgan-gp-sn")
-
-    def of(self, model: str) -> DcganSettings | WganGpSettings | WganGpSnSettings:
-        """The settings of one model by its name."""
-        found: DcganSettings | WganGpSettings | WganGpSnSettings = getattr(self, model.replace("-", "_"))
-        return found
-
-
 class SynthesisSettings(Section):
     pairs: Positive
     label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's own label range
@@ -187,7 +129,7 @@ class SelectionSettings(Section):
 
 
 class ProbeSettings(Section):
-    """The small U-net that scores a GAN's checkpoint on validation patients."""
+    """The small U-net that scores a generator's checkpoint on validation patients."""
 
     width: Width = 8
     steps: Positive = 100
@@ -225,7 +167,8 @@ class Settings(Section):
     phantom: PhantomSettings
     cohort: CohortSettings
     patches: PatchSettings
-    gan: GanSettings
+    generator_defaults: dict[str, Any] = Field(default_factory=dict)
+    generators: Annotated[dict[str, SerializeAsAny[AnyGenerator]], Field(min_length=1)]
     probe: ProbeSettings
     synthesis: SynthesisSettings
     unet: UnetSettings
@@ -236,11 +179,50 @@ class Settings(Section):
     release: ReleaseSettings
     sweep: SweepSettings
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_are_filled_in(cls, tree: Any) -> Any:
+        """Each generator has its own values and, where it gives none, those of `generator_defaults` that its kind has."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("generators"), dict):
+            return tree
+        defaults = tree.get("generator_defaults") or {}
+        if isinstance(defaults, dict) and (unknown := sorted(set(map(str, defaults)) - known_settings())):
+            raise ValueError(f"generator_defaults.{unknown[0]}: no kind of generator has such a setting")
+        filled = {name: _filled_in(str(name), defaults, own) for name, own in tree["generators"].items()}
+        return tree | {"generators": filled}
+
+    @property
+    def training_data(self) -> tuple[str, ...]:
+        """What U-nets are trained on: real patches, and the set of each generator."""
+        return (REAL, *self.generators)
+
+    def generator(self, name: str) -> GeneratorSettings:
+        """A generator's settings by its name.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if name not in self.generators:
+            raise InputError(f"{name}: no such generator; params.yaml, section generators, has {', '.join(self.generators)}")
+        return self.generators[name]
+
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:
         if found := list(faults(self)):
             raise ValueError(found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
         return self
+
+
+def _filled_in(name: str, defaults: Any, own: Any) -> Any:
+    if not NAME.fullmatch(name) or name in RESERVED:
+        rule = "lower-case letters, digits and hyphens, at most 40, and none of " + ", ".join(sorted(RESERVED))
+        raise ValueError(f"generators.{ascii(name)[1:-1]}: not a name for a generator; take {rule}")
+    if isinstance(own, GeneratorSettings) or not isinstance(own, dict) or not isinstance(defaults, dict):
+        return own
+    if own.get("kind") not in KINDS:
+        kind = f"{own['kind']!a} is no kind" if "kind" in own else "is missing"
+        raise ValueError(f"generators.{name}.kind: {kind}; there are {', '.join(KINDS)}")
+    return with_defaults(defaults, own)
 
 
 def load_settings(path: Path) -> Settings:
@@ -269,11 +251,24 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         # A union's branches, such as tuple[str, ...], are no keys; what sections contradict each other in names its keys itself.
-        key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part))))[1:-1]
+        key = ascii(".".join(str(part) for part in _written(first["loc"], tree) if not BRANCH.match(str(part))))[1:-1]
         key = f"{key}: " if key else "" if first["type"] == "value_error" else "file: "
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {key}{reason}{more}; compare with profiles/demo.yaml") from error
+
+
+def _written(place: tuple[int | str, ...], tree: Any) -> tuple[int | str, ...]:
+    """Where params.yaml has a value: without the kind that pydantic puts in, and among the defaults where it is from there."""
+    if place[:1] != ("generators",) or len(place) < 4:
+        return place
+    _, name, _, key, *rest = place
+    own = tree["generators"][name]
+    return (
+        ("generators", name, key, *rest)
+        if key in own or key not in (tree.get("generator_defaults") or {})
+        else ("generator_defaults", key, *rest)
+    )
 
 
 def digest(*parts: Any) -> str:

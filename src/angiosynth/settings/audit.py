@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from angiosynth.settings.sections import Fraction, Positive, Rate, Resamples, Section, Seed, Text
+from angiosynth.sections import Fraction, Positive, Rate, Resamples, Section, Seed, Text
 
 
 class AuditLimits(Section):

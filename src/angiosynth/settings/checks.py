@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from angiosynth.generators.base import GeneratorSettings, Searched
+from angiosynth.generators.registry import KINDS
 
 if TYPE_CHECKING:
     from angiosynth.settings import ScannerSettings, Settings, SplitSettings
@@ -29,7 +34,7 @@ def faults(settings: Settings) -> Iterator[str]:
     yield from _split(settings)
     yield from _drawn(settings)
     yield from _looks(settings)
-    yield from _smoothing(settings)
+    yield from _ranges(settings)
     few = {"synthesis.pairs": settings.synthesis.pairs, "sweep.pairs": settings.sweep.pairs, "audit.compared": settings.audit.compared}
     for key, count in few.items():
         if count < LEAST_COMPARED:
@@ -37,13 +42,13 @@ def faults(settings: Settings) -> Iterator[str]:
 
 
 def _patch_size(size: int) -> Iterator[str]:
-    """The GANs double a map of 3 or 4, the U-net halves the patch four times."""
+    """Generators double a map of 3 or 4, the U-net halves the patch four times."""
     base = size
     while base % 2 == 0 and base > 4:
         base //= 2
     if base not in (3, 4) or size % MULTIPLE or size > LARGEST_PATCH:
         sizes = "16, 32, 48, 64, 96, 128, 192 or 256"
-        yield f"patches.size {size} fits no GAN (3 or 4 times a power of two) or not the U-net (a multiple of 16); take {sizes}"
+        yield f"patches.size {size} fits no generator (3 or 4 times a power of two) or not the U-net (a multiple of 16); take {sizes}"
 
 
 def _split(settings: Settings) -> Iterator[str]:
@@ -89,16 +94,25 @@ def _looks(settings: Settings) -> Iterator[str]:
             yield f"{section}.validations: {looks} do not fit into {key} {steps}; lower it"
 
 
-def _smoothing(settings: Settings) -> Iterator[str]:
-    dcgan, sweep = settings.gan.dcgan, settings.sweep
-    (real_low, high), (low, fake_high) = dcgan.real_target, dcgan.fake_target
-    for name, ends in (("real_target", (real_low, high)), ("fake_target", (low, fake_high))):
-        if ends[0] > ends[1]:
-            yield f"gan.dcgan.{name}: {ends[0]} is above {ends[1]}; give the lower end first"
-    if sweep.real_target_low[1] > high:
-        yield f"sweep.real_target_low: reaches {sweep.real_target_low[1]}, above gan.dcgan.real_target's end {high}"
-    if sweep.fake_target_high[0] < low:
-        yield f"sweep.fake_target_high: begins at {sweep.fake_target_high[0]}, below gan.dcgan.fake_target's {low}"
+def _ranges(settings: Settings) -> Iterator[str]:
+    """Both ends of every searched range must be values that the generators take."""
+    for name, generator in settings.generators.items():
+        for key, searched in KINDS[generator.kind].search.items():
+            for value in settings.sweep.ranges.get(key, ()):
+                try:
+                    type(generator).model_validate(generator.model_dump() | placed(generator, searched, key, value))
+                except ValidationError as error:
+                    reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    yield f"sweep.ranges.{key}: {value} is nothing for generators.{name}: {reason}"
+
+
+def placed(generator: GeneratorSettings, searched: Searched, name: str, value: Any) -> dict[str, Any]:
+    """A searched value as a setting: itself, or one end of a pair."""
+    if searched.end is None:
+        return {name: value}
+    pair = list(getattr(generator, searched.key))
+    pair[searched.end] = value
+    return {searched.key: pair}
 
 
 def _count(split: SplitSettings, part: str) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from angiosynth.settings.sections import Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
+from angiosynth.sections import Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
 
 Side = Annotated[int, Field(gt=0, le=2048), Number]
 

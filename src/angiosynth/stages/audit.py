@@ -1,4 +1,4 @@
-"""Stage audit: what one GAN's set, generator and critic tell about the patients behind them."""
+"""Stage audit: what one generator's set, the generator and its critic tell about the patients behind them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.frechet import frechet_distance, unet_features
 from angiosynth.experiments.tracking import training_run
-from angiosynth.gan.synthesis import load_generator
+from angiosynth.generators.registry import CONTROL, family_of
+from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.privacy.audit import Audit, Audited
-from angiosynth.privacy.critic import load_critic
 from angiosynth.privacy.verdict import judge
 from angiosynth.report.audit_figures import gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
@@ -21,16 +21,16 @@ from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
-from angiosynth.stages.gan import training_patches
 from angiosynth.stages.preflight import preflight
+from angiosynth.stages.train_generator import training_patches
 from angiosynth.stages.workspace import Workspace, data_digest, data_source
 
 SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no patch of a patient
 
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
-    """Audit one GAN as an MLflow run; numbers, page and, for the house alone, the gallery of the closest pairs go to audit/<model>."""
-    preflight(settings, home, (f"gan.{model}",))  # it trains one more GAN, of few patches, to see whether that is noticed
+    """Audit one generator as an MLflow run; numbers, page and, for the house, the gallery of closest pairs go to audit/<model>."""
+    preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
     split = _usable(load_split(home.splits, "site-a"))
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
@@ -57,7 +57,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     work = Audit(audited, settings.audit)
     numbers: dict[str, Any] = {}
     steps = {
-        "membership": lambda: {**work.set_attacks(), "generator": work.generator_attack(), "critic": work.critic_attack()},
+        "membership": lambda: {**work.set_attacks(), **work.generator_attacks()},
         "checkpoints": work.checkpoints,
         "linkage": work.linkage,
         "nearer": work.nearer,
@@ -101,20 +101,21 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
     held_out = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet("real"))
     segmenter.unet.to(device())
-    chosen = read_json(home.gan(model) / "generator.json")
+    chosen = read_json(home.generator(model) / "generator.json")
+    generator, size, folder = settings.generator(model), training.size, home.generator(model)
+    steps, seed = settings.audit.overfit_steps, settings.audit.seed
     return Audited(
         training=training,
         test=held_out.of_patients(split.test),
         third=held_out.of_patients(split.validation),
         synthetic=_synthetic(home, model, training),
-        model=model,
-        generator=load_generator(home.gan(model), model, settings.gan, training.size),
-        critic=load_critic(home.gan(model), model, settings.gan, training.size),
-        gan=settings.gan,
+        latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
+        critic=load_critic(folder, generator, size),
+        control=CONTROL(settings.generator_defaults, steps, seed),
         features=lambda images: unet_features(segmenter, images),
         step=chosen["step"],
         probes=chosen.get("probes", ()),
-        at_step=lambda step: load_generator(home.gan(model), model, settings.gan, training.size, step),
+        at_step=lambda step: load_sampler(folder, generator, size, device(), step),
     )
 
 

@@ -159,14 +159,14 @@ def _scans(root: Path) -> Iterator[Finding]:
 
 def _sizes(root: Path) -> Iterator[Finding]:
     """Whether every network of the settings can be trained here."""
-    from angiosynth.stages.preflight import SECTIONS, known_needs, refuse_sizes
+    from angiosynth.stages.preflight import all_sections, known_needs, refuse_sizes
 
     settings = _loaded(root)
     if settings is None:
         return
     try:
         needs = known_needs(settings, Workspace(root), keep=False)
-        refuse_sizes(needs, SECTIONS)
+        refuse_sizes(needs, all_sections)
     except InputError as error:
         yield Finding("networks", "cannot be trained", str(error), fault=True)
         return

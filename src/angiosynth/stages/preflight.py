@@ -6,52 +6,35 @@ A shape that fits no network, or a batch that fits no memory, is found in second
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
-from angiosynth.gan.synthesis import CHUNK
-from angiosynth.gan.training import GanTraining
+from angiosynth.generators.registry import family_of
 from angiosynth.runtime.machine import memory_available
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.precision import bfloat16_is_native, device, place
 from angiosynth.runtime.progress import progress
-from angiosynth.runtime.rehearsal import Rehearsal, rehearsal
+from angiosynth.runtime.rehearsal import Need, Rehearsal, rehearsal
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import training_step
 from angiosynth.segmentation.unet import Unet
-from angiosynth.settings import MODELS, Settings, digest
+from angiosynth.settings import Settings, digest
 from angiosynth.stages.resuming import code_digest
 from angiosynth.stages.workspace import Workspace
 
-GANS = tuple(f"gan.{model}" for model in MODELS)
 UNETS = ("probe", "unet", "transfer")
-SECTIONS = (*GANS, *UNETS)
 GB = 1e9
-# A GAN's step takes and frees tensors of many sizes, which leaves gaps between those that live. On the safe side: benchmarks/memory.py
-# holds the estimates against trainings.
-GAN_GAPS = 1.5
 NO_SIZES = frozenset({"steps", "seed", "seeds", "learning_rate", "learning_rate_generator", "learning_rate_critic", "betas", "patients"})
 NO_SIZES |= {"probes", "validations", "checkpoint_every", "checkpoint_choice", "critic_iterations", "pairs", "slice_stride", "subsets"}
 NO_SIZES |= {"real_target", "fake_target", "feature_matching_weight", "gradient_penalty_weight", "ema", "decay", "dropout"}
 
 
 _known: dict[str, dict[str, Need]] = {}  # by digest of the sizes
-
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes that a section's training takes: at most, and what of them stays between two steps (weights, moments, copies)."""
-
-    peak: int
-    lasting: int
 
 
 class _Sizes(Protocol):
@@ -61,19 +44,19 @@ class _Sizes(Protocol):
     def loss(self) -> Any: ...
 
 
-def preflight(settings: Settings, home: Workspace, sections: tuple[str, ...] = SECTIONS, processes: int = 1) -> None:
+def preflight(settings: Settings, home: Workspace, sections: Sequence[str] | None = None, processes: int = 1) -> None:
     """Refuse settings with which a training would fail for its shapes or its memory.
 
     Args:
         settings: all of them.
         home: keeps what was found among the resume files, so that a pipeline looks once.
-        sections: of SECTIONS, those that this stage and the ones after it train with.
+        sections: such as "unet" or "generators.NAME": those that this stage and the ones after it train with; None for all.
         processes: so many train at once.
 
     Raises:
         InputError: a network cannot be built, or needs more memory than there is; the text names section, both numbers and a cure.
     """
-    refuse_sizes(known_needs(settings, home), sections, processes)
+    refuse_sizes(known_needs(settings, home), all_sections(settings) if sections is None else sections, processes)
 
 
 def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: int = 1) -> None:
@@ -92,14 +75,19 @@ def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: 
             raise InputError(f"params.yaml: {section}: {takes}, {there}; lower {_cure(section, need, processes)}")
 
 
-def memory_needs(settings: Settings, sections: Sequence[str] = SECTIONS) -> dict[str, Need]:
+def all_sections(settings: Settings) -> tuple[str, ...]:
+    """Every section of params.yaml that something is trained by."""
+    return (*(f"generators.{name}" for name in settings.generators), *UNETS)
+
+
+def memory_needs(settings: Settings, sections: Sequence[str] | None = None) -> dict[str, Need]:
     """Section -> what its training takes.
 
     Raises:
         InputError: a network cannot be built or trained with these sizes.
     """
     found: dict[str, Need] = {}
-    tried = [(section, rehearse) for section, rehearse in _rehearsals(settings) if section in sections]
+    tried = [(section, rehearse) for section, rehearse in _rehearsals(settings) if sections is None or section in sections]
     for section, rehearse in progress(tried, "trying the networks' sizes", len(tried)):
         try:
             with rehearsal() as counted:
@@ -113,36 +101,12 @@ def memory_needs(settings: Settings, sections: Sequence[str] = SECTIONS) -> dict
 
 
 def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
-    for model in MODELS:
-        yield f"gan.{model}", partial(_gan, settings, model)
+    for name, generator in settings.generators.items():
+        yield f"generators.{name}", partial(family_of(generator).rehearse, generator, settings.patches.size)
     probe, unet, transfer = settings.probe, settings.unet, settings.transfer
     yield "probe", lambda counted: _unet(probe.width, probe, "auto", settings, counted)
     yield "unet", lambda counted: _unet(unet.width, unet, unet.precision, settings, counted)
     yield "transfer", lambda counted: _unet(unet.width, transfer, unet.precision, settings, counted)
-
-
-class _GanRehearsal(GanTraining):
-    """A GAN's training whose batches have no content."""
-
-    def _real_batch(self) -> Tensor:
-        size = self.patches.size
-        return torch.zeros(self.own.batch_size, 2, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
-
-
-def _gan(settings: Settings, model: str, counted: Rehearsal) -> Need:
-    own = settings.gan.of(model).model_copy(update={"critic_iterations": 1})  # one is as large as several
-    gan = settings.gan.model_copy(update={model.replace("-", "_"): own})
-    blank = np.zeros((1, settings.patches.size, settings.patches.size), np.uint8)
-    training = _GanRehearsal(model, gan, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
-    moments = _doubles(training.gan.generator), _doubles(training.gan.critic)  # Adam's, which come with the first step
-    training.train_step()
-    del moments
-    lasting = counted.alive
-    with torch.no_grad():
-        training.average(torch.zeros(CHUNK, training.gan.generator.latent_size, device=training.device))
-    checkpoint = 3 * lasting if training.device.type == "cpu" else lasting  # it is put together in memory, twice
-    gaps = int(GAN_GAPS * max(0, counted.peak - lasting - counted.large))
-    return Need(max(counted.peak + gaps, checkpoint), lasting)
 
 
 def _unet(width: int, sizes: _Sizes, precision: str, settings: Settings, counted: Rehearsal) -> Need:
@@ -167,7 +131,7 @@ def _doubles(network: nn.Module) -> list[Tensor]:
 
 def _cure(section: str, need: Need, processes: int) -> str:
     """The setting that the memory goes with: the networks' width where most of it lasts, else the batch."""
-    width = {"probe": "probe.width", "unet": "unet.width", "transfer": "unet.width"}.get(section, "gan.common.width")
+    width = {"probe": "probe.width", "unet": "unet.width", "transfer": "unet.width"}.get(section, f"{section}.width")
     first = width if need.lasting > need.peak / 2 else f"{section}.batch_size"
     others = [name for name in (f"{section}.batch_size", width, "patches.size") if name != first]
     return f"{'the number of workers, ' if processes > 1 else ''}{first} (or {', '.join(others)})"
@@ -179,7 +143,7 @@ def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[
     if key not in _known:
         path = home.resume("preflight", f"{key}.json")
         try:
-            _known[key] = {section: Need(**read_json(path)[section]) for section in SECTIONS}
+            _known[key] = {section: Need(**read_json(path)[section]) for section in all_sections(settings)}
         except (InputError, KeyError, TypeError):
             _known[key] = memory_needs(settings)
             if keep:
@@ -193,5 +157,6 @@ def _facts(settings: Settings) -> dict[str, Any]:
     def sizes(values: dict[str, Any]) -> dict[str, Any]:
         return {key: sizes(value) if isinstance(value, dict) else value for key, value in values.items() if key not in NO_SIZES}
 
-    trained = {section: sizes(getattr(settings, section).model_dump(mode="json")) for section in ("gan", *UNETS)}
-    return {"size": settings.patches.size, **trained}
+    trained = {section: sizes(getattr(settings, section).model_dump(mode="json")) for section in UNETS}
+    generators = {name: sizes(generator.model_dump(mode="json")) for name, generator in settings.generators.items()}
+    return {"size": settings.patches.size, "generators": generators, **trained}

@@ -17,9 +17,10 @@ from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page, update_readme
 from angiosynth.report.projections import patient_figure
+from angiosynth.report.style import Look
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
-from angiosynth.settings import MODELS, TRAINING_DATA, Settings
+from angiosynth.settings import Settings
 from angiosynth.stages.workspace import Workspace
 
 SHOWN = 8  # pairs of each kind
@@ -30,19 +31,20 @@ def report(settings: Settings, home: Workspace) -> None:
     """Draw all figures and write report/index.html."""
     evaluation = read_json(home.metrics / "evaluation.json")
     transfer = read_json(home.metrics / "transfer.json")
-    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*TRAINING_DATA, THRESHOLD)}
+    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
     with whole_folder(home.report) as folder:
         drawn = folder / "figures"
         drawn.mkdir()
         paths = {name: drawn / f"{name}.png" for name in ("pairs", "scores", "patient", "transfer", "curves")}
-        _pairs(home, paths["pairs"])
-        figures.scores_figure(tables, evaluation, paths["scores"])
-        figures.curves_figure({model: _curve(home.gan(model) / "curve.csv") for model in MODELS}, paths["curves"])
-        figures.transfer_figure(transfer, paths["transfer"])
+        _pairs(settings, home, paths["pairs"])
+        look = Look.of(evaluation)
+        figures.scores_figure(tables, evaluation, look, paths["scores"])
+        figures.curves_figure({model: _curve(home.generator(model) / "curve.csv") for model in settings.generators}, look, paths["curves"])
+        figures.transfer_figure(transfer, look, paths["transfer"])
         chosen = evaluation["chosen_by_validation"]
         _patient(settings, home, tables, chosen, paths["patient"])
-        paths["progress"] = home.gan(chosen) / "progress.png"
-        audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in MODELS}
+        paths["progress"] = home.generator(chosen) / "progress.png"
+        audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in settings.generators}
         paths["leakage"] = drawn / "leakage.png"
         sweeps = _studies(home.sweeps)
         searched = {(one["study"], name): path for one in sweeps for name, path in _sweep_figures(one, drawn).items()}
@@ -55,7 +57,7 @@ def report(settings: Settings, home: Workspace) -> None:
             transfer=transfer,
             figures=paths,
             settings=_excerpt(settings),
-            cards={model: read_json(home.synthetic(model) / "card.json") for model in MODELS},
+            cards={model: read_json(home.synthetic(model) / "card.json") for model in settings.generators},
             notes=_notes(settings),
         )
         (folder / "index.html").write_text(build_page(context), encoding="utf-8")
@@ -79,10 +81,10 @@ def readme(home: Workspace, path: Path) -> None:
     update_readme(path, read_json(home.metrics / "evaluation.json"), read_json(home.metrics / "transfer.json"), paths)
 
 
-def _pairs(home: Workspace, path: Path) -> None:
+def _pairs(settings: Settings, home: Workspace, path: Path) -> None:
     real = open_patch_set(home.patches("site-a")).of_patients(load_split(home.splits, "site-a").train)
-    synthetic: dict[str, tuple[Any, Any]] = {model: _some(open_patch_set(home.synthetic(model))) for model in MODELS}
-    figures.pairs_figure(*_some(real), synthetic, path)
+    synthetic: dict[str, tuple[Any, Any]] = {model: _some(open_patch_set(home.synthetic(model))) for model in settings.generators}
+    figures.pairs_figure(*_some(real), synthetic, Look(tuple(settings.generators)), path)
 
 
 def _some(patches: PatchSet) -> tuple[Any, Any]:
@@ -116,11 +118,10 @@ def _curve(path: Path) -> list[dict[str, str]]:
 
 
 def _excerpt(settings: Settings) -> dict[str, str]:
-    gan, unet, transfer = settings.gan.common, settings.unet, settings.transfer
+    unet, transfer, generators = settings.unet, settings.transfer, settings.generators
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
-        "GANs": f"width {gan.width}, {gan.upsampling} upsampling",
-        "generator steps": ", ".join(f"{model} {settings.gan.of(model).steps}" for model in MODELS),
+        "generators": ", ".join(f"{name} (width {one.width}, {one.steps} steps of {one.batch_size})" for name, one in generators.items()),
         "synthetic pairs": str(settings.synthesis.pairs),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",

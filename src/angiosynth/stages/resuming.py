@@ -22,7 +22,7 @@ from angiosynth.settings import digest
 from angiosynth.stages.workspace import Workspace
 
 CODE = Path(angiosynth.__file__).parent
-PACKAGES = ("data", "evaluation", "gan", "runtime", "segmentation")  # with arrays.py: all that dvc.yaml names for stages that resume
+PACKAGES = ("data", "evaluation", "generators", "runtime", "segmentation")  # with arrays.py: all that dvc.yaml names for stages that resume
 LIBRARIES = ("nibabel", "numpy", "scipy", "torch")
 PATCH_FILES = (".csv", ".json", ".npy")  # of a set; its pictures are made from these
 
@@ -40,7 +40,7 @@ def resume_folder(
 
     Args:
         home: the working folder.
-        stage: its name, such as "train-gan-dcgan".
+        stage: its name, such as "train-generator-NAME".
         facts: its settings.
         patches: the patch set that is trained on.
         split: the site's.
@@ -74,7 +74,7 @@ def code_digest() -> str:
 
 def code_files() -> list[Path]:
     """The source files that numbers come from."""
-    return [CODE / "arrays.py", *(path for package in PACKAGES for path in sorted((CODE / package).glob("*.py")))]
+    return [CODE / "arrays.py", *(path for package in PACKAGES for path in sorted((CODE / package).rglob("*.py")))]
 
 
 def _patch_files(folder: Path) -> Iterator[Path]:

@@ -8,31 +8,31 @@ from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, read_scores, writ
 from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
 from angiosynth.privacy.verdict import HOLDERS
 from angiosynth.runtime.output import read_json, write_json
-from angiosynth.settings import MODELS, TRAINING_DATA, Settings
+from angiosynth.settings import Settings
 from angiosynth.stages.workspace import Workspace, data_digest, validation_over_seeds
 
 
 def summary(settings: Settings, home: Workspace) -> None:
     """Join the patients' tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
     baseline = read_json(home.predictions(THRESHOLD) / "threshold.json")
-    validated = {data: validation_over_seeds(home.unet(data)) for data in TRAINING_DATA}
+    validated = {data: validation_over_seeds(home.unet(data)) for data in settings.training_data}
     if "val_dsc" in baseline:
         validated[THRESHOLD] = baseline
     evaluation = evaluation_summary(home.metrics / "patients", validated, baseline["threshold"], settings.evaluation)
-    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*TRAINING_DATA, THRESHOLD)}
+    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
     write_all_scores(home.metrics / "evaluation.csv", tables)
     write_json(home.metrics / "evaluation.json", evaluation)
     write_json(home.metrics / "transfer.json", transfer_summary(home.metrics / "transfer", settings.evaluation))
 
 
-def table(home: Workspace) -> str:
+def table(settings: Settings, home: Workspace) -> str:
     """The results as lines of text, for a terminal."""
     evaluation: dict[str, Any] = read_json(home.metrics / "evaluation.json")
     transfer: dict[str, Any] = read_json(home.metrics / "transfer.json")
     several = evaluation["real"]["n_seeds"] > 1
     lines = [f"{'trained on':<14}{'DSC':>7}  {'95% interval':<15}{'95HD mm':>8}{'max mm':>8}{'of real':>9}{'val DSC':>9}"]
     lines[0] += f"{'seeds SD':>10}" if several else ""
-    for data in (*TRAINING_DATA, THRESHOLD):
+    for data in (*settings.training_data, THRESHOLD):
         row = evaluation[data]
         ratio = evaluation["ratio_to_real"].get(data)
         interval = f"{row['dsc_low']:.3f}..{row['dsc_high']:.3f}"
@@ -49,12 +49,12 @@ def table(home: Workspace) -> str:
         for start, points in transfer.items():
             cells = (_transfer_cell(start, points[str(count)]) if str(count) in points else "" for count in counts)
             lines.append(f"{start:<14}" + "".join(f"{cell:>26}" for cell in cells))
-    return "\n".join([*lines, *_audit_lines(home)])
+    return "\n".join([*lines, *_audit_lines(settings, home)])
 
 
-def _audit_lines(home: Workspace) -> list[str]:
+def _audit_lines(settings: Settings, home: Workspace) -> list[str]:
     """Each audit's verdicts, for whoever holds the set alone, the generator too, the critic too; [] before there is one."""
-    folders = {model: home.audit(model) for model in MODELS if (home.audit(model) / "audit.json").is_file()}
+    folders = {model: home.audit(model) for model in settings.generators if (home.audit(model) / "audit.json").is_file()}
     if not folders:
         return []
     lines = ["", f"{'audit of':<14}" + "".join(f"{holder:>18}" for holder in ("set", "with generator", "with critic"))]

@@ -25,17 +25,18 @@ from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings, digest, load_settings
-from angiosynth.stages.gan import fit_gan, gan_checkpoints, synthesize
 from angiosynth.stages.params import change_settings
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import code_digest, scans_digest
+from angiosynth.stages.synthesize import synthesize
+from angiosynth.stages.train_generator import fit_generator, generator_checkpoints
 from angiosynth.stages.unet import fit_unet
 from angiosynth.stages.workspace import Workspace, data_source
 
 
 @dataclass(frozen=True)
 class ModelTrial:
-    """What the sweep calls for each trial: train the GAN, draw pairs, train a U-net on them.
+    """What the sweep calls for each trial: train the generator, draw pairs, train a U-net on them.
 
     Test patients are in no way part of it: neither stage reads them.
     """
@@ -45,7 +46,7 @@ class ModelTrial:
     def __call__(self, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         del run_id, number
         home = Workspace(root=scratch)
-        fit_gan(settings, home, self.model, NullRecorder(), gan_checkpoints(settings, home, self.model))
+        fit_generator(settings, home, self.model, NullRecorder(), generator_checkpoints(settings, home, self.model))
         synthesize(settings, home, self.model)
         scores = fit_unet(settings, home, self.model, NullRecorder()).scores
         return TrialScore(scores["val_dsc"], scores["val_hd95_mm"])
@@ -53,7 +54,7 @@ class ModelTrial:
 
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
     """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
-    preflight(settings, home, (f"gan.{model}", "unet"), workers)
+    preflight(settings, home, (f"generators.{model}", "unet"), workers)
     data, rests_on = data_source(home.patches("site-a")), basis(settings, home)
     root, trial = project_root(), ModelTrial(model)
     draw = partial(show, home=home)
@@ -81,9 +82,9 @@ def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee"
     result = load_sweep(project_root(), study)
     row, why = (_complete(result, number), "chosen by hand") if number is not None else chosen(result.front, rule)
     values = model_values(load_settings(params), result.model, row.params)
-    changes = change_settings(params, ("gan", result.model), values)
+    changes = change_settings(params, ("generators", result.model), values)
     lines = [f"study {study}: trial {row.number} (DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm on validation patients), {why}"]
-    lines += [f"{params}: gan.{result.model}.{key}: {before} -> {after}" for key, before, after in changes if before != after]
+    lines += [f"{params}: generators.{result.model}.{key}: {before} -> {after}" for key, before, after in changes if before != after]
     return "\n".join([*lines, "`dvc repro` trains it at full length" if len(lines) > 1 else f"{params}: has these values already"])
 
 

@@ -31,10 +31,10 @@ from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_une
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.training import train_unet as fit
 from angiosynth.segmentation.unet import build_unet
-from angiosynth.settings import MODELS, Settings, digest
-from angiosynth.stages.gan import gan_run_settings
+from angiosynth.settings import Settings, digest
 from angiosynth.stages.preflight import preflight
 from angiosynth.stages.resuming import resume_folder, scans_digest
+from angiosynth.stages.train_generator import generator_settings
 from angiosynth.stages.workspace import (
     RUN,
     SEED,
@@ -55,7 +55,7 @@ def unet_settings(settings: Settings, data: str) -> dict[str, Any]:
 def train_unet(settings: Settings, home: Workspace, data: str) -> None:
     """Train a U-net with every seed, as an MLflow run, with several seeds one of children; what an earlier run finished is kept.
 
-    A GAN's run gets the validation scores of the U-nets trained on its pairs.
+    A generator's run gets the validation scores of the U-nets trained on its pairs.
     """
     preflight(settings, home, ("unet", "transfer"))
     settings = chosen_settings(settings, home)
@@ -92,8 +92,8 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
             run.artifact(home.unet(data) / name)
         example = np.zeros((2, 1, settings.patches.size, settings.patches.size), np.float32)
         run.log_model(Served(load_segmenter(home.unet(data))), example, name="unet", register=f"unet-{data}")
-    if data in MODELS:
-        reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
+    if data in settings.generators:
+        reopen(f"train-generator@{data}", scores, settings=generator_settings(settings, data))
     Checkpoints(kept).clear()
 
 
@@ -198,10 +198,10 @@ def _threshold(settings: Settings, home: Workspace, split: Split, folder: Path) 
 
 
 def _tell_runs(settings: Settings, data: str, rows: Sequence[PatientScore]) -> None:
-    """Add the test scores, means over patients and seeds, to the runs of the U-net and of the GAN behind it."""
+    """Add the test scores, means over patients and seeds, to the runs of the U-net and of the generator behind it."""
     if not rows or data == THRESHOLD:
         return
     scores = {"test_dsc": float(np.mean([row.dsc for row in rows])), "test_hd95_mm": float(np.mean([row.hd95_mm for row in rows]))}
     reopen(f"train-unet@{data}", scores, settings=unet_settings(settings, data))
-    if data in MODELS:
-        reopen(f"train-gan@{data}", scores, settings=gan_run_settings(settings, data))
+    if data in settings.generators:
+        reopen(f"train-generator@{data}", scores, settings=generator_settings(settings, data))

@@ -38,8 +38,8 @@ class Workspace:
     def patches(self, site: str) -> Path:
         return self.data_root / "data" / "patches" / site
 
-    def gan(self, model: str) -> Path:
-        return self.root / "models" / "gan" / model
+    def generator(self, model: str) -> Path:
+        return self.root / "models" / "generators" / model
 
     def synthetic(self, model: str) -> Path:
         return self.root / "data" / "synthetic" / model
@@ -165,7 +165,7 @@ def data_digest(folder: Path) -> str:
 
 
 def data_source(folder: Path) -> DataSource:
-    """A patch set as a training's input: "patches-site-a", or "synthetic-dcgan", with its digest and number of pairs."""
+    """A patch set as a training's input: "patches-site-a", or "synthetic-NAME", with its digest and number of pairs."""
     return DataSource(f"{folder.parent.name}-{folder.name}", data_digest(folder), str(folder), len(open_patch_set(folder)))
 
 

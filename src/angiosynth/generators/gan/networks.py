@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from angiosynth.gan.convolution import Convolution
+from angiosynth.generators.gan.convolution import Convolution
 from angiosynth.runtime.distributed import BatchNorm2d, gathered
 
 Norm = Literal["batch", "instance", "spectral"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from angiosynth.gan.synthesis import Sampler
-from angiosynth.gan.training import train_gan
+from angiosynth.generators.gan.synthesis import Sampler
+from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 from tests.factories import tiny_patches, tiny_settings

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.errors import InputError
-from angiosynth.gan import training
-from angiosynth.gan.synthesis import Sampler
-from angiosynth.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, TrainedGan, probe_steps, train_gan
+from angiosynth.generators.gan import training
+from angiosynth.generators.gan.synthesis import Sampler
+from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, TrainedGan, probe_steps, train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from angiosynth.settings import MODELS, GanSettings
@@ -294,7 +294,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-from angiosynth.gan.training import train_gan
+from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 from tests.factories import tiny_patches, tiny_settings

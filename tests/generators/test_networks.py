@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from angiosynth.gan.convolution import Convolution
-from angiosynth.gan.networks import (
+from angiosynth.generators.gan.convolution import Convolution
+from angiosynth.generators.gan.networks import (
     Critic,
     Discriminator,
     Generator,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from angiosynth.gan.losses import (
+from angiosynth.generators.gan.losses import (
     DcganCriticLoss,
     FeatureMatchingLoss,
     WassersteinCriticLoss,

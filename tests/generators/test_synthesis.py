@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
-from angiosynth.gan import synthesis
-from angiosynth.gan.models import build_gan, build_generator
-from angiosynth.gan.synthesis import Sampler, default_threshold, load_generator, synthesize
+from angiosynth.generators.gan import synthesis
+from angiosynth.generators.gan.models import build_gan, build_generator
+from angiosynth.generators.gan.synthesis import Sampler, default_threshold, load_generator, synthesize
 from angiosynth.runtime.output import write_json
 from angiosynth.settings import SynthesisSettings
 from tests.factories import tiny_patches, tiny_settings

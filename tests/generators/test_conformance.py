@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from angiosynth.gan.convolution import Convolution
-from angiosynth.gan.models import Gan, build_gan, build_generator, label_to_range
+from angiosynth.generators.gan.convolution import Convolution
+from angiosynth.generators.gan.models import Gan, build_gan, build_generator, label_to_range
 from angiosynth.settings import MODELS, GanSettings
 from tests.factories import tiny_patches, tiny_settings
 

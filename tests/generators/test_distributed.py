@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from angiosynth.gan.synthesis import Sampler
-from angiosynth.gan.training import TrainedGan, train_gan
+from angiosynth.generators.gan.synthesis import Sampler
+from angiosynth.generators.gan.training import TrainedGan, train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.distributed import joined, rank, size
 from angiosynth.runtime.recorder import ListRecorder

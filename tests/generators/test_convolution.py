@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from angiosynth.gan import convolution as module
-from angiosynth.gan.convolution import (
+from angiosynth.generators.gan import convolution as module
+from angiosynth.generators.gan.convolution import (
     Convolution,
     SpectralScale,
     convolution,
@@ -19,8 +19,8 @@ from angiosynth.gan.convolution import (
     sharing_weights,
     transposed_convolution,
 )
-from angiosynth.gan.losses import gradient_penalty
-from angiosynth.gan.networks import Critic
+from angiosynth.generators.gan.losses import gradient_penalty
+from angiosynth.generators.gan.networks import Critic
 
 MATRIX = {"LARGE_WEIGHT": 0, "SMALL_MAP": 10**9}
 

@@ -1,0 +1,95 @@
+"""Stage train-generator: one generator trained on site A's training patients, chosen by its validation patients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from angiosynth.data.cohort import load_split
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.evaluation.validation import UnetProbe
+from angiosynth.experiments.tracking import training_run
+from angiosynth.generators.base import TrainedGenerator
+from angiosynth.generators.registry import family_of
+from angiosynth.generators.storage import load_sampler, save_generator
+from angiosynth.report.figures import contact_sheet, progress_strip
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.distributed import joined, rank
+from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.recorder import NullRecorder, Recorder
+from angiosynth.settings import Settings, digest
+from angiosynth.stages.preflight import preflight
+from angiosynth.stages.resuming import resume_folder
+from angiosynth.stages.workspace import Workspace, data_source, write_curve
+
+SHOWN = 32  # pairs of a contact sheet
+
+
+def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
+    """The settings that train-generator@<model> depends on."""
+    return {
+        "model": model,
+        "generator": settings.generator(model),
+        "probe": settings.probe,
+        "intensity": settings.cohort.intensity,
+        "patches": settings.patches,
+    }
+
+
+def train_generator(settings: Settings, home: Workspace, model: str) -> None:
+    """Train one generator as an MLflow run; the chosen one is the stage's output. Under torchrun only the first process logs and writes."""
+    with joined():
+        checkpoints = generator_checkpoints(settings, home, model)
+        if rank():
+            fit_generator(settings, home, model, NullRecorder(), checkpoints)
+        else:
+            preflight(settings, home)
+            _train_and_log(settings, home, model, checkpoints)
+            checkpoints.clear()  # last: until all is written and recorded, a kill costs nothing
+
+
+def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
+    data, facts = data_source(home.patches("site-a")), generator_settings(settings, model)
+    folder = home.generator(model)
+    with training_run("generator", model, stage=f"train-generator@{model}", settings=facts, data=data) as run:
+        trained = fit_generator(settings, home, model, run, checkpoints)
+        run.final({"chosen_step": trained.step, **trained.scores})
+        for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):
+            run.artifact(folder / name)
+        sampler = load_sampler(folder, settings.generator(model), settings.patches.size)
+        run.log_model(sampler.network, sampler.example(), name="generator")
+
+
+def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
+    """The training's resume files, which belong to everything that its result depends on."""
+    split = load_split(home.splits, "site-a")
+    scored = home.patients(settings, "site-a", split.validation)
+    facts = generator_settings(settings, model)
+    return Checkpoints(resume_folder(home, f"train-generator-{model}", facts, home.patches("site-a"), split, scored))
+
+
+def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Recorder, checkpoints: Checkpoints) -> TrainedGenerator:
+    """Train one generator on site A's training patients, chosen by its validation patients; write the generator's folder.
+
+    The resume files are left to the caller to clear.
+    """
+    split = load_split(home.splits, "site-a")
+    real = training_patches(home, split.train)
+    probe = UnetProbe(home.scans(settings, "site-a", split.validation), settings.probe, real)
+    own = settings.generator(model)
+    trained = family_of(own).train(model, own, real, probe, checkpoints, recorder)
+    if rank():
+        return trained
+    with whole_folder(home.generator(model)) as folder:
+        save_generator(folder, trained, checkpoints)
+        facts = {"model": model, "kind": own.kind, "step": trained.step, "size": real.size}
+        facts |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
+        write_json(folder / "generator.json", {**facts, "probes": [row for row in trained.curve if "probe_dsc" in row]})
+        write_curve(folder / "curve.csv", trained.curve)
+        progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
+        contact_sheet(*load_sampler(folder, own, real.size).pairs(SHOWN, seed=0), folder / "samples.png")
+    return trained
+
+
+def training_patches(home: Workspace, patients: tuple[str, ...]) -> PatchSet:
+    """Site A's real patches, of training patients only."""
+    return open_patch_set(home.patches("site-a")).of_patients(patients)
