@@ -20,9 +20,9 @@ from angiosynth.arrays import ImagePatches
 from angiosynth.data.cohort import load_split
 from angiosynth.privacy.alignment import moved
 from angiosynth.privacy.audit import Audit
+from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import load_audited
-from angiosynth.stages.workspace import Workspace
 
 # mirrored, degrees, pixels along x and y
 KINDS: dict[str, tuple[bool, float, float, float]] = {

@@ -29,11 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.compute.precision import bfloat16_is_native, device
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.gan.networks import MinibatchDiscrimination
 from angiosynth.generators.gan.training import GanTraining
 from angiosynth.runtime.memory import keep_freed_memory
-from angiosynth.runtime.precision import bfloat16_is_native, device
 from angiosynth.runtime.progress import say
 from angiosynth.settings import MODELS, GanSettings
 

@@ -31,9 +31,8 @@ from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import load_mask
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
-from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.threshold import above, best_threshold
-from angiosynth.evaluation.validation import validator
+from angiosynth.metrics.segmentation import all_metrics
 from angiosynth.report.style import colour_of, drawn, name_of
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
@@ -41,6 +40,7 @@ from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
+from angiosynth.segmentation.validation import validator
 from angiosynth.settings import MODELS, Settings, load_settings
 
 COUNTS = (1, 2, 3)

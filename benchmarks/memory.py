@@ -71,7 +71,7 @@ def main() -> None:
         section, times = options.child
         print(train(settings_of(options.profile, section, int(times)), section))
         return
-    from angiosynth.stages.preflight import SECTIONS, memory_needs
+    from angiosynth.project.preflight import SECTIONS, memory_needs
 
     rows = []
     for section in SECTIONS:

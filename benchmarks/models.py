@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from angiosynth.generators.gan.synthesis import Sampler
 
+from angiosynth.compute.precision import device, place
 from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
-from angiosynth.evaluation.validation import UnetProbe, validator
 from angiosynth.generators.gan.models import build_generator
-from angiosynth.generators.gan.synthesis import Sampler
 from angiosynth.generators.gan.training import train_gan
+from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
-from angiosynth.runtime.precision import device, place
 from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.probe import UnetProbe, validator
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import MODELS, Settings, load_settings
-from angiosynth.stages.workspace import Workspace
 
 TRAINED_ON = ("real", *MODELS)
 

@@ -29,9 +29,9 @@ from angiosynth.arrays import Mask
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import read_volume
-from angiosynth.data.phantom import generate_patient, generate_site
-from angiosynth.evaluation.metrics import dsc
 from angiosynth.evaluation.threshold import above, best_threshold
+from angiosynth.metrics.segmentation import dsc
+from angiosynth.phantom.drawing import generate_patient, generate_site
 from angiosynth.runtime.output import whole_file
 from angiosynth.settings import IntensitySettings, PhantomSettings, ScannerSettings, load_settings
 

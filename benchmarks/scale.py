@@ -33,7 +33,7 @@ MODEL = "wgan-gp-sn"
 STAGES = {
     "cohort": ["cohort"],
     "patches": ["patches"],
-    "train-gan": ["train-gan", "--model", MODEL],
+    "train-generator": ["train-generator", "--model", MODEL],
     "synthesize": ["synthesize", "--model", MODEL],
     "select-unet": ["select-unet"],
     "train-unet": ["train-unet", "--data", "real"],
@@ -42,7 +42,7 @@ STAGES = {
 SHOWN = {
     "cohort": "#222222",
     "patches": "#E69F00",
-    "train-gan": "#56B4E9",
+    "train-generator": "#56B4E9",
     "synthesize": "#009E73",
     "train-unet": "#D55E00",
     "audit": "#CC79A7",

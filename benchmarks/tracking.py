@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from angiosynth.data.patches import PatchSet
-from angiosynth.experiments.tracking import ensure_store, training_run
 from angiosynth.generators.gan.models import build_generator
 from angiosynth.generators.gan.training import train_gan
 from angiosynth.report.figures import contact_sheet
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.settings import MODELS, GanSettings, load_settings
+from angiosynth.tracking.runs import ensure_store, training_run
 
 DEMO = Path(__file__).resolve().parents[1] / "profiles" / "demo.yaml"
 PATCHES = 1024
@@ -40,7 +40,7 @@ def demo_gan(model: str, steps: int) -> tuple[GanSettings, int]:
     """The demo's section `gan` with so many steps and no probe, and the side of its patches."""
     settings = load_settings(DEMO)
     common = settings.gan.common.model_copy(update={"checkpoint_choice": "last", "checkpoint_every": steps + 1})
-    own = settings.gan.of(model).model_copy(update={"steps": steps})
+    own = settings.generators[model].model_copy(update={"steps": steps})
     field = next(name for name, info in GanSettings.model_fields.items() if (info.alias or name) == model)
     return settings.gan.model_copy(update={"common": common, field: own}), settings.patches.size
 

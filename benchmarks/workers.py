@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAD = {"patients": 5, "shape": [112, 128, 32]}
 
 
-def small_settings(gan_steps: int) -> dict[str, Any]:
+def small_settings(generator_steps: int) -> dict[str, Any]:
     """The demo's settings with fewer and smaller heads and short trials of one length."""
     tree: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text(encoding="utf-8"))
     tree["phantom"]["site_a"] |= HEAD
@@ -40,7 +40,7 @@ def small_settings(gan_steps: int) -> dict[str, Any]:
     tree["cohort"] |= {"split_a": {"train": 3, "validation": 1, "test": 1}, "split_b": {"train": 3, "validation": 1, "test": 1}}
     tree["transfer"]["patients"] = [1]
     tree["probe"] |= {"steps": 20, "pairs": 200}
-    tree["sweep"] |= {"gan_steps": gan_steps, "pairs": 500, "unet_steps": 30, "critic_iterations": [2, 2]}
+    tree["sweep"] |= {"generator_steps": generator_steps, "pairs": 500, "unet_steps": 30, "critic_iterations": [2, 2]}
     return tree
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as parent:
         prepared = Path(parent)
         (prepared / "dvc.yaml").touch()  # the folder that holds mlruns/
-        (prepared / "params.yaml").write_text(yaml.safe_dump(small_settings(options.gan_steps)), encoding="utf-8")
+        (prepared / "params.yaml").write_text(yaml.safe_dump(small_settings(options.generator_steps)), encoding="utf-8")
         for name in ("phantom", "cohort", "patches"):
             command(prepared, name)
         times = {}

@@ -25,7 +25,7 @@ COMMANDS = [
     "import",
     "cohort",
     "patches",
-    "train-gan",
+    "train-generator",
     "synthesize",
     "select-unet",
     "train-unet",
@@ -105,7 +105,7 @@ def test_a_missing_params_yaml_tells_what_to_do(
 
 def test_an_unknown_model_is_refused_with_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _exit_code(_call("train-gan", "--model", "stylegan")) == 2
+    assert _exit_code(_call("train-generator", "--model", "stylegan")) == 2
 
 
 def test_a_full_disk_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> None:

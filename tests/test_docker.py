@@ -21,7 +21,7 @@ PATTERNS = [line for line in (ROOT / ".dockerignore").read_text().splitlines() i
         ("audit/wgan-gp/gallery.png", True),
         ("predictions/real/sub-001.nii.gz", True),
         ("report/index.html", True),
-        ("models/gan/dcgan/generator.pt", True),
+        ("models/generators/dcgan/generator.pt", True),
         ("mlruns/mlflow.db", True),
         (".dvc/cache/files/md5/00/1", True),
         (".dvc/config", False),

@@ -24,7 +24,12 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def _params() -> str:
     split = {"train": 2, "validation": 1, "test": 1}
     nobody = {"train": 0, "validation": 0, "test": 0}
-    settings = tiny_settings(cohort__site_a="data/raw/site-a", cohort__site_b="data/none", cohort__split_a=split, cohort__split_b=nobody)
+    settings = tiny_settings(
+        cohort__sites__site_a__path="data/raw/site-a",
+        cohort__sites__site_b__path="data/none",
+        cohort__sites__site_a__split=split,
+        cohort__sites__site_b__split=nobody,
+    )
     tree = settings.model_dump(mode="json", by_alias=True)
     tree["cohort"]["site_b"] = "data/none"
     return yaml.safe_dump(tree)

@@ -19,7 +19,7 @@ HEAVY = ("torch", "mlflow", "optuna", "matplotlib")
 CALCULATION = frozenset({"gan/convolution", "gan/networks", "gan/losses", "segmentation/unet", "segmentation/losses"})
 CALCULATION |= {f"evaluation/{name}" for name in ("distances", "metrics", "scores", "skeleton")}
 PURE = ("torch", "numpy", "scipy", *sys.stdlib_module_names, "angiosynth.errors", "angiosynth.arrays")
-PURE += ("angiosynth.runtime.distributed",)  # sums over the parts of a batch are part of the arithmetic
+PURE += ("angiosynth.compute.distributed",)  # sums over the parts of a batch are part of the arithmetic
 PURE += tuple(f"angiosynth.{name.replace('/', '.')}" for name in sorted(CALCULATION))
 
 # Layers from the bottom: a package sees the sets before its own, and itself. Packages of one set do not see each other.

@@ -80,7 +80,7 @@ def test_every_stage_leaves_its_files(project: Path) -> None:
         wanted += [f"data/patches/{site}/{name}" for name in ("image.npy", "label.npy", "index.csv", "set.json")]
     for model in MODELS:
         wanted += [
-            f"models/gan/{model}/{name}"
+            f"models/generators/{model}/{name}"
             for name in ("generator.pt", "critic.pt", "generator.json", "curve.csv", "samples.png", "progress.png")
         ]
         wanted += [f"audit/{model}/{name}" for name in ("audit.json", "index.html", "gallery.png", "scores.png")]
@@ -208,8 +208,8 @@ def test_a_unets_rate_reruns_no_gan(project: Path) -> None:
     finally:
         params.write_text(before)
     assert changed >= {f"train-unet@{data}" for data in TRAINING_DATA}
-    assert not {name for name in changed if name.startswith(("phantom", "cohort", "patches", "train-gan", "synthesize"))}
-    for untouched in ("phantom", "train-gan", "synthesize", "evaluate --data threshold", "transfer --start scratch"):
+    assert not {name for name in changed if name.startswith(("phantom", "cohort", "patches", "train-generator", "synthesize"))}
+    for untouched in ("phantom", "train-generator", "synthesize", "evaluate --data threshold", "transfer --start scratch"):
         assert f"> python cli.py {untouched}" not in dry
     assert "> python cli.py select-unet" in dry
     assert "> python cli.py train-unet --data real" in dry

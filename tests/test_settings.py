@@ -113,7 +113,7 @@ def test_a_patch_size_that_fits_no_network_is_refused(tmp_path: Path, size: int)
 
 @pytest.mark.parametrize("size", [16, 32, 48, 64, 96, 128, 192, 1024])
 def test_patch_sizes_that_fit(size: int) -> None:
-    assert tiny_settings(patches__size=size, cohort__site_a="lab/a", cohort__site_b="lab/b").patches.size == size
+    assert tiny_settings(patches__size=size).patches.size == size
 
 
 def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_second_site_that_dvc_could_not_read_is_refused(tmp_path: Path, writte
 
 @pytest.mark.parametrize("path", ["data/none", "./data/none", "data//none/", "data/x/../none"])
 def test_no_second_site_may_be_spelt_in_any_way_and_is_written_so_that_dvc_reads_it(path: str) -> None:
-    settings = tiny_settings(cohort__site_b=path, cohort__split_b={"train": 0, "validation": 0, "test": 0})
+    settings = tiny_settings(cohort__sites__site_b__path=path, cohort__sites__site_b__split={"train": 0, "validation": 0, "test": 0})
     assert settings.cohort.site_b == ""
     assert settings.model_dump(mode="json")["cohort"]["site_b"] == "data/none"
 
@@ -316,7 +316,7 @@ def test_no_second_site_may_be_spelt_in_any_way_and_is_written_so_that_dvc_reads
 @pytest.mark.parametrize("path", ["lab/a", "./lab/a", "lab//a/", "lab/b/../a"])
 def test_one_folder_is_not_two_sites(path: str) -> None:
     with pytest.raises(ValidationError, match="is site_a's folder"):
-        tiny_settings(cohort__site_a="lab/a", cohort__site_b=path)
+        tiny_settings(cohort__sites__site_a__path="lab/a", cohort__sites__site_b__path=path)
 
 
 @pytest.mark.parametrize("key", ["synthesis__pairs", "audit__compared"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from angiosynth.data import phantom
-from angiosynth.data.phantom import generate_patient
-from angiosynth.data.vessel_tree import Tree, narrow, occlude
+from angiosynth.phantom import drawing as phantom
+from angiosynth.phantom.drawing import generate_patient
+from angiosynth.phantom.vessel_tree import Tree, narrow, occlude
 from angiosynth.settings import ScannerSettings
 
 # All of it lies in the brain. Blood stays below the 8-bit limit, and nothing but tissue and vessels is in the image.

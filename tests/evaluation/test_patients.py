@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiosynth.errors import InputError
-from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.patients import (
     PatientScore,
     TransferScore,
@@ -21,6 +20,7 @@ from angiosynth.evaluation.patients import (
     write_scores,
     write_transfer,
 )
+from angiosynth.metrics.segmentation import all_metrics
 from tests.factories import make_score
 
 HEADINGS = "patient,dsc,hd95_mm,hd_mm,assd_mm,precision,recall,cldice,bahd_mm,hd95_voxels,hd_voxels,assd_voxels,bahd_voxels,empty,seed\n"

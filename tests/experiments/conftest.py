@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from angiosynth.experiments.tracking import ensure_store
+from angiosynth.tracking.runs import ensure_store
 from tests import servers
 
 USERS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "ANGIOSYNTH_STUDIES", "ANGIOSYNTH_TRACKING")

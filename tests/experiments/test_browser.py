@@ -16,13 +16,12 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from angiosynth.stages.gan import gan_run_settings
 
-from angiosynth.experiments.tracking import ensure_store, tracking_uri, training_run
+from angiosynth.project.facts import transfer_settings, unet_settings
 from angiosynth.report.figures import contact_sheet
 from angiosynth.settings import load_settings
-from angiosynth.stages.gan import gan_run_settings
-from angiosynth.stages.transfer import transfer_settings
-from angiosynth.stages.unet import unet_settings
+from angiosynth.tracking.runs import ensure_store, tracking_uri, training_run
 from tests.browser import Browser, chromium, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from angiosynth import cli
 from angiosynth.errors import InputError
-from angiosynth.experiments import opening
-from angiosynth.experiments.databases import in_short, unusable
-from angiosynth.experiments.journal import JOURNAL
-from angiosynth.experiments.lineage import flat, portable
-from angiosynth.experiments.outbox import Outbox
-from angiosynth.experiments.run import Run, StoreError, one_line
-from angiosynth.experiments.store import or_store_error
-from angiosynth.experiments.sweep import _reason
 from angiosynth.runtime.progress import say
+from angiosynth.search.databases import in_short, unusable
+from angiosynth.search.sweep import _reason
+from angiosynth.tracking import opening
+from angiosynth.tracking.journal import JOURNAL
+from angiosynth.tracking.lineage import flat, portable
+from angiosynth.tracking.outbox import Outbox
+from angiosynth.tracking.run import Run, StoreError, one_line
+from angiosynth.tracking.store import or_store_error
 
 Place = Callable[[str, Path, Callable[[], str]], str]
 

@@ -18,15 +18,15 @@ from tests.factories import tiny_patches, tiny_settings
 SIZE = 16
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{model: (model, {}) for model in MODELS},
-    **{f"{model}-transposed": (model, {"gan__common__upsampling": "transposed"}) for model in MODELS},
-    **{f"{model}-noiseless": (model, {"gan__common__noise": False}) for model in MODELS},
-    **{f"{model}-blunt": (model, {"gan__common__sharpen": False}) for model in MODELS},
-    "wgan-gp-binary": ("wgan-gp", {"gan__common__label_range": "binary"}),
-    "wgan-gp-batch-penalty": ("wgan-gp", {"gan__wgan_gp__gradient_penalty": "batch"}),
-    "wgan-gp-sn-both": ("wgan-gp-sn", {"gan__wgan_gp_sn__spectral_norm": "both"}),
+    **{f"{model}-transposed": (model, {"generator_defaults__upsampling": "transposed"}) for model in MODELS},
+    **{f"{model}-noiseless": (model, {"generator_defaults__noise": False}) for model in MODELS},
+    **{f"{model}-blunt": (model, {"generator_defaults__sharpen": False}) for model in MODELS},
+    "wgan-gp-binary": ("wgan-gp", {"generator_defaults__label_range": "binary"}),
+    "wgan-gp-batch-penalty": ("wgan-gp", {"generators__wgan_gp__gradient_penalty": "batch"}),
+    "wgan-gp-sn-both": ("wgan-gp-sn", {"generators__wgan_gp_sn__spectral_norm": "both"}),
     "wgan-gp-sn-both-transposed": (
         "wgan-gp-sn",
-        {"gan__wgan_gp_sn__spectral_norm": "both", "gan__common__upsampling": "transposed"},
+        {"generators__wgan_gp_sn__spectral_norm": "both", "generator_defaults__upsampling": "transposed"},
     ),
 }
 Variant = tuple[str, GanSettings]

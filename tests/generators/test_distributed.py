@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-
 from angiosynth.generators.gan.synthesis import Sampler
+
+from angiosynth.compute.distributed import joined, rank, size
 from angiosynth.generators.gan.training import TrainedGan, train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.distributed import joined, rank, size
 from angiosynth.runtime.recorder import ListRecorder
 from tests.factories import tiny_patches, tiny_settings
 
@@ -23,7 +23,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan": ("dcgan", {}),
     "wgan-gp": ("wgan-gp", {}),
     "wgan-gp-sn": ("wgan-gp-sn", {}),
-    "batch-penalty": ("wgan-gp", {"gan__wgan_gp__gradient_penalty": "batch"}),
+    "batch-penalty": ("wgan-gp", {"generators__wgan_gp__gradient_penalty": "batch"}),
 }
 
 
@@ -33,7 +33,7 @@ def _probe(sampler: Sampler, step: int) -> dict[str, float]:
 
 def _train(case: str, folder: Path, recorder: ListRecorder) -> TrainedGan:
     model, values = CASES[case]
-    settings = tiny_settings(**values, gan__common__precision="float32", gan__common__checkpoint_every=100).gan
+    settings = tiny_settings(**values, generator_defaults__precision="float32", generator_defaults__checkpoint_every=100).gan
     return train_gan(model, settings, tiny_patches(), _probe, Checkpoints(folder), recorder)
 
 

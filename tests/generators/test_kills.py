@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from angiosynth.generators.gan.synthesis import Sampler
+
 from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
@@ -23,7 +23,9 @@ KILLS, STEPS, SAVED_EVERY = 20, 400, 2
 def _train(folder: Path) -> None:
     """To be run in a process of its own, on one thread so that it is the same arithmetic each time."""
     torch.set_num_threads(1)
-    settings = tiny_settings(gan__wgan_gp__steps=STEPS, gan__common__checkpoint_every=SAVED_EVERY, gan__common__probes=40).gan
+    settings = tiny_settings(
+        generators__wgan_gp__steps=STEPS, generator_defaults__checkpoint_every=SAVED_EVERY, generator_defaults__probes=40
+    ).gan
 
     def probe(sampler: Sampler, step: int) -> dict[str, float]:
         return {"probe_dsc": float(sampler.pairs(4, step, None)[0].mean()) / 255}

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from angiosynth.generators.gan.synthesis import Sampler
 from torch import Tensor, nn
 
 from angiosynth.errors import InputError
 from angiosynth.generators.gan import training
-from angiosynth.generators.gan.synthesis import Sampler
 from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, TrainedGan, probe_steps, train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
@@ -50,7 +50,7 @@ class Probe:
 
 def _settings(model: str, steps: int = 6, **common: Any) -> GanSettings:
     values = {f"gan__{model.replace('-', '_')}__steps": steps}
-    return tiny_settings(**values, **{f"gan__common__{name}": value for name, value in common.items()}).gan
+    return tiny_settings(**values, **{f"generator_defaults__{name}": value for name, value in common.items()}).gan
 
 
 def _train(
@@ -228,13 +228,13 @@ def test_a_loss_that_is_not_finite_names_the_step(name: str, tmp_path: Path, mon
         return {**numbers, name: torch.tensor(math.nan)} if self.step == 3 else numbers
 
     monkeypatch.setattr(GanTraining, "train_step", diverging)
-    with pytest.raises(InputError, match=rf"train-gan wgan-gp: {name} is not finite at step 3.*of step 2.*learning rates"):
+    with pytest.raises(InputError, match=rf"train-generator wgan-gp: {name} is not finite at step 3.*of step 2.*learning rates"):
         _train("wgan-gp", _settings("wgan-gp"), tmp_path)
 
 
 def test_a_learning_rate_that_is_far_too_high_ends_in_one_line(tmp_path: Path) -> None:
-    values = {"gan__wgan_gp__learning_rate_critic": 1.0, "gan__wgan_gp__learning_rate_generator": 1.0}
-    gan = tiny_settings(gan__wgan_gp__steps=40, **values).gan
+    values = {"generators__wgan_gp__learning_rate_critic": 1.0, "generators__wgan_gp__learning_rate_generator": 1.0}
+    gan = tiny_settings(generators__wgan_gp__steps=40, **values).gan
     own = gan.wgan_gp.model_copy(update={"gradient_penalty_weight": 1e38})  # params.yaml may not say so
     settings = gan.model_copy(update={"wgan_gp": own})
     with pytest.raises(InputError, match="is not finite at step 1, diverged; there is no checkpoint yet") as caught:
@@ -306,7 +306,7 @@ def probe(sampler, step):
     time.sleep(pause)
     return {"probe_dsc": step / 100}
 
-settings = tiny_settings(gan__wgan_gp_sn__steps=12, gan__common__probes=12).gan
+settings = tiny_settings(generators__wgan_gp_sn__steps=12, generator_defaults__probes=12).gan
 trained = train_gan("wgan-gp-sn", settings, tiny_patches(), probe, Checkpoints(folder / "resume"), NullRecorder())
 torch.save(trained.weights, folder / "weights.pt")
 (folder / "curve.txt").write_text(repr(trained.curve))

@@ -40,7 +40,7 @@ def test_a_label_is_told_by_the_nearest_image() -> None:
 
 def test_the_generator_draws_its_own_patches_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconstruction, "STARTS", 64)
-    settings = tiny_settings(gan__common__noise=False).gan
+    settings = tiny_settings(generator_defaults__noise=False).gan
     generator = build_generator("wgan-gp", settings, 16).eval()
     before = [weight.clone() for weight in generator.parameters()]
     with torch.no_grad():

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from angiosynth.experiments import run, tracking
-from angiosynth.experiments.run import StoreError
-from angiosynth.experiments.store import PARENT
 from angiosynth.generators.gan import training as gan_training
+from angiosynth.project.workspace import Workspace
 from angiosynth.segmentation.training import train_unet
-from angiosynth.stages import audit, gan, selection, transfer, unet
-from angiosynth.stages.workspace import Workspace
+from angiosynth.stages import audit, train_generator, transfer, unet
+from angiosynth.stages import select_unet as selection
+from angiosynth.tracking import run
+from angiosynth.tracking import runs as tracking
+from angiosynth.tracking.run import StoreError
+from angiosynth.tracking.store import PARENT
 from tests.factories import tiny_settings
 
-SITES = {"cohort__site_a": "lab/a", "cohort__site_b": "lab/b"}
+SITES = {"cohort__sites__site_a__path": "lab/a", "cohort__sites__site_b__path": "lab/b"}
 SETTINGS = tiny_settings(**SITES, selection={"learning_rate": [1e-3, 1e-4]}, transfer__patients=[1])
 FAULTS: tuple[Exception, ...] = (
     StoreError("database is locked"),
@@ -82,7 +84,7 @@ def resume_files() -> set[str]:
 def test_no_stage_is_lost_to_its_recording(home: Workspace, broken: Broken, capsys: pytest.CaptureFixture[str]) -> None:
     """Store, machine's load, lineage file, children's and earlier runs: each call of each fails, by turns in every way."""
     selection.select_unet(SETTINGS, home)
-    gan.train_gan(SETTINGS, home, "wgan-gp")
+    train_generator.train_generator(SETTINGS, home, "wgan-gp")
     gan.synthesize(SETTINGS, home, "wgan-gp")
     unet.train_unet(SETTINGS, home, "real")
     unet.train_unet(SETTINGS, home, "wgan-gp")
@@ -90,7 +92,7 @@ def test_no_stage_is_lost_to_its_recording(home: Workspace, broken: Broken, caps
     transfer.transfer(SETTINGS, home, "real")
     audit.audit(SETTINGS, home, "wgan-gp")
     assert len(Path("models/unet-choice.json").read_text().split("learning_rate")) == 4  # the choice, and two points
-    assert {"generator.pt", "critic.pt", "generator.json", "samples.png"} <= files_of(home.gan("wgan-gp"))
+    assert {"generator.pt", "critic.pt", "generator.json", "samples.png"} <= files_of(home.generator("wgan-gp"))
     for data in ("real", "wgan-gp"):
         assert {"unet.pt", "unet.json", "curve.csv"} <= files_of(home.unet(data))
     assert len((home.metrics / "transfer" / "real.csv").read_text().splitlines()) > 1
@@ -100,7 +102,7 @@ def test_no_stage_is_lost_to_its_recording(home: Workspace, broken: Broken, caps
     assert broken.calls >= {"log_metrics", "log_file", "save_network", "set_tag", "close"}
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    for text in ("not recorded, the work goes on", "lineage of train-gan@wgan-gp not kept", "No space left on device"):
+    for text in ("not recorded, the work goes on", "lineage of train-generator@wgan-gp not kept", "No space left on device"):
         assert text in said
 
 
@@ -128,7 +130,7 @@ def test_a_kill_while_recording_costs_no_training(home: Workspace, broken: Broke
     monkeypatch.setattr(gan_training.GanTraining, "train_step", step)
     monkeypatch.setattr(unet, "fit", fit)
     stages: dict[str, Callable[[], None]] = {
-        "gan": lambda: gan.train_gan(SETTINGS, home, "dcgan"),
+        "gan": lambda: train_generator.train_generator(SETTINGS, home, "dcgan"),
         "unet": lambda: unet.train_unet(SETTINGS, home, "real"),
     }
     for name, stage in stages.items():

@@ -8,8 +8,8 @@ import pytest
 
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
+from angiosynth.project.workspace import Workspace
 from angiosynth.stages import scans
-from angiosynth.stages.workspace import Workspace
 from tests.factories import make_arrays, make_cohort, tiny_settings, write_nifti
 
 

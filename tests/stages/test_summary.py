@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.runtime.output import write_json
 from angiosynth.settings import TRAINING_DATA
 from angiosynth.stages.summary import table
-from angiosynth.stages.workspace import Workspace, data_digest
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import torch
 from angiosynth.data.cohort import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
+from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.stages import transfer as stage
+from angiosynth.stages.train_unet import fit_unet
 from angiosynth.stages.transfer import transfer
-from angiosynth.stages.unet import fit_unet
-from angiosynth.stages.workspace import Workspace
-from tests.factories import tiny_settings
+from tests.factories import lab_settings
 from tests.stages.conftest import SETTINGS
 
 
@@ -58,7 +58,7 @@ def _stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
 def test_a_stage_that_was_stopped_goes_on(
     home: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at: int
 ) -> None:
-    settings = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], transfer__subsets=2)
+    settings = lab_settings(transfer__patients=[1, 2], transfer__subsets=2)
     transfer(settings, home, "scratch")
     undisturbed = _table("scratch").read_bytes()
     _table("scratch").unlink()
@@ -110,7 +110,7 @@ def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pyte
     monkeypatch.setattr(stage, "_fine_tune", stopped)
     with pytest.raises(Interrupted):
         transfer(SETTINGS, home, "scratch")
-    other = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], transfer__steps=3)
+    other = lab_settings(transfer__patients=[1, 2], transfer__steps=3)
     transfer(other, home, "scratch")
     assert trained[2:] == ["1-patients-0", "2-patients-0"]
 

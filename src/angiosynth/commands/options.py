@@ -43,11 +43,23 @@ def generator_names(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def site_of(settings: Settings, name: str | None) -> str | None:
+    """The name of a site of section `cohort`, or None for all of them.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name is not None and name not in settings.cohort.sites:
+        raise InputError(f"--site {name}: there is none such; there are {', '.join(settings.cohort.sites)} (params.yaml, cohort.sites)")
+    return name
+
+
 def _with(*others: str):  # type: ignore[no-untyped-def]
     return lambda incomplete: [*(name for name in others if name.startswith(incomplete)), *generator_names(incomplete)]
 
 
 Params = Annotated[Path, typer.Option("--params", help="The settings file.")]
+Site = Annotated[str | None, typer.Option("--site", help="One site of params.yaml, cohort.sites; by default all.")]
 Model = Annotated[str, typer.Option("--model", help="A generator of params.yaml, section generators.", autocompletion=generator_names)]
 Data = Annotated[
     str, typer.Option("--data", help="Train on real patches (real), or on a generator's synthetic ones.", autocompletion=_with("real"))

@@ -42,8 +42,8 @@ def sweep(
 
     A trial is a short training of section `sweep`. Killed and started again, the study goes on; a trial cut off is tried again.
     """
-    from angiosynth.stages import trial
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import sweep as trial
 
     settings = settings_of(params)
     result = trial.sweep(settings, Workspace(), one_of(settings, "--model", model), trials, study, workers)
@@ -58,8 +58,8 @@ def sweep_worker(study: Study, params: Params = PARAMS) -> None:
     An example, in a second terminal: python cli.py sweep-worker --study NAME-1a2b3c4d
     On other machines it takes part where ANGIOSYNTH_STUDIES names a PostgreSQL database (docs/team.md).
     """
-    from angiosynth.stages import trial
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import sweep as trial
 
     tell(f"study {study}: {trial.sweep_worker(settings_of(params), Workspace(), study)} trials done")
 
@@ -74,6 +74,6 @@ def sweep_apply(
 
     The knee is the point of the Pareto front that gives most of both scores, each scaled to the front's range.
     """
-    from angiosynth.stages import trial
+    from angiosynth.verbs import sweep as trial
 
     tell(trial.sweep_apply(params, study, number, rule.value))

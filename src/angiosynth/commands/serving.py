@@ -22,9 +22,9 @@ def add_to(commands: typer.Typer) -> None:
 
 def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the pages are, on 127.0.0.1.")] = 5000) -> None:
     """Show MLflow's pages of the runs, until Ctrl-C. The same as `make ui UI_PORT=5000`."""
-    from angiosynth.experiments import tracking
-    from angiosynth.experiments.databases import driven
     from angiosynth.runtime.ports import HERE, free_or_refuse
+    from angiosynth.search.databases import driven
+    from angiosynth.tracking import runs as tracking
 
     root = tracking.project_root()
     uri = tracking.tracking_uri(root)
@@ -42,10 +42,10 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it answers, on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a registered U-net over HTTP, until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
-    from angiosynth.experiments import tracking
-    from angiosynth.experiments.databases import driven
-    from angiosynth.experiments.opening import look_up
     from angiosynth.runtime.ports import HERE, free_or_refuse
+    from angiosynth.search.databases import driven
+    from angiosynth.tracking import runs as tracking
+    from angiosynth.tracking.opening import look_up
 
     root = tracking.project_root()
     free_or_refuse(port, f"make serve PORT={port + 2 if port < 65000 else 5001}")

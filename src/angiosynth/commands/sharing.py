@@ -22,11 +22,11 @@ def audit(model: Model, params: Params = PARAMS) -> None:
     """Attack one generator's set, the generator and its critic: who was trained on, what is copied, what leads back to a patient?
 
     Each attack stands beside a control that knows nothing of the generator, and leaks planted on purpose show whether the audit could
-    find one. Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer; gallery.png,
-    which shows patients' patches and stays in the house.
+    find one. Limits are those of section `audit`. Writes audit/<model>: audit.json and index.html, for the data-protection officer;
+    gallery.png, which shows patients' patches and stays in the house.
     """
+    from angiosynth.project.workspace import Workspace
     from angiosynth.stages import audit as stage
-    from angiosynth.stages.workspace import Workspace
 
     settings = settings_of(params)
     stage.audit(settings, Workspace(), one_of(settings, "--model", model))
@@ -52,8 +52,8 @@ def release(
 
     python cli.py release vessels-1 --sign-key ~/.ssh/release
     """
-    from angiosynth.stages import release as stage
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import release as stage
 
     settings = settings_of(params)
     chosen = one_of(settings, "--model", model) if model else None
@@ -67,11 +67,11 @@ def pretrain_from(
 ) -> None:
     """Train a U-net on a package from elsewhere, chosen by the own validation patients, then go on with the own patients.
 
-    Checks the package against its checksums first. Where there is a second site (`cohort.site_b`, your scans) its validation patients
-    choose, and transfer from the package to that site follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
+    Checks the package against its checksums first. Where there are target sites (`cohort.sites`) the first one's validation patients
+    choose, and transfer from the package to all of them follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
     `dvc repro patches` to have run.
     """
-    from angiosynth.stages import release as stage
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import release as stage
 
     tell(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

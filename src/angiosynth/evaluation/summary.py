@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, PatientScore, TransferScore, read_scores, read_transfer
-from angiosynth.evaluation.scores import Scores
+from angiosynth.metrics.scores import Scores
 from angiosynth.settings import REAL, EvaluationSettings
 
 Table = NDArray[np.float64]  # (trainings, patients)
@@ -87,9 +87,9 @@ def evaluation_summary(
 
     Returns:
         For each data the `summarise` of its patients and its validation scores; "generators": their names in order;
-        "chosen_by_validation": the one of the highest val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": generator -> DSC divided by real's (None where real's is 0);
-        "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"}, paired by patient, with several
-        seeds and "dsc_seed_sd", between trainings of the same seed.
+        "chosen_by_validation": the one of the highest val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": generator -> DSC divided
+        by real's (None where real's is 0); "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"},
+        paired by patient, with several seeds and "dsc_seed_sd", between trainings of the same seed.
 
     Raises:
         InputError: a table is missing or damaged, tables differ in their patients or seeds, or validation scores are missing.
@@ -121,13 +121,15 @@ def evaluation_summary(
     }
 
 
-def transfer_summary(folder: Path, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, float | int]]]:
-    """What metrics/transfer.json holds: start -> number of training patients (as text) -> scores.
+TransferSummary = dict[str, dict[str, dict[str, dict[str, float | int]]]]
+
+
+def transfer_summary(folder: Path, settings: EvaluationSettings) -> TransferSummary:
+    """What metrics/transfer.json holds: site -> start -> number of training patients (as text) -> scores.
 
     Each point has dsc and hd95_mm with intervals over subsets and test patients, hd_mm, n_patients, n_subsets, n_empty, with several
     subsets dsc_subset_sd (standard deviation of the subsets' means); a pre-training's points also dsc_gain, dsc_gain_low,
-    dsc_gain_high: its DSC less that from scratch with the same subset on the same patient. A start whose table is empty (there is no
-    second site) gives an empty dict.
+    dsc_gain_high: its DSC less that from scratch with the same subset on the same patient. Without target sites it is empty.
 
     Args:
         folder: metrics/transfer, with one <start>.csv a start.
@@ -139,25 +141,25 @@ def transfer_summary(folder: Path, settings: EvaluationSettings) -> dict[str, di
     paths = sorted(folder.glob("*.csv"))
     if not paths:
         raise InputError(f"{folder}: no table <start>.csv; run `dvc repro` to make them")
-    tables = {path.stem: _starts_rows(path) for path in paths}
-    scratch = tables.get(SCRATCH, {})
-    summary: dict[str, dict[str, dict[str, float | int]]] = {}
-    for path in paths:
-        points = summary[path.stem] = {}
-        for count, rows in tables[path.stem].items():
-            scores = ScoreTable(rows, "subset", path)
-            points[str(count)] = _transfer_point(scores, settings)
-            if path.stem != SCRATCH and count in scratch:
-                points[str(count)] |= _gain(rows, scratch[count], path, settings)
+    tables = {path: _rows_of_start(path) for path in paths}
+    scratch = tables.get(folder / f"{SCRATCH}.csv", {})
+    summary: TransferSummary = {}
+    for path, table in tables.items():
+        for (site, count), rows in table.items():
+            point = _transfer_point(ScoreTable(rows, "subset", path), settings)
+            if path.stem != SCRATCH and (site, count) in scratch:
+                point |= _gain(rows, scratch[site, count], path, settings)
+            summary.setdefault(site, {}).setdefault(path.stem, {})[str(count)] = point
     return summary
 
 
-def _starts_rows(path: Path) -> dict[int, list[TransferScore]]:
-    """A start's rows by their number of training patients."""
+def _rows_of_start(path: Path) -> dict[tuple[str, int], list[TransferScore]]:
+    """A start's rows by site and number of training patients."""
     rows = read_transfer(path)
     if any(row.start != path.stem for row in rows):
         raise InputError(f"{path}: holds rows of another start; run `dvc repro` to make it anew")
-    return {count: [row for row in rows if row.n_patients == count] for count in sorted({row.n_patients for row in rows})}
+    cells = sorted({(row.site, row.n_patients) for row in rows})
+    return {(site, count): [row for row in rows if (row.site, row.n_patients) == (site, count)] for site, count in cells}
 
 
 def _summary(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, float | int]:

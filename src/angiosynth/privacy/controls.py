@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.arrays import ImagePatches
+from angiosynth.compute.precision import device
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
 from angiosynth.generators.registry import family_of
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.recorder import NullRecorder
 
 NOISE = 3.0  # grey levels that a planted copy is off by: one that was not hidden from bytewise comparison would be found by it

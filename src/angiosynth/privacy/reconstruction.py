@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from angiosynth.compute.precision import device
 from angiosynth.generators.base import LatentSpace
 from angiosynth.privacy.nearest import nearest
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
 
 STARTS = 512  # random latents, of which each patch begins with the nearest

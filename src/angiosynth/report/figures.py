@@ -25,6 +25,7 @@ Rows = Sequence[Mapping[str, Any]]
 ASIDE, ABOVE = 136, 34  # pixels for the rows' names and for the heading
 WIDE = 1100  # pixels for a row of pairs
 MOST = 100  # pairs on a contact sheet at most
+SHEET = 32  # pairs that a stage puts on one
 
 
 def pairs_figure(
@@ -137,35 +138,41 @@ def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapp
             axes.set_title(title)
 
 
-def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], look: Look, path: Path) -> None:
-    """The second site against its number of training patients, a line a pre-training: DSC (left), and what pre-training adds to it (right).
+def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], look: Look, path: Path) -> None:
+    """Each other site against its number of training patients, a line a pre-training: DSC (left), what pre-training adds to it (right).
 
     Args:
-        transfer: metrics/transfer.json; where it has no points, the figure says so. From scratch is drawn heavier.
+        transfer: metrics/transfer.json; where it is empty, the figure says so. From scratch is drawn heavier.
         look: of the report's figures.
         path: the PNG.
     """
+    with drawn(path, 10.4, 3.9 * max(1, len(transfer))) as figure:
+        rows = figure.subplots(max(1, len(transfer)), 2, squeeze=False)
+        for (left, right), (site, starts) in zip(rows, transfer.items(), strict=False):
+            _transfer_row(left, right, site, starts, look)
+        if not transfer:
+            rows[0, 0].text(0.5, 0.5, "no other site, so nothing was transferred", transform=rows[0, 0].transAxes, ha="center")
+            rows[0, 1].set_axis_off()
+        else:
+            figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center")
+
+
+def _transfer_row(left: Axes, right: Axes, site: str, transfer: Mapping[str, Mapping[str, Mapping[str, float]]], look: Look) -> None:
     starts = look.ordered(start for start in transfer if transfer[start])
     counts = sorted({int(count) for start in starts for count in transfer[start]})
-    with drawn(path, 10.4, 3.9) as figure:
-        left, right = figure.subplots(1, 2)
-        left.set(title="DSC on its test patients", xlabel="training patients of the second site")
-        right.set(title="gain over no pre-training, paired", xlabel="training patients of the second site")
-        if not counts:
-            left.text(0.5, 0.5, "no second site, so nothing was transferred", transform=left.transAxes, ha="center", color="#555555")
-        right.axhline(0.0, color=look.colour("scratch"), lw=3.0, ls="--")
-        for rank, start in enumerate(starts):
-            # Moved a little sideways, so that intervals do not hide each other.
-            shift = (rank - (len(starts) - 1) / 2) * 0.07
-            points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
-            _line(left, points, "dsc", start, look)
-            _line(right, {place: point for place, point in points.items() if "dsc_gain" in point}, "dsc_gain", start, look)
-        for axes in (left, right):
-            axes.set_xticks(range(len(counts)), [str(count) for count in counts])
-            axes.set_xlim(-0.5, max(len(counts), 1) - 0.5)
-            axes.margins(y=0.12)
-        if counts:
-            figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    left.set(title=f"DSC on test patients of {site}", xlabel=f"training patients of {site}")
+    right.set(title="gain over no pre-training, paired", xlabel=f"training patients of {site}")
+    right.axhline(0.0, color=look.colour("scratch"), lw=3.0, ls="--")
+    for rank, start in enumerate(starts):
+        # Moved a little sideways, so that intervals do not hide each other.
+        shift = (rank - (len(starts) - 1) / 2) * 0.07
+        points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
+        _line(left, points, "dsc", start, look)
+        _line(right, {place: point for place, point in points.items() if "dsc_gain" in point}, "dsc_gain", start, look)
+    for axes in (left, right):
+        axes.set_xticks(range(len(counts)), [str(count) for count in counts])
+        axes.set_xlim(-0.5, max(len(counts), 1) - 0.5)
+        axes.margins(y=0.12)
 
 
 def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str, look: Look) -> None:

@@ -35,7 +35,7 @@ class PageContext:
     """All that the page shows."""
 
     evaluation: Mapping[str, Any]  # metrics/evaluation.json
-    transfer: Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.json
+    transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]  # metrics/transfer.json
     figures: Mapping[str, Path]  # name -> PNG; pairs, scores, patient, transfer, curves, progress, and any other
     settings: Mapping[str, Any] = field(default_factory=dict)  # what of params.yaml is worth showing
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
@@ -60,7 +60,8 @@ def build_page(context: PageContext) -> str:
         "notes": _section("About these data", _items(context.notes)) if context.notes else "",
         "table": _html_table(evaluation),
         "paper": _paper_table(),
-        "transfer": _transfer_table(context.transfer, look) + _items(transfer_verdicts(context.transfer, chosen, look)),
+        "transfer": "".join(_transfer_table(site, starts, look) for site, starts in context.transfer.items())
+        + _items(transfer_verdicts(context.transfer, chosen, look)),
         "cards": _section("The synthetic sets", _cards_table(context.cards)) if context.cards else "",
         "settings": _section("Settings", f"<pre>{escape(json.dumps(context.settings, indent=2))}</pre>") if context.settings else "",
         "patients": str(evaluation["real"]["n_patients"]),
@@ -116,7 +117,7 @@ def _readme_block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) ->
         "",
         f"{_means_sentence(evaluation)} Validation patients chose {name_of(evaluation['chosen_by_validation'])}.",
         "",
-        "![DSC on the second site against its number of training patients](docs/transfer.png)",
+        "![DSC at another site against its number of training patients](docs/transfer.png)",
         "",
         *[f"- {line}" for line in transfer_verdicts(transfer, evaluation["chosen_by_validation"], Look.of(evaluation))],
         "",
@@ -170,7 +171,7 @@ def _html_table(evaluation: Mapping[str, Any]) -> str:
     return _rows(f"Test patients. {_means_sentence(evaluation)}", _table(evaluation))
 
 
-def _transfer_table(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], look: Look) -> str:
+def _transfer_table(site: str, transfer: Mapping[str, Mapping[str, Mapping[str, float]]], look: Look) -> str:
     rows = [["start", "training patients", "subsets", "DSC", "gain over no pre-training", "95HD, mm"]]
     for start in look.ordered(transfer):
         name = "no pre-training" if start == SCRATCH else f"pre-trained on {name_of(start)}"
@@ -178,7 +179,7 @@ def _transfer_table(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], l
             point = transfer[start][count]
             scores = [_interval(point, "dsc", 3), _interval(point, "dsc_gain", 3, "+"), _interval(point, "hd95_mm", 2)]
             rows.append([name, count, str(point["n_subsets"]), *scores])
-    caption = "Test patients of the second site, in brackets the 95% bootstrap interval over subsets and test patients."
+    caption = f"Test patients of {site}, in brackets the 95% bootstrap interval over subsets and test patients."
     return _rows(caption, rows) if len(rows) > 1 else ""
 
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from angiosynth.arrays import Image, Mask
-from angiosynth.runtime.precision import autocast
+from angiosynth.compute.precision import autocast
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.unet import SIDE_MULTIPLE, Unet
 

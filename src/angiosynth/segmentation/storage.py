@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from angiosynth.compute.precision import device, place
 from angiosynth.errors import InputError
 from angiosynth.runtime.checkpoint import save_weights
 from angiosynth.runtime.output import read_json, write_json
-from angiosynth.runtime.precision import device, place
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import Unet

@@ -12,7 +12,7 @@ from angiosynth.generators.base import GeneratorSettings, Searched
 from angiosynth.generators.registry import KINDS
 
 if TYPE_CHECKING:
-    from angiosynth.settings import ScannerSettings, Settings, SplitSettings
+    from angiosynth.settings import Settings, SplitSettings
 
 MULTIPLE = 16  # the U-net halves a patch four times
 LARGEST_PATCH = 1024
@@ -22,7 +22,7 @@ NEEDED_FOR = {
     "validation": "it chooses checkpoints and weights, and the audit compares with it",
     "test": "scores and the audit need somebody who was not trained on",
 }
-PHANTOM = "data/phantom/{site}"
+PHANTOM = "data/phantom/"
 
 
 def faults(settings: Settings) -> Iterator[str]:
@@ -54,32 +54,35 @@ def _patch_size(size: int) -> Iterator[str]:
 def _split(settings: Settings) -> Iterator[str]:
     cohort = settings.cohort
     for part, why in NEEDED_FOR.items():
-        if not _count(cohort.split_a, part):
-            yield f"cohort.split_a.{part}: names no patient, but {why}; give it at least 1"
-    if not cohort.site_b:
-        return
-    if os.path.realpath(cohort.site_b) == os.path.realpath(cohort.site_a):
-        yield f"cohort.site_b: is site_a's folder {cohort.site_a}, but sites must not share patients; data/none stands for no second site"
-    for part in ("train", "test"):
-        if not _count(cohort.split_b, part):
-            yield f"cohort.split_b.{part}: names no patient, but the transfer to cohort.site_b needs one; site_b: data/none leaves it out"
+        if not _count(cohort.of_source.split, part):
+            yield f"cohort.sites.{cohort.source}.split.{part}: names no patient, but {why}; give it at least 1"
+    folders: dict[str, str] = {}
+    for name, site in cohort.sites.items():
+        twin = folders.setdefault(os.path.realpath(site.path), name)
+        if twin != name:
+            yield f"cohort.sites.{name}.path: is the folder of {twin}, {site.path}, but sites must not share patients"
+    for name in cohort.targets:
+        for part in ("train", "test"):
+            if not _count(cohort.sites[name].split, part):
+                yield f"cohort.sites.{name}.split.{part}: names no patient, but the transfer to {name} needs one; or take the site out"
 
 
 def _drawn(settings: Settings) -> Iterator[str]:
     """The phantom takes minutes to draw; what its patients will not do for is known before."""
-    cohort, phantom = settings.cohort, settings.phantom
-    sites: tuple[tuple[str, str, SplitSettings, ScannerSettings], ...] = (
-        ("site_a", cohort.site_a, cohort.split_a, phantom.site_a),
-        ("site_b", cohort.site_b, cohort.split_b, phantom.site_b),
-    )
-    for key, path, split, scanner in sites:
-        if path.rstrip("/") != PHANTOM.format(site=key.replace("_", "-")):
+    drawn = settings.phantom.sites
+    for name, site in settings.cohort.sites.items():
+        if not site.path.startswith(PHANTOM):
             continue
-        wanted = sum(_count(split, part) for part in NEEDED_FOR)
+        scanner = drawn.get(site.path.removeprefix(PHANTOM).rstrip("/"))
+        if scanner is None:
+            yield f"cohort.sites.{name}.path: {site.path} is none of the phantom's sites; phantom.sites has {', '.join(drawn) or 'none'}"
+            continue
+        wanted = sum(_count(site.split, part) for part in NEEDED_FOR)
+        where = f"phantom.sites.{site.path.removeprefix(PHANTOM).rstrip('/')}"
         if wanted > scanner.patients:
-            yield f"cohort.split_{key[-1]}: {wanted} patients, but phantom.{key}.patients draws {scanner.patients}; lower the split"
+            yield f"cohort.sites.{name}.split: {wanted} patients, but {where}.patients draws {scanner.patients}; lower the split"
         if min(scanner.shape[:2]) < settings.patches.size:
-            yield f"phantom.{key}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
+            yield f"{where}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
 
 
 def _looks(settings: Settings) -> Iterator[str]:

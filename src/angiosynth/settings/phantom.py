@@ -31,5 +31,4 @@ class ScannerSettings(Section):
 class PhantomSettings(Section):
     seed: Seed = 1
     diseased: Fraction = 0.5  # share of patients with a stenosis or an occlusion
-    site_a: ScannerSettings
-    site_b: ScannerSettings
+    sites: dict[str, ScannerSettings] = Field(default_factory=dict)  # name -> scanner; drawn into data/phantom/<name>

@@ -5,25 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from angiosynth.compute.precision import device
 from angiosynth.data.cohort import Split, load_split
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.errors import InputError
-from angiosynth.evaluation.frechet import frechet_distance, unet_features
-from angiosynth.experiments.tracking import training_run
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import load_critic, load_sampler
+from angiosynth.metrics.frechet import frechet_distance
 from angiosynth.privacy.audit import Audit, Audited
 from angiosynth.privacy.verdict import judge
+from angiosynth.project.preflight import preflight
+from angiosynth.project.workspace import Workspace, data_digest, data_source
 from angiosynth.report.audit_figures import gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
+from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
-from angiosynth.stages.preflight import preflight
-from angiosynth.stages.train_generator import training_patches
-from angiosynth.stages.workspace import Workspace, data_digest, data_source
+from angiosynth.tracking.runs import training_run
 
 SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no patch of a patient
 
@@ -31,7 +31,7 @@ SHARED = ("audit.json", "index.html")  # what of an audit a release may hold: no
 def audit(settings: Settings, home: Workspace, model: str) -> None:
     """Audit one generator as an MLflow run; numbers, page and, for the house, the gallery of closest pairs go to audit/<model>."""
     preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
-    split = _usable(load_split(home.splits, "site-a"))
+    split = _usable(load_split(home.splits, settings.cohort.source), settings.cohort.source)
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
     with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
@@ -86,18 +86,18 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     return {**facts, **numbers, **judge(numbers, settings.audit.limits)}
 
 
-def _usable(split: Split) -> Split:
+def _usable(split: Split, site: str) -> Split:
     for part, what in (("validation", "what controls compare with"), ("test", "the people who were not trained on")):
         if not getattr(split, part):
-            raise InputError(f"splits/site-a.json: no {part} patient; the audit needs at least one, {what}: see cohort.split_a")
+            raise InputError(f"splits/{site}.json: no {part} patient; the audit needs at least one, {what}: see cohort.sites.{site}.split")
     return split
 
 
 def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
     """Everything that is audited. Test and validation patients' patches are cut for the audit alone and do not outlive it."""
-    training = training_patches(home, split.train)
+    training = home.real_patches(settings, split.train)
     names = (*split.test, *split.validation)
-    build_patches(home.site_root(settings, "site-a"), names, settings.patches, settings.cohort.intensity, scratch / "patches")
+    build_patches(home.site_root(settings, settings.cohort.source), names, settings.patches, settings.cohort.intensity, scratch / "patches")
     held_out = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet("real"))
     segmenter.unet.to(device())

@@ -13,6 +13,7 @@ from angiosynth.data.nifti import read_volume
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
+from angiosynth.project.workspace import Workspace
 from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page, update_readme
@@ -20,8 +21,7 @@ from angiosynth.report.projections import patient_figure
 from angiosynth.report.style import Look
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
-from angiosynth.settings import Settings
-from angiosynth.stages.workspace import Workspace
+from angiosynth.settings import Settings, SplitSettings
 
 SHOWN = 8  # pairs of each kind
 SHOWN_VESSEL = (0.01, 0.2)  # least and greatest vessel fraction of a patch worth showing
@@ -58,7 +58,7 @@ def report(settings: Settings, home: Workspace) -> None:
             figures=paths,
             settings=_excerpt(settings),
             cards={model: read_json(home.synthetic(model) / "card.json") for model in settings.generators},
-            notes=_notes(settings),
+            notes=_notes(settings, home),
         )
         (folder / "index.html").write_text(build_page(context), encoding="utf-8")
 
@@ -82,7 +82,7 @@ def readme(home: Workspace, path: Path) -> None:
 
 
 def _pairs(settings: Settings, home: Workspace, path: Path) -> None:
-    real = open_patch_set(home.patches("site-a")).of_patients(load_split(home.splits, "site-a").train)
+    real = open_patch_set(home.patches(settings.cohort.source)).of_patients(load_split(home.splits, settings.cohort.source).train)
     synthetic: dict[str, tuple[Any, Any]] = {model: _some(open_patch_set(home.synthetic(model))) for model in settings.generators}
     figures.pairs_figure(*_some(real), synthetic, Look(tuple(settings.generators)), path)
 
@@ -102,7 +102,7 @@ def _patient(settings: Settings, home: Workspace, tables: dict[str, list[Patient
     kept = tables[model][0].seed  # whose predictions are kept stands first
     rows = sorted((row for row in tables[model] if row.seed == kept), key=lambda row: row.dsc)
     row = rows[len(rows) // 2]
-    (patient,) = home.patients(settings, "site-a", [row.patient])
+    (patient,) = home.patients(settings, settings.cohort.source, [row.patient])
     scan = load_scan(patient, settings.cohort.intensity)
     found = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
     title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
@@ -125,21 +125,20 @@ def _excerpt(settings: Settings) -> dict[str, str]:
         "synthetic pairs": str(settings.synthesis.pairs),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
-        "split of site A": ", ".join(
-            f"{part} {_count(getattr(settings.cohort.split_a, part))}" for part in ("train", "validation", "test")
-        ),
-        "split of site B": ", ".join(
-            f"{part} {_count(getattr(settings.cohort.split_b, part))}" for part in ("train", "validation", "test")
-        ),
+        **{f"split of {name}": _parts(site.split) for name, site in settings.cohort.sites.items()},
     }
+
+
+def _parts(split: SplitSettings) -> str:
+    return ", ".join(f"{part} {_count(getattr(split, part))}" for part in ("train", "validation", "test"))
 
 
 def _count(part: int | tuple[str, ...]) -> int:
     return part if isinstance(part, int) else len(part)
 
 
-def _notes(settings: Settings) -> tuple[str, ...]:
-    if not settings.cohort.site_a.startswith("data/phantom/"):
+def _notes(settings: Settings, home: Workspace) -> tuple[str, ...]:
+    if not home.drawn(settings):
         return ("Distances rest on the voxel size in the scans' headers.",)
     seed = settings.phantom.seed
     return (f"The scans are the embedded phantom's (seed {seed}), not patients'; docs/phantom.md holds them against real ones.",)

@@ -1,38 +1,23 @@
-"""Stage train-generator: one generator trained on site A's training patients, chosen by its validation patients."""
+"""Stage train-generator: one generator trained on the source's training patients, chosen by its validation patients."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from angiosynth.compute.distributed import joined, rank
 from angiosynth.data.cohort import load_split
-from angiosynth.data.patches import PatchSet, open_patch_set
-from angiosynth.evaluation.validation import UnetProbe
-from angiosynth.experiments.tracking import training_run
 from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.registry import family_of
 from angiosynth.generators.storage import load_sampler, save_generator
-from angiosynth.report.figures import contact_sheet, progress_strip
+from angiosynth.project.facts import generator_settings
+from angiosynth.project.preflight import preflight
+from angiosynth.project.resuming import resume_folder
+from angiosynth.project.workspace import Workspace, data_source, write_curve
+from angiosynth.report.figures import SHEET, contact_sheet, progress_strip
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.distributed import joined, rank
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.recorder import NullRecorder, Recorder
+from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.settings import Settings, digest
-from angiosynth.stages.preflight import preflight
-from angiosynth.stages.resuming import resume_folder
-from angiosynth.stages.workspace import Workspace, data_source, write_curve
-
-SHOWN = 32  # pairs of a contact sheet
-
-
-def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
-    """The settings that train-generator@<model> depends on."""
-    return {
-        "model": model,
-        "generator": settings.generator(model),
-        "probe": settings.probe,
-        "intensity": settings.cohort.intensity,
-        "patches": settings.patches,
-    }
+from angiosynth.tracking.runs import training_run
 
 
 def train_generator(settings: Settings, home: Workspace, model: str) -> None:
@@ -48,7 +33,7 @@ def train_generator(settings: Settings, home: Workspace, model: str) -> None:
 
 
 def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
-    data, facts = data_source(home.patches("site-a")), generator_settings(settings, model)
+    data, facts = data_source(home.patches(settings.cohort.source)), generator_settings(settings, model)
     folder = home.generator(model)
     with training_run("generator", model, stage=f"train-generator@{model}", settings=facts, data=data) as run:
         trained = fit_generator(settings, home, model, run, checkpoints)
@@ -61,20 +46,20 @@ def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints:
 
 def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
     """The training's resume files, which belong to everything that its result depends on."""
-    split = load_split(home.splits, "site-a")
-    scored = home.patients(settings, "site-a", split.validation)
+    split = load_split(home.splits, settings.cohort.source)
+    scored = home.patients(settings, settings.cohort.source, split.validation)
     facts = generator_settings(settings, model)
-    return Checkpoints(resume_folder(home, f"train-generator-{model}", facts, home.patches("site-a"), split, scored))
+    return Checkpoints(resume_folder(home, f"train-generator-{model}", facts, home.patches(settings.cohort.source), split, scored))
 
 
 def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Recorder, checkpoints: Checkpoints) -> TrainedGenerator:
-    """Train one generator on site A's training patients, chosen by its validation patients; write the generator's folder.
+    """Train one generator on the source's training patients, chosen by its validation patients; write the generator's folder.
 
     The resume files are left to the caller to clear.
     """
-    split = load_split(home.splits, "site-a")
-    real = training_patches(home, split.train)
-    probe = UnetProbe(home.scans(settings, "site-a", split.validation), settings.probe, real)
+    split = load_split(home.splits, settings.cohort.source)
+    real = home.real_patches(settings, split.train)
+    probe = UnetProbe(home.scans(settings, settings.cohort.source, split.validation), settings.probe, real)
     own = settings.generator(model)
     trained = family_of(own).train(model, own, real, probe, checkpoints, recorder)
     if rank():
@@ -86,10 +71,5 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
         write_json(folder / "generator.json", {**facts, "probes": [row for row in trained.curve if "probe_dsc" in row]})
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
-        contact_sheet(*load_sampler(folder, own, real.size).pairs(SHOWN, seed=0), folder / "samples.png")
+        contact_sheet(*load_sampler(folder, own, real.size).pairs(SHEET, seed=0), folder / "samples.png")
     return trained
-
-
-def training_patches(home: Workspace, patients: tuple[str, ...]) -> PatchSet:
-    """Site A's real patches, of training patients only."""
-    return open_patch_set(home.patches("site-a")).of_patients(patients)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from angiosynth.compute.precision import device
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import CHUNK, Sampler
 from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import build_gan, build_generator, encode_pairs
 from angiosynth.generators.gan.sampling import GanLatents, GanSampler
 from angiosynth.generators.gan.training import GanTraining, train_gan
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.rehearsal import Need, Rehearsal
 
 # A GAN's step takes and frees tensors of many sizes, which leaves gaps between those that live. On the safe side: benchmarks/memory.py

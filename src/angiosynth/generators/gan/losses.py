@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.compute.distributed import mean_over_all, part, size
 from angiosynth.generators.gan.convolution import sharing_weights
 from angiosynth.generators.gan.networks import Critic, Discriminator
-from angiosynth.runtime.distributed import mean_over_all, part, size
 
 Numbers = dict[str, Tensor]
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.compute.distributed import BatchNorm2d, gathered
 from angiosynth.generators.gan.convolution import Convolution
-from angiosynth.runtime.distributed import BatchNorm2d, gathered
 
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from angiosynth.arrays import ImagePatches, LabelPatches, to_levels
+from angiosynth.compute.precision import autocast
 from angiosynth.generators.base import CHUNK
 from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import encode_pairs
 from angiosynth.generators.gan.networks import Generator
-from angiosynth.runtime.precision import autocast
 
 PUBLISHED_THRESHOLD = 0.8  # where the paper cuts a label that was trained as 0 and 1
 

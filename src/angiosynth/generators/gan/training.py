@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from angiosynth.compute.distributed import any_of, check_batch, mean_over_all, parallel, part, rank
+from angiosynth.compute.precision import autocast, device, place
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.generators.base import Probe, TrainedGenerator
@@ -21,8 +23,6 @@ from angiosynth.generators.gan.networks import Generator
 from angiosynth.generators.gan.sampling import GanSampler
 from angiosynth.generators.schedule import WATCHED, probe_steps, rate_share, watch_steps
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.distributed import any_of, check_batch, mean_over_all, parallel, part, rank
-from angiosynth.runtime.precision import autocast, device, place
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
 from angiosynth.runtime.stop import EXIT_CODE, heeding_sigterm

@@ -1,0 +1,96 @@
+"""What a stage's resume files belong to: all that its result depends on.
+
+What other data, settings or code left is never gone on with. The key holds what the stage's entry in dvc.yaml names, by content: settings,
+patches, the whole split, the patients that score, start weights, and the code by packages, with the libraries behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import angiosynth
+from angiosynth.data.bids import Patient
+from angiosynth.data.cohort import Split
+from angiosynth.errors import InputError
+from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.progress import say
+from angiosynth.settings import digest
+
+CODE = Path(angiosynth.__file__).parent
+PACKAGES = ("data", "evaluation", "generators", "runtime", "segmentation")  # with arrays.py: all that dvc.yaml names for stages that resume
+LIBRARIES = ("nibabel", "numpy", "scipy", "torch")
+PATCH_FILES = (".csv", ".json", ".npy")  # of a set; its pictures are made from these
+
+
+def resume_folder(
+    home: Workspace,
+    stage: str,
+    facts: Mapping[str, Any],
+    patches: Path,
+    split: Split,
+    scored: Sequence[Patient],
+    weights: Sequence[Path] = (),
+) -> Path:
+    """Where the resume files of a stage lie. Says so where there are only some of another state.
+
+    Args:
+        home: the working folder.
+        stage: its name, such as "train-generator-NAME".
+        facts: its settings.
+        patches: the patch set that is trained on.
+        split: the site's.
+        scored: the patients whose scans are looked at.
+        weights: files that the training starts from.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    known = asdict(split), [patient.id for patient in scored]
+    key = digest(dict(facts), known, scans_digest(scored), _digest(_patch_files(patches)), _digest(weights), code_digest())
+    folder = home.resume(stage, key)
+    if folder.parent.is_dir() and not folder.exists() and any(folder.parent.iterdir()):
+        say(f"{stage}: begins anew; {folder.parent} holds what other data, settings or code left, remove it if that is done with")
+    return folder
+
+
+def scans_digest(patients: Sequence[Patient]) -> str:
+    """Sixteen hex digits over the patients' files: scan, brain mask, label."""
+    whole = hashlib.sha256()
+    for patient in patients:
+        for path in (patient.image, patient.brain, patient.label):
+            whole.update(_of_file(path) if path else hashlib.sha256().digest())
+    return whole.hexdigest()[:16]
+
+
+def code_digest() -> str:
+    """Sixteen hex digits over the code that numbers come from, and the versions of the libraries that it rests on."""
+    return digest(_digest(code_files()), {name: metadata.version(name) for name in LIBRARIES})
+
+
+def code_files() -> list[Path]:
+    """The source files that numbers come from."""
+    return [CODE / "arrays.py", *(path for package in PACKAGES for path in sorted((CODE / package).rglob("*.py")))]
+
+
+def _patch_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.suffix in PATCH_FILES)
+
+
+def _digest(files: Iterator[Path] | Sequence[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.name.encode() + b"\0" + _of_file(path))
+    return whole.hexdigest()
+
+
+def _of_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
