@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from angiosynth import cli
 from angiosynth.errors import InputError
 from angiosynth.runtime.progress import say
-from angiosynth.search.databases import in_short, unusable
+from angiosynth.tracking.databases import in_short, unusable
 from angiosynth.search.sweep import _reason
 from angiosynth.tracking import opening
 from angiosynth.tracking.journal import JOURNAL

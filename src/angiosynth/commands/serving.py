@@ -23,8 +23,8 @@ def add_to(commands: typer.Typer) -> None:
 def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the pages are, on 127.0.0.1.")] = 5000) -> None:
     """Show MLflow's pages of the runs, until Ctrl-C. The same as `make ui UI_PORT=5000`."""
     from angiosynth.runtime.ports import HERE, free_or_refuse
-    from angiosynth.search.databases import driven
     from angiosynth.tracking import runs as tracking
+    from angiosynth.tracking.databases import driven
 
     root = tracking.project_root()
     uri = tracking.tracking_uri(root)
@@ -43,8 +43,8 @@ def serve(
 ) -> None:
     """Serve a registered U-net over HTTP, until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
     from angiosynth.runtime.ports import HERE, free_or_refuse
-    from angiosynth.search.databases import driven
     from angiosynth.tracking import runs as tracking
+    from angiosynth.tracking.databases import driven
     from angiosynth.tracking.opening import look_up
 
     root = tracking.project_root()

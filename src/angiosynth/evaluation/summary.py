@@ -121,6 +121,15 @@ def evaluation_summary(
     }
 
 
+def over_seeds(trainings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means of trainings' val_dsc and val_hd95_mm, of several with val_dsc_seed_sd; {} where one was not validated."""
+    if not all("val_dsc" in facts for facts in trainings):
+        return {}
+    scores = {name: float(np.mean([facts[name] for facts in trainings])) for name in ("val_dsc", "val_hd95_mm")}
+    spread = {"val_dsc_seed_sd": float(np.std([facts["val_dsc"] for facts in trainings], ddof=1))} if len(trainings) > 1 else {}
+    return scores | spread
+
+
 TransferSummary = dict[str, dict[str, dict[str, dict[str, float | int]]]]
 
 

@@ -1,7 +1,7 @@
 """What a stage's resume files belong to: all that its result depends on.
 
 What other data, settings or code left is never gone on with. The key holds what the stage's entry in dvc.yaml names, by content: settings,
-patches, the whole split, the patients that score, start weights, and the code by packages, with the libraries behind it.
+patches, the whole split, the patients that score, start weights, and the code, with the libraries behind it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
 
 CODE = Path(angiosynth.__file__).parent
-PACKAGES = ("data", "evaluation", "generators", "runtime", "segmentation")  # with arrays.py: all that dvc.yaml names for stages that resume
+# Of src/angiosynth, all code that dvc.yaml names for the stages that resume, tests/test_dependencies.py holds the two together. Where
+# settings' defaults stand is not needed: their values are in the key. The last one knows how a resume file is laid out.
+NAMED = ("arrays.py", "compute", "data", "evaluation", "generators", "metrics", "segmentation")
+NAMED += tuple(f"stages/{name}.py" for name in ("select_unet", "train_generator", "train_unet", "transfer"))
+LAYOUT = ("runtime/checkpoint.py",)
 LIBRARIES = ("nibabel", "numpy", "scipy", "torch")
 PATCH_FILES = (".csv", ".json", ".npy")  # of a set; its pictures are made from these
 
@@ -74,7 +78,8 @@ def code_digest() -> str:
 
 def code_files() -> list[Path]:
     """The source files that numbers come from."""
-    return [CODE / "arrays.py", *(path for package in PACKAGES for path in sorted((CODE / package).rglob("*.py")))]
+    named = [CODE / name for name in (*NAMED, *LAYOUT)]
+    return [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
 
 def _patch_files(folder: Path) -> Iterator[Path]:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.errors import InputError
+from angiosynth.evaluation.summary import over_seeds
 from angiosynth.runtime.output import read_json, whole_file
 from angiosynth.settings import REAL, SelectionSettings, Settings, UnetSettings
 from angiosynth.settings.checks import PHANTOM
@@ -144,13 +144,8 @@ def seeds_of(folder: Path) -> dict[int, Path]:
 
 
 def validation_over_seeds(folder: Path) -> dict[str, float]:
-    """Means of a U-net's validation scores over its seeds, with several of them val_dsc_seed_sd; {} where nothing was validated."""
-    facts = [read_json(path / "unet.json") for path in seeds_of(folder).values()]
-    if not all("val_dsc" in found for found in facts):
-        return {}
-    scores = {name: float(np.mean([found[name] for found in facts])) for name in ("val_dsc", "val_hd95_mm")}
-    spread = {"val_dsc_seed_sd": float(np.std([found["val_dsc"] for found in facts], ddof=1))} if len(facts) > 1 else {}
-    return scores | spread
+    """`over_seeds` of the trainings in a U-net's folder."""
+    return over_seeds([read_json(path / "unet.json") for path in seeds_of(folder).values()])
 
 
 def data_digest(folder: Path) -> str:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from angiosynth.errors import InputError
 from angiosynth.generators.base import Searched
 from angiosynth.runtime.progress import say
-from angiosynth.search.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
 from angiosynth.search.space import (
     SweepResult,
     TrialRow,
@@ -29,6 +28,7 @@ from angiosynth.search.space import (
 from angiosynth.search.workers import USUAL, Pace
 from angiosynth.settings import digest
 from angiosynth.settings.sweep import SweepSettings
+from angiosynth.tracking.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
 from angiosynth.tracking.runs import end_lost
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from angiosynth.errors import InputError
 from angiosynth.runtime.progress import say
-from angiosynth.search.databases import alone_at, driven, file_location, is_postgres, sqlite_uri, wait_for
+from angiosynth.tracking.databases import alone_at, driven, file_location, is_postgres, sqlite_uri, wait_for
 from angiosynth.tracking.outbox import Outbox
 from angiosynth.tracking.run import Store, StoreError
 from angiosynth.tracking.store import EXPERIMENTS, MlflowStore, or_store_error

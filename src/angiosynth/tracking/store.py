@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.errors import InputError
-from angiosynth.search.databases import in_short
 from angiosynth.tracking import registry
+from angiosynth.tracking.databases import in_short
 from angiosynth.tracking.run import DataSource, MetricRow, StoreError
 from angiosynth.tracking.views import TAG, saved_view
 

@@ -22,9 +22,9 @@ from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.leftovers import abandoned
 from angiosynth.runtime.machine import cpu_count, memory_available, not_writable
-from angiosynth.search.databases import studies_uri
 from angiosynth.search.study import studies_in
 from angiosynth.settings import Settings, load_settings
+from angiosynth.tracking.databases import studies_uri
 from angiosynth.tracking.runs import ensure_store, reach_store, tracking_on, tracking_uri, waiting
 
 LEAST_PYTHON = (3, 11)

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy
 
 from angiosynth.errors import InputError
-from angiosynth.search import databases
-from angiosynth.search.databases import alone_at, is_postgres, sqlite_uri, wait_for
+from angiosynth.tracking import databases
+from angiosynth.tracking.databases import alone_at, is_postgres, sqlite_uri, wait_for
 from angiosynth.search.study import studies_in
 from angiosynth.tracking.opening import remote
 from angiosynth.tracking.runs import ensure_store
