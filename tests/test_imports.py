@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -56,8 +57,13 @@ class Import:
         return any(self.module == package or self.module.startswith(f"{package}.") for package in packages)
 
 
-def imports_of(text: str) -> Iterator[Import]:
+@cache
+def imports_of(text: str) -> tuple[Import, ...]:
     """Every import of a source text, at any depth. `from p import q` counts as p.q."""
+    return tuple(_imports(text))
+
+
+def _imports(text: str) -> Iterator[Import]:
     deferred: set[ast.AST] = set()
     for_types: set[ast.AST] = set()
     tree = ast.parse(text)

@@ -33,7 +33,7 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
         return
     free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
     tracking.ensure_store(root)
-    typer.echo(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
+    typer.echo(f"The generators' runs: http://{HERE}:{port}/#/{SCORES}")
     _become({"MLFLOW_BACKEND_STORE_URI": driven(uri)}, "ui", "--host", HERE, "--port", str(port), "--workers", "1")
 
 

@@ -93,20 +93,37 @@ def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: P
     searches: dict[str, CopySearch] = {}
     faults: list[str] = []
     # Over all sites: a scan in two of them would be trained with at one and tested at the other.
-    others = [cohort_folder / f"{site}.npz" for site in settings.sites if site not in names]
-    known = CopySearch.joined([CopySearch.load(path) for path in others if path.is_file()])
+    others = [site for site in settings.sites if site not in names]
+    known = _known_of(others, settings, cohort_folder)
     for site in names:
         searches[site] = CopySearch(earlier=known)
         facts[site], splits[site], wrong = _check_site(site, settings, searches[site])
         known = CopySearch.joined([known, searches[site]])
         faults += wrong
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise InputError("\n".join([f"cohort: {count} found; mend and run again", *(f"  {fault}" for fault in faults)]))
+        headline = _headline(faults, [settings.sites[site].path for site in others])
+        raise InputError("\n".join([headline, *(f"  {fault}" for fault in faults)]))
     for site in names:
         write_json(splits_folder / f"{site}.json", {**asdict(splits[site]), "seed": settings.seed})
         write_json(cohort_folder / f"{site}.json", _description(settings.sites[site].path, facts[site]))
         searches[site].save(cohort_folder / f"{site}.npz")
+
+
+def _known_of(sites: Sequence[str], settings: CohortSettings, cohort_folder: Path) -> CopySearch:
+    """What earlier checks of these sites remember of scans and labels that are still theirs: patients move, sites change folders."""
+    searches = []
+    for site in sites:
+        kept, root = cohort_folder / f"{site}.npz", Path(settings.sites[site].path)
+        if kept.is_file():
+            searches.append(CopySearch.load(kept).among(lambda name, root=root: Path(name).is_file() and Path(name).is_relative_to(root)))
+    return CopySearch.joined(searches)
+
+
+def _headline(faults: Sequence[str], others: Sequence[str]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    known_before = any(path in fault for fault in faults for path in others)
+    hint = "; where another site's scans have changed too, `python cli.py cohort` looks at all of them" if known_before else ""
+    return f"cohort: {count} found; mend and run again{hint}"
 
 
 def load_split(splits_folder: Path, site: str) -> Split:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,12 @@ class CopySearch:
             whole._names += search._names
             whole._prints += search._prints
         return whole
+
+    def among(self, names: Callable[[str], bool]) -> CopySearch:
+        """What is remembered of some scans and labels: those whose name is accepted."""
+        scans, labels = ({digest: name for digest, name in known.items() if names(name)} for known in (self._scans, self._labels))
+        kept = [place for place, name in enumerate(self._names) if names(name)]
+        return CopySearch(None, scans, labels, [self._names[place] for place in kept], [self._prints[place] for place in kept])
 
     def save(self, path: Path) -> None:
         """Write what is remembered, but not `earlier`, as npz."""

@@ -90,7 +90,7 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
             if ratio is not None:
                 _chosen(left, audit, ratio, _mark(looks, model))
             _checkpoints(right, audit, looks.marker(model), looks.colour(model))
-        left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
+        left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a generator")
         left.scatter([], [], color="#555555", s=18, label="another checkpoint (right)")
         left.set(title="chosen checkpoint: U-net, test patients", ylabel="use: DSC as a share of real's", xlim=(0, 1.02))
         right.set(title="every checkpoint: probe, validation patients")

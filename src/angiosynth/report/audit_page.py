@@ -130,7 +130,7 @@ def _state(finding: Mapping[str, Any]) -> str:
 
 
 def _criterion(audit: Mapping[str, Any], name: str, question: str) -> str:
-    rows = [["evidence", "value", "without the GAN", "limit", ""]]
+    rows = [["evidence", "value", "without the generator", "limit", ""]]
     for finding in audit["findings"]:
         if finding["criterion"] == name:
             digits = 4 if finding["name"].startswith("copies") else 2
@@ -160,7 +160,7 @@ def _controls(audit: Mapping[str, Any]) -> str:
     over = audit["overfitted"]
     told = ", ".join(f"with the {holder} AUC {over[holder]['auc']:.2f}" for holder in ("set", "generator", "critic"))
     lines.append(
-        f"A GAN that learnt {audit['settings']['overfit_patches']} patches of one person by heart: these told from patches of others "
+        f"A generator that learnt {audit['settings']['overfit_patches']} patches of one person by heart: these told from patches of others "
         f"{told}; {over['linkage']['share']:.0%} of its patches led to that person ({over['linkage']['share_held_out']:.0%} of other "
         "people's real patches do)."
     )
@@ -170,7 +170,7 @@ def _controls(audit: Mapping[str, Any]) -> str:
     ]
     plain = audit["plain_differences"]
     lines.append(
-        f"Plain differences between the two groups of people, without any GAN: mean grey level alone tells them apart with AUC "
+        f"Plain differences between the two groups of people, without any generator: mean grey level alone tells them apart with AUC "
         f"{plain['mean_intensity']:.2f}, vessel fraction with {plain['vessel_fraction']:.2f}."
     )
     return _items(lines)
@@ -246,7 +246,7 @@ project's history of params.yaml tells and this page cannot.</p>
 <section><h2>Result</h2>$verdicts</section>
 <section><h2>What was audited</h2>$data</section>
 <section><h2>Attackers</h2>$attacks
-<p>The control makes the same attack with real patches of other people in the set's place. It knows nothing of the GAN, so what it
+<p>The control makes the same attack with real patches of other people in the set's place. It knows nothing of the generator, so what it
 "finds" are plain differences between the two groups. An attack counts as over its limit only where it passes the limit, lies above
 its control, and chance explains neither.</p></section>
 <section><h2>Evidence by the criteria of WP29 opinion 05/2014</h2>$criteria</section>

@@ -157,7 +157,7 @@ def training_run(
 
 
 def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, settings: Mapping[str, Any] | None = None) -> bool:
-    """Add end metrics to a finished run, e.g. a GAN's `test_dsc`, which its U-net found. False, said aloud, where it cannot be.
+    """Add end metrics to a finished run, e.g. a generator's `test_dsc`, which its U-net found. False, said aloud, where it cannot be.
 
     Args:
         run: a run id, or the stage whose lineage file names it, e.g. "train-generator@NAME".

@@ -40,10 +40,10 @@ PACKAGE = "package"  # the name of a U-net that was trained on somebody else's s
 def release(
     settings: Settings, home: Workspace, model: str | None, name: str, override: str, key: Path | None, allowed: Iterable[str] = ()
 ) -> str:
-    """Pack one GAN's set into releases/<name>, if its audit allows.
+    """Pack one generator's set into releases/<name>, if its audit allows.
 
     Args:
-        model: the GAN; None takes the one that validation patients chose.
+        model: the generator; None takes the one that validation patients chose.
         name: of the package.
         override: a written reason to release against the audit's verdict, "" for none.
         key: ed25519 private key to sign with.
