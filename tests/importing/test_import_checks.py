@@ -25,7 +25,7 @@ from angiosynth.importing.import_checks import Rules, check_files
 from angiosynth.importing.importing import clean_scan, import_folder
 from angiosynth.importing.pairing import Sources, pair_by_patterns
 from angiosynth.importing.pseudonyms import draw_numbers
-from tests.data.lab import BRAIN, LABEL, NAME, SCAN2, SHAPE, call_import, save, turned
+from tests.importing.lab import BRAIN, LABEL, NAME, SCAN2, SHAPE, call_import, save, turned
 from tests.factories import affine_of, make_arrays, nib
 
 ORIENTATIONS = ["".join(code) for axes in itertools.permutations(("RL", "AP", "SI")) for code in itertools.product(*axes)]

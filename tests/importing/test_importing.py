@@ -20,7 +20,7 @@ from angiosynth.importing.import_checks import Rules
 from angiosynth.importing.importing import clean_scan, import_folder
 from angiosynth.importing.pairing import pair_by_patterns
 from angiosynth.importing.pseudonyms import draw_numbers
-from tests.data.lab import BRAIN, LABEL, NAME, SCAN2, SHAPE, call_import, save, turned
+from tests.importing.lab import BRAIN, LABEL, NAME, SCAN2, SHAPE, call_import, save, turned
 from tests.factories import Array, affine_of, make_arrays, nib
 
 

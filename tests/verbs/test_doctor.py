@@ -20,11 +20,11 @@ from angiosynth.cli import commands
 from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
-from angiosynth.stages import scans
+from angiosynth.stages.cohort import cohort
 from angiosynth.tracking.runs import ensure_store, training_run
 from angiosynth.verbs import doctor
 from angiosynth.verbs.doctor import Finding
-from tests.factories import make_cohort, tiny_tree
+from tests.factories import changed, make_cohort, tiny_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 Usage = namedtuple("Usage", "total used free")
@@ -142,7 +142,7 @@ def test_the_store_is_asked_as_stages_ask_it(uri: str, tmp_path: Path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     try:
-        with training_run("gan", "x", stage="train-generator@dcgan", settings={"a": 1}, root=tmp_path):
+        with training_run("generator", "x", stage="train-generator@dcgan", settings={"a": 1}, root=tmp_path):
             pass
         refused = False
     except InputError:
@@ -152,11 +152,7 @@ def test_the_store_is_asked_as_stages_ask_it(uri: str, tmp_path: Path, monkeypat
 
 
 def _params(root: Path, **values: Any) -> None:
-    tree = tiny_tree()
-    for name, value in values.items():
-        section, key = name.split("__")
-        tree[section][key] = value
-    (root / "params.yaml").write_text(yaml.safe_dump(tree))
+    (root / "params.yaml").write_text(yaml.safe_dump(changed(tiny_tree(), values)))
 
 
 SCANS: dict[str, tuple[dict[str, Any], str]] = {
@@ -179,7 +175,7 @@ def test_scans_and_settings_are_asked_as_cohort_asks_them(case: str, tmp_path: P
     monkeypatch.chdir(tmp_path)
     told = next(filter(None, (_verdict(check, Path()) for check in (doctor._settings, doctor._scans, doctor._sizes))), "")
     try:
-        scans.cohort(load_settings(Path("params.yaml")), Workspace())
+        cohort(load_settings(Path("params.yaml")), Workspace())
         said = ""
     except InputError as error:
         said = str(error)
