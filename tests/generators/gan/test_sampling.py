@@ -1,25 +1,19 @@
-"""From a generator to a set of pairs."""
+"""From a GAN to pairs, and to the vectors behind them."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from angiosynth.generators.gan.synthesis import Sampler, default_threshold, load_generator, synthesize
 from torch import Tensor, nn
 
-from angiosynth.data.patches import open_patch_set
-from angiosynth.errors import InputError
-from angiosynth.generators.gan import synthesis
-from angiosynth.generators.gan.models import build_gan, build_generator
-from angiosynth.runtime.output import write_json
-from angiosynth.settings import SynthesisSettings
-from tests.factories import tiny_patches, tiny_settings
+from angiosynth.generators.gan import sampling
+from angiosynth.generators.gan.models import build_gan, encode_pairs
+from angiosynth.generators.gan.sampling import GanLatents, GanSampler, default_threshold
+from tests.factories import tiny_generator, tiny_patches
 
 CPU = torch.device("cpu")
-SETTINGS = tiny_settings().gan
+SETTINGS = tiny_generator("wgan-gp")
 
 
 class Constant(nn.Module):
@@ -37,8 +31,8 @@ class Constant(nn.Module):
         return torch.cat([image, torch.full_like(image, self.label)], dim=1)
 
 
-def _sampler() -> Sampler:
-    return Sampler(build_gan("wgan-gp", SETTINGS, 16).generator, SETTINGS, CPU)
+def _sampler() -> GanSampler:
+    return GanSampler(build_gan(SETTINGS, 16).generator, SETTINGS, CPU)
 
 
 def test_pairs_are_levels_and_labels() -> None:
@@ -50,7 +44,7 @@ def test_pairs_are_levels_and_labels() -> None:
 
 
 def test_the_scale_of_images() -> None:
-    image, _ = Sampler(Constant(0.5), SETTINGS, CPU).pairs(3, seed=1, threshold=None)  # type: ignore[arg-type]
+    image, _ = GanSampler(Constant(0.5), SETTINGS, CPU).pairs(3, seed=1, threshold=None)  # type: ignore[arg-type]
     assert (image[:, :2] == 255).all()
     assert (image[:, 2:] == 0).all()
 
@@ -59,13 +53,13 @@ def test_the_scale_of_images() -> None:
     ("value", "threshold", "expected"), [(0.1, None, 1), (-0.1, None, 0), (0.1, 0.2, 0), (-0.1, -0.2, 1), (0.0, None, 0)]
 )
 def test_labels_are_cut_at_the_threshold(value: float, threshold: float | None, expected: int) -> None:
-    _, label = Sampler(Constant(value), SETTINGS, CPU).pairs(3, seed=1, threshold=threshold)  # type: ignore[arg-type]
+    _, label = GanSampler(Constant(value), SETTINGS, CPU).pairs(3, seed=1, threshold=threshold)  # type: ignore[arg-type]
     assert set(np.unique(label)) == {expected}
 
 
 def test_the_default_threshold_follows_the_label_range() -> None:
     assert default_threshold(SETTINGS) == 0.0
-    assert default_threshold(tiny_settings(generator_defaults__label_range="binary").gan) == 0.8
+    assert default_threshold(tiny_generator("wgan-gp", label_range="binary")) == 0.8
 
 
 def test_the_seed_alone_decides_what_is_drawn() -> None:
@@ -78,56 +72,26 @@ def test_the_seed_alone_decides_what_is_drawn() -> None:
 
 def test_a_last_chunk_is_as_short_as_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = _sampler()
-    monkeypatch.setattr(synthesis, "CHUNK", 4)
+    monkeypatch.setattr(sampling, "CHUNK", 4)
     assert [len(image) for image, _ in sampler.chunks(10, 1, None)] == [4, 4, 2]
     np.testing.assert_array_equal(sampler.pairs(10, 1, None)[0][:8], sampler.pairs(8, 1, None)[0])
 
 
 def test_drawing_leaves_the_generator_as_it_was() -> None:
     sampler = _sampler()
-    sampler.generator.train()
-    before = {name: value.clone() for name, value in sampler.generator.state_dict().items()}
+    sampler.network.train()
+    before = {name: value.clone() for name, value in sampler.network.state_dict().items()}
     sampler.pairs(3, 1, None)
-    assert sampler.generator.training
-    assert all(torch.equal(value, before[name]) for name, value in sampler.generator.state_dict().items())
+    assert sampler.network.training
+    assert all(torch.equal(value, before[name]) for name, value in sampler.network.state_dict().items())
 
 
-def test_a_set_on_disk_and_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesis, "CHUNK", 4)
-    real, settings = tiny_patches(), SynthesisSettings(pairs=10, seed=3, label_threshold=0.1)
-    sampler = _sampler()
-    card = synthesize(sampler, settings, real, {"model": "wgan-gp"}, tmp_path)
-    write_json(tmp_path / "card.json", card)
-    drawn = open_patch_set(tmp_path)
-    image, label = sampler.pairs(10, seed=3, threshold=0.1)
-    np.testing.assert_array_equal(drawn.image, image)
-    np.testing.assert_array_equal(drawn.label, label)
-    assert set(drawn.patient) == {""}
-    assert card["vessel_fraction"] == pytest.approx(label.mean(), abs=1e-6)
-    assert card["vessel_fraction_real"] == pytest.approx(3 / 16, abs=1e-6)
-    assert (card["model"], card["n"], card["size"], card["seed"], card["label_threshold"]) == ("wgan-gp", 10, 16, 3, 0.1)
-    assert card["intensity"] == real.meta["intensity"]
-
-
-def test_a_generator_comes_back_from_its_folder(tmp_path: Path) -> None:
-    generator = build_generator("dcgan", SETTINGS, 16)
-    torch.save(generator.state_dict(), tmp_path / "generator.pt")
-    loaded = load_generator(tmp_path, "dcgan", SETTINGS, 16)
-    assert not loaded.training
-    latent = torch.ones(2, generator.latent_size)
-    assert torch.equal(loaded(latent), generator.eval()(latent))
-
-
-@pytest.mark.parametrize("damage", ["missing", "garbage", "cut", "empty", "other"])
-def test_an_unusable_generator_is_one_line(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "generator.pt"
-    torch.save(build_generator("dcgan", SETTINGS, 16).state_dict(), path)
-    if damage == "missing":
-        path.unlink()
-    elif damage == "other":
-        torch.save(build_generator("dcgan", SETTINGS, 32).state_dict(), path)
-    else:
-        path.write_bytes({"garbage": b"nothing of use", "cut": path.read_bytes()[:-200], "empty": b""}[damage])
-    with pytest.raises(InputError, match=r"generator\.pt: .*dvc repro") as caught:
-        load_generator(tmp_path, "dcgan", SETTINGS, 16)
-    assert "\n" not in str(caught.value)
+def test_what_the_latent_space_draws_is_what_the_generator_draws_without_noise() -> None:
+    generator = build_gan(SETTINGS, 16).generator.eval()
+    space = GanLatents(generator, SETTINGS, CPU)
+    assert space.size == SETTINGS.latent_size < generator.latent_size
+    vectors = torch.randn(3, space.size, generator=torch.Generator().manual_seed(1))
+    noiseless = torch.cat([vectors, torch.zeros(3, generator.latent_size - space.size)], dim=1)
+    assert torch.equal(space.draw(vectors), generator(noiseless))
+    image, label = (torch.from_numpy(part) for part in tiny_patches(3).pairs(range(3)))
+    assert torch.equal(space.encode(image, label), encode_pairs(SETTINGS, image, label))
