@@ -13,9 +13,9 @@ from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import IntensitySettings, UnetSettings
-from angiosynth.stages import select_unet as selection
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
+from angiosynth.stages.select_unet import select_unet
 from tests.factories import lab_settings, make_cohort
 
 SETTINGS = lab_settings(transfer__patients=[1, 2])
@@ -31,7 +31,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.chdir(folder)
     cohort(SETTINGS, Workspace())
     patches(SETTINGS, Workspace())
-    selection.select_unet(SETTINGS, Workspace())
+    select_unet(SETTINGS, Workspace())
     patch.undo()
     return folder
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from angiosynth.generators.gan.synthesis import load_generator
 
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
-from angiosynth.generators.gan.training import TrainedGan
+from angiosynth.generators.base import TrainedGenerator
+from angiosynth.generators.storage import load_sampler
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.output import read_json
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder, Recorder
@@ -23,7 +23,7 @@ from tests.factories import lab_settings
 from tests.stages.conftest import SETTINGS
 
 
-def fit(settings: Settings, home: Workspace, model: str, recorder: Recorder | None = None) -> TrainedGan:
+def fit(settings: Settings, home: Workspace, model: str, recorder: Recorder | None = None) -> TrainedGenerator:
     return fit_generator(settings, home, model, recorder or NullRecorder(), generator_checkpoints(settings, home, model))
 
 
@@ -31,7 +31,7 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
     recorder = ListRecorder()
     trained = fit(SETTINGS, home, "wgan-gp", recorder)
     facts = read_json(home.generator("wgan-gp") / "generator.json")
-    assert (facts["model"], facts["step"], facts["size"], facts["latent_size"]) == ("wgan-gp", trained.step, 16, 6 + 8**2 + 16**2)
+    assert (facts["model"], facts["kind"], facts["step"], facts["size"]) == ("wgan-gp", "wgan-gp", trained.step, 16)
     assert facts["probe_dsc"] == trained.scores["probe_dsc"]
     assert {path.name for path in home.generator("wgan-gp").iterdir()} == {
         "generator.pt",
@@ -54,18 +54,18 @@ def test_a_gan_and_its_set(home: Workspace) -> None:
 def test_generators_that_were_not_chosen_are_kept(home: Workspace) -> None:
     settings = lab_settings(generator_defaults__probes=3)
     trained = fit(settings, home, "wgan-gp")
-    folder = home.generator("wgan-gp")
+    folder, generator = home.generator("wgan-gp"), settings.generator("wgan-gp")
     seen = {row["step"]: row["probe_dsc"] for row in read_json(folder / "generator.json")["probes"]}
     assert list(seen) == [2, 3, 4]
     assert seen[trained.step] == max(seen.values())
     others = {step: folder / "checkpoints" / f"step-{step:08d}.pt" for step in seen if step != trained.step}
     assert set((folder / "checkpoints").iterdir()) == set(others.values())
-    chosen = load_generator(folder, "wgan-gp", settings.gan, 16).state_dict()
+    chosen = load_sampler(folder, generator, 16).network.state_dict()
     for step in others:
-        other = load_generator(folder, "wgan-gp", settings.gan, 16, step).state_dict()
+        other = load_sampler(folder, generator, 16, step=step).network.state_dict()
         assert any(not torch.equal(other[name], value) for name, value in chosen.items())
     with pytest.raises(InputError, match="missing, damaged"):
-        load_generator(folder, "wgan-gp", settings.gan, 16, 1)
+        load_sampler(folder, generator, 16, step=1)
 
 
 def test_training_twice_gives_the_same_bytes(home: Workspace) -> None:
@@ -78,7 +78,7 @@ def test_training_twice_gives_the_same_bytes(home: Workspace) -> None:
 
 def test_only_training_patients_are_seen(home: Workspace) -> None:
     split = load_split(home.splits, "site-a")
-    patches = training_patches(home, split.train[:1])
+    patches = home.real_patches(SETTINGS, split.train[:1])
     assert set(patches.patient[patches.rows]) == {split.train[0]}
 
 

@@ -109,11 +109,12 @@ def test_a_sweep_is_drawn_and_its_knee_written_into_params(capsys: pytest.Captur
     assert "trial 1 (DSC 0.700, 95HD 6.00 mm on validation patients), rule knee: the greatest sum" in said
     tried = model_values(settings, "wgan-gp", result.trials[1].params)
     for name, value in tried.items():
-        assert f"params.yaml: gan.wgan-gp.{name}: {before['gan']['wgan-gp'][name]} -> " in said or value == before["gan"]["wgan-gp"][name]
+        was = before["generators"]["wgan-gp"][name]
+        assert f"params.yaml: generators.wgan-gp.{name}: {was} -> " in said or value == was
     after = load_settings(params).model_dump(by_alias=True)
-    assert {name: after["gan"]["wgan-gp"][name] for name in tried} == tried
-    after["gan"]["wgan-gp"] |= {name: before["gan"]["wgan-gp"][name] for name in tried}
-    assert after == before, "nothing else changed, so no other GAN runs again"
+    assert {name: after["generators"]["wgan-gp"][name] for name in tried} == tried
+    after["generators"]["wgan-gp"] |= {name: before["generators"]["wgan-gp"][name] for name in tried}
+    assert after == before, "nothing else changed, so no other generator runs again"
 
     assert "has these values already" in sweep_apply(params, "study", 1)
     assert "trial 2" in sweep_apply(params, "study", None, "dsc")

@@ -6,12 +6,8 @@ This module is imported with the settings at every start: it brings no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
 from importlib import import_module
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, cast
-
-from pydantic import Field
+from typing import Any, cast
 
 from angiosynth.generators.base import Family, GeneratorSettings, Kind
 from angiosynth.generators.gan import kinds as gan
@@ -20,11 +16,6 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in gan.KINDS}
 
 # What the audit overfits on purpose, to see whether its attacks notice: the same for every kind that is audited.
 CONTROL = gan.memoriser
-
-if TYPE_CHECKING:
-    AnyGenerator = GeneratorSettings
-else:
-    AnyGenerator = Annotated[reduce(or_, (kind.settings for kind in KINDS.values())), Field(discriminator="kind")]
 
 
 def family_of(settings: GeneratorSettings) -> Family:

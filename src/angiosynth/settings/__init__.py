@@ -13,14 +13,12 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_va
 
 from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings
-from angiosynth.generators.registry import KINDS, AnyGenerator, known_settings, with_defaults
 from angiosynth.sections import Section
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
 from angiosynth.settings.checks import faults
+from angiosynth.settings.generators import REAL, AnyGenerator, filled_in
 from angiosynth.settings.phantom import PhantomSettings, ScannerSettings
 from angiosynth.settings.sections import (
-    NAME,
-    NAME_RULE,
     CohortSettings,
     EvaluationSettings,
     IntensitySettings,
@@ -58,9 +56,6 @@ __all__ = [
     "load_settings",
 ]
 
-REAL = "real"  # the training data that no generator made
-RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # what stands beside generators' names in tables and folders
-
 BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # in the place of an error that lies in a union
 
 
@@ -88,11 +83,7 @@ class Settings(Section):
         """Each generator has its own values and, where it gives none, those of `generator_defaults` that its kind has."""
         if not isinstance(tree, dict) or not isinstance(tree.get("generators"), dict):
             return tree
-        defaults = tree.get("generator_defaults") or {}
-        if isinstance(defaults, dict) and (unknown := sorted(set(map(str, defaults)) - known_settings())):
-            raise ValueError(f"generator_defaults.{unknown[0]}: no kind of generator has such a setting")
-        filled = {name: _filled_in(str(name), defaults, own) for name, own in tree["generators"].items()}
-        return tree | {"generators": filled}
+        return tree | {"generators": filled_in(tree.get("generator_defaults", {}), tree["generators"])}
 
     @property
     def training_data(self) -> tuple[str, ...]:
@@ -114,18 +105,6 @@ class Settings(Section):
         if found := list(faults(self)):
             raise ValueError(found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
         return self
-
-
-def _filled_in(name: str, defaults: Any, own: Any) -> Any:
-    if not NAME.fullmatch(name) or name in RESERVED:
-        rule = f"{NAME_RULE}, and none of {', '.join(sorted(RESERVED))}"
-        raise ValueError(f"generators.{ascii(name)[1:-1]}: not a name for a generator; take {rule}")
-    if isinstance(own, GeneratorSettings) or not isinstance(own, dict) or not isinstance(defaults, dict):
-        return own
-    if own.get("kind") not in KINDS:
-        kind = f"{own['kind']!a} is no kind" if "kind" in own else "is missing"
-        raise ValueError(f"generators.{name}.kind: {kind}; there are {', '.join(KINDS)}")
-    return with_defaults(defaults, own)
 
 
 def load_settings(path: Path) -> Settings:
@@ -151,24 +130,11 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         # A union's branches, such as tuple[str, ...], are no keys; what sections contradict each other in names its keys itself.
-        key = ascii(".".join(str(part) for part in _written(first["loc"], tree) if not BRANCH.match(str(part))))[1:-1]
+        key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part))))[1:-1]
         key = f"{key}: " if key else "" if first["type"] == "value_error" else "file: "
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {key}{reason}{more}; compare with profiles/demo.yaml") from error
-
-
-def _written(place: tuple[int | str, ...], tree: Any) -> tuple[int | str, ...]:
-    """Where params.yaml has a value: without the kind that pydantic puts in, and among the defaults where it is from there."""
-    if place[:1] != ("generators",) or len(place) < 4:
-        return place
-    _, name, _, key, *rest = place
-    own = tree["generators"][name]
-    return (
-        ("generators", name, key, *rest)
-        if key in own or key not in (tree.get("generator_defaults") or {})
-        else ("generator_defaults", key, *rest)
-    )
 
 
 def digest(*parts: Any) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import AfterValidator
 
 from angiosynth.generators.base import GeneratorSettings, Kind, Searched
 from angiosynth.sections import Batch, Decay, NonNegative, Positive, PositiveFloat, Rate
 
 FAMILY = "angiosynth.generators.gan.family"
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"{ends[0]} is above {ends[1]}; give the lower end first")
+    return ends
+
+
+Ends = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
 
 
 class GanSettings(GeneratorSettings):
@@ -32,19 +41,11 @@ class GanSettings(GeneratorSettings):
 
 class DcganSettings(GanSettings):
     kind: Literal["dcgan"] = "dcgan"
-    real_target: tuple[NonNegative, NonNegative] = (0.7, 1.2)
-    fake_target: tuple[NonNegative, NonNegative] = (0.0, 0.3)
+    real_target: Ends = (0.7, 1.2)
+    fake_target: Ends = (0.0, 0.3)
     feature_matching_weight: PositiveFloat = 0.01  # the generator's whole loss
     minibatch_kernels: Batch = 100
     minibatch_dimensions: Batch = 5
-
-    @model_validator(mode="after")
-    def _ascending(self) -> DcganSettings:
-        for name in ("real_target", "fake_target"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: {low} is above {high}; give the lower end first")
-        return self
 
 
 class WganGpSettings(GanSettings):

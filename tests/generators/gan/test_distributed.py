@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from angiosynth.generators.gan.synthesis import Sampler
 
 from angiosynth.compute.distributed import joined, rank, size
-from angiosynth.generators.gan.training import TrainedGan, train_gan
+from angiosynth.generators.base import Sampler, TrainedGenerator
+from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder
-from tests.factories import tiny_patches, tiny_settings
+from tests.factories import tiny_generator, tiny_patches
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan": ("dcgan", {}),
     "wgan-gp": ("wgan-gp", {}),
     "wgan-gp-sn": ("wgan-gp-sn", {}),
-    "batch-penalty": ("wgan-gp", {"generators__wgan_gp__gradient_penalty": "batch"}),
+    "batch-penalty": ("wgan-gp", {"gradient_penalty": "batch"}),
 }
 
 
@@ -31,9 +31,9 @@ def _probe(sampler: Sampler, step: int) -> dict[str, float]:
     return {"probe_dsc": float(sampler.pairs(4, 1, None)[0].mean()) / 255 + step}
 
 
-def _train(case: str, folder: Path, recorder: ListRecorder) -> TrainedGan:
+def _train(case: str, folder: Path, recorder: ListRecorder) -> TrainedGenerator:
     model, values = CASES[case]
-    settings = tiny_settings(**values, generator_defaults__precision="float32", generator_defaults__checkpoint_every=100).gan
+    settings = tiny_generator(model, **values, precision="float32", checkpoint_every=100)
     return train_gan(model, settings, tiny_patches(), _probe, Checkpoints(folder), recorder)
 
 
@@ -51,7 +51,16 @@ def _all_cases(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.gan.test_distributed"]
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tests.generators.gan.test_distributed",
+    ]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*words, str(folder)], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""The GANs' training loop: what it computes, what it chooses, and that a killed one ends like one never killed."""
+"""The GANs' training loop: what it computes, what it chooses, and that a real kill costs nothing."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from typing import Any
 
 import pytest
 import torch
-from angiosynth.generators.gan.synthesis import Sampler
 from torch import Tensor, nn
 
 from angiosynth.errors import InputError
+from angiosynth.generators.base import Sampler, TrainedGenerator
 from angiosynth.generators.gan import training
-from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, TrainedGan, probe_steps, train_gan
+from angiosynth.generators.gan.kinds import KINDS, GanSettings
+from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, train_gan
+from angiosynth.generators.schedule import WATCHED
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
-from angiosynth.settings import MODELS, GanSettings
-from tests.factories import tiny_patches, tiny_settings
+from tests.factories import tiny_generator, tiny_patches
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
+MODELS = [kind.name for kind in KINDS]
 
 
 class Interrupted(Exception):  # noqa: N818 -- stands for a kill
@@ -48,47 +50,30 @@ class Probe:
         return {"probe_dsc": self.scores.get(step, step / 100)}
 
 
-def _settings(model: str, steps: int = 6, **common: Any) -> GanSettings:
-    values = {f"gan__{model.replace('-', '_')}__steps": steps}
-    return tiny_settings(**values, **{f"generator_defaults__{name}": value for name, value in common.items()}).gan
+def _settings(model: str, steps: int = 6, **values: Any) -> GanSettings:
+    settings: GanSettings = tiny_generator(model, steps=steps, **values)
+    return settings
 
 
 def _train(
-    model: str, settings: GanSettings, folder: Path, probe: Probe | None = None, recorder: ListRecorder | NullRecorder | None = None
-) -> TrainedGan:
-    return train_gan(model, settings, tiny_patches(), probe or Probe(), Checkpoints(folder), recorder or NullRecorder())
+    settings: GanSettings, folder: Path, probe: Probe | None = None, recorder: ListRecorder | NullRecorder | None = None
+) -> TrainedGenerator:
+    return train_gan(settings.kind, settings, tiny_patches(), probe or Probe(), Checkpoints(folder), recorder or NullRecorder())
 
 
 def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(model: str, tmp_path: Path) -> None:
-    settings = _settings(model, 6, probes=6, checkpoint_every=3)
-    whole = _train(model, settings, tmp_path / "whole")
-    with pytest.raises(Interrupted):  # step 4 was trained and is lost
-        _train(model, settings, tmp_path / "killed", Probe(stop_at=4))
-    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"step-00000003.ckpt", "kept-00000003.pt"}
-    again = Probe()
-    resumed = _train(model, settings, tmp_path / "killed", again)
-    assert again.asked == [4, 5, 6]
-    assert _equal(resumed.weights, whole.weights)
-    assert (resumed.step, resumed.scores, resumed.curve) == (whole.step, whole.scores, whole.curve)
-    kept = [{path.name: path.read_bytes() for path in (tmp_path / name).glob("kept-*.pt")} for name in ("whole", "killed")]
-    assert len(kept[0]) == 4
-    assert kept[0] == kept[1]
-
-
 @pytest.mark.parametrize("model", ["dcgan", "wgan-gp-sn"])
 def test_all_of_the_state_comes_back(model: str) -> None:
     settings = _settings(model)
-    straight = GanTraining(model, settings, tiny_patches())
+    straight = GanTraining(settings, tiny_patches())
     for _ in range(3):
         straight.train_step()
     kept = straight.state()
     buffer = {name: value for name, value in kept.items() if name not in ("curve", "best")}
-    resumed = GanTraining(model, settings, tiny_patches())
+    resumed = GanTraining(settings, tiny_patches())
     resumed.restore(torch.load(_saved({**buffer, "curve": [], "best": {}}), weights_only=True))
     for _ in range(3):
         straight.train_step()
@@ -110,20 +95,20 @@ def _saved(state: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("model", MODELS)
 def test_training_is_deterministic_and_moves_every_weight(model: str, tmp_path: Path) -> None:
     settings = _settings(model, 3)
-    one, other = _train(model, settings, tmp_path / "one"), _train(model, settings, tmp_path / "other")
+    one, other = _train(settings, tmp_path / "one"), _train(settings, tmp_path / "other")
     assert _equal(one.weights, other.weights)
-    fresh = GanTraining(model, settings, tiny_patches()).gan.generator
+    fresh = GanTraining(settings, tiny_patches()).gan.generator
     for name, weight in fresh.named_parameters():
         assert not torch.equal(weight, one.weights[name]), name
-    different = _train(model, _settings(model, 3, seed=2), tmp_path / "different")
+    different = _train(_settings(model, 3, seed=2), tmp_path / "different")
     assert not _equal(one.weights, different.weights)
 
 
 def test_the_probe_chooses_the_best_step(tmp_path: Path) -> None:
     settings = _settings("wgan-gp", 6, probes=6, decay=False)  # or the steps would differ by how many there are
-    chosen = _train("wgan-gp", settings, tmp_path / "a", Probe({4: 0.9, 5: 0.2, 6: 0.9}))
+    chosen = _train(settings, tmp_path / "a", Probe({4: 0.9, 5: 0.2, 6: 0.9}))
     assert (chosen.step, chosen.scores) == (4, {"probe_dsc": 0.9})
-    shorter = _train("wgan-gp", _settings("wgan-gp", 4, decay=False), tmp_path / "b")
+    shorter = _train(_settings("wgan-gp", 4, decay=False), tmp_path / "b")
     assert _equal(chosen.weights, shorter.weights)  # the weights are those of step 4 indeed
     kept = Checkpoints(tmp_path / "a").kept()
     assert list(kept) == [3, 4, 5, 6]
@@ -131,23 +116,9 @@ def test_the_probe_chooses_the_best_step(tmp_path: Path) -> None:
     assert not _equal(torch.load(kept[6], weights_only=True), chosen.weights)
 
 
-def test_the_last_step_is_chosen_without_a_probe(tmp_path: Path) -> None:
-    probe = Probe()
-    chosen = _train("dcgan", _settings("dcgan", 4, checkpoint_choice="last"), tmp_path, probe)
-    assert (chosen.step, chosen.scores, probe.asked) == (4, {}, [])
-
-
-@pytest.mark.parametrize(
-    ("steps", "probes", "expected"),
-    [(100, 1, {100}), (100, 2, {75, 100}), (120, 3, {80, 100, 120}), (6, 6, {3, 4, 5, 6}), (7, 1, {7})],
-)
-def test_the_probe_looks_over_the_second_half(steps: int, probes: int, expected: set[int]) -> None:
-    assert probe_steps(steps, probes) == expected
-
-
 @pytest.mark.parametrize("ema", [0.0, 0.2, 0.995])
 def test_the_averaged_generator_by_hand(ema: float) -> None:
-    trained = GanTraining("dcgan", _settings("dcgan", ema=ema), tiny_patches())
+    trained = GanTraining(_settings("dcgan", ema=ema), tiny_patches())
     expected = {name: value.detach().double() for name, value in trained.gan.generator.named_parameters()}
     for step in range(1, 4):
         trained.train_step()
@@ -159,14 +130,14 @@ def test_the_averaged_generator_by_hand(ema: float) -> None:
 
 
 def test_statistics_of_the_averaged_generator_are_those_of_its_own_activations() -> None:
-    trained = GanTraining("wgan-gp", _settings("wgan-gp", precision="float32"), tiny_patches())
+    trained = GanTraining(_settings("wgan-gp", precision="float32"), tiny_patches())
     for _ in range(3):
         trained.train_step()
     average = trained.averaged()
     first, norm = average.blocks[0], average.blocks[1]
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
-    random = torch.Generator().manual_seed(trained.settings.common.seed)
+    random = torch.Generator().manual_seed(trained.settings.seed)
     latents = [torch.randn(STATISTICS_BATCH, average.latent_size, generator=random) for _ in range(STATISTICS_BATCHES)]
     seen = first(torch.cat(latents)[:, : average.sizes[0], None, None])
     torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-5)
@@ -176,19 +147,19 @@ def test_statistics_of_the_averaged_generator_are_those_of_its_own_activations()
 
 @pytest.mark.parametrize("decay", [True, False])
 def test_learning_rates_fall_over_the_second_half_or_not_at_all(decay: bool) -> None:
-    trained = GanTraining("wgan-gp", _settings("wgan-gp", 8, decay=decay), tiny_patches())
+    trained = GanTraining(_settings("wgan-gp", 8, decay=decay), tiny_patches())
     seen = []
     for _ in range(8):
         trained.train_step()
         seen.append([group["lr"] for group in trained.generator_optimiser.param_groups + trained.critic_optimiser.param_groups])
     shares = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25] if decay else [1] * 8
-    rates = trained.own.learning_rate_generator, trained.own.learning_rate_critic
+    rates = trained.settings.learning_rate_generator, trained.settings.learning_rate_critic
     assert list(trained.rates().values()) == seen[-1]
     assert seen == [[pytest.approx(share * rate) for rate in rates] for share in shares]
 
 
 def test_a_step_trains_the_critic_as_often_as_asked_with_fresh_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = GanTraining("wgan-gp", _settings("wgan-gp"), tiny_patches())
+    trained = GanTraining(_settings("wgan-gp"), tiny_patches())
     batches: list[Tensor] = []
     draw = trained._real_batch
     monkeypatch.setattr(trained, "_real_batch", lambda: batches.append(draw()) or batches[-1])  # type: ignore[func-returns-value]
@@ -199,10 +170,10 @@ def test_a_step_trains_the_critic_as_often_as_asked_with_fresh_batches(monkeypat
 
 def test_real_batches_are_pairs_and_mirrored_left_right() -> None:
     patches = tiny_patches(1, patients=1)
-    plain = GanTraining("wgan-gp", _settings("wgan-gp", flip=False), patches)._real_batch()
+    plain = GanTraining(_settings("wgan-gp", flip=False), patches)._real_batch()
     image, label = (torch.from_numpy(part)[0] for part in patches.pairs([0]))
     assert all(torch.equal(pair, torch.stack([image, label * 2 - 1])) for pair in plain)
-    flipped = GanTraining("wgan-gp", _settings("wgan-gp"), patches)
+    flipped = GanTraining(_settings("wgan-gp"), patches)
     found = torch.cat([flipped._real_batch() for _ in range(8)])
     same = torch.tensor([torch.equal(pair, plain[0]) for pair in found])
     mirrored = torch.tensor([torch.equal(pair, plain[0].flip(1)) for pair in found])  # x is the first axis of a patch
@@ -211,7 +182,7 @@ def test_real_batches_are_pairs_and_mirrored_left_right() -> None:
 
 
 def test_a_generator_step_leaves_the_critic_alone() -> None:
-    trained = GanTraining("wgan-gp", _settings("wgan-gp"), tiny_patches())
+    trained = GanTraining(_settings("wgan-gp"), tiny_patches())
     before = {name: value.clone() for name, value in trained.gan.critic.state_dict().items()}
     trained._generator_step()
     assert _equal(before, trained.gan.critic.state_dict())
@@ -229,41 +200,32 @@ def test_a_loss_that_is_not_finite_names_the_step(name: str, tmp_path: Path, mon
 
     monkeypatch.setattr(GanTraining, "train_step", diverging)
     with pytest.raises(InputError, match=rf"train-generator wgan-gp: {name} is not finite at step 3.*of step 2.*learning rates"):
-        _train("wgan-gp", _settings("wgan-gp"), tmp_path)
+        _train(_settings("wgan-gp"), tmp_path)
 
 
 def test_a_learning_rate_that_is_far_too_high_ends_in_one_line(tmp_path: Path) -> None:
-    values = {"generators__wgan_gp__learning_rate_critic": 1.0, "generators__wgan_gp__learning_rate_generator": 1.0}
-    gan = tiny_settings(generators__wgan_gp__steps=40, **values).gan
-    own = gan.wgan_gp.model_copy(update={"gradient_penalty_weight": 1e38})  # params.yaml may not say so
-    settings = gan.model_copy(update={"wgan_gp": own})
+    high = _settings("wgan-gp", 40, learning_rate_critic=1.0, learning_rate_generator=1.0)
+    settings = high.model_copy(update={"gradient_penalty_weight": 1e38})  # params.yaml may not say so
     with pytest.raises(InputError, match="is not finite at step 1, diverged; there is no checkpoint yet") as caught:
-        _train("wgan-gp", settings, tmp_path)
+        _train(settings, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("steps", "expected"), [(1, {1}), (5, {1, 2, 5}), (96, {3, 6, 12, 24, 48, 96}), (1000, {31, 62, 125, 250, 500, 1000})]
-)
-def test_pairs_are_watched_twice_as_far_each_time(steps: int, expected: set[int]) -> None:
-    assert training.watch_steps(steps) == expected
-
-
 def test_watching_shows_the_same_latents_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = _train("wgan-gp", _settings("wgan-gp", 5), tmp_path / "a")
+    watched = _train(_settings("wgan-gp", 5), tmp_path / "a")
     assert sorted(watched.watched) == [1, 2, 5]
     image, label = watched.watched[5]
-    assert image.shape == label.shape == (training.WATCHED, 16, 16)
+    assert image.shape == label.shape == (WATCHED, 16, 16)
     assert set(label.unique().tolist()) <= {0, 1}
     monkeypatch.setattr(training, "watch_steps", lambda _steps: set())
-    blind = _train("wgan-gp", _settings("wgan-gp", 5), tmp_path / "b")
+    blind = _train(_settings("wgan-gp", 5), tmp_path / "b")
     assert _equal(watched.weights, blind.weights)
 
 
 def test_curves_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 2)
     recorder = ListRecorder()
-    trained = _train("wgan-gp", _settings("wgan-gp", 5), tmp_path, recorder=recorder)
+    trained = _train(_settings("wgan-gp", 5), tmp_path, recorder=recorder)
     losses = {"critic_loss", "critic_distance", "gradient_penalty", "generator_loss", "learning_rate_generator", "learning_rate_critic"}
     assert [(step, set(values)) for step, values in recorder.rows] == [(2, losses), (4, losses), (5, losses), (5, {"probe_dsc"})]
     assert [row["step"] for row in trained.curve] == [2, 4, 5, 5]
@@ -271,13 +233,13 @@ def test_curves_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = _settings("dcgan", 6, probes=6)
-    whole = _train("dcgan", settings, tmp_path / "whole")
+    whole = _train(settings, tmp_path / "whole")
     with pytest.raises(Interrupted):
-        _train("dcgan", settings, tmp_path / "killed", Probe(stop_at=5))
+        _train(settings, tmp_path / "killed", Probe(stop_at=5))
     newest = tmp_path / "killed" / "step-00000004.ckpt"
     newest.write_bytes(newest.read_bytes()[:-100])
     capsys.readouterr()
-    resumed = _train("dcgan", settings, tmp_path / "killed")
+    resumed = _train(settings, tmp_path / "killed")
     said = capsys.readouterr().err
     assert f"{newest}: damaged" in said
     assert "goes on at step 2" in said
@@ -297,7 +259,7 @@ import torch
 from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
-from tests.factories import tiny_patches, tiny_settings
+from tests.factories import tiny_generator, tiny_patches
 
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 
@@ -306,7 +268,7 @@ def probe(sampler, step):
     time.sleep(pause)
     return {"probe_dsc": step / 100}
 
-settings = tiny_settings(generators__wgan_gp_sn__steps=12, generator_defaults__probes=12).gan
+settings = tiny_generator("wgan-gp-sn", steps=12, probes=12)
 trained = train_gan("wgan-gp-sn", settings, tiny_patches(), probe, Checkpoints(folder / "resume"), NullRecorder())
 torch.save(trained.weights, folder / "weights.pt")
 (folder / "curve.txt").write_text(repr(trained.curve))

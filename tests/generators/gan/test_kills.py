@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from angiosynth.generators.gan.synthesis import Sampler
 
+from angiosynth.generators.base import Sampler
 from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
-from tests.factories import tiny_patches, tiny_settings
+from tests.factories import tiny_generator, tiny_patches
 
 KILLS, STEPS, SAVED_EVERY = 20, 400, 2
 
@@ -23,9 +23,7 @@ KILLS, STEPS, SAVED_EVERY = 20, 400, 2
 def _train(folder: Path) -> None:
     """To be run in a process of its own, on one thread so that it is the same arithmetic each time."""
     torch.set_num_threads(1)
-    settings = tiny_settings(
-        generators__wgan_gp__steps=STEPS, generator_defaults__checkpoint_every=SAVED_EVERY, generator_defaults__probes=40
-    ).gan
+    settings = tiny_generator("wgan-gp", steps=STEPS, checkpoint_every=SAVED_EVERY, probes=40)
 
     def probe(sampler: Sampler, step: int) -> dict[str, float]:
         return {"probe_dsc": float(sampler.pairs(4, step, None)[0].mean()) / 255}
@@ -38,7 +36,7 @@ def _train(folder: Path) -> None:
 def _start(folder: Path) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
     # Loaded once, not at each of the starts; torch's optimisers bring its compiler, which takes seconds.
-    context.set_forkserver_preload(["tests.gan.test_kills", "torch._dynamo"])
+    context.set_forkserver_preload(["tests.generators.gan.test_kills", "torch._dynamo"])
     process = context.Process(target=_train, args=(folder,))
     process.start()
     return process
