@@ -54,7 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     settings, home, rng = load_settings(Path("params.yaml")), Workspace(Path(".")), np.random.default_rng(1)
     with tempfile.TemporaryDirectory(prefix="angiosynth-copies-") as folder:
-        work = Audit(load_audited(settings, home, options.model, load_split(home.splits, "site-a"), Path(folder)), settings.audit)
+        split = load_split(home.splits, settings.cohort.source)
+        work = Audit(load_audited(settings, home, options.model, split, Path(folder)), settings.audit)
         chosen, strange = (work.images[name] for name in ("training", "third"))
         chosen = chosen[np.sort(rng.choice(len(chosen), options.count, replace=False))]
         kinds = {name: spoiled(chosen, kind, options.noise, rng) for name, kind in KINDS.items()}

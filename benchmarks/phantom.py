@@ -231,9 +231,9 @@ def find_real(named: Path | None) -> Path | None:
 
 
 def draw_sites(settings: PhantomSettings, patients: int, folder: Path) -> Cohorts:
-    """Both sites with the settings' scanners and so many patients."""
+    """The settings' sites, each with its scanner and so many patients."""
     cohorts: Cohorts = {}
-    for site, scanner in (("site-a", settings.site_a), ("site-b", settings.site_b)):
+    for site, scanner in settings.sites.items():
         generate_site(scanner.model_copy(update={"patients": patients}), settings.seed, site, settings.diseased, folder / site)
         cohorts[site] = find_patients(folder / site)
     return cohorts

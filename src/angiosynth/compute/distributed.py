@@ -1,4 +1,4 @@
-"""One training on several processes: `torchrun --nproc-per-node N cli.py train-gan ...`, each a device or a share of the cores.
+"""One training on several processes: `torchrun --nproc-per-node N cli.py train-generator ...`, each a device or a share of the cores.
 
 All processes draw the same random numbers for the whole batch and each keeps its part, so the batch, and with it
 the result, is that of one process but for the order in which sums are taken. What runs over the batch (batch

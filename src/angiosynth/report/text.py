@@ -14,7 +14,7 @@ PAPER = [
 CAPTIONS = {
     "progress": (
         "Rows of patches made of the same latents at six steps of the training, each step twice as far as the one before.",
-        "The generator chosen by validation: a column is one latent, a row one step. What comes late is what more steps would still change.",
+        "The generator chosen by validation: a column is one latent, a row one step. What comes late is what more steps would change.",
     ),
     "pairs": (
         "Rows of image patches, each beside the same patch with its vessel label outlined: one row real, one row for each generator.",

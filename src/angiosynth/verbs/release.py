@@ -84,7 +84,7 @@ def release(
 def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: Path | None) -> str:
     """Train a U-net on somebody's package, chosen by the own site's validation patients, and go on from it to the own patients.
 
-    The second site's where there is one: then transfer from the package follows. Else the first site's.
+    The first target site's where there is one: then transfer from the package to all of them follows. Else the source's.
 
     Args:
         package: a folder that `release` made.
@@ -132,7 +132,7 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
             write_curve(folder / "curve.csv", trained.curve)
     line = f"{home.unet(PACKAGE)}: DSC {trained.scores['val_dsc']:.3f} on {len(scans)} validation patients of {site}"
     if site == cohort.source:
-        return f"{line}; there is no second site, so nothing was transferred"
+        return f"{line}; there is no other site, so nothing was transferred"
     transfer(settings, home, PACKAGE)
     return f"{line}; transferred: {home.metrics / 'transfer' / f'{PACKAGE}.csv'}"
 
