@@ -181,19 +181,17 @@ def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values
     assert (audit["model"], audit["n_synthetic"]) == (WIDE, 24)
 
 
-def test_a_sweep_of_it_and_its_best_point_in_params_yaml(project: Path) -> None:
-    params = project / "params.yaml"
-    before = params.read_text()
+def test_it_is_searched_by_its_name(project: Path) -> None:
+    """In so few steps the trial's U-net may find no vessel, which is a result too."""
     try:
-        assert "study wide" in typed(project, f"python cli.py sweep --model {WIDE} --trials 1 --study wide")
-        typed(project, "python cli.py sweep-apply --study wide")
-        old, new = (yaml.safe_load(text) for text in (before, params.read_text()))
-        differing = {name for name in GENERATORS if old["generators"][name] != new["generators"][name]}
-        assert differing == {WIDE}
-        assert {name for name in old if old[name] != new[name]} == {"generators"}
+        assert "study wide: 1 trials" in typed(project, f"python cli.py sweep --model {WIDE} --trials 1 --study wide")
+        found = json.loads((project / "sweeps" / "wide.json").read_text())
     finally:
-        params.write_text(before)
         (project / "sweeps" / "wide.json").unlink(missing_ok=True)
+    (trial,) = found["trials"]
+    assert found["model"] == WIDE
+    assert trial["state"] in {"complete", "failed"}
+    assert "gradient_penalty_weight" in trial["params"]
 
 
 def test_predictions_lie_in_the_scans_grid(project: Path) -> None:
