@@ -190,7 +190,7 @@ def test_it_is_searched_by_its_name(project: Path) -> None:
         (project / "sweeps" / "wide.json").unlink(missing_ok=True)
     (trial,) = found["trials"]
     assert found["model"] == WIDE
-    assert trial["state"] in {"complete", "failed"}
+    assert trial["state"] in {"complete", "fail"}
     assert "gradient_penalty_weight" in trial["params"]
 
 
