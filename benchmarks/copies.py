@@ -20,9 +20,9 @@ from angiosynth.arrays import ImagePatches
 from angiosynth.data.cohort import load_split
 from angiosynth.privacy.alignment import moved
 from angiosynth.privacy.audit import Audit
+from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import load_audited
-from angiosynth.stages.workspace import Workspace
 
 # mirrored, degrees, pixels along x and y
 KINDS: dict[str, tuple[bool, float, float, float]] = {
@@ -54,7 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     settings, home, rng = load_settings(Path("params.yaml")), Workspace(Path(".")), np.random.default_rng(1)
     with tempfile.TemporaryDirectory(prefix="angiosynth-copies-") as folder:
-        work = Audit(load_audited(settings, home, options.model, load_split(home.splits, "site-a"), Path(folder)), settings.audit)
+        split = load_split(home.splits, settings.cohort.source)
+        work = Audit(load_audited(settings, home, options.model, split, Path(folder)), settings.audit)
         chosen, strange = (work.images[name] for name in ("training", "third"))
         chosen = chosen[np.sort(rng.choice(len(chosen), options.count, replace=False))]
         kinds = {name: spoiled(chosen, kind, options.noise, rng) for name, kind in KINDS.items()}

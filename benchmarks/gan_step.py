@@ -29,29 +29,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.compute.precision import bfloat16_is_native, device
 from angiosynth.data.patches import PatchSet
-from angiosynth.gan.networks import MinibatchDiscrimination
-from angiosynth.gan.training import GanTraining
+from angiosynth.generators.gan.kinds import GanSettings
+from angiosynth.generators.gan.networks import MinibatchDiscrimination
+from angiosynth.generators.gan.training import GanTraining
+from angiosynth.generators.registry import KINDS
 from angiosynth.runtime.memory import keep_freed_memory
-from angiosynth.runtime.precision import bfloat16_is_native, device
 from angiosynth.runtime.progress import say
-from angiosynth.settings import MODELS, GanSettings
 
 SIZE = 96
 Step = Callable[[], object]
 CRITIC_STEPS = {"dcgan": 1, "wgan-gp": 5, "wgan-gp-sn": 5}
 LATENT = {"dcgan": 100, "wgan-gp": 128, "wgan-gp-sn": 128}
+BETAS = {"dcgan": (0.5, 0.999), "wgan-gp": (0.0, 0.9), "wgan-gp-sn": (0.0, 0.9)}
 
 
-def settings(width: int, batch: int, **common: Any) -> GanSettings:
+def settings(kind: str, width: int, batch: int, **more: Any) -> GanSettings:
     """The paper's settings at some width."""
-    wasserstein = {"steps": 1000, "critic_iterations": CRITIC_STEPS["wgan-gp"], "batch_size": batch, "betas": [0.0, 0.9]}
-    rates = {"learning_rate_generator": 1e-4, "learning_rate_critic": 1e-4}
-    dcgan = {**wasserstein, **rates, "critic_iterations": 1, "latent_size": 100, "betas": [0.5, 0.999]}
-    own = {"width": width, "upsampling": "transposed", "noise": False, "sharpen": False, "flip": False, **common}
-    return GanSettings.model_validate(
-        {"common": own, "dcgan": dcgan, "wgan-gp": {**wasserstein, **rates}, "wgan-gp-sn": {**wasserstein, **rates}}
-    )
+    values: dict[str, Any] = {"steps": 1000, "batch_size": batch, "critic_iterations": CRITIC_STEPS[kind], "latent_size": LATENT[kind]}
+    values |= {"learning_rate_generator": 1e-4, "learning_rate_critic": 1e-4, "betas": BETAS[kind]}
+    values |= {"width": width, "upsampling": "transposed", "noise": False, "sharpen": False, "flip": False, **more}
+    found = KINDS[kind].settings.model_validate(values)
+    assert isinstance(found, GanSettings)
+    return found
 
 
 def patch_set(count: int, size: int) -> PatchSet:
@@ -156,13 +157,13 @@ def sides(model: str, width: int, batch: int) -> dict[str, Callable[[], Step]]:
     patches = patch_set(4 * batch, SIZE)
 
     def ours() -> Step:
-        training = GanTraining(model, settings(width, batch), patches)
+        training = GanTraining(settings(model, width, batch), patches)
         real = training._real_batch()
         training._real_batch = lambda: real  # type: ignore[method-assign]
         return training.train_step
 
     def published() -> Step:
-        real = GanTraining(model, settings(4, batch), patches)._real_batch().contiguous()
+        real = GanTraining(settings(model, 4, batch), patches)._real_batch().contiguous()
         theirs = Published(model, width, device())
         return lambda: theirs.train_step(real)
 
@@ -224,7 +225,7 @@ def loss_gap(steps: int = 200) -> float:
     """Mean difference of the critic's distance between bfloat16 and float32, smoothed over 20 steps, as a share of its mean."""
     curves = []
     for precision in ("float32", "bfloat16"):
-        training = GanTraining("wgan-gp", settings(8, 16, precision=precision, upsampling="resize"), patch_set(256, 32))
+        training = GanTraining(settings("wgan-gp", 8, 16, precision=precision, upsampling="resize"), patch_set(256, 32))
         distance = np.array([float(training.train_step()["critic_distance"]) for _ in range(steps)])
         curves.append(np.convolve(distance, np.full(20, 1 / 20), "valid"))
     return float(np.abs(curves[1] - curves[0]).mean() / np.abs(curves[0]).mean())
@@ -232,7 +233,7 @@ def loss_gap(steps: int = 200) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=list(LATENT), default=list(LATENT))
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 32, 96])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--runs", type=int, default=3)

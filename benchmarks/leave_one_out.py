@@ -1,8 +1,8 @@
-"""Leave one patient out: what real patches, each GAN's pairs and pre-training are worth on a cohort too small to split.
+"""Leave one patient out: what real patches, each generator's pairs and pre-training are worth on a cohort too small to split.
 
     python benchmarks/leave_one_out.py OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask]
 
-Run it in a project's folder; scans are those of `cohort.site_a` in params.yaml, which names the sizes of everything else too. Every
+Run it in a project's folder; scans are those of the source of section `cohort` in params.yaml, which names all sizes too. Every
 labelled patient is the test patient of one fold; the next one by name validates (and chooses checkpoints), the others train. In a fold:
 
 - the best global threshold of the training patients;
@@ -31,17 +31,17 @@ from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import load_mask
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
-from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.threshold import above, best_threshold
-from angiosynth.evaluation.validation import validator
-from angiosynth.report.style import colour_of, drawn, name_of
+from angiosynth.metrics.segmentation import all_metrics
+from angiosynth.report.style import Look, drawn, name_of
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
-from angiosynth.settings import MODELS, Settings, load_settings
+from angiosynth.segmentation.validation import validator
+from angiosynth.settings import Settings, load_settings
 
 COUNTS = (1, 2, 3)
 SCRATCH, PRETRAINED, THRESHOLD, REAL = "scratch", "pretrained", "threshold", "real"
@@ -68,7 +68,7 @@ class Fold:
         """Name, number of this cohort's training patients, and what makes the segmentation."""
         yield THRESHOLD, len(self.train), self._threshold
         yield REAL, len(self.train), lambda: self._unet(self.patches)
-        for model in MODELS:
+        for model in self.settings.generators:
             yield model, len(self.train), lambda model=model: self._unet(made_by(model, self.settings, self.patches, [self.validation])[0])
         for count in COUNTS:
             yield SCRATCH, count, lambda count=count: self._tuned(count, None)
@@ -144,7 +144,7 @@ def measure(fold: Fold, rows: Rows, target: Path) -> None:
             stream.write(json.dumps(row) + "\n")
 
 
-def table(rows: Rows) -> str:
+def table(rows: Rows, generators: Sequence[str]) -> str:
     """Markdown: mean over patients with 95% bootstrap interval, and the paired gain over the threshold."""
     by = _by_training(rows)
     lines = [
@@ -160,7 +160,7 @@ def table(rows: Rows) -> str:
         others = f"{scores['cldice'].mean():.3f} | {scores['hd95_mm'].mean():.1f} | {np.nanmean(scores['second_dsc']):.3f}"
         lines.append(f"| {label} | {mean:.3f} | {low:.3f} to {high:.3f} | {told} | {others} |")
     pairs = [((PRETRAINED, count), (SCRATCH, count)) for count in COUNTS] + [
-        ((model, base_count(by)), (REAL, base_count(by))) for model in MODELS
+        ((model, base_count(by)), (REAL, base_count(by))) for model in generators
     ]
     for one, other in pairs:
         if one in by and other in by:
@@ -178,7 +178,7 @@ def _told(name: str, count: int) -> str:
     return f"{name_of(name)}, {count} patient{'s' * (count != 1)}" if name in (SCRATCH, PRETRAINED) else name_of(name)
 
 
-def figure(rows: Rows, path: Path) -> None:
+def figure(rows: Rows, look: Look, path: Path) -> None:
     """DSC, a dot a patient with its second label's as a ring, and the mean; left all training patients, right few."""
     by = _by_training(rows)
     left = [key for key in by if key[0] not in (SCRATCH, PRETRAINED)]
@@ -186,7 +186,7 @@ def figure(rows: Rows, path: Path) -> None:
     with drawn(path, 9.6, 3.9) as canvas:
         for axes, keys, title in zip(canvas.subplots(1, 2, sharey=True), (left, right), TITLES, strict=True):
             for place, key in enumerate(keys):
-                scores, colour = by[key], colour_of(key[0])
+                scores, colour = by[key], look.colour(key[0])
                 spread = np.linspace(-0.2, 0.2, len(scores["dsc"]))
                 axes.scatter(place + spread, scores["dsc"], s=20, color=colour, alpha=0.6, lw=0)
                 axes.scatter(place + spread, scores["second_dsc"], s=34, facecolors="none", edgecolors=colour, lw=1.2)
@@ -224,18 +224,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     keep_freed_memory()
     settings = load_settings(Path("params.yaml"))
-    patients = [patient for patient in find_patients(Path(settings.cohort.site_a)) if patient.label]
+    scans = Path(settings.cohort.of_source.path)
+    patients = [patient for patient in find_patients(scans) if patient.label]
     options.out.mkdir(parents=True, exist_ok=True)
     patches, target = options.out / "patches", options.out / "rows.jsonl"
     if not patches.exists():
-        build_patches(
-            Path(settings.cohort.site_a), [patient.id for patient in patients], settings.patches, settings.cohort.intensity, patches
-        )
+        build_patches(scans, [patient.id for patient in patients], settings.patches, settings.cohort.intensity, patches)
     rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()] if target.exists() else []
     for fold in folds(settings, open_patch_set(patches), patients, options.pretrained, options.second):
         measure(fold, rows, target)
-    print(table(rows))
-    figure(rows, options.out / "leave-one-out.png")
+    print(table(rows, tuple(settings.generators)))
+    figure(rows, Look(tuple(settings.generators)), options.out / "leave-one-out.png")
 
 
 if __name__ == "__main__":

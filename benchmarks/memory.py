@@ -1,4 +1,4 @@
-"""How near the estimates of stages/preflight.py are to what trainings take: python benchmarks/memory.py [--json] [--profile demo].
+"""How near the estimates of project/preflight.py are to what trainings take: python benchmarks/memory.py [--json] [--profile demo].
 
 Each section of the profile is trained for a few steps in a process of its own, at its batch and at four times that; what the process's
 peak grew by is held against the estimate.
@@ -11,6 +11,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def settings_of(profile: str, section: str, times: int) -> Any:
     """The profile with a section's batch so many times as large."""
     from angiosynth.settings import Settings, load_settings
 
-    tree = load_settings(ROOT / "profiles" / f"{profile}.yaml").model_dump(by_alias=True)
+    tree = load_settings(ROOT / "profiles" / f"{profile}.yaml").model_dump()
     node = tree
     for name in section.split("."):
         node = node[name]
@@ -37,7 +38,8 @@ def train(settings: Any, section: str) -> int:
     import torch
 
     from angiosynth.data.patches import PatchSet
-    from angiosynth.gan.training import GanTraining
+    from angiosynth.generators.registry import family_of
+    from angiosynth.runtime.checkpoint import Checkpoints
     from angiosynth.runtime.memory import keep_freed_memory
     from angiosynth.runtime.recorder import NullRecorder
     from angiosynth.segmentation.training import train_unet
@@ -50,10 +52,12 @@ def train(settings: Any, section: str) -> int:
     image, label = rng.integers(0, 256, shape, np.uint8), rng.integers(0, 2, shape, np.uint8)
     patches = PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), {}, Path())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if section.startswith("gan."):
-        training = GanTraining(section.removeprefix("gan."), settings.gan, patches)
-        for _ in range(STEPS):
-            training.train_step()
+    if section.startswith("generators."):
+        name = section.removeprefix("generators.")
+        few = {"steps": STEPS, "checkpoint_every": STEPS, "checkpoint_choice": "last"}
+        own = settings.generator(name).model_copy(update=few)
+        with tempfile.TemporaryDirectory() as folder:
+            family_of(own).train(name, own, patches, lambda *_: {}, Checkpoints(Path(folder)), NullRecorder())
     else:
         own = getattr(settings, section).model_copy(update={"steps": STEPS})
         width = settings.probe.width if section == "probe" else settings.unet.width
@@ -71,10 +75,11 @@ def main() -> None:
         section, times = options.child
         print(train(settings_of(options.profile, section, int(times)), section))
         return
-    from angiosynth.stages.preflight import SECTIONS, memory_needs
+    from angiosynth.project.preflight import all_sections, memory_needs
+    from angiosynth.settings import load_settings
 
     rows = []
-    for section in SECTIONS:
+    for section in all_sections(load_settings(ROOT / "profiles" / f"{options.profile}.yaml")):
         for times in (1, 4):
             estimate = memory_needs(settings_of(options.profile, section, times))[section].peak
             command = [sys.executable, __file__, "--profile", options.profile, "--child", section, str(times)]

@@ -21,8 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 from angiosynth.arrays import Mask, SpacingMm
-from angiosynth.evaluation.distances import Apart
-from angiosynth.evaluation.metrics import all_metrics, cldice, dsc
+from angiosynth.metrics.distances import Apart
+from angiosynth.metrics.segmentation import all_metrics, cldice, dsc
 
 SPACING_MM: SpacingMm = (0.52, 0.52, 0.65)
 Score = Callable[[Mask, Mask], dict[str, float]]

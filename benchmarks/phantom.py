@@ -29,9 +29,9 @@ from angiosynth.arrays import Mask
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import read_volume
-from angiosynth.data.phantom import generate_patient, generate_site
-from angiosynth.evaluation.metrics import dsc
 from angiosynth.evaluation.threshold import above, best_threshold
+from angiosynth.metrics.segmentation import dsc
+from angiosynth.phantom.drawing import generate_patient, generate_site
 from angiosynth.runtime.output import whole_file
 from angiosynth.settings import IntensitySettings, PhantomSettings, ScannerSettings, load_settings
 
@@ -231,9 +231,9 @@ def find_real(named: Path | None) -> Path | None:
 
 
 def draw_sites(settings: PhantomSettings, patients: int, folder: Path) -> Cohorts:
-    """Both sites with the settings' scanners and so many patients."""
+    """The settings' sites, each with its scanner and so many patients."""
     cohorts: Cohorts = {}
-    for site, scanner in (("site-a", settings.site_a), ("site-b", settings.site_b)):
+    for site, scanner in settings.sites.items():
         generate_site(scanner.model_copy(update={"patients": patients}), settings.seed, site, settings.diseased, folder / site)
         cohorts[site] = find_patients(folder / site)
     return cohorts

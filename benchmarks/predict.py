@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from angiosynth.arrays import Image, Mask
-from angiosynth.runtime.precision import bfloat16_is_native, device, place
+from angiosynth.compute.precision import bfloat16_is_native, device, place
 from angiosynth.segmentation.prediction import Segmenter, windows
 from angiosynth.segmentation.unet import Unet, build_unet
 

@@ -33,7 +33,7 @@ MODEL = "wgan-gp-sn"
 STAGES = {
     "cohort": ["cohort"],
     "patches": ["patches"],
-    "train-gan": ["train-gan", "--model", MODEL],
+    "train-generator": ["train-generator", "--model", MODEL],
     "synthesize": ["synthesize", "--model", MODEL],
     "select-unet": ["select-unet"],
     "train-unet": ["train-unet", "--data", "real"],
@@ -42,7 +42,7 @@ STAGES = {
 SHOWN = {
     "cohort": "#222222",
     "patches": "#E69F00",
-    "train-gan": "#56B4E9",
+    "train-generator": "#56B4E9",
     "synthesize": "#009E73",
     "train-unet": "#D55E00",
     "audit": "#CC79A7",
@@ -53,12 +53,17 @@ STEPS = 20
 def settings(options: argparse.Namespace, patients: int) -> dict[str, Any]:
     """The demo's params.yaml with the benchmark's sizes; dots in a name lead into sections."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text("utf-8"))
-    site = found["phantom"]["site_a"] | {"patients": max(options.patients), "shape": options.shape, "spacing_mm": options.spacing_mm}
+    site = found["phantom"]["sites"]["site-a"] | {
+        "patients": max(options.patients),
+        "shape": options.shape,
+        "spacing_mm": options.spacing_mm,
+    }
     part = max(1, patients // 5)
+    split = {"train": patients - 2 * part, "validation": part, "test": part}
     kinds = {"on_vessels": 0.4, "on_bright": 0.3, "in_brain": 0.3}
     changes = {
-        "phantom": {"site_a": site, "site_b": found["phantom"]["site_b"] | {"patients": 1}},
-        "cohort": {"site_a": "scans", "site_b": "data/none", "split_a": {"train": patients - 2 * part, "validation": part, "test": part}},
+        "phantom": {"sites": {"site-a": site}},
+        "cohort": {"sites": {"site-a": {"path": "scans", "split": split}}},
         "patches": {"size": options.size, **{name: round(share * options.per_patient) for name, share in kinds.items()}},
         "synthesis": {"pairs": patients * options.per_patient},
         "probe": {"steps": STEPS, "slice_stride": 10},
@@ -66,8 +71,8 @@ def settings(options: argparse.Namespace, patients: int) -> dict[str, Any]:
     }
     for section, values in changes.items():
         found[section] |= values
-    found["gan"]["common"] |= {"probes": 1}
-    found["gan"][MODEL] |= {"steps": STEPS, "batch_size": 16}
+    found["generator_defaults"] |= {"probes": 1}
+    found["generators"][MODEL] |= {"steps": STEPS, "batch_size": 16}
     return found
 
 

@@ -1,8 +1,8 @@
-"""What MLflow logging costs a GAN of the demo: its training loop with tracking on and off, turn about, in one process.
+"""What MLflow logging costs a generator of the demo: its training loop with tracking on and off, turn about, in one process.
 
     python benchmarks/tracking.py [--model wgan-gp] [--steps 100] [--rounds 3] [--json]
 
-The loop is `train_gan` itself with the settings of profiles/demo.yaml (width 16, 32x32, batches of 32) on drawn patches: the curves
+The loop is the stage's own training with the settings of profiles/demo.yaml (width 16, 32x32, batches of 32) on drawn patches: the curves
 go to the store as in `dvc repro`, the samples at the end, and the machine's load is watched. Only the probe is left out, so that the last
 generator is kept. Rounds begin with off and with on in turn. What is paid once a run, opening it, closing it, the model's export,
 is told apart from the loop: an epoch of the demo is 250 steps, a run 1,500.
@@ -16,6 +16,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +24,25 @@ import numpy as np
 import torch
 
 from angiosynth.data.patches import PatchSet
-from angiosynth.experiments.tracking import ensure_store, training_run
-from angiosynth.gan.models import build_generator
-from angiosynth.gan.training import train_gan
+from angiosynth.generators.base import GeneratorSettings, TrainedGenerator
+from angiosynth.generators.registry import family_of
 from angiosynth.report.figures import contact_sheet
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
-from angiosynth.settings import MODELS, GanSettings, load_settings
+from angiosynth.runtime.recorder import NullRecorder, Recorder
+from angiosynth.settings import load_settings
+from angiosynth.tracking.runs import ensure_store, training_run
 
 DEMO = Path(__file__).resolve().parents[1] / "profiles" / "demo.yaml"
 PATCHES = 1024
 SHOWN = 32  # pairs of the contact sheet
 
 
-def demo_gan(model: str, steps: int) -> tuple[GanSettings, int]:
-    """The demo's section `gan` with so many steps and no probe, and the side of its patches."""
+def demo_generator(model: str, steps: int) -> tuple[GeneratorSettings, int]:
+    """A generator of the demo with so many steps and no probe, and the side of its patches."""
     settings = load_settings(DEMO)
-    common = settings.gan.common.model_copy(update={"checkpoint_choice": "last", "checkpoint_every": steps + 1})
-    own = settings.gan.of(model).model_copy(update={"steps": steps})
-    field = next(name for name, info in GanSettings.model_fields.items() if (info.alias or name) == model)
-    return settings.gan.model_copy(update={"common": common, field: own}), settings.patches.size
+    own = {"steps": steps, "checkpoint_choice": "last", "checkpoint_every": steps + 1}
+    return settings.generator(model).model_copy(update=own), settings.patches.size
 
 
 def drawn_patches(size: int) -> PatchSet:
@@ -59,37 +59,50 @@ def no_probe(*_: object) -> dict[str, float]:
     raise AssertionError("the generator that is kept is the last one")
 
 
-def timed_run(root: Path, tracking: str, model: str, gan: GanSettings, patches: PatchSet, picture: Path) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Training:
+    """What is trained: a generator by its name and settings, and on what."""
+
+    model: str
+    settings: GeneratorSettings
+    patches: PatchSet
+
+    def run(self, recorder: Recorder) -> TrainedGenerator:
+        probe: Any = no_probe
+        with tempfile.TemporaryDirectory() as resume:
+            family = family_of(self.settings)
+            return family.train(self.model, self.settings, self.patches, probe, Checkpoints(Path(resume)), recorder)
+
+
+def timed_run(root: Path, tracking: str, training: Training, picture: Path) -> tuple[float, float]:
     """Seconds of the loop with its curves and picture sent, and of the whole run with opening and closing."""
     os.environ["ANGIOSYNTH_TRACKING"] = tracking
-    probe: Any = no_probe
-    with tempfile.TemporaryDirectory() as resume:
-        start = time.perf_counter()
-        settings = {"model": model, "common": gan.common, "gan": gan.of(model)}
-        with training_run("gan", model, stage="benchmark", settings=settings, root=root, lineage=False) as run:
-            begun = time.perf_counter()
-            train_gan(model, gan, patches, probe, Checkpoints(Path(resume)), run)
-            run.artifact(picture)
-            run.flush()
-            loop = time.perf_counter() - begun
-        return loop, time.perf_counter() - start
+    start = time.perf_counter()
+    settings = {"model": training.model, "generator": training.settings}
+    with training_run("generator", training.model, stage="benchmark", settings=settings, root=root, lineage=False) as run:
+        begun = time.perf_counter()
+        training.run(run)
+        run.artifact(picture)
+        run.flush()
+        loop = time.perf_counter() - begun
+    return loop, time.perf_counter() - start
 
 
-def model_seconds(root: Path, model: str, gan: GanSettings, size: int) -> float:
+def model_seconds(root: Path, training: Training) -> float:
     """Seconds that logging a second generator takes (the first pays for importing torch.export)."""
+    trained = training.run(NullRecorder())
+    sampler = family_of(training.settings).sampler(training.settings, training.patches.size, trained.weights, torch.device("cpu"))
     os.environ["ANGIOSYNTH_TRACKING"] = "on"
-    generator = build_generator(model, gan, size)
-    example = np.zeros((2, generator.latent_size), np.float32)
-    with training_run("gan", model, stage="benchmark", settings={}, root=root, lineage=False) as run:
-        run.log_model(generator, example, "first")
+    with training_run("generator", training.model, stage="benchmark", settings={}, root=root, lineage=False) as run:
+        run.log_model(sampler.network, sampler.example(), "first")
         start = time.perf_counter()
-        run.log_model(generator, example, "second")
+        run.log_model(sampler.network, sampler.example(), "second")
         return time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, default="wgan-gp")
+    parser.add_argument("--model", default="wgan-gp", help="a generator of the demo")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help='last line is {"overhead": x}: the loop, on against off')
@@ -98,8 +111,9 @@ def main() -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"):
         os.environ.pop(name, None)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    gan, size = demo_gan(options.model, options.steps)
+    own, size = demo_generator(options.model, options.steps)
     patches = drawn_patches(size)
+    training, warm = (Training(options.model, one, patches) for one in (own, demo_generator(options.model, 3)[0]))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         picture = root / "samples.png"
@@ -109,13 +123,12 @@ def main() -> None:
         start = time.perf_counter()
         ensure_store(root)
         print(f"store, once: {time.perf_counter() - start:.2f} s with the import of mlflow")
-        warm, _ = demo_gan(options.model, 3)
-        timed_run(root, "on", options.model, warm, patches, picture)
+        timed_run(root, "on", warm, picture)
         times: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
         for number in range(options.rounds):
             for tracking in ("off", "on") if number % 2 == 0 else ("on", "off"):
-                times[tracking].append(timed_run(root, tracking, options.model, gan, patches, picture))
-        print(f"model, each: {model_seconds(root, options.model, gan, size):.2f} s")
+                times[tracking].append(timed_run(root, tracking, training, picture))
+        print(f"model, each: {model_seconds(root, warm):.2f} s")
     ratios = {}
     for part, name in enumerate(("loop", "whole run")):
         off, on = ([each[part] for each in times[side]] for side in ("off", "on"))

@@ -1,8 +1,8 @@
 """What a second worker brings a sweep: the same few trials by `cli.py sweep` with one worker and with more, from a fresh store each time.
 
-    python benchmarks/workers.py [--model wgan-gp-sn] [--trials 4] [--workers 2] [--gan-steps 60] [--json]
+    python benchmarks/workers.py [--model wgan-gp-sn] [--trials 4] [--workers 2] [--steps 60] [--json]
 
-Small heads are drawn and cut first, by the project's own commands and untimed, with the demo's GAN (width 16, 32x32, batches of 32).
+Small heads are drawn and cut first, by the project's own commands and untimed, with the demo's generator (width 16, 32x32, batches of 32).
 Every trial has the same number of critic iterations, so that each is as long as the others. Timed is the whole command, with starting
 Python and the store, which weighs little in a sweep of hours and much in one of a minute; the seconds a trial took come from
 trials.csv. Workers share the cores: on two, one worker has two threads, two have one each.
@@ -26,21 +26,20 @@ from typing import Any
 import yaml
 
 from angiosynth.runtime.machine import cpu_count
-from angiosynth.settings import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = {"patients": 5, "shape": [112, 128, 32]}
 
 
-def small_settings(gan_steps: int) -> dict[str, Any]:
+def small_settings(generator_steps: int) -> dict[str, Any]:
     """The demo's settings with fewer and smaller heads and short trials of one length."""
     tree: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text(encoding="utf-8"))
-    tree["phantom"]["site_a"] |= HEAD
-    tree["phantom"]["site_b"] |= HEAD
-    tree["cohort"] |= {"split_a": {"train": 3, "validation": 1, "test": 1}, "split_b": {"train": 3, "validation": 1, "test": 1}}
+    for site in tree["cohort"]["sites"]:
+        tree["phantom"]["sites"][site] |= HEAD
+        tree["cohort"]["sites"][site]["split"] = {"train": 3, "validation": 1, "test": 1}
     tree["transfer"]["patients"] = [1]
     tree["probe"] |= {"steps": 20, "pairs": 200}
-    tree["sweep"] |= {"gan_steps": gan_steps, "pairs": 500, "unet_steps": 30, "critic_iterations": [2, 2]}
+    tree["sweep"] |= {"generator_steps": generator_steps, "pairs": 500, "unet_steps": 30, "ranges": {"critic_iterations": [2, 2]}}
     return tree
 
 
@@ -69,16 +68,16 @@ def sweep_seconds(prepared: Path, model: str, trials: int, workers: int) -> tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=MODELS, default="wgan-gp-sn")
+    parser.add_argument("--model", default="wgan-gp-sn", help="a generator of the demo")
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--gan-steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--json", action="store_true", help='last line is {"one_s": x, "more_s": y, "speedup": z}')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as parent:
         prepared = Path(parent)
         (prepared / "dvc.yaml").touch()  # the folder that holds mlruns/
-        (prepared / "params.yaml").write_text(yaml.safe_dump(small_settings(options.gan_steps)), encoding="utf-8")
+        (prepared / "params.yaml").write_text(yaml.safe_dump(small_settings(options.steps)), encoding="utf-8")
         for name in ("phantom", "cohort", "patches"):
             command(prepared, name)
         times = {}

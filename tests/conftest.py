@@ -50,7 +50,8 @@ def project(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A copy of the repository whose tiny pipeline has run."""
     folder = request.config.stash[BACKGROUND]["project"].result()
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    for made in (folder, folder.with_name(f"{folder.name}-opened")):
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def run(folder: Path, command: str, places: Mapping[str, str] | None = None, cod
 
 def clone_of_the_project(folder: Path, stages: Sequence[str]) -> Path:
     """A git repository as a user has it after `git clone`, with some stages alone: of all of them DVC takes seconds a command to think."""
-    for name in ("cli.py", ".dvcignore", ".gitignore", "params.yaml", "profiles", "sweeps", "src", "data/none", ".dvc/config"):
+    for name in ("cli.py", ".dvcignore", ".gitignore", "params.yaml", "profiles", "sweeps", "src", ".dvc/config"):
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

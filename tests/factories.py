@@ -99,20 +99,26 @@ def tiny_tree() -> dict[str, Any]:
     """A params.yaml as nested dicts, every step and width as small as it goes: 16x16 patches, seconds for the whole pipeline."""
     wasserstein = {"steps": 4, "latent_size": 6, "batch_size": 4, "critic_iterations": 2, "betas": [0.0, 0.9]}
     wasserstein |= {"learning_rate_generator": 5e-4, "learning_rate_critic": 5e-4}
+    discriminating = {"critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2}
     split = {"train": 2, "validation": 1, "test": 1}
     common = {"width": 4, "precision": "float32", "probes": 1, "checkpoint_every": 2}
     tree: dict[str, Any] = {
         "phantom": {
-            "site_a": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4]},
-            "site_b": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4], "orientation": "LPS"},
+            "sites": {
+                "site-a": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4]},
+                "site-b": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4], "orientation": "LPS"},
+            }
         },
-        "cohort": {"site_a": "data/phantom/site-a", "site_b": "data/phantom/site-b", "split_a": split, "split_b": split},
+        "cohort": {
+            "source": "site-a",
+            "sites": {name: {"path": f"data/phantom/{name}", "split": split} for name in ("site-a", "site-b")},
+        },
         "patches": {"size": 16, "on_vessels": 20, "on_bright": 0, "in_brain": 20},
-        "gan": {
-            "common": common,
-            "dcgan": {**wasserstein, "critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2},
-            "wgan-gp": wasserstein,
-            "wgan-gp-sn": wasserstein,
+        "generator_defaults": common,
+        "generators": {
+            "dcgan": {"kind": "dcgan", **wasserstein, **discriminating},
+            "wgan-gp": {"kind": "wgan-gp", **wasserstein},
+            "wgan-gp-sn": {"kind": "wgan-gp-sn", **wasserstein},
         },
         "probe": {"width": 2, "steps": 2, "batch_size": 4, "pairs": 8},
         "synthesis": {"pairs": 24},
@@ -121,22 +127,36 @@ def tiny_tree() -> dict[str, Any]:
         "transfer": {"patients": [1], "steps": 2, "batch_size": 4, "validations": 1},
         "audit": {"bootstrap": 50, "checked": 8, "compared": 12, "reconstructed": 2, "reconstruction_steps": 2, "overfit_steps": 4},
         "release": {},
-        "sweep": {"gan_steps": 2, "pairs": 12, "unet_steps": 2},
+        "sweep": {"generator_steps": 2, "pairs": 12, "unet_steps": 2},
     }
     unshared: dict[str, Any] = json.loads(json.dumps(tree))  # no part is another's, each can be changed alone
     return unshared
 
 
-def tiny_settings(**values: Any) -> Settings:
-    """`tiny_tree` with some values changed, named by path with two underscores: gan__common__ema=0.0, gan__wgan_gp__steps=2."""
-    tree = tiny_tree()
+def changed(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The tree with some values set, named by path with two underscores: generators__wgan_gp__steps for generators: wgan-gp: steps."""
     for name, value in values.items():
         *path, last = name.split("__")
         node = tree
         for key in path:
             node = node[key if key in node else key.replace("_", "-")]
         node[last] = value
-    return Settings.model_validate(tree)
+    return tree
+
+
+def tiny_settings(**values: Any) -> Settings:
+    """`tiny_tree` with some values changed: generator_defaults__ema=0.0, generators__wgan_gp__steps=2."""
+    return Settings.model_validate(changed(tiny_tree(), values))
+
+
+def lab_settings(**values: Any) -> Settings:
+    """The same for scans in lab/a and lab/b."""
+    return tiny_settings(cohort__sites__site_a__path="lab/a", cohort__sites__site_b__path="lab/b", **values)
+
+
+def tiny_generator(name: str, **values: Any) -> Any:
+    """Settings of one generator of `tiny_tree`, with some values changed."""
+    return tiny_settings(**{f"generators__{name.replace('-', '_')}__{key}": value for key, value in values.items()}).generators[name]
 
 
 def tiny_patches(n: int = 12, size: int = 16, seed: int = 0, patients: int = 2) -> PatchSet:

@@ -15,9 +15,11 @@ import yaml
 from typer.testing import CliRunner
 
 from angiosynth import cli
+from angiosynth.commands.options import generator_names
 from angiosynth.errors import InputError
 from angiosynth.settings import load_settings
 from tests.factories import tiny_tree
+from tests.pipeline import stages_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
@@ -25,7 +27,7 @@ COMMANDS = [
     "import",
     "cohort",
     "patches",
-    "train-gan",
+    "train-generator",
     "synthesize",
     "select-unet",
     "train-unet",
@@ -72,8 +74,7 @@ def test_help_loads_no_heavy_library() -> None:
 def test_the_commands_are_those_of_the_stages() -> None:
     names = {command.name or (command.callback.__name__ if command.callback else "") for command in cli.commands.registered_commands}
     assert names == set(COMMANDS)
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert set(stages) <= names
+    assert {stage.verb for stage in stages_of((ROOT / "dvc.yaml").read_text(), tiny_tree())} <= names
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -105,7 +106,7 @@ def test_a_missing_params_yaml_tells_what_to_do(
 
 def test_an_unknown_model_is_refused_with_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _exit_code(_call("train-gan", "--model", "stylegan")) == 2
+    assert _exit_code(_call("train-generator", "--model", "stylegan")) == 2
 
 
 def test_a_full_disk_is_one_line_and_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,6 +225,46 @@ def test_summary_show_reads_and_writes_nothing_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_text(yaml.safe_dump(tiny_tree()))
     assert _exit_code(_call("summary", "--show")) == 2
     assert "metrics/evaluation.json: missing or damaged" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [params]
+
+
+@pytest.mark.parametrize(
+    ("words", "there"),
+    [
+        (("train-generator", "--model", "gan"), "--model gan: there is none such; there are dcgan, wgan-gp, wgan-gp-sn"),
+        (("train-generator", "--model", ""), "--model : there is none such; there are dcgan"),
+        (("synthesize", "--model", "WGAN-GP"), "--model WGAN-GP: there is none such"),
+        (("train-unet", "--data", "threshold"), "--data threshold: there is none such; there are real, dcgan, wgan-gp, wgan-gp-sn"),
+        (("evaluate", "--data", "scratch"), "--data scratch: there is none such; there are real, threshold, dcgan"),
+        (("transfer", "--start", "site-b"), "--start site-b: there is none such; there are scratch, real, package, dcgan"),
+        (("audit", "--model", "real"), "--model real: there is none such; there are dcgan"),
+        (("release", "x", "--model", "real"), "--model real: there is none such; there are dcgan"),
+        (("sweep", "--model", "../dcgan"), "--model ../dcgan: there is none such; there are dcgan"),
+        (("phantom", "--site", "site-z"), "--site site-z: there is none such; there are site-a, site-b (phantom.sites)"),
+        (("cohort", "--site", "real"), "--site real: there is none such; there are site-a, site-b (params.yaml, cohort.sites)"),
+        (("patches", "--site", "site_a"), "--site site_a: there is none such; there are site-a, site-b"),
+    ],
+)
+def test_a_name_that_params_yaml_does_not_have_is_one_line_that_lists_those_it_has(
+    words: tuple[str, ...], there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(tiny_tree()))
+    assert _exit_code(_call(*words)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"angiosynth: {there}")
+    assert said.count("\n") == 1
+
+
+def test_the_shell_is_offered_the_names_of_params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert generator_names("") == []
+    tree = tiny_tree()
+    tree["generators"]["wide"] = tree["generators"]["dcgan"]
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    assert generator_names("") == ["dcgan", "wgan-gp", "wgan-gp-sn", "wide"]
+    assert generator_names("wi") == ["wide"]

@@ -16,12 +16,11 @@ PATTERNS = [line for line in (ROOT / ".dockerignore").read_text().splitlines() i
     [
         ("data/raw/site-a/sub-001/anat/sub-001_angio.nii.gz", True),
         ("data/patches/site-a/image.npy", True),
-        ("data/none/README", False),
         ("names/site-a.csv", True),
         ("audit/wgan-gp/gallery.png", True),
         ("predictions/real/sub-001.nii.gz", True),
         ("report/index.html", True),
-        ("models/gan/dcgan/generator.pt", True),
+        ("models/generators/dcgan/generator.pt", True),
         ("mlruns/mlflow.db", True),
         (".dvc/cache/files/md5/00/1", True),
         (".dvc/config", False),

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.documented import clone_of_the_project, run
-from tests.factories import make_arrays, tiny_settings, write_nifti
+from angiosynth.settings import Settings
+from tests.documented import ROOT, clone_of_the_project, run
+from tests.factories import make_arrays, tiny_tree, write_nifti
 
 pytestmark = pytest.mark.slow
 LOOK = "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' --dry-run"
@@ -22,12 +23,11 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _params() -> str:
-    split = {"train": 2, "validation": 1, "test": 1}
-    nobody = {"train": 0, "validation": 0, "test": 0}
-    settings = tiny_settings(cohort__site_a="data/raw/site-a", cohort__site_b="data/none", cohort__split_a=split, cohort__split_b=nobody)
-    tree = settings.model_dump(mode="json", by_alias=True)
-    tree["cohort"]["site_b"] = "data/none"
-    return yaml.safe_dump(tree)
+    """One site, of scans; nothing is drawn."""
+    tree = tiny_tree()
+    tree["phantom"] = {"sites": {}}
+    tree["cohort"]["sites"] = {"site-a": {"path": "data/raw/site-a", "split": {"train": 2, "validation": 1, "test": 1}}}
+    return yaml.safe_dump(Settings.model_validate(tree).model_dump(mode="json", by_alias=True))
 
 
 def build(folder: Path) -> Path:
@@ -76,7 +76,7 @@ def _kept(remote: Path) -> set[str]:
 def test_nothing_of_a_patient_can_enter_git(dvc_lab: Path) -> None:
     assert (dvc_lab.parent / "staged").read_text() == "", "before `dvc add`"
     tracked = run(dvc_lab, "git ls-files").splitlines()
-    assert [name for name in tracked if name.startswith(("data/", "names/", "splits/"))] == ["data/none/README", "data/raw/site-a.dvc"]
+    assert [name for name in tracked if name.startswith(("data/", "names/", "splits/"))] == ["data/raw/site-a.dvc"]
     for name in (
         "data/raw/site-b/sub-001/anat/a.json",
         "data/scans.zip",
@@ -93,6 +93,19 @@ def test_nothing_of_a_patient_can_enter_git(dvc_lab: Path) -> None:
             shutil.rmtree(dvc_lab / name)
         for name in ("data/scans.zip", "scan.nii.gz"):
             (dvc_lab / name).unlink()
+
+
+def test_one_site_that_nobody_drew_is_a_whole_pipeline(dvc_lab: Path, tmp_path: Path) -> None:
+    """Neither a phantom nor a target of transfer: DVC reads all stages, and the transfer's tables are there and empty."""
+    lab = tmp_path / "lab"
+    shutil.copytree(dvc_lab, lab, symlinks=True)
+    shutil.copy(ROOT / "dvc.yaml", lab)
+    listed = run(lab, "dvc stage list --name-only").split()
+    assert {"cohort@site-a", "patches@site-a", "transfer", "transfer-real", "summary", "report"} <= set(listed)
+    assert not [name for name in listed if name.startswith("phantom") or name.endswith("site-b")]
+    assert "up to date" in run(lab, "dvc repro phantom")
+    assert "there is no other site, the table stays empty" in run(lab, "python cli.py transfer --start scratch")
+    assert (lab / "metrics" / "transfer" / "scratch.csv").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["data/raw/site-a", "data/patches/site-a", "data/cohort", "splits"])

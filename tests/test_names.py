@@ -41,7 +41,7 @@ def test_a_project_and_its_scans_lie_in_folders_of_any_name(tmp_path: Path) -> N
     site = "scans 50% [a] Mu\u0308ller"
     make_cohort(project / site, 4, (32, 36, 4), seed=1)
     tree = tiny_tree()
-    tree["cohort"] |= {"site_a": site, "site_b": "data/none"}
+    tree["cohort"]["sites"] = {"site-a": {**tree["cohort"]["sites"]["site-a"], "path": site}}
     (project / "params.yaml").write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8")
     done = _call(project, "ascii", b"cohort")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """The whole pipeline once, from drawn heads to the report, as a user runs it: DVC, one process a stage, MLflow, a remote.
 
-One GAN's branch is recorded by MLflow, the others run with ANGIOSYNTH_TRACKING=off: a record takes a stage seconds.
+A fourth generator and a third site are there by params.yaml alone. One generator's branch is recorded by MLflow, the others run with
+ANGIOSYNTH_TRACKING=off: a record takes a stage seconds. What each stage opens is written down, for test_dependencies.py.
 """
 
 from __future__ import annotations
@@ -17,18 +18,25 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
-from angiosynth.settings import MODELS, TRAINING_DATA
+from angiosynth.settings import Settings
 from tests.documented import run as typed
-from tests.factories import tiny_settings
+from tests.factories import changed, tiny_tree
 
 nib: Any = nibabel
 ROOT = Path(__file__).resolve().parents[1]
+WIDE, THIRD = "wgan-gp-wide", "site-c"  # params.yaml alone knows them
+GENERATORS = ("dcgan", "wgan-gp", "wgan-gp-sn", WIDE)
+TRAINING_DATA = ("real", *GENERATORS)
 STARTS = ("scratch", *TRAINING_DATA)
+SITES = ("site-a", "site-b", THIRD)
+TARGETS = SITES[1:]
 RECORDED = "wgan-gp-sn"
+TRAININGS = {"train-unet", *(f"train-unet-synthetic@{name}" for name in GENERATORS)}
 pytestmark = pytest.mark.slow
 
 
@@ -36,7 +44,8 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_"))}
     own = Path(sys.executable).parent  # dvc.yaml says `python`: this one
     quiet = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
-    return {**kept, **quiet, "PYTHONPATH": "src", "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
+    paths = {"PYTHONPATH": f"{ROOT / 'tests' / 'recorded'}{os.pathsep}src", "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
+    return {**kept, **quiet, **paths}
 
 
 def _run(folder: Path, *words: str, **variables: str) -> str:
@@ -50,9 +59,32 @@ def _dvc(folder: Path, *words: str, **variables: str) -> str:
     return _run(folder, sys.executable, "-m", "dvc", *words, **variables)
 
 
+def _tree(**values: Any) -> dict[str, Any]:
+    """The tiny settings with one more generator, which shares the defaults, and one more site, drawn by another scanner."""
+    tree = changed(tiny_tree(), values)
+    tree["generators"][WIDE] = {**tree["generators"]["wgan-gp"], "width": 6, "steps": 2}
+    tree["phantom"]["sites"][THIRD] = {**tree["phantom"]["sites"]["site-b"], "spacing_mm": [2.0, 2.4, 2.4], "noise": 0.1}
+    tree["cohort"]["sites"][THIRD] = {"path": f"data/phantom/{THIRD}", "split": {"train": 1, "validation": 1, "test": 2}}
+    return tree
+
+
 def _params(**values: Any) -> str:
-    """Written out in full: DVC asks for every parameter that dvc.yaml names, defaults or not."""
-    return yaml.safe_dump(tiny_settings(**values).model_dump(mode="json", by_alias=True))
+    """Sections in full, since DVC asks for every parameter that dvc.yaml names; generators and drawn sites without their defaults."""
+    tree = _tree(**values)
+    full = Settings.model_validate(tree).model_dump(mode="json", by_alias=True)
+    full["phantom"]["sites"] = tree["phantom"]["sites"]
+    return yaml.safe_dump({**full, "generators": tree["generators"]})
+
+
+def opened_by(project: Path) -> dict[str, set[str]]:
+    """Command -> the project's files that its runs have read."""
+    opened: dict[str, set[str]] = {}
+    for path in project.with_name(f"{project.name}-opened").glob("*.json"):
+        facts = json.loads(path.read_text())
+        files = [Path(name) for name in facts["opened"] if Path(name).is_file()]
+        inside = {file.relative_to(project).as_posix() for file in files if file.is_relative_to(project)}
+        opened.setdefault(facts["command"], set()).update(inside)
+    return opened
 
 
 def build(folder: Path) -> Path:
@@ -60,28 +92,29 @@ def build(folder: Path) -> Path:
     for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("data/none", "sweeps"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.json"))
+    shutil.copytree(ROOT / "sweeps", folder / "sweeps", ignore=shutil.ignore_patterns("*.json"))
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     (folder / "params.yaml").write_text(_params())
     _run(folder, "git", "init", "-q")
     _run(folder, "git", "add", "-A")
     _run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "start")
-    _dvc(folder, "repro", "evaluate@real", f"evaluate@{RECORDED}", f"transfer@{RECORDED}")
-    _dvc(folder, "repro", ANGIOSYNTH_TRACKING="off")
+    opened = str(folder.with_name(f"{folder.name}-opened"))
+    recorded = ("evaluate", f"evaluate-synthetic@{RECORDED}", f"transfer-synthetic@{RECORDED}")
+    _dvc(folder, "repro", *recorded, OPENED_FILES=opened)
+    _dvc(folder, "repro", ANGIOSYNTH_TRACKING="off", OPENED_FILES=opened)
     return folder
 
 
 def test_every_stage_leaves_its_files(project: Path) -> None:
     wanted = ["report/index.html", "metrics/evaluation.json", "metrics/transfer.json", "predictions/threshold/threshold.json"]
     wanted += ["metrics/evaluation.csv", "models/unet-choice.json"]
-    for site in ("site-a", "site-b"):
+    for site in SITES:
         wanted += [f"splits/{site}.json", f"data/cohort/{site}.json"]
         wanted += [f"data/patches/{site}/{name}" for name in ("image.npy", "label.npy", "index.csv", "set.json")]
-    for model in MODELS:
+    for model in GENERATORS:
         wanted += [
-            f"models/gan/{model}/{name}"
+            f"models/generators/{model}/{name}"
             for name in ("generator.pt", "critic.pt", "generator.json", "curve.csv", "samples.png", "progress.png")
         ]
         wanted += [f"audit/{model}/{name}" for name in ("audit.json", "index.html", "gallery.png", "scores.png", "shared/audit.json")]
@@ -106,8 +139,9 @@ def test_the_evaluation_holds_all_trainings(project: Path) -> None:
             assert [float(line["dsc"]) for line in csv.DictReader(stream)] == [pytest.approx(row["dsc"], abs=1e-12)]
     assert -1 < evaluation["threshold"]["threshold"] < 1
     assert evaluation["threshold"]["dsc"] > 0.3  # arteries are bright: the plain baseline finds much of them
-    assert evaluation["chosen_by_validation"] == max(MODELS, key=lambda model: evaluation[model]["val_dsc"])
-    assert set(evaluation["ratio_to_real"]) == set(MODELS)
+    assert evaluation["chosen_by_validation"] == max(GENERATORS, key=lambda model: evaluation[model]["val_dsc"])
+    assert set(evaluation["ratio_to_real"]) == set(GENERATORS)
+    assert evaluation["generators"] == list(GENERATORS)
     with (project / "metrics" / "evaluation.csv").open() as stream:
         lines = {line["trained_on"]: line for line in csv.DictReader(stream)}
     assert {name: float(line["dsc"]) for name, line in lines.items()} == {
@@ -115,19 +149,50 @@ def test_the_evaluation_holds_all_trainings(project: Path) -> None:
     }
 
 
-def test_the_transfer_holds_all_starts(project: Path) -> None:
+def test_the_transfer_holds_all_sites_and_starts(project: Path) -> None:
     transfer = json.loads((project / "metrics" / "transfer.json").read_text())
-    assert set(transfer) == set(STARTS)
-    split = load_split(project / "splits", "site-b")
+    assert set(transfer) == set(TARGETS)
+    splits = {site: load_split(project / "splits", site) for site in TARGETS}
     for start in STARTS:
-        assert set(transfer[start]) == {"1"}
-        assert set(transfer[start]["1"]) >= {"dsc", "hd95_mm", "dsc_low", "dsc_high"}
-        if start != "scratch":
-            assert transfer[start]["1"]["dsc_gain"] == pytest.approx(transfer[start]["1"]["dsc"] - transfer["scratch"]["1"]["dsc"])
         with (project / "metrics" / "transfer" / f"{start}.csv").open() as stream:
-            (row,) = csv.DictReader(stream)
-        assert row["trained_on"] in split.train
-        assert row["patient"] in split.test
+            rows = {(row["site"], row["patient"]): row for row in csv.DictReader(stream)}
+        assert set(rows) == {(site, patient) for site in TARGETS for patient in splits[site].test}
+        assert all(row["trained_on"] in splits[site].train for (site, _), row in rows.items())
+        for site in TARGETS:
+            assert set(transfer[site]) == set(STARTS)
+            assert set(transfer[site][start]) == {"1"}
+            point = transfer[site][start]["1"]
+            assert set(point) >= {"dsc", "hd95_mm", "dsc_low", "dsc_high"}
+            own = [float(row["dsc"]) for (where, _), row in rows.items() if where == site]
+            assert point["dsc"] == pytest.approx(np.mean(own))
+            if start != "scratch":
+                assert point["dsc_gain"] == pytest.approx(point["dsc"] - transfer[site]["scratch"]["1"]["dsc"])
+
+
+def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values(project: Path) -> None:
+    facts = {model: json.loads((project / "models" / "generators" / model / "generator.json").read_text()) for model in GENERATORS}
+    assert (facts[WIDE]["kind"], facts[WIDE]["step"]) == ("wgan-gp", 2)
+    weights = {model: torch.load(project / "models" / "generators" / model / "generator.pt") for model in ("wgan-gp", WIDE)}
+    widths = {model: sum(tensor.numel() for tensor in tensors.values()) for model, tensors in weights.items()}
+    assert 1.4 < widths[WIDE] / widths["wgan-gp"] < 2.5  # of channels 6 and 4: weights between two maps go with the square, others do not
+    page = (project / "report" / "index.html").read_text()
+    assert page.count(WIDE) > 5
+    assert THIRD in page
+    audit = json.loads((project / "audit" / WIDE / "audit.json").read_text())
+    assert (audit["model"], audit["n_synthetic"]) == (WIDE, 24)
+
+
+def test_it_is_searched_by_its_name(project: Path) -> None:
+    """In so few steps the trial's U-net may find no vessel, which is a result too."""
+    try:
+        assert "study wide: 1 trials" in typed(project, f"python cli.py sweep --model {WIDE} --trials 1 --study wide")
+        found = json.loads((project / "sweeps" / "wide.json").read_text())
+    finally:
+        (project / "sweeps" / "wide.json").unlink(missing_ok=True)
+    (trial,) = found["trials"]
+    assert found["model"] == WIDE
+    assert trial["state"] in {"complete", "fail"}
+    assert "gradient_penalty_weight" in trial["params"]
 
 
 def test_predictions_lie_in_the_scans_grid(project: Path) -> None:
@@ -143,7 +208,7 @@ def test_predictions_lie_in_the_scans_grid(project: Path) -> None:
 
 
 def test_synthetic_sets_are_as_ordered(project: Path) -> None:
-    for model in MODELS:
+    for model in GENERATORS:
         patches = open_patch_set(project / "data" / "synthetic" / model)
         assert patches.image.shape == (24, 16, 16)
         assert patches.label.max() <= 1
@@ -151,7 +216,7 @@ def test_synthetic_sets_are_as_ordered(project: Path) -> None:
 
 
 def test_only_training_patients_are_cut(project: Path) -> None:
-    for site in ("site-a", "site-b"):
+    for site in SITES:
         patches = open_patch_set(project / "data" / "patches" / site)
         assert set(patches.patient) == set(load_split(project / "splits", site).train)
 
@@ -168,25 +233,29 @@ def test_runs_carry_validation_and_test_scores(project: Path) -> None:
 
     client = MlflowClient(f"sqlite:///{project}/mlruns/mlflow.db")
     ids = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
-    runs = {name: {run.data.tags["mlflow.runName"]: run for run in client.search_runs([ids[name]])} for name in ("gan", "unet", "transfer")}
-    parent, child = f"transfer {RECORDED}", f"{RECORDED} 1-patients-0"
+    experiments = ("generator", "unet", "transfer")
+    runs = {name: {run.data.tags["mlflow.runName"]: run for run in client.search_runs([ids[name]])} for name in experiments}
+    parents = {site: f"transfer {RECORDED} {site}" for site in TARGETS}
+    children = {site: f"{RECORDED} {site} 1-patients-0" for site in TARGETS}
     assert {name: set(found) for name, found in runs.items()} == {
-        "gan": {RECORDED},
+        "generator": {RECORDED},
         "unet": {"unet real", f"unet {RECORDED}"},
-        "transfer": {parent, child},
+        "transfer": {*parents.values(), *children.values()},
     }
     evaluation = json.loads((project / "metrics" / "evaluation.json").read_text())
     for run, data in (
-        (runs["gan"][RECORDED], RECORDED),
+        (runs["generator"][RECORDED], RECORDED),
         (runs["unet"][f"unet {RECORDED}"], RECORDED),
         (runs["unet"]["unet real"], "real"),
     ):
         assert run.data.metrics["val_dsc"] == pytest.approx(evaluation[data]["val_dsc"])
         assert run.data.metrics["test_dsc"] == pytest.approx(evaluation[data]["dsc"])
     transfer = json.loads((project / "metrics" / "transfer.json").read_text())
-    assert runs["transfer"][child].data.metrics["test_dsc"] == pytest.approx(transfer[RECORDED]["1"]["dsc"])
-    assert "val_dsc" in runs["transfer"][child].data.metrics
-    assert runs["transfer"][child].data.tags["mlflow.parentRunId"] == runs["transfer"][parent].info.run_id
+    for site in TARGETS:
+        child = runs["transfer"][children[site]]
+        assert child.data.metrics["test_dsc"] == pytest.approx(transfer[site][RECORDED]["1"]["dsc"])
+        assert "val_dsc" in child.data.metrics
+        assert child.data.tags["mlflow.parentRunId"] == runs["transfer"][parents[site]].info.run_id
     assert {run.info.status for found in runs.values() for run in found.values()} == {"FINISHED"}
     scored_on = {(run.data.tags["validation_scans"], run.data.tags["drawn_scans"]) for run in runs["unet"].values()}
     assert [drawn for _, drawn in scored_on] == ["yes"], "all U-nets are validated on the same scans"
@@ -199,18 +268,18 @@ def test_nothing_is_left_to_do(project: Path) -> None:
     assert "up to date" in said
 
 
-def test_a_unets_rate_reruns_no_gan(project: Path) -> None:
+def test_a_unets_rate_reruns_no_generator(project: Path) -> None:
     params = project / "params.yaml"
     before = params.read_text()
     params.write_text(_params(unet__learning_rate=1.5e-3))
     try:
-        changed = set(json.loads(_dvc(project, "status", "--json")))
+        stale = set(json.loads(_dvc(project, "status", "--json")))
         dry = _dvc(project, "repro", "--dry")
     finally:
         params.write_text(before)
-    assert changed >= {f"train-unet@{data}" for data in TRAINING_DATA}
-    assert not {name for name in changed if name.startswith(("phantom", "cohort", "patches", "train-gan", "synthesize"))}
-    for untouched in ("phantom", "train-gan", "synthesize", "evaluate --data threshold", "transfer --start scratch"):
+    assert stale >= TRAININGS
+    assert not {name for name in stale if name.startswith(("phantom", "cohort", "patches", "train-generator", "synthesize"))}
+    for untouched in ("phantom", "train-generator", "synthesize", "evaluate --data threshold", "transfer --start scratch"):
         assert f"> python cli.py {untouched}" not in dry
     assert "> python cli.py select-unet" in dry
     assert "> python cli.py train-unet --data real" in dry
@@ -221,11 +290,11 @@ def test_more_seeds_ask_for_no_other_choice(project: Path) -> None:
     before = params.read_text()
     params.write_text(_params(unet__seeds=2))
     try:
-        changed = set(json.loads(_dvc(project, "status", "--json")))
+        stale = set(json.loads(_dvc(project, "status", "--json")))
     finally:
         params.write_text(before)
-    assert changed >= {f"train-unet@{data}" for data in TRAINING_DATA}
-    assert "select-unet" not in changed
+    assert stale >= TRAININGS
+    assert "select-unet" not in stale
 
 
 def test_a_sweep_is_shown_by_the_report(project: Path) -> None:
@@ -252,7 +321,8 @@ def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_pat
     """The whole pipeline's: everything that a stage writes, and a package under releases/. In the clone files are links into the cache."""
     places = {"NAME": "vessels-1", "KEY": str(tmp_path / "key"), "/some/folder": str(tmp_path / "remote")}
     typed(project, "ssh-keygen -q -t ed25519 -N '' -f KEY", places)
-    typed(project, "python cli.py release NAME --model wgan-gp --sign-key KEY --override 'a test'", places)
+    release = "python cli.py release NAME --model wgan-gp --sign-key KEY --override 'a test'"
+    typed(project, release.replace("wgan-gp", WIDE), places)
     typed(project, "dvc add releases/NAME", places)
     try:
         typed(project, 'git add -A && git commit -q -m "A run"')

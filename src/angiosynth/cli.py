@@ -12,7 +12,7 @@ import typer
 
 from angiosynth.commands import importing, searching, serving, sharing
 from angiosynth.commands.group import Commands
-from angiosynth.commands.options import PARAMS, DataName, Model, Params, ScoredName, StartName
+from angiosynth.commands.options import PARAMS, Data, Model, Params, Scored, Site, Start, one_of, site_of
 from angiosynth.commands.options import settings_of as _settings
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
@@ -27,7 +27,6 @@ from angiosynth.runtime.stop import Terminated, end_in_order
 commands = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Share what brain-vessel scans teach without sharing the scans. Each command is a stage of dvc.yaml and reads params.yaml; "
     "`dvc repro` runs what has changed, in order.",
@@ -42,58 +41,67 @@ def before_each(context: typer.Context) -> None:
 
 
 @commands.command()
-def phantom(params: Params = PARAMS) -> None:
-    """Draw two sites of TOF-MRA heads with labelled vessels, as BIDS folders under data/phantom.
+def phantom(
+    site: Annotated[str | None, typer.Option("--site", help="One site of params.yaml, phantom.sites; by default all.")] = None,
+    params: Params = PARAMS,
+) -> None:
+    """Draw sites of TOF-MRA heads with labelled vessels, as BIDS folders under data/phantom.
 
     For trying everything without a scan of one's own. Deterministic from `phantom.seed`.
     """
-    from angiosynth.stages import scans
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import phantom as stage
 
-    scans.phantom(_settings(params), Workspace())
+    settings = _settings(params)
+    if site is not None and site not in settings.phantom.sites:
+        raise InputError(f"--site {site}: there is none such; there are {', '.join(settings.phantom.sites) or 'none'} (phantom.sites)")
+    stage.phantom(settings, Workspace(), site)
 
 
 @commands.command()
-def cohort(params: Params = PARAMS) -> None:
-    """Check every patient of both sites and split them into training, validation and test.
+def cohort(site: Site = None, params: Params = PARAMS) -> None:
+    """Check every patient of the sites and split them into training, validation and test.
 
-    Reads the BIDS folders `cohort.site_a` and `cohort.site_b`. All faults are listed at once. Writes splits/<site>.json and
-    data/cohort/<site>.json.
+    Reads the BIDS folders of `cohort.sites`. All faults are listed at once. Writes splits/<site>.json and data/cohort/<site>.json.
     """
-    from angiosynth.stages import scans
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import cohort as stage
 
-    scans.cohort(_settings(params), Workspace())
+    settings = _settings(params)
+    stage.cohort(settings, Workspace(), site_of(settings, site))
 
 
 @commands.command()
-def patches(params: Params = PARAMS) -> None:
+def patches(site: Site = None, params: Params = PARAMS) -> None:
     """Cut labelled patches from the training patients' axial slices into data/patches/<site>."""
-    from angiosynth.stages import scans
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import patches as stage
 
-    scans.patches(_settings(params), Workspace())
+    settings = _settings(params)
+    stage.patches(settings, Workspace(), site_of(settings, site))
 
 
-@commands.command("train-gan")
-def train_gan(model: Model, params: Params = PARAMS) -> None:
-    """Train one GAN on site A's training patches; validation patients choose the checkpoint.
+@commands.command("train-generator")
+def train_generator(model: Model, params: Params = PARAMS) -> None:
+    """Train one generator on the source's training patches; validation patients choose the checkpoint.
 
-    Killed and started again, it goes on at its last checkpoint. Writes models/gan/<model>.
+    Killed and started again, it goes on at its last checkpoint. Writes models/generators/<model>.
     """
-    from angiosynth.stages import gan
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import train_generator as stage
 
-    gan.train_gan(_settings(params), Workspace(), model.value)
+    settings = _settings(params)
+    stage.train_generator(settings, Workspace(), one_of(settings, "--model", model))
 
 
 @commands.command()
 def synthesize(model: Model, params: Params = PARAMS) -> None:
-    """Draw labelled synthetic patches from a trained GAN into data/synthetic/<model>, with a card and a contact sheet."""
-    from angiosynth.stages import gan
-    from angiosynth.stages.workspace import Workspace
+    """Draw labelled synthetic patches from a trained generator into data/synthetic/<model>, with a card and a contact sheet."""
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import synthesize as stage
 
-    gan.synthesize(_settings(params), Workspace(), model.value)
+    settings = _settings(params)
+    stage.synthesize(settings, Workspace(), one_of(settings, "--model", model))
 
 
 @commands.command("select-unet")
@@ -103,15 +111,15 @@ def select_unet(params: Params = PARAMS) -> None:
     Trains a U-net on real patches for each combination; with one combination nothing is trained. Every U-net is then trained
     with the choice. Killed and started again, it redoes only what is missing. Writes models/unet-choice.json.
     """
-    from angiosynth.stages import selection
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import select_unet as selection
 
     selection.select_unet(_settings(params), Workspace())
 
 
 @commands.command("train-unet")
 def train_unet(
-    data: Annotated[DataName, typer.Option("--data", help="Train on real patches, or on the synthetic ones of a GAN.")],
+    data: Data,
     params: Params = PARAMS,
 ) -> None:
     """Train a U-net on real or synthetic patches; whole scans of validation patients choose its weights.
@@ -119,40 +127,43 @@ def train_unet(
     With `unet.seeds` above 1 it is trained anew with each seed, and validation patients choose the one that is kept in front.
     Killed and started again, it redoes only the seeds that are missing. Writes models/unet/<data>.
     """
-    from angiosynth.stages import unet
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import train_unet as stage
 
-    unet.train_unet(_settings(params), Workspace(), data.value)
+    settings = _settings(params)
+    stage.train_unet(settings, Workspace(), one_of(settings, "--data", data, "real"))
 
 
 @commands.command()
 def evaluate(
-    data: Annotated[ScoredName, typer.Option("--data", help="The U-net trained on this data, or the best global threshold.")],
+    data: Scored,
     params: Params = PARAMS,
 ) -> None:
-    """Segment site A's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient and seed by seed.
+    """Segment the source's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient and seed by seed.
 
     Writes predictions/<data>/<patient>.nii.gz in each scan's own grid and metrics/patients/<data>.csv.
     """
-    from angiosynth.stages import unet
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import evaluate as stage
 
-    unet.evaluate(_settings(params), Workspace(), data.value)
+    settings = _settings(params)
+    stage.evaluate(settings, Workspace(), one_of(settings, "--data", data, "real", "threshold"))
 
 
 @commands.command()
 def transfer(
-    start: Annotated[StartName, typer.Option("--start", help="From scratch, or pre-trained on this data.")],
+    start: Start,
     params: Params = PARAMS,
 ) -> None:
-    """Train at site B with 1..n patients from one start, and score site B's test patients.
+    """Train at every other site with 1..n of its patients from one start, and score its test patients.
 
     Killed and started again, it redoes only what is missing. Writes metrics/transfer/<start>.csv.
     """
+    from angiosynth.project.workspace import Workspace
     from angiosynth.stages import transfer as stage
-    from angiosynth.stages.workspace import Workspace
 
-    stage.transfer(_settings(params), Workspace(), start.value)
+    settings = _settings(params)
+    stage.transfer(settings, Workspace(), one_of(settings, "--start", start, "scratch", "real", "package"))
 
 
 importing.add_to(commands)
@@ -169,12 +180,14 @@ def summary(
     params: Params = PARAMS,
 ) -> None:
     """Join all tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
+    from angiosynth.project.workspace import Workspace
     from angiosynth.stages import summary as stage
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.verbs.results import table
 
+    settings = _settings(params)
     if not show:
-        stage.summary(_settings(params), Workspace())
-    tell(*stage.table(Workspace()).split("\n"))
+        stage.summary(settings, Workspace())
+    tell(*table(settings, Workspace()).split("\n"))
 
 
 @commands.command()
@@ -183,8 +196,8 @@ def report(
     params: Params = PARAMS,
 ) -> None:
     """Make the figures and the page report/index.html."""
+    from angiosynth.project.workspace import Workspace
     from angiosynth.stages import report as stage
-    from angiosynth.stages.workspace import Workspace
 
     stage.report(_settings(params), Workspace())
     if readme:
@@ -197,7 +210,7 @@ def profile(
     force: Annotated[bool, typer.Option("--force", help="Replace edited settings too; they are kept as params.yaml.bak.")] = False,
 ) -> None:
     """Make params.yaml from a profile, validated first. Settings that were edited are left unless --force is given."""
-    from angiosynth.stages.params import take_profile
+    from angiosynth.project.params import take_profile
 
     if said := take_profile(PARAMS, Path("profiles"), name, force):
         tell(said)
@@ -220,7 +233,7 @@ def segment(
 
     python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
     """
-    from angiosynth.stages import segment as stage
+    from angiosynth.verbs import segment as stage
 
     tell(stage.segment(scan, target, brain, model, force=force))
 
@@ -231,7 +244,7 @@ def sync() -> None:
 
     Only with MLFLOW_TRACKING_URI at a server. Sent twice, nothing is doubled. What a training that runs now has kept is left to it.
     """
-    from angiosynth.experiments import tracking
+    from angiosynth.tracking import runs as tracking
 
     left = tracking.sync(tracking.project_root())
     tell("all is sent" if not left else f"{left} entries are left, of trainings that go on")
@@ -243,7 +256,7 @@ def doctor() -> None:
 
     Exit code 1 where something would keep the stages from running.
     """
-    from angiosynth.stages import doctor as stage
+    from angiosynth.verbs import doctor as stage
 
     table, healthy = stage.doctor(Path())
     tell(*table.split("\n"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from angiosynth import cli
-from angiosynth.experiments import tracking
+from angiosynth.tracking import runs as tracking
 
 ROOT = Path(__file__).resolve().parents[2]
 Called = list[tuple[list[str], dict[str, str]]]

@@ -8,7 +8,6 @@ import pytest
 
 from angiosynth.data.patches import build_patches
 from angiosynth.settings import IntensitySettings, PatchSettings
-from tests.data.lab import make_lab
 from tests.factories import make_cohort
 
 SHAPE = (40, 44, 6)
@@ -26,16 +25,3 @@ def built(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("patches") / "set"
     build_patches(cohort, NAMES, PATCHES, IntensitySettings(), folder)
     return folder
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project folder, which is the working one: an import keeps its key there."""
-    (tmp_path / "project").mkdir()
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
-
-
-@pytest.fixture
-def lab(tmp_path: Path, project: Path) -> Path:
-    return make_lab(tmp_path)

@@ -16,7 +16,7 @@ from angiosynth.data.cohort import (
     load_scan,
 )
 from angiosynth.errors import InputError
-from angiosynth.settings import CohortSettings, IntensitySettings, SplitSettings
+from angiosynth.settings import CohortSettings, IntensitySettings, SiteSettings, SplitSettings
 from tests.factories import affine_of, make_arrays, make_cohort, nib, write_nifti
 
 SHAPE = (40, 44, 6)
@@ -40,8 +40,11 @@ def _plan(train: int | tuple[str, ...], validation: int | tuple[str, ...], test:
     return SplitSettings(train=train, validation=validation, test=test)
 
 
-def _settings(site_a: Path | str, site_b: Path | str = "", plan_b: SplitSettings | None = None) -> CohortSettings:
-    return CohortSettings(site_a=str(site_a), site_b=str(site_b), split_a=_plan(1, 1, 1), split_b=plan_b or _plan(0, 0, 0))
+def _settings(*sites: Path, plan: SplitSettings | None = None) -> CohortSettings:
+    """site-a, of which three patients are wanted where nothing else is said, then site-b and so on, of which nobody is."""
+    plans = [plan or _plan(1, 1, 1), *[_plan(0, 0, 0)] * 2]
+    named = {f"site-{'abc'[n]}": SiteSettings(path=str(site), split=plans[n]) for n, site in enumerate(sites)}
+    return CohortSettings(source="site-a", sites=named)
 
 
 def test_facts_of_sound_patients(tmp_path: Path) -> None:

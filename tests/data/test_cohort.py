@@ -23,7 +23,7 @@ from angiosynth.data.cohort import (
 )
 from angiosynth.data.nifti import load_volume
 from angiosynth.errors import InputError
-from angiosynth.settings import CohortSettings, IntensitySettings, SplitSettings
+from angiosynth.settings import CohortSettings, IntensitySettings, SiteSettings, SplitSettings
 from tests.factories import make_arrays, make_cohort, write_nifti
 
 SHAPE = (40, 44, 6)
@@ -52,8 +52,11 @@ def _plan(train: int | tuple[str, ...], validation: int | tuple[str, ...], test:
     return SplitSettings(train=train, validation=validation, test=test)
 
 
-def _settings(site_a: Path | str, site_b: Path | str = "", plan_b: SplitSettings | None = None) -> CohortSettings:
-    return CohortSettings(site_a=str(site_a), site_b=str(site_b), split_a=_plan(1, 1, 1), split_b=plan_b or _plan(0, 0, 0))
+def _settings(*sites: Path, plan: SplitSettings | None = None) -> CohortSettings:
+    """site-a, of which three patients are wanted where nothing else is said, then site-b and so on, of which nobody is."""
+    plans = [plan or _plan(1, 1, 1), *[_plan(0, 0, 0)] * 2]
+    named = {f"site-{'abc'[n]}": SiteSettings(path=str(site), split=plans[n]) for n, site in enumerate(sites)}
+    return CohortSettings(source="site-a", sites=named)
 
 
 def test_sites_must_not_share_patients(cohort: Path, tmp_path: Path) -> None:
@@ -66,7 +69,7 @@ def test_sites_must_not_share_patients(cohort: Path, tmp_path: Path) -> None:
 
 def test_scans_without_mask_and_label_are_usable_for_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_cohort(tmp_path / "lab", 2, SHAPE, labelled=False, masked=False)
-    settings = CohortSettings(site_a=str(folder), split_a=_plan(0, 0, 0), split_b=_plan(0, 0, 0))
+    settings = _settings(folder, plan=_plan(0, 0, 0))
     build_cohort(settings, tmp_path / "splits", tmp_path / "out")
     assert capsys.readouterr().err.count("no brain mask; the whole volume is used") == 2
     assert load_split(tmp_path / "splits", "site-a") == Split(unlabelled=("sub-01", "sub-02"))
@@ -80,23 +83,21 @@ def test_scans_without_mask_and_label_are_usable_for_prediction(tmp_path: Path, 
 def test_build_is_deterministic_and_tells_the_digest(sound: Path, tmp_path: Path) -> None:
     for run in ("one", "two"):
         build_cohort(_settings(sound), tmp_path / run / "splits", tmp_path / run / "out")
-    for name in ("splits/site-a.json", "splits/site-b.json", "out/site-a.json", "out/site-b.json"):
+    for name in ("splits/site-a.json", "out/site-a.json", "out/site-a.npz"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     written = json.loads((tmp_path / "one/out/site-a.json").read_text())
     assert written["root"] == str(sound)
     assert len(written["digest"]) == 64
-    empty = json.loads((tmp_path / "one/out/site-b.json").read_text())
-    assert (empty["root"], empty["patients"]) == ("", [])
-    assert load_split(tmp_path / "one/splits", "site-b") == Split()
+    assert len(list((tmp_path / "one").rglob("*.*"))) == 3
 
 
 def test_no_header_text_reaches_the_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = make_arrays(SHAPE, 1)[0]
     write_nifti(tmp_path / "lab/sub-1/anat/sub-1_angio.nii.gz", scan, description="Jane Doe")
-    settings = CohortSettings(site_a=str(tmp_path / "lab"), split_a=_plan(0, 0, 0), split_b=_plan(0, 0, 0))
+    settings = _settings(tmp_path / "lab", plan=_plan(0, 0, 0))
     build_cohort(settings, tmp_path / "out", tmp_path / "out2")
-    texts = [path.read_text() for path in (*(tmp_path / "out").iterdir(), *(tmp_path / "out2").iterdir())]
-    assert len(texts) == 4
+    texts = [path.read_bytes().decode("utf-8", "replace") for path in (*(tmp_path / "out").iterdir(), *(tmp_path / "out2").iterdir())]
+    assert len(texts) == 3
     assert "Jane" not in "".join([*texts, capsys.readouterr().err])
 
 
@@ -184,7 +185,7 @@ def test_one_scan_under_two_names_is_refused_or_told(
     site = make_cohort(tmp_path / "other", 1, SHAPE, seed=5) if elsewhere else cohort
     twin = _twin_of(cohort, site, change)
     first = cohort / "sub-01/anat/sub-01_angio.nii.gz"
-    settings = _settings(cohort, site if elsewhere else "")
+    settings = _settings(cohort, site) if elsewhere else _settings(cohort)
     if change == "rounded":
         build_cohort(settings, tmp_path / "splits", tmp_path / "out")
         assert f"{twin}: looks like {first} processed once more" in capsys.readouterr().err
@@ -192,6 +193,50 @@ def test_one_scan_under_two_names_is_refused_or_told(
     with pytest.raises(InputError, match=f"1 fault found.*\n  {twin}: the same scan as {first}"):
         build_cohort(settings, tmp_path / "splits", tmp_path / "out")
     assert not (tmp_path / "splits").exists()
+
+
+def test_three_sites_are_checked_together_or_one_by_one(cohort: Path, tmp_path: Path) -> None:
+    """DVC runs a stage a site."""
+    settings = _settings(cohort, *(make_cohort(tmp_path / name, 1, SHAPE, seed=seed) for name, seed in (("b", 5), ("c", 6))))
+    build_cohort(settings, tmp_path / "together" / "splits", tmp_path / "together" / "out")
+    for site in settings.sites:
+        build_cohort(settings, tmp_path / "single" / "splits", tmp_path / "single" / "out", site)
+    names = [path.relative_to(tmp_path / "together") for path in sorted((tmp_path / "together").rglob("*.*"))]
+    assert len(names) == 9
+    for name in names:
+        assert (tmp_path / "single" / name).read_bytes() == (tmp_path / "together" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("first", ["site-a", "site-b"])
+def test_a_site_checked_alone_is_compared_with_what_is_known_of_the_others(cohort: Path, tmp_path: Path, first: str) -> None:
+    other = make_cohort(tmp_path / "other", 1, SHAPE, seed=5)
+    _twin_of(cohort, other, "packed anew")
+    settings = _settings(cohort, other)
+    build_cohort(settings, tmp_path / "splits", tmp_path / "out", first)
+    (second,) = set(settings.sites) - {first}
+    with pytest.raises(InputError, match=r"1 fault found.*`python cli\.py cohort` looks at all of them\n.*: the same scan as"):
+        build_cohort(settings, tmp_path / "splits", tmp_path / "out", second)
+    assert not (tmp_path / "splits" / f"{second}.json").exists()
+
+
+@pytest.mark.parametrize("how", ["a patient moves", "the sites change folders"])
+def test_what_has_gone_from_another_site_is_no_copy(cohort: Path, tmp_path: Path, how: str) -> None:
+    """Of another site there are only the fingerprints of its last check."""
+    other = make_cohort(tmp_path / "other", 2, SHAPE, seed=5)
+    settings = _settings(cohort, other)
+    build_cohort(settings, tmp_path / "splits", tmp_path / "out")
+    if how == "a patient moves":
+        (other / "sub-02").rename(cohort / "sub-99")
+        for path in sorted((cohort / "sub-99").rglob("sub-02*")):
+            path.rename(path.with_name(path.name.replace("sub-02", "sub-99")))
+    else:
+        settings = _settings(other, cohort, plan=_plan(1, 1, 0))
+    for site in settings.sites:
+        build_cohort(settings, tmp_path / "splits", tmp_path / "out", site)
+    patients = {site: json.loads((tmp_path / "out" / f"{site}.json").read_text())["patients"] for site in settings.sites}
+    assert {site: len(known) for site, known in patients.items()} == (
+        {"site-a": 4, "site-b": 1} if how == "a patient moves" else {"site-a": 2, "site-b": 3}
+    )
 
 
 def test_one_label_under_two_names_is_refused(cohort: Path, tmp_path: Path) -> None:

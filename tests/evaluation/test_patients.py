@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiosynth.errors import InputError
-from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.patients import (
     PatientScore,
     TransferScore,
@@ -21,6 +20,7 @@ from angiosynth.evaluation.patients import (
     write_scores,
     write_transfer,
 )
+from angiosynth.metrics.segmentation import all_metrics
 from tests.factories import make_score
 
 HEADINGS = "patient,dsc,hd95_mm,hd_mm,assd_mm,precision,recall,cldice,bahd_mm,hd95_voxels,hd_voxels,assd_voxels,bahd_voxels,empty,seed\n"
@@ -29,7 +29,7 @@ number = st.floats(0, 1e6, allow_nan=False)
 
 
 def transfer(start: str, n: int, subset: int, patient: str, dsc: float) -> TransferScore:
-    return TransferScore(start, n, subset, "sub-01 sub-02", patient, dsc, 10 * dsc, 20 * dsc, 0)
+    return TransferScore("site-b", start, n, subset, "sub-01 sub-02", patient, dsc, 10 * dsc, 20 * dsc, 0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -49,7 +49,7 @@ def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     assert lines == [HEADINGS.strip(), "sub-01,0.5,2.0,4.0,0.5,0.5,0.5,0.5,1.0,4.0,8.0,1.0,2.0,0,0"]
     rows = [transfer("scratch", 1, 0, "sub-05", 0.25)]
     write_transfer(tmp_path / "scratch.csv", rows)
-    assert (tmp_path / "scratch.csv").read_text().startswith("start,n_patients,subset,trained_on,patient,dsc,hd95_mm,hd_mm,empty\n")
+    assert (tmp_path / "scratch.csv").read_text().startswith("site,start,n_patients,subset,trained_on,patient,dsc,hd95_mm,hd_mm,empty\n")
     assert read_transfer(tmp_path / "scratch.csv") == rows
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore, TransferScore, read_scores, write_scores, write_transfer
-from angiosynth.evaluation.summary import ScoreTable, evaluation_summary, summarise, transfer_summary
+from angiosynth.evaluation.summary import ScoreTable, evaluation_summary, over_seeds, summarise, transfer_summary
 from angiosynth.settings import EvaluationSettings
 from tests.factories import make_score
 
@@ -25,8 +25,8 @@ VALIDATION = {
 LEVELS = {"real": 0.8, "dcgan": 0.6, "wgan-gp": 0.7, "wgan-gp-sn": 0.72, "threshold": 0.5}
 
 
-def transfer(start: str, n: int, subset: int, patient: str, dsc: float, trained_on: str = "") -> TransferScore:
-    return TransferScore(start, n, subset, trained_on or f"sub-0{subset}", patient, dsc, 10 * dsc, 20 * dsc, 0)
+def transfer(start: str, n: int, subset: int, patient: str, dsc: float, trained_on: str = "", site: str = "site-b") -> TransferScore:
+    return TransferScore(site, start, n, subset, trained_on or f"sub-0{subset}", patient, dsc, 10 * dsc, 20 * dsc, 0)
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_transfer_summary_by_hand(tmp_path: Path) -> None:
     rows = [transfer("scratch", 1, subset, patient, dsc) for (subset, patient), dsc in cells.items()]
     write_transfer(tmp_path / "scratch.csv", [*rows, transfer("scratch", 12, 0, "a", 0.8), transfer("scratch", 4, 0, "a", 0.7)])
     write_transfer(tmp_path / "real.csv", [])
-    found = transfer_summary(tmp_path, SETTINGS)
-    assert found["real"] == {}
+    found = transfer_summary(tmp_path, SETTINGS)["site-b"]
+    assert set(found) == {"scratch"}
     assert list(found["scratch"]) == ["1", "4", "12"]
     one = found["scratch"]["1"]
     assert (one["dsc"], one["hd95_mm"], one["hd_mm"]) == pytest.approx((0.65, 6.5, 13.0))
@@ -161,15 +161,15 @@ def test_the_transfer_interval_is_that_of_all_resamples_of_subsets_and_patients(
     _laid(tmp_path, "scratch", table.tolist())
     picks = itertools.product(itertools.product(range(3), repeat=3), itertools.product(range(4), repeat=4))
     every = [table[np.ix_(subsets, patients)].mean() for subsets, patients in picks]
-    found = transfer_summary(tmp_path, EvaluationSettings(bootstrap=20_000, seed=3))["scratch"]["1"]
+    found = transfer_summary(tmp_path, EvaluationSettings(bootstrap=20_000, seed=3))["site-b"]["scratch"]["1"]
     assert [found["dsc_low"], found["dsc_high"]] == pytest.approx(np.percentile(every, (2.5, 97.5)), abs=0.005)
 
 
 def test_subsets_that_differ_widen_the_interval(tmp_path: Path) -> None:
     _laid(tmp_path, "scratch", [[0.5, 0.6, 0.7], [0.5, 0.6, 0.7]])
-    alike = transfer_summary(tmp_path, SETTINGS)["scratch"]["1"]
+    alike = transfer_summary(tmp_path, SETTINGS)["site-b"]["scratch"]["1"]
     _laid(tmp_path, "scratch", [[0.3, 0.4, 0.5], [0.7, 0.8, 0.9]])
-    apart = transfer_summary(tmp_path, SETTINGS)["scratch"]["1"]
+    apart = transfer_summary(tmp_path, SETTINGS)["site-b"]["scratch"]["1"]
     assert alike["dsc"] == pytest.approx(apart["dsc"])
     assert apart["dsc_high"] - apart["dsc_low"] > 2 * (alike["dsc_high"] - alike["dsc_low"])
     assert apart["dsc_subset_sd"] == pytest.approx(0.4 / 2**0.5)
@@ -178,7 +178,7 @@ def test_subsets_that_differ_widen_the_interval(tmp_path: Path) -> None:
 def test_one_subset_leaves_the_interval_over_patients(tmp_path: Path) -> None:
     values = [0.2, 0.5, 0.9]
     _laid(tmp_path, "scratch", [values])
-    found = transfer_summary(tmp_path, SETTINGS)["scratch"]["1"]
+    found = transfer_summary(tmp_path, SETTINGS)["site-b"]["scratch"]["1"]
     alone = summarise([make_score(str(n), value) for n, value in enumerate(values)], SETTINGS.bootstrap, SETTINGS.seed)
     assert {name: found[name] for name in ("dsc", "dsc_low", "dsc_high")} == pytest.approx(
         {name: alone[name] for name in ("dsc", "dsc_low", "dsc_high")}
@@ -190,13 +190,40 @@ def test_gains_are_paired_by_subset_and_patient(tmp_path: Path) -> None:
     _laid(tmp_path, "scratch", table.tolist())
     _laid(tmp_path, "dcgan", (table + 0.07).tolist())  # the same gain everywhere has no width, however widely scores differ
     _laid(tmp_path, "real", np.add(table, [[0.1, 0.0, -0.2], [0.1, 0.0, 0.3]]).tolist())
-    found = transfer_summary(tmp_path, SETTINGS)
+    found = transfer_summary(tmp_path, SETTINGS)["site-b"]
     assert [found["dcgan"]["1"][name] for name in ("dsc_gain", "dsc_gain_low", "dsc_gain_high")] == pytest.approx([0.07] * 3)
     assert found["dcgan"]["1"]["dsc_high"] - found["dcgan"]["1"]["dsc_low"] > 0.2
     real = found["real"]["1"]
     assert real["dsc_gain"] == pytest.approx(0.05)
     assert real["dsc_gain"] == pytest.approx(real["dsc"] - found["scratch"]["1"]["dsc"])
     assert real["dsc_gain_low"] < 0 < real["dsc_gain_high"]
+
+
+def test_sites_are_summarised_apart_and_gains_compare_one_site_with_itself(tmp_path: Path) -> None:
+    """Patients and subsets of two sites may be called alike."""
+    sites = {"site-b": 0.4, "site-c": 0.7}
+    for start, gain in (("scratch", 0.0), ("real", 0.1)):
+        rows = [transfer(start, 1, 0, "a", level * (1 + gain), site=site) for site, level in sites.items()]
+        write_transfer(tmp_path / f"{start}.csv", rows)
+    found = transfer_summary(tmp_path, SETTINGS)
+    assert set(found) == set(sites)
+    for site, level in sites.items():
+        assert found[site]["scratch"]["1"]["dsc"] == pytest.approx(level)
+        assert found[site]["real"]["1"]["dsc_gain"] == pytest.approx(0.1 * level)
+        assert found[site]["real"]["1"]["n_subsets"] == 1
+
+
+def test_without_a_target_there_is_nothing_to_summarise(tmp_path: Path) -> None:
+    for start in ("scratch", "real"):
+        write_transfer(tmp_path / f"{start}.csv", [])
+    assert transfer_summary(tmp_path, SETTINGS) == {}
+
+
+def test_scores_of_several_seeds_are_averaged() -> None:
+    assert over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0, "seed": 1}]) == {"val_dsc": 0.5, "val_hd95_mm": 3.0}
+    found = over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0}, {"val_dsc": 0.7, "val_hd95_mm": 4.0}])
+    assert found == pytest.approx({"val_dsc": 0.6, "val_hd95_mm": 3.5, "val_dsc_seed_sd": 0.1 * 2**0.5})
+    assert over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0}, {"step": 3}]) == {}
 
 
 def test_a_gain_over_other_subsets_or_patients_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from angiosynth.errors import InputError
-from angiosynth.evaluation.metrics import dsc
 from angiosynth.evaluation.threshold import above, best_threshold
+from angiosynth.metrics.segmentation import dsc
 from tests.factories import make_scan
 
 CUTS = (np.arange(256) - 0.5) / 127.5 - 1.0  # half a level below each level

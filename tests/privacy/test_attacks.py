@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from angiosynth.errors import InputError
-from angiosynth.gan.models import build_generator
+from angiosynth.generators.gan.models import build_generator
+from angiosynth.generators.gan.sampling import GanLatents
 from angiosynth.privacy import reconstruction
 from angiosynth.privacy.blackbox import inference_scores, set_scores
 from angiosynth.privacy.controls import few_of, planted
-from angiosynth.privacy.critic import critic_scores, load_critic
+from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import agreement, linkage
 from angiosynth.privacy.reconstruction import reconstruction_scores
-from tests.factories import tiny_patches, tiny_settings
+from tests.factories import tiny_generator, tiny_patches
 
 
 def _points(*values: float) -> Any:
@@ -40,41 +40,41 @@ def test_a_label_is_told_by_the_nearest_image() -> None:
 
 def test_the_generator_draws_its_own_patches_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconstruction, "STARTS", 64)
-    settings = tiny_settings(gan__common__noise=False).gan
-    generator = build_generator("wgan-gp", settings, 16).eval()
+    settings = tiny_generator("wgan-gp", noise=False)
+    generator = build_generator(settings, 16).eval()
+    space = GanLatents(generator, settings, torch.device("cpu"))
     before = [weight.clone() for weight in generator.parameters()]
     with torch.no_grad():
         own = generator(torch.randn(4, generator.latent_size, generator=torch.Generator().manual_seed(5)))
     other = torch.rand(4, 2, 16, 16, generator=torch.Generator().manual_seed(6)) * 2 - 1
-    scores = reconstruction_scores(generator, torch.cat([own, other]), 30, 1)
+    scores = reconstruction_scores(space, torch.cat([own, other]), 30, 1)
     assert scores[:4].min() > scores[4:].max()
-    assert (reconstruction_scores(generator, own, 0, 1) <= scores[:4]).all()  # steps bring it nearer
+    assert (reconstruction_scores(space, own, 0, 1) <= scores[:4]).all()  # steps bring it nearer
     assert all(torch.equal(a, b) for a, b in zip(before, generator.parameters(), strict=True))
 
 
-class Counting(nn.Module):
+class Counting:
     """A critic that looks at its whole batch, as minibatch discrimination does."""
 
+    batch_size = 4
+
     def __init__(self) -> None:
-        super().__init__()
         self.sizes: list[int] = []
 
-    def forward(self, pairs: Tensor) -> Tensor:
+    def scores(self, pairs: Tensor) -> Tensor:
         self.sizes.append(len(pairs))
         return pairs[:, 0, 0, 0]
+
+    def encode(self, image: Tensor, label: Tensor) -> Tensor:
+        raise AssertionError("the pairs are encoded already")
 
 
 def test_the_critic_sees_whole_batches_and_every_pair_gets_its_own_score() -> None:
     critic = Counting()
     pairs = torch.arange(10.0)[:, None, None, None].expand(10, 2, 2, 2)
-    scores = critic_scores(critic, lambda rows: pairs[torch.from_numpy(rows)], 10, 4, 1)
+    scores = critic_scores(critic, lambda rows: pairs[torch.from_numpy(rows)], 10, 1)
     assert scores.tolist() == list(range(10))
     assert critic.sizes == [4, 4, 4]
-
-
-def test_a_missing_critic_is_one_line(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match=r"critic\.pt: missing, damaged or of other settings \(.*\); run `dvc repro`"):
-        load_critic(tmp_path, "dcgan", tiny_settings().gan, 16)
 
 
 def test_neighbours_of_one_patient_agree() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from angiosynth.report.audit_figures import leakage_figure, scores_figure
 from angiosynth.report.audit_page import VERDICTS, build_audit_page, privacy_section
+from angiosynth.report.style import Look
 from tests.audits import audit_tree
 from tests.privacy.test_verdict import LEAK
 
@@ -60,15 +61,16 @@ def test_what_the_control_explains_is_not_called_within() -> None:
 
 
 def test_the_reports_section_has_a_row_for_each_set() -> None:
-    section = privacy_section({"wgan-gp": audit_tree(), "dcgan": audit_tree(images={**LEAK, "p": 0.01})}, "<figure>")
+    look = Look(("dcgan", "wgan-gp"))
+    section = privacy_section({"wgan-gp": audit_tree(), "dcgan": audit_tree(images={**LEAK, "p": 0.01})}, look, "<figure>")
     assert section.index("DCGAN") < section.index("WGAN-GP")
     assert ">over<" in section
     assert "<figure>" in section
-    assert privacy_section({}, "") == ""
+    assert privacy_section({}, look, "") == ""
 
 
 @pytest.mark.parametrize("ratio", [0.9, None])
 def test_figures_are_drawn(tmp_path: Path, ratio: float | None) -> None:
     scores_figure(audit_tree(), tmp_path / "scores.png")
-    leakage_figure({"ratio_to_real": {"wgan-gp": ratio}}, {"wgan-gp": audit_tree()}, tmp_path / "leakage.png")
+    leakage_figure({"generators": ["wgan-gp"], "ratio_to_real": {"wgan-gp": ratio}}, {"wgan-gp": audit_tree()}, tmp_path / "leakage.png")
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("scores.png", "leakage.png"))

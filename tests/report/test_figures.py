@@ -18,10 +18,11 @@ from scipy import ndimage
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore
 from angiosynth.report import figures, projections
-from angiosynth.report.style import COLOURS, EXTRA, FOUND, MISSED, VESSEL, in_order, rgb
+from angiosynth.report.style import EXTRA, FIXED, FOUND, MISSED, OTHER, PALETTE, SIGNS, VESSEL, Look, rgb
 from tests.factories import make_score
 
-MODELS = ("dcgan", "wgan-gp", "wgan-gp-sn")
+MODELS = ("dcgan", "wgan-gp", "wgan-gp-sn", "wide")
+LOOK = Look(MODELS)
 
 
 def patches(n: int, size: int = 64, seed: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -54,7 +55,7 @@ def count(path: Path, colour: str) -> int:
 
 def draw_pairs(path: Path, size: int = 64) -> None:
     synthetic = {model: patches(5, size, seed) for seed, model in enumerate(MODELS)}
-    figures.pairs_figure(*patches(9, size), synthetic, path)
+    figures.pairs_figure(*patches(9, size), synthetic, LOOK, path)
 
 
 def draw_contact(path: Path) -> None:
@@ -70,18 +71,19 @@ def draw_curves(path: Path) -> None:
         {"step": str(step), "critic_distance": str(9.0 - step / 100), "probe_dsc": ""} for step in range(10, 601, 10)
     ]
     curves = {model: [*rows, {"step": 450, "probe_dsc": 0.5}, {"step": 600, "probe_dsc": 0.6}] for model in MODELS}
-    figures.curves_figure(curves, path)
+    figures.curves_figure(curves, LOOK, path)
 
 
 def draw_scores(path: Path) -> None:
-    tables = {name: scores(level) for name, level in zip(("real", *MODELS, "threshold"), (0.8, 0.6, 0.7, 0.75, 0.5), strict=True)}
+    tables = {name: scores(level) for name, level in zip(("real", *MODELS, "threshold"), (0.8, 0.6, 0.7, 0.75, 0.65, 0.5), strict=True)}
     evaluation = {name: point(rows[0].dsc) for name, rows in tables.items()}
-    figures.scores_figure(tables, evaluation, path)
+    figures.scores_figure(tables, evaluation, LOOK, path)
 
 
 def draw_transfer(path: Path) -> None:
     starts = ("scratch", "real", *MODELS)
-    figures.transfer_figure({start: {"1": point(0.5 + 0.05 * n), "12": point(0.6 + 0.05 * n)} for n, start in enumerate(starts)}, path)
+    points = {start: {"1": point(0.5 + 0.04 * n), "12": point(0.6 + 0.04 * n)} for n, start in enumerate(starts)}
+    figures.transfer_figure({"site-b": points, "site-c": points}, LOOK, path)
 
 
 def draw_patient(path: Path) -> None:
@@ -113,14 +115,14 @@ def test_small_without_metadata_and_the_same_every_time(draw: Callable[[Path], N
 @pytest.mark.parametrize("draw", [draw_curves, draw_transfer])
 def test_each_model_has_its_colour(draw: Callable[[Path], None], tmp_path: Path) -> None:
     draw(tmp_path / "figure.png")
-    assert all(count(tmp_path / "figure.png", COLOURS[model]) > 50 for model in MODELS)
+    assert all(count(tmp_path / "figure.png", LOOK.colour(model)) > 50 for model in MODELS)
 
 
 def test_the_line_without_pre_training_is_the_heaviest(tmp_path: Path) -> None:
     thickness = {}
     for start in ("scratch", "dcgan"):
         path = tmp_path / f"{start}.png"
-        figures.transfer_figure({start: {"1": point(0.5), "4": point(0.5), "8": point(0.5)}}, path)
+        figures.transfer_figure({"site-b": {start: {"1": point(0.5), "4": point(0.5), "8": point(0.5)}}}, LOOK, path)
         coloured = (pixels(path)[:, 200:380] != 255).any(axis=2) & (np.ptp(pixels(path)[:, 200:380].astype(int), axis=2) > 60)
         down = coloured.sum(axis=0)
         thickness[start] = np.median(down[down > 0])
@@ -131,8 +133,9 @@ def test_gains_have_a_plot_of_their_own(tmp_path: Path) -> None:
     gain = {"dsc_gain": 0.05, "dsc_gain_low": 0.04, "dsc_gain_high": 0.06}
     found = {}
     for name, more in (("with", gain), ("without", {})):
-        figures.transfer_figure({"scratch": {"1": point(0.5)}, "dcgan": {"1": point(0.5) | more}}, tmp_path / f"{name}.png")
-        found[name] = count(tmp_path / f"{name}.png", COLOURS["dcgan"])
+        transfer = {"site-b": {"scratch": {"1": point(0.5)}, "dcgan": {"1": point(0.5) | more}}}
+        figures.transfer_figure(transfer, LOOK, tmp_path / f"{name}.png")
+        found[name] = count(tmp_path / f"{name}.png", LOOK.colour("dcgan"))
     assert found["with"] > found["without"] + 50
 
 
@@ -145,7 +148,7 @@ def test_a_seeds_mean_is_a_dash_and_a_patients_dot_is_over_seeds(tmp_path: Path)
     }
     marks = {}
     for name, table in tables.items():
-        figures.scores_figure({"dcgan": table}, {"dcgan": {"dsc": 0.53, "hd95_mm": 4.0}}, tmp_path / f"{name}.png")
+        figures.scores_figure({"dcgan": table}, {"dcgan": {"dsc": 0.53, "hd95_mm": 4.0}}, LOOK, tmp_path / f"{name}.png")
         coloured = np.ptp(pixels(tmp_path / f"{name}.png").astype(int), axis=2) > 30
         marks[name] = [ndimage.label(part)[1] for part in (coloured[:, :506], coloured[:, 506:])]  # DSC, 95HD
     # Four patients and their mean; then the seeds' means, which in 95HD are the same.
@@ -154,7 +157,7 @@ def test_a_seeds_mean_is_a_dash_and_a_patients_dot_is_over_seeds(tmp_path: Path)
 
 @pytest.mark.parametrize("size", [16, 64, 96])
 def test_every_label_is_outlined_at_twice_its_size(size: int, tmp_path: Path) -> None:
-    figures.pairs_figure(*patches(1, size), {"dcgan": patches(3, size)}, tmp_path / "pairs.png")
+    figures.pairs_figure(*patches(1, size), {"dcgan": patches(3, size)}, LOOK, tmp_path / "pairs.png")
     bar = 2 * (size // 2 - size // 4), 2 * (size // 2 - size // 3)  # two pairs are shown: the smallest number in a row is one
     assert count(tmp_path / "pairs.png", VESSEL) == 2 * 2 * sum(bar)
 
@@ -202,17 +205,25 @@ def test_up_is_the_front_and_left_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "transfer", [{}, {"scratch": {}}, {"scratch": {"1": point(0.5)}}, {"scratch": {"1": point(0.5)}, "own": {"2": point(0.6)}}]
+    "transfer",
+    [
+        {},
+        {"site-b": {}},
+        {"site-b": {"scratch": {}}},
+        {"site-b": {"scratch": {"1": point(0.5)}}},
+        {"site-b": {"scratch": {"1": point(0.5)}, "own": {"2": point(0.6)}}},
+        {"site-b": {"scratch": {"1": point(0.5)}}, "site-c": {}, "site-d": {"real": {"12": point(0.6)}}},
+    ],
 )
 def test_few_or_no_points_still_make_a_figure(transfer: dict[str, Any], tmp_path: Path) -> None:
-    figures.transfer_figure(transfer, tmp_path / "transfer.png")
+    figures.transfer_figure(transfer, LOOK, tmp_path / "transfer.png")
     assert np.ptp(pixels(tmp_path / "transfer.png")) > 100
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
     image, label = patches(3)
     with pytest.raises(InputError, match="dcgan"):
-        figures.pairs_figure(image, label, {"dcgan": (image, label[:2])}, tmp_path / "p.png")
+        figures.pairs_figure(image, label, {"dcgan": (image, label[:2])}, LOOK, tmp_path / "p.png")
     with pytest.raises(InputError, match="not pairs"):
         figures.contact_sheet(image[:0], label[:0], tmp_path / "p.png")
     mask = np.zeros((4, 4, 4), bool)
@@ -221,8 +232,32 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_order_of_starts() -> None:
-    assert in_order(["scratch", "wgan-gp-sn", "own", "real", "dcgan"]) == ["own", "real", "dcgan", "wgan-gp-sn", "scratch"]
+def test_order_of_starts_is_that_of_params_yaml() -> None:
+    starts = ["scratch", "wgan-gp-sn", "own", "real", "dcgan"]
+    assert LOOK.ordered(starts) == ["own", "real", "dcgan", "wgan-gp-sn", "scratch"]
+    assert Look(("wgan-gp-sn", "dcgan")).ordered(starts) == ["own", "real", "wgan-gp-sn", "dcgan", "scratch"]
+
+
+@pytest.mark.parametrize("number", [1, 3, 8, 9, 17, 40])
+def test_any_number_of_generators_is_told_apart(number: int) -> None:
+    """By colour as long as the palette lasts, then by colour and marker together; never like real, the threshold or from scratch."""
+    names = tuple(f"generator-{place}" for place in range(number))
+    look = Look(names)
+    marks = {(look.colour(name), look.marker(name)) for name in names}
+    assert len(marks) == number
+    assert len({look.colour(name) for name in names}) == min(number, len(PALETTE))
+    fixed = {colour for colour, _ in FIXED.values()}
+    assert not {colour for colour, _ in marks} & {*fixed, OTHER}
+    assert not {"o", "X"} & set(SIGNS)
+    assert {look.colour(name) for name in FIXED} == fixed
+
+
+def test_sites_stand_below_each_other(tmp_path: Path) -> None:
+    heights = []
+    for sites in (("site-b",), ("site-b", "site-c"), ("site-b", "site-c", "site-d")):
+        figures.transfer_figure({site: {"scratch": {"1": point(0.5)}} for site in sites}, LOOK, tmp_path / "transfer.png")
+        heights.append(len(pixels(tmp_path / "transfer.png")))
+    assert heights == pytest.approx([heights[0], 2 * heights[0], 3 * heights[0]], abs=2)
 
 
 def test_importing_the_report_imports_no_matplotlib() -> None:

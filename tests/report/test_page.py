@@ -12,10 +12,12 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.report.page import PageContext, build_page, markdown_table, update_readme
+from angiosynth.report.style import Look
 from angiosynth.report.verdicts import transfer_verdicts, verdicts
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 NAMES = ("real", "dcgan", "wgan-gp", "wgan-gp-sn", "threshold")
+LOOK = Look(NAMES[1:4])
 
 
 def gap(mean: float, half: float) -> dict[str, float]:
@@ -42,6 +44,7 @@ def evaluation() -> dict[str, Any]:
     levels = dict(zip(NAMES, (0.8, 0.6, 0.78, 0.7, 0.65), strict=True))
     return {
         **{name: row(level) for name, level in levels.items()},
+        "generators": list(NAMES[1:4]),
         "chosen_by_validation": "wgan-gp",
         "ratio_to_real": {name: levels[name] / 0.8 for name in NAMES[1:4]},
         "difference_to_real": {"dcgan": gap(-0.2, 0.1), "wgan-gp": gap(-0.02, 0.03), "wgan-gp-sn": gap(0.05, 0.01)},
@@ -61,10 +64,11 @@ def gain(mean: float, half: float) -> dict[str, float]:
     return {"dsc_gain": mean, "dsc_gain_low": mean - half, "dsc_gain_high": mean + half}
 
 
-TRANSFER = {
+AT_B = {
     "scratch": {"1": gap(0.5, 0.1) | COUNTS | {"hd95_mm": 4.0}, "12": gap(0.7, 0.1) | COUNTS | {"hd95_mm": 3.0}},
     "dcgan": {"1": gap(0.45, 0.1) | gain(-0.05, 0.04) | COUNTS | {"hd95_mm": 5.0}},
 }
+TRANSFER = {"site-b": AT_B}
 
 
 @pytest.fixture
@@ -128,12 +132,25 @@ def test_page_stands_alone(evaluation: dict[str, Any], figures: dict[str, Path])
 
 
 def test_page_without_extras_has_no_empty_sections(evaluation: dict[str, Any]) -> None:
-    page = Page(build_page(PageContext(evaluation, {"scratch": {}}, {})))
+    page = Page(build_page(PageContext(evaluation, {}, {})))
     assert page.open == []
     assert page.all("img") == []
-    for absent in ("One patient", "How the GANs trained", "Settings", "About these data", "The synthetic sets", "More figures"):
+    for absent in ("One patient", "How the generators trained", "Settings", "About these data", "The synthetic sets", "More figures"):
         assert absent not in page.text
-    assert "no second site" in page.text
+    assert "no other site" in page.text
+
+
+def test_each_site_has_a_table_and_each_generator_a_row(evaluation: dict[str, Any]) -> None:
+    """However many there are, and whatever they are called."""
+    evaluation |= {"my-gan": row(0.71), "generators": [*NAMES[1:4], "my-gan"]}
+    for key, value in (("ratio_to_real", 0.9), ("difference_to_real", gap(-0.1, 0.2)), ("gain_over_threshold", gap(0.06, 0.01))):
+        evaluation[key]["my-gan"] = value
+    page = Page(build_page(PageContext(evaluation, {"site-b": AT_B, "site-c": AT_B, "site-d": {}}, {})))
+    assert "my-gan patches" in page.text
+    assert "Trained on my-gan patches, the U-net beats the best global threshold" in page.text
+    shown = [f"Test patients of {site}" in page.text for site in ("site-b", "site-c", "site-d")]
+    assert shown == [True, True, False]
+    assert page.text.count("pre-trained on DCGAN") == 2
 
 
 def test_foreign_text_is_escaped(evaluation: dict[str, Any]) -> None:
@@ -158,12 +175,15 @@ def test_verdicts_call_a_tie_a_tie_and_a_loss_a_loss(evaluation: dict[str, Any])
 
 
 def test_transfer_verdicts() -> None:
-    lines = transfer_verdicts(TRANSFER, "wgan-gp")
+    lines = transfer_verdicts(TRANSFER, "wgan-gp", LOOK)
     assert lines == [
-        "With 1 patient: DSC 0.500 without pre-training; pre-training changed it by DCGAN -0.050 (-0.090 to -0.010).",
-        "With 12 patients: DSC 0.700 without pre-training; pre-training changed it by nothing: there was none.",
+        "With 1 patient of site-b: DSC 0.500 without pre-training; pre-training changed it by DCGAN -0.050 (-0.090 to -0.010).",
+        "With 12 patients of site-b: DSC 0.700 without pre-training; pre-training changed it by nothing: there was none.",
     ]
-    assert transfer_verdicts({"scratch": {}}, "wgan-gp") == ["There is no second site, so nothing was transferred."]
+    assert transfer_verdicts({}, "wgan-gp", LOOK) == ["There is no other site, so nothing was transferred."]
+    two = transfer_verdicts({"site-b": AT_B, "site-c": {"scratch": AT_B["scratch"]}}, "wgan-gp", LOOK)
+    assert two[:2] == lines
+    assert [line.split(":")[0] for line in two[2:]] == ["With 1 patient of site-c", "With 12 patients of site-c"]
 
 
 @pytest.mark.parametrize(
@@ -178,10 +198,10 @@ def test_transfer_verdicts() -> None:
     ],
 )
 def test_the_papers_claim_is_answered_with_an_interval(mean: float, half: float, answer: str) -> None:
-    transfer = {"scratch": TRANSFER["scratch"], "dcgan": {"1": gap(0.5, 0.1) | COUNTS | gain(mean, half)}}
-    *_, line = transfer_verdicts(transfer, "dcgan")
+    transfer = {"scratch": AT_B["scratch"], "dcgan": {"1": gap(0.5, 0.1) | COUNTS | gain(mean, half)}}
+    *_, line = transfer_verdicts({"site-b": transfer}, "dcgan", LOOK)
     assert line == (
-        "The paper's gain with one patient is +0.07, on other scans. Here, with the DCGAN patches that validation chose, it is "
+        "The paper's gain with one patient is +0.07, on other scans. At site-b, with the DCGAN patches that validation chose, it is "
         f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f}) over 3 subsets and 5 test patients: {answer}."
     )
 

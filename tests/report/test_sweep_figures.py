@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from angiosynth.report.style import EXTRA, VESSEL, colour_of
+from angiosynth.report.style import ACCENT, EXTRA, VESSEL
 from angiosynth.report.sweep_figures import Value, front_figure, hypervolume_figure, importances_figure, parallel_figure
 from tests.report.test_figures import count
 
@@ -15,17 +15,17 @@ POINTS = [(0, 0.5, 5.0), (1, 0.7, 6.0), (2, 0.8, 15.0), (3, 0.6, 8.0)]
 def test_the_front_stands_out_and_its_knee_is_ringed(tmp_path: Path) -> None:
     for name, knee in (("with", 1), ("without", None)):
         front_figure(POINTS, [0, 1, 2], MODEL, tmp_path / f"{name}.png", knee)
-    assert count(tmp_path / "with.png", colour_of(MODEL)) > 200
+    assert count(tmp_path / "with.png", ACCENT) > 200
     assert count(tmp_path / "with.png", VESSEL) > 50 > count(tmp_path / "without.png", VESSEL) == 0
     front_figure(POINTS[:1], [0], MODEL, tmp_path / "one.png", 0)
-    assert 50 < count(tmp_path / "one.png", colour_of(MODEL)) < count(tmp_path / "with.png", colour_of(MODEL))
+    assert 50 < count(tmp_path / "one.png", ACCENT) < count(tmp_path / "with.png", ACCENT)
 
 
 def test_a_line_of_the_hypervolume(tmp_path: Path) -> None:
     hypervolume_figure([(0, 0.1), (2, 0.4), (3, 0.4)], MODEL, tmp_path / "a.png")
     hypervolume_figure([(0, 0.1), (2, 0.4), (3, 0.4)], MODEL, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert count(tmp_path / "a.png", colour_of(MODEL)) > 200
+    assert count(tmp_path / "a.png", ACCENT) > 200
 
 
 def test_bars_are_as_long_as_the_importances(tmp_path: Path) -> None:
@@ -43,6 +43,6 @@ def test_parallel_lines_of_numbers_and_choices(tmp_path: Path) -> None:
     rows = [(own, dsc, hd95_mm) for own, (_, dsc, hd95_mm) in zip(values, POINTS, strict=True)]
     parallel_figure(rows, [True, True, True, False], MODEL, tmp_path / "front.png")
     parallel_figure(rows, [False] * 4, MODEL, tmp_path / "none.png")
-    assert count(tmp_path / "front.png", colour_of(MODEL)) > 200 > count(tmp_path / "none.png", colour_of(MODEL)) == 0
+    assert count(tmp_path / "front.png", ACCENT) > 200 > count(tmp_path / "none.png", ACCENT) == 0
     parallel_figure(rows[:1], [True], MODEL, tmp_path / "one.png")
-    assert count(tmp_path / "one.png", colour_of(MODEL)) > 50
+    assert count(tmp_path / "one.png", ACCENT) > 50

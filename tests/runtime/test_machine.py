@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from angiosynth.experiments import workers
 from angiosynth.runtime import machine
 from angiosynth.runtime.machine import cpu_count, heed_quota, memory_available, not_writable
+from angiosynth.search import workers
 
 GB = 10**9
 

@@ -53,7 +53,7 @@ HARMLESS = [
     "sqlite:////home/a:b@c/mlruns/mlflow.db",
     "s3://bucket/key:1@2",
     "release/signature: not the key's; sign it anew",
-    "train-gan wgan-gp: goes on at step 2",
+    "train-generator wgan-gp: goes on at step 2",
     "3 of 4 pass: fine",
     "tokens=words that are none",
 ]

@@ -98,8 +98,8 @@ def targets() -> dict[str, Target]:
     from angiosynth.data.cohort import load_split
     from angiosynth.data.nifti import canonical_shape, load_mask, read_volume
     from angiosynth.data.patches import open_patch_set
-    from angiosynth.data.tables import read_table
     from angiosynth.evaluation.patients import read_scores
+    from angiosynth.importing.tables import read_table
     from angiosynth.release.checksums import write_checksums
     from angiosynth.release.package import open_package
     from angiosynth.segmentation.storage import load_segmenter

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from angiosynth.errors import InputError
-from angiosynth.gan.models import build_gan
-from angiosynth.gan.synthesis import Sampler, load_generator
-from angiosynth.privacy.critic import load_critic
+from angiosynth.generators.gan.models import build_gan
+from angiosynth.generators.gan.sampling import GanSampler
+from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.runtime.checkpoint import save_weights
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import load_segmenter, save_unet
@@ -28,9 +28,9 @@ from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import IntensitySettings, UnetSettings
 from angiosynth.stages.audit import _chosen
-from angiosynth.stages.segment import segment
 from angiosynth.stages.summary import _baseline
-from tests.factories import make_arrays, tiny_settings, write_nifti
+from angiosynth.verbs.segment import segment
+from tests.factories import make_arrays, tiny_generator, write_nifti
 
 Weights = dict[str, Any]
 
@@ -106,12 +106,13 @@ def test_weights_that_are_none_are_refused(unet: Path, spoil: Callable[[Weights]
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_generators_and_critics_that_are_none_are_refused(tmp_path: Path, spoil: Callable[[Weights], object]) -> None:
-    settings = tiny_settings().gan
-    gan = build_gan("wgan-gp", settings, 16)
+    settings = tiny_generator("wgan-gp")
+    gan = build_gan(settings, 16)
     for network, name in ((gan.generator, "generator.pt"), (gan.critic, "critic.pt")):
         save_weights(tmp_path / name, network.state_dict())
-        load = load_generator if name == "generator.pt" else load_critic
-        load(tmp_path, "wgan-gp", settings, 16)
+    for network, name in ((gan.generator, "generator.pt"), (gan.critic, "critic.pt")):
+        load = load_sampler if name == "generator.pt" else load_critic
+        load(tmp_path, settings, 16)
         weights = {key: value.clone() for key, value in network.state_dict().items()}
         spoil(weights)
         save_weights(tmp_path / name, weights)
@@ -181,7 +182,7 @@ def test_pairs_that_are_not_finite_are_a_fault(value: float) -> None:
             pairs[-1, 1, -1, -1] = value
             return pairs
 
-    sampler = Sampler(Diverged(), tiny_settings().gan, torch.device("cpu"))  # type: ignore[arg-type]
+    sampler = GanSampler(Diverged(), tiny_generator("wgan-gp"), torch.device("cpu"))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="pairs are not finite"):
         sampler.pairs(2, 1, None)
 

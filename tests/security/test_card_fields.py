@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from angiosynth.cli import commands
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
+from angiosynth.project.workspace import Workspace
 from angiosynth.release.package import build_package
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import LONGEST_LINE, escaped_markdown, licence_fault, line_fault, url_fault
-from angiosynth.stages.release import release
-from angiosynth.stages.workspace import Workspace
+from angiosynth.verbs.release import release
 from tests.factories import tiny_settings, tiny_tree
 
 NO_LINE = [

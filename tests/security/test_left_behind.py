@@ -29,7 +29,7 @@ import os, subprocess, sys, time
 from contextlib import ExitStack
 from pathlib import Path
 from angiosynth import cli
-from angiosynth.experiments.workers import with_workers
+from angiosynth.search.workers import with_workers
 from angiosynth.runtime.output import scratch_folder, whole_file, whole_folder
 from angiosynth.runtime.stop import heeding_sigterm, uninterrupted
 
@@ -208,7 +208,7 @@ def test_what_a_kill_left_is_closed_to_others_and_goes_at_the_next_start(
 
 
 def test_doctor_names_what_is_left_and_removes_nothing(tmp_path: Path) -> None:
-    from angiosynth.stages.privacy_on_disk import left_behind
+    from angiosynth.verbs.privacy_on_disk import left_behind
 
     (tmp_path / "dvc.yaml").touch()
     places = [".work/held-out", ".work/sweeps/mine/3", "data/raw/site-a", "models/gan/dcgan", "params.yaml"]

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from angiosynth.cli import commands
 from angiosynth.data.folders import files_below
-from angiosynth.data.pairing import pair_by_patterns, pair_by_table
 from angiosynth.errors import InputError
+from angiosynth.importing.pairing import pair_by_patterns, pair_by_table
 
 
 def _touch(folder: Path, *names: str) -> Path:

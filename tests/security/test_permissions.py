@@ -16,9 +16,9 @@ import yaml
 from typer.testing import CliRunner
 
 from angiosynth import cli
+from angiosynth.project import preflight
 from angiosynth.runtime.private import CACHE, PLACES, close_places
-from angiosynth.stages import preflight
-from angiosynth.stages.privacy_on_disk import open_to_others
+from angiosynth.verbs.privacy_on_disk import open_to_others
 from tests.factories import make_cohort, tiny_tree
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from angiosynth.data.bids import PATIENT_NAME
 from angiosynth.data.cohort import load_split
-from angiosynth.experiments.lineage import names_someone, portable
-from angiosynth.experiments.outbox import Outbox
-from angiosynth.experiments.run import DataSource, Run, StoreError
-from angiosynth.stages.workspace import data_digest, patients_digest
+from angiosynth.project.workspace import data_digest, patients_digest
+from angiosynth.tracking.lineage import names_someone, portable
+from angiosynth.tracking.outbox import Outbox
+from angiosynth.tracking.run import DataSource, Run, StoreError
 from tests.factories import tiny_patches
 
 ROOT = Path("/home/anna/vessels")

@@ -21,8 +21,6 @@ import torch
 from mlflow import MlflowClient
 
 from angiosynth.cli import app, commands
-from angiosynth.experiments.registry import register
-from angiosynth.experiments.tracking import ensure_store, tracking_uri, training_run
 from angiosynth.runtime import service
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.serving import Served
@@ -30,6 +28,8 @@ from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_une
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import IntensitySettings, UnetSettings
+from angiosynth.tracking.registry import register
+from angiosynth.tracking.runs import ensure_store, tracking_uri, training_run
 from tests.factories import make_arrays, write_nifti
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"
@@ -75,7 +75,7 @@ def asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[service.Service]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ANGIOSYNTH_TRACKING", "on")
     monkeypatch.chdir(root)
-    monkeypatch.setattr("angiosynth.stages.serve.run", lambda made, _: seen.append(made))
+    monkeypatch.setattr("angiosynth.verbs.serve.run", lambda made, _: seen.append(made))
     return seen
 
 
@@ -264,7 +264,7 @@ def test_an_alias_that_is_pointed_elsewhere_meanwhile_changes_nothing(
     _registered(root, "unet-moved", tmp_path / "two", tmp_path / "two")
     client: Any = MlflowClient(tracking_uri(root))
     client.set_registered_model_alias("unet-moved", "ours", "1")
-    from angiosynth.experiments.store import MlflowStore
+    from angiosynth.tracking.store import MlflowStore
 
     fetch, runs = MlflowStore.fetch_file, []
 

@@ -14,19 +14,19 @@ import yaml
 from typer.testing import CliRunner
 
 from angiosynth.cli import commands
-from angiosynth.data.name_words import NOBODYS, forms_in, name_words, plain_word
-from angiosynth.data.originals import KEY, find_originals, keep_words, words_file
 from angiosynth.errors import InputError
+from angiosynth.importing.name_words import NOBODYS, forms_in, name_words, plain_word
+from angiosynth.importing.originals import KEY, find_originals, keep_words, words_file
 from angiosynth.privacy.shared import shared_audit
+from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.release import package
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers, refuse_originals
 from angiosynth.runtime.output import write_json
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import audit_digest, write_shared
-from angiosynth.stages.workspace import Workspace, data_digest
 from tests.audits import audit_tree
-from tests.data.lab import save
 from tests.factories import affine_of, make_arrays, tiny_patches, tiny_tree
+from tests.importing.lab import save
 
 PEOPLE = ("Müller_Anna", "ŁukaszWójcik", "19431207_Li")
 

@@ -27,11 +27,11 @@ from angiosynth.privacy.membership import Patients, auc, by_patient, membership
 from angiosynth.privacy.nearest import as_points
 from angiosynth.privacy.shared import coarse, p_bound, shared_audit, step_of, to_step
 from angiosynth.privacy.verdict import judge
+from angiosynth.project.workspace import data_digest
 from angiosynth.release.package import build_package
 from angiosynth.settings import PatchSettings
 from angiosynth.settings.audit import AuditLimits, ReleaseSettings
 from angiosynth.stages.audit import write_shared
-from angiosynth.stages.workspace import data_digest
 from benchmarks.shipped_membership import FINE, judged, numbers_in, numbers_of, patches_of, scores_of
 from tests.audits import audit_tree
 from tests.factories import make_scan

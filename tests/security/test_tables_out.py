@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from angiosynth.data.pairing import Sources, pair_by_patterns
-from angiosynth.data.pseudonyms import draw_numbers, write_names
 from angiosynth.evaluation.patients import read_scores, write_all_scores, write_scores
-from angiosynth.experiments.search import SweepResult, TrialRow, write_tables
+from angiosynth.importing.pairing import Sources, pair_by_patterns
+from angiosynth.importing.pseudonyms import draw_numbers, write_names
+from angiosynth.project.workspace import write_curve
 from angiosynth.runtime.tables import plain_cell, safe_cell, write_table
-from angiosynth.stages.workspace import write_curve
+from angiosynth.search.space import SweepResult, TrialRow, write_tables
 from tests.factories import make_score
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"

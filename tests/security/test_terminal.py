@@ -13,6 +13,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -197,11 +198,11 @@ def test_settings_with_any_key_or_value_are_one_line(
     monkeypatch.chdir(tmp_path)
     name, tree = NASTIEST[kind], tiny_tree()
     trees = [tree | {name: 1}, tree | {"unet": tree["unet"] | {name: 1}}, tree | {"unet": tree["unet"] | {"steps": name}}]
-    trees += [tree | {"cohort": tree["cohort"] | {"site_a": name}}, tree | {"unet": tree["unet"] | {"precision": name}}]
+    trees += [_at(tree, name), tree | {"unet": tree["unet"] | {"precision": name}}]
     for changed in trees:
         Path("params.yaml").write_text(yaml.safe_dump(changed))
         with pytest.raises(InputError) as caught:  # those of a folder's name come from who opens it
-            find_patients(Path(load_settings(Path("params.yaml")).cohort.site_a))
+            find_patients(Path(load_settings(Path("params.yaml")).cohort.of_source.path))
         _quiet(str(caught.value), 1)
 
 
@@ -294,3 +295,9 @@ def test_no_module_prints_but_through_the_one_function() -> None:
 )
 def test_a_planted_print_is_found(text: str) -> None:
     assert list(_speaking(text))
+
+
+def _at(tree: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The settings with another folder of the source's scans."""
+    sites = tree["cohort"]["sites"]
+    return tree | {"cohort": tree["cohort"] | {"sites": sites | {"site-a": sites["site-a"] | {"path": folder}}}}

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from angiosynth.experiments.run import traceable
 from angiosynth.segmentation.prediction import MARGIN, THRESHOLD, Segmenter
 from angiosynth.segmentation.serving import REFUSAL, Served
 from angiosynth.segmentation.unet import build_unet
+from angiosynth.tracking.run import traceable
 
 Program = Callable[[Tensor], Tensor]
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from angiosynth.project.workspace import Workspace
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import IntensitySettings, UnetSettings
-from angiosynth.stages import scans, selection
-from angiosynth.stages.workspace import Workspace
-from tests.factories import make_cohort, tiny_settings
+from angiosynth.stages.cohort import cohort
+from angiosynth.stages.patches import patches
+from angiosynth.stages.select_unet import select_unet
+from tests.factories import lab_settings, make_cohort
 
-SETTINGS = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2])
+SETTINGS = lab_settings(transfer__patients=[1, 2])
 RULE = IntensitySettings(low=1.0, high=99.0)  # of the fixture `model`
 
 
@@ -27,9 +29,9 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_cohort(folder / "lab" / "b", 4, (32, 36, 4), seed=2)
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
-    scans.cohort(SETTINGS, Workspace())
-    scans.patches(SETTINGS, Workspace())
-    selection.select_unet(SETTINGS, Workspace())
+    cohort(SETTINGS, Workspace())
+    patches(SETTINGS, Workspace())
+    select_unet(SETTINGS, Workspace())
     patch.undo()
     return folder
 

@@ -11,28 +11,29 @@ import pytest
 from angiosynth.data.cohort import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
+from angiosynth.project.workspace import Workspace
 from angiosynth.release.identifiers import find_identifiers
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings
 from angiosynth.stages.audit import audit
-from angiosynth.stages.gan import synthesize, train_gan
-from angiosynth.stages.release import pretrain_from, release
-from angiosynth.stages.unet import fit_unet
-from angiosynth.stages.workspace import Workspace
-from tests.factories import tiny_settings
+from angiosynth.stages.synthesize import synthesize
+from angiosynth.stages.train_generator import train_generator
+from angiosynth.stages.train_unet import fit_unet
+from angiosynth.verbs.release import pretrain_from, release
+from tests.factories import lab_settings
 from tests.stages.conftest import SETTINGS
 
 
 def _other(**values: object) -> Settings:
-    return tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], **values)
+    return lab_settings(transfer__patients=[1, 2], **values)
 
 
-PROBED = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], gan__common__probes=3)
+PROBED = lab_settings(transfer__patients=[1, 2], generator_defaults__probes=3)
 
 
 def _audited(home: Workspace) -> None:
-    train_gan(PROBED, home, "wgan-gp")
+    train_generator(PROBED, home, "wgan-gp")
     synthesize(SETTINGS, home, "wgan-gp")
     fit_unet(SETTINGS, home, "real", NullRecorder())
     audit(SETTINGS, home, "wgan-gp")

@@ -18,7 +18,7 @@ from angiosynth.data.nifti import read_volume
 from angiosynth.data.patches import build_patches, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings, PatchSettings
-from angiosynth.stages.segment import segment
+from angiosynth.verbs.segment import segment
 from tests.factories import affine_of, make_arrays, write_nifti
 
 nib: Any = nibabel

@@ -11,17 +11,23 @@ from typing import Any
 import pytest
 import torch
 
-from angiosynth.experiments import run, tracking
-from angiosynth.experiments.run import StoreError
-from angiosynth.experiments.store import PARENT
-from angiosynth.gan import training as gan_training
+from angiosynth.generators.gan import training as gan_training
+from angiosynth.project.workspace import Workspace
 from angiosynth.segmentation.training import train_unet
-from angiosynth.stages import audit, gan, selection, transfer, unet
-from angiosynth.stages.workspace import Workspace
-from tests.factories import tiny_settings
+from angiosynth.stages import train_unet as unet_stage
+from angiosynth.stages.audit import audit
+from angiosynth.stages.evaluate import evaluate
+from angiosynth.stages.select_unet import select_unet
+from angiosynth.stages.synthesize import synthesize
+from angiosynth.stages.train_generator import train_generator
+from angiosynth.stages.transfer import transfer
+from angiosynth.tracking import run
+from angiosynth.tracking import runs as tracking
+from angiosynth.tracking.run import StoreError
+from angiosynth.tracking.store import PARENT
+from tests.factories import lab_settings
 
-SITES = {"cohort__site_a": "lab/a", "cohort__site_b": "lab/b"}
-SETTINGS = tiny_settings(**SITES, selection={"learning_rate": [1e-3, 1e-4]}, transfer__patients=[1])
+SETTINGS = lab_settings(selection={"learning_rate": [1e-3, 1e-4]}, transfer__patients=[1])
 FAULTS: tuple[Exception, ...] = (
     StoreError("database is locked"),
     OSError(errno.ENOSPC, "No space left on device", "somewhere"),
@@ -81,16 +87,16 @@ def resume_files() -> set[str]:
 
 def test_no_stage_is_lost_to_its_recording(home: Workspace, broken: Broken, capsys: pytest.CaptureFixture[str]) -> None:
     """Store, machine's load, lineage file, children's and earlier runs: each call of each fails, by turns in every way."""
-    selection.select_unet(SETTINGS, home)
-    gan.train_gan(SETTINGS, home, "wgan-gp")
-    gan.synthesize(SETTINGS, home, "wgan-gp")
-    unet.train_unet(SETTINGS, home, "real")
-    unet.train_unet(SETTINGS, home, "wgan-gp")
-    unet.evaluate(SETTINGS, home, "wgan-gp")
-    transfer.transfer(SETTINGS, home, "real")
-    audit.audit(SETTINGS, home, "wgan-gp")
+    select_unet(SETTINGS, home)
+    train_generator(SETTINGS, home, "wgan-gp")
+    synthesize(SETTINGS, home, "wgan-gp")
+    unet_stage.train_unet(SETTINGS, home, "real")
+    unet_stage.train_unet(SETTINGS, home, "wgan-gp")
+    evaluate(SETTINGS, home, "wgan-gp")
+    transfer(SETTINGS, home, "real")
+    audit(SETTINGS, home, "wgan-gp")
     assert len(Path("models/unet-choice.json").read_text().split("learning_rate")) == 4  # the choice, and two points
-    assert {"generator.pt", "critic.pt", "generator.json", "samples.png"} <= files_of(home.gan("wgan-gp"))
+    assert {"generator.pt", "critic.pt", "generator.json", "samples.png"} <= files_of(home.generator("wgan-gp"))
     for data in ("real", "wgan-gp"):
         assert {"unet.pt", "unet.json", "curve.csv"} <= files_of(home.unet(data))
     assert len((home.metrics / "transfer" / "real.csv").read_text().splitlines()) > 1
@@ -100,7 +106,7 @@ def test_no_stage_is_lost_to_its_recording(home: Workspace, broken: Broken, caps
     assert broken.calls >= {"log_metrics", "log_file", "save_network", "set_tag", "close"}
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    for text in ("not recorded, the work goes on", "lineage of train-gan@wgan-gp not kept", "No space left on device"):
+    for text in ("not recorded, the work goes on", "lineage of train-generator@wgan-gp not kept", "No space left on device"):
         assert text in said
 
 
@@ -126,10 +132,10 @@ def test_a_kill_while_recording_costs_no_training(home: Workspace, broken: Broke
         return real_fit(*parts, **words)
 
     monkeypatch.setattr(gan_training.GanTraining, "train_step", step)
-    monkeypatch.setattr(unet, "fit", fit)
+    monkeypatch.setattr(unet_stage, "fit", fit)
     stages: dict[str, Callable[[], None]] = {
-        "gan": lambda: gan.train_gan(SETTINGS, home, "dcgan"),
-        "unet": lambda: unet.train_unet(SETTINGS, home, "real"),
+        "gan": lambda: train_generator(SETTINGS, home, "dcgan"),
+        "unet": lambda: unet_stage.train_unet(SETTINGS, home, "real"),
     }
     for name, stage in stages.items():
         with monkeypatch.context() as patch:

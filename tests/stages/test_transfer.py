@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from angiosynth.data.cohort import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
+from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.stages import transfer as stage
+from angiosynth.stages.train_unet import fit_unet
 from angiosynth.stages.transfer import transfer
-from angiosynth.stages.unet import fit_unet
-from angiosynth.stages.workspace import Workspace
-from tests.factories import tiny_settings
+from tests.factories import lab_settings, tiny_settings
 from tests.stages.conftest import SETTINGS
 
 
@@ -58,7 +59,7 @@ def _stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
 def test_a_stage_that_was_stopped_goes_on(
     home: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at: int
 ) -> None:
-    settings = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], transfer__subsets=2)
+    settings = lab_settings(transfer__patients=[1, 2], transfer__subsets=2)
     transfer(settings, home, "scratch")
     undisturbed = _table("scratch").read_bytes()
     _table("scratch").unlink()
@@ -110,7 +111,7 @@ def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pyte
     monkeypatch.setattr(stage, "_fine_tune", stopped)
     with pytest.raises(Interrupted):
         transfer(SETTINGS, home, "scratch")
-    other = tiny_settings(cohort__site_a="lab/a", cohort__site_b="lab/b", transfer__patients=[1, 2], transfer__steps=3)
+    other = lab_settings(transfer__patients=[1, 2], transfer__steps=3)
     transfer(other, home, "scratch")
     assert trained[2:] == ["1-patients-0", "2-patients-0"]
 
@@ -135,9 +136,25 @@ def test_a_missing_start_is_one_line(home: Workspace) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_second_site_the_table_is_empty(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    nobody = read_json(home.splits / "site-b.json") | {"train": [], "validation": [], "test": [], "unlabelled": []}
-    write_json(home.splits / "site-b.json", nobody)
-    transfer(SETTINGS, home, "scratch")
+def test_without_another_site_the_table_is_empty(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = tiny_settings(cohort__sites={"site-a": SETTINGS.cohort.of_source.model_dump()})
+    transfer(alone, home, "scratch")
     assert read_transfer(_table("scratch")) == []
-    assert "no second site" in capsys.readouterr().err
+    assert "no other site" in capsys.readouterr().err
+
+
+def test_every_site_but_the_source_is_a_target(home: Workspace) -> None:
+    for folder in ("data/patches", "data/cohort", "splits"):
+        for path in Path(folder).glob("site-b*"):
+            other = path.with_name(path.name.replace("site-b", "site-c"))
+            shutil.copytree(path, other) if path.is_dir() else shutil.copyfile(path, other)
+    shutil.copytree("lab/b", "lab/c")
+    sites = {name: site.model_dump() for name, site in SETTINGS.cohort.sites.items()}
+    three = lab_settings(cohort__sites=sites | {"site-c": {**sites["site-b"], "path": "lab/c"}})
+    transfer(three, home, "scratch")
+    rows = read_transfer(_table("scratch"))
+    assert [row.site for row in rows] == ["site-b", "site-c"]
+    assert rows[0].dsc == rows[1].dsc  # of the same scans, trained in the same way
+    moved = three.model_copy(update={"cohort": three.cohort.model_copy(update={"source": "site-b"})})
+    transfer(moved, home, "scratch")
+    assert [row.site for row in read_transfer(_table("scratch"))] == ["site-a", "site-c"]

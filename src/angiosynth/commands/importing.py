@@ -13,7 +13,7 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.progress import say, shown, tell
 
 if TYPE_CHECKING:
-    from angiosynth.data.import_checks import Checked
+    from angiosynth.importing.import_checks import Checked
 
 
 class GeometryName(StrEnum):
@@ -72,11 +72,11 @@ def import_scans(
 
     then the same with -o data/raw/site-a instead of --dry-run. docs/own-scans.md goes on from there.
     """
-    from angiosynth.data.classes import parse_classes
     from angiosynth.data.folders import some_of
-    from angiosynth.data.import_checks import Rules
-    from angiosynth.data.importing import all_faults, import_folder
-    from angiosynth.data.pairing import not_taken, pair_by_patterns, pair_by_table
+    from angiosynth.importing.classes import parse_classes
+    from angiosynth.importing.import_checks import Rules
+    from angiosynth.importing.importing import all_faults, import_folder
+    from angiosynth.importing.pairing import not_taken, pair_by_patterns, pair_by_table
 
     if bool(scan) == bool(table) or (table and (vessels or brain)):
         raise InputError("import: give either patterns (--scan '*_tof', with --vessels and --brain) or --table FILE")
@@ -121,5 +121,5 @@ def _split(target: Path, labelled: int) -> str:
         return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
     test = validation = max(1, labelled // 5)
     parts = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
-    settings = f"cohort.split_a in params.yaml, such as {parts}"
+    settings = f"cohort.sites in params.yaml, with a split such as {parts}"
     return f"next: dvc add {shlex.quote(str(target))}; python cli.py profile quick; {settings}; then dvc repro cohort patches"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.commands.options import PARAMS, Model, Params, settings_of
+from angiosynth.commands.options import PARAMS, Model, Params, one_of, settings_of
 from angiosynth.runtime.progress import tell
 
 
@@ -38,14 +38,15 @@ def sweep(
     ] = None,
     params: Params = PARAMS,
 ) -> None:
-    """Search a GAN's settings with Optuna: DSC up, 95HD down, on validation patients; test patients are never opened.
+    """Search a generator's settings with Optuna: DSC up, 95HD down, on validation patients; test patients are never opened.
 
     A trial is a short training of section `sweep`. Killed and started again, the study goes on; a trial cut off is tried again.
     """
-    from angiosynth.stages import trial
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import sweep as trial
 
-    result = trial.sweep(settings_of(params), Workspace(), model.value, trials, study, workers)
+    settings = settings_of(params)
+    result = trial.sweep(settings, Workspace(), one_of(settings, "--model", model), trials, study, workers)
     tell(*trial.result_table(result).split("\n"))
     if result.interrupted:
         raise typer.Exit(130)
@@ -54,11 +55,11 @@ def sweep(
 def sweep_worker(study: Study, params: Params = PARAMS) -> None:
     """Work on a study that `sweep` has begun, beside it, until its trials are done.
 
-    An example, in a second terminal: python cli.py sweep-worker --study wgan-gp-sn-1a2b3c4d
+    An example, in a second terminal: python cli.py sweep-worker --study NAME-1a2b3c4d
     On other machines it takes part where ANGIOSYNTH_STUDIES names a PostgreSQL database (docs/team.md).
     """
-    from angiosynth.stages import trial
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import sweep as trial
 
     tell(f"study {study}: {trial.sweep_worker(settings_of(params), Workspace(), study)} trials done")
 
@@ -69,10 +70,10 @@ def sweep_apply(
     rule: Annotated[RuleName, typer.Option("--rule", help="How to choose from the Pareto front.")] = RuleName.knee,
     params: Params = PARAMS,
 ) -> None:
-    """Write the best point of a study into params.yaml, comments kept; `dvc repro` then trains that GAN at full length, and no other.
+    """Write the best point of a study into params.yaml, comments kept; `dvc repro` then trains that generator at full length, and no other.
 
     The knee is the point of the Pareto front that gives most of both scores, each scaled to the front's range.
     """
-    from angiosynth.stages import trial
+    from angiosynth.verbs import sweep as trial
 
     tell(*trial.sweep_apply(params, study, number, rule.value).split("\n"))

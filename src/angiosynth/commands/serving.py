@@ -22,9 +22,9 @@ def add_to(commands: typer.Typer) -> None:
 
 def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the pages are, on 127.0.0.1.")] = 5000) -> None:
     """Show MLflow's pages of the runs, until Ctrl-C. The same as `make ui UI_PORT=5000`."""
-    from angiosynth.experiments import tracking
-    from angiosynth.experiments.databases import driven
     from angiosynth.runtime.ports import HERE, free_or_refuse
+    from angiosynth.tracking import runs as tracking
+    from angiosynth.tracking.databases import driven
 
     root = tracking.project_root()
     uri = tracking.tracking_uri(root)
@@ -33,7 +33,7 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
         return
     free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
     tracking.ensure_store(root)
-    tell(f"The GANs' runs: http://{HERE}:{port}/#/{SCORES}")
+    tell(f"The generators' runs: http://{HERE}:{port}/#/{SCORES}")
     # By default MLflow answers to any name that leads to a private address, so that a page of the internet could have a browser ask here.
     names = [f"{name}:{port}" for name in (HERE, "localhost")]
     guard = ("--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(f"http://{name}" for name in names))
@@ -50,7 +50,7 @@ def serve(
     from angiosynth.runtime.ports import listening
 
     with listening(port, f"make serve PORT={port + 2 if port < 65000 else 5001}") as listener:
-        from angiosynth.stages import serve as stage  # seconds, which a taken port need not wait for
+        from angiosynth.verbs import serve as stage  # seconds, which a taken port need not wait for
 
         stage.serve(model, listener)
 

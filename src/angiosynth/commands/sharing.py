@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.commands.options import PARAMS, Model, ModelName, Params, settings_of
+from angiosynth.commands.options import PARAMS, Model, Params, generator_names, one_of, settings_of
 from angiosynth.runtime.progress import tell
 
 
@@ -19,21 +19,25 @@ def add_to(commands: typer.Typer) -> None:
 
 
 def audit(model: Model, params: Params = PARAMS) -> None:
-    """Attack one GAN's set, generator and critic: who was trained on, what is copied, what leads back to a patient?
+    """Attack one generator's set, the generator and its critic: who was trained on, what is copied, what leads back to a patient?
 
-    Each attack stands beside a control that knows nothing of the GAN, and leaks planted on purpose show whether the audit could find one.
-    Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer, scores.png and
-    gallery.png, which hold people's scores and patches and stay in the house; and shared/, what of them may leave, rounded.
+    Each attack stands beside a control that knows nothing of the generator, and leaks planted on purpose show whether the audit could
+    find one. Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer,
+    scores.png and gallery.png, which hold people's scores and patches and stay in the house; and shared/, what of them may leave, rounded.
     """
+    from angiosynth.project.workspace import Workspace
     from angiosynth.stages import audit as stage
-    from angiosynth.stages.workspace import Workspace
 
-    stage.audit(settings_of(params), Workspace(), model.value)
+    settings = settings_of(params)
+    stage.audit(settings, Workspace(), one_of(settings, "--model", model))
 
 
 def release(
     name: Annotated[str, typer.Argument(help="The package's name; it becomes the folder releases/NAME.")],
-    model: Annotated[ModelName | None, typer.Option("--model", help="Which GAN's set; by default the one that validation chose.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Which generator's set; by default the one that validation chose.", autocompletion=generator_names),
+    ] = None,
     override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
     sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
     allow_word: Annotated[
@@ -47,13 +51,14 @@ def release(
     Refused where the audit is missing, of another set, or speaks against it. No patch, score, name, path or header of a patient goes
     along: the package is searched for them, and for the names that patients had before `import`, before it is put in place. An example:
 
-    python cli.py release vessels-1 --model wgan-gp --sign-key ~/.ssh/release
+    python cli.py release vessels-1 --sign-key ~/.ssh/release
     """
-    from angiosynth.stages import release as stage
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import release as stage
 
-    chosen = model.value if model else None
-    tell(stage.release(settings_of(params), Workspace(), chosen, name, override, sign_key, allow_word or ()))
+    settings = settings_of(params)
+    chosen = one_of(settings, "--model", model) if model else None
+    tell(stage.release(settings, Workspace(), chosen, name, override, sign_key, allow_word or ()))
 
 
 def pretrain_from(
@@ -63,11 +68,11 @@ def pretrain_from(
 ) -> None:
     """Train a U-net on a package from elsewhere, chosen by the own validation patients, then go on with the own patients.
 
-    Checks the package against its checksums first. Where there is a second site (`cohort.site_b`, your scans) its validation patients
-    choose, and transfer from the package to that site follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
+    Checks the package against its checksums first. Where there are target sites (`cohort.sites`) the first one's validation patients
+    choose, and transfer from the package to all of them follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
     `dvc repro patches` to have run.
     """
-    from angiosynth.stages import release as stage
-    from angiosynth.stages.workspace import Workspace
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import release as stage
 
     tell(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import say
-from angiosynth.settings import SITES, CohortSettings, SplitSettings
+from angiosynth.settings import CohortSettings, SplitSettings
 
 __all__ = [
     "Patient",
@@ -75,29 +76,59 @@ def split_patients(facts: Sequence[PatientFacts], settings: SplitSettings, seed:
     return Split(**parts, unlabelled=tuple(sorted(unlabelled)))
 
 
-def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: Path) -> None:
-    """Check both sites and write splits_folder/<site>.json and cohort_folder/<site>.json; nothing is written where a fault is.
+def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: Path, only: str | None = None) -> None:
+    """Check the sites; write splits_folder/<site>.json, cohort_folder/<site>.json and <site>.npz. Nothing is written where a fault is.
 
-    An empty `settings.site_b` gives an empty site.
+    Args:
+        settings: section `cohort`.
+        splits_folder: for the splits.
+        cohort_folder: for what is known of the patients, and what copies are recognised by.
+        only: one site; it is compared with what earlier calls kept of the others. None: all of them.
 
     Raises:
         InputError: a first line with the number of faults, then one line for each fault of any patient of any site.
     """
-    roots = dict(zip(SITES, (settings.site_a, settings.site_b), strict=True))
-    plans = dict(zip(SITES, (settings.split_a, settings.split_b), strict=True))
+    names = list(settings.sites) if only is None else [only]
     facts: dict[str, list[PatientFacts]] = {}
     splits: dict[str, Split] = {}
+    searches: dict[str, CopySearch] = {}
     faults: list[str] = []
-    copies = CopySearch()  # over both sites: a scan in both would be trained with at one and tested at the other
-    for site, root in roots.items():
-        facts[site], splits[site], wrong = _check_site(site, root, plans[site], settings, copies)
+    # Over all sites: a scan in two of them would be trained with at one and tested at the other.
+    others = [site for site in settings.sites if site not in names]
+    known = _known_of(others, settings, cohort_folder)
+    for site in names:
+        searches[site] = CopySearch(earlier=known)
+        facts[site], splits[site], wrong = _check_site(site, settings, searches[site])
+        known = CopySearch.joined([known, searches[site]])
         faults += wrong
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise InputError(f"cohort: {count} found; mend and run again", *faults)
-    for site in SITES:
+        headline = _headline(faults, [settings.sites[site].path for site in others])
+        raise InputError(headline, *faults)
+    for site in names:
         write_json(splits_folder / f"{site}.json", {**asdict(splits[site]), "seed": settings.seed})
-        write_json(cohort_folder / f"{site}.json", _description(roots[site], facts[site]))
+        write_json(cohort_folder / f"{site}.json", _description(settings.sites[site].path, facts[site]))
+        searches[site].save(cohort_folder / f"{site}.npz")
+
+
+def _known_of(sites: Sequence[str], settings: CohortSettings, cohort_folder: Path) -> CopySearch:
+    """What earlier checks of these sites remember of scans and labels that are still theirs: patients move, sites change folders."""
+    searches = []
+    for site in sites:
+        kept, root = cohort_folder / f"{site}.npz", Path(settings.sites[site].path)
+        if kept.is_file():
+            searches.append(CopySearch.load(kept).among(partial(_lies_in, root)))
+    return CopySearch.joined(searches)
+
+
+def _lies_in(root: Path, name: str) -> bool:
+    return Path(name).is_file() and Path(name).is_relative_to(root)
+
+
+def _headline(faults: Sequence[str], others: Sequence[str]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    known_before = any(path in fault for fault in faults for path in others)
+    hint = "; where another site's scans have changed too, `python cli.py cohort` looks at all of them" if known_before else ""
+    return f"cohort: {count} found; mend and run again{hint}"
 
 
 def load_split(splits_folder: Path, site: str) -> Split:
@@ -135,12 +166,8 @@ def _claim(name: str, part: str, site: str, labelled: set[str], unlabelled: set[
     taken[name] = part
 
 
-def _check_site(
-    site: str, root: str, plan: SplitSettings, settings: CohortSettings, copies: CopySearch
-) -> tuple[list[PatientFacts], Split, list[str]]:
-    if not root:
-        return [], Split(), []
-    there = survey(Path(root))
+def _check_site(site: str, settings: CohortSettings, copies: CopySearch) -> tuple[list[PatientFacts], Split, list[str]]:
+    there = survey(Path(settings.sites[site].path))
     for note in there.notes:
         say(note)
     facts, wrong = check_patients(there.patients, settings.intensity, copies)
@@ -149,7 +176,7 @@ def _check_site(
         return facts, Split(), faults
     say(_grids(site, facts))
     try:
-        return facts, split_patients(facts, plan, settings.seed, site), []
+        return facts, split_patients(facts, settings.sites[site].split, settings.seed, site), []
     except InputError as error:
         return facts, Split(), [*error.lines]
 

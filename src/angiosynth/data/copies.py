@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from angiosynth.arrays import Mask
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import whole_file
 
 BLOCKS = 24  # along each axis of a fingerprint
 # Correlation of fingerprints from which a scan is said to be a near copy; its errors are in docs/benchmarks.md.
@@ -37,24 +41,69 @@ class Twin:
 
 @dataclass
 class CopySearch:
-    """Remembers scans and labels by digests and fingerprints of some 100 kB; finds the ones that are there already."""
+    """Remembers scans and labels by digests and fingerprints of some 50 kB; finds the ones that are there already.
 
+    `earlier`: what is compared with and not remembered again, such as other sites'.
+    """
+
+    earlier: CopySearch | None = None
     _scans: dict[str, str] = field(default_factory=dict)
     _labels: dict[str, str] = field(default_factory=dict)
     _names: list[str] = field(default_factory=list)
     _prints: list[NDArray[np.float32]] = field(default_factory=list)
 
+    @classmethod
+    def joined(cls, searches: Sequence[CopySearch]) -> CopySearch:
+        """What all of them remember."""
+        whole = cls()
+        for search in searches:
+            whole._scans |= search._scans
+            whole._labels |= search._labels
+            whole._names += search._names
+            whole._prints += search._prints
+        return whole
+
+    def among(self, names: Callable[[str], bool]) -> CopySearch:
+        """What is remembered of some scans and labels: those whose name is accepted."""
+        scans, labels = ({digest: name for digest, name in known.items() if names(name)} for known in (self._scans, self._labels))
+        kept = [place for place, name in enumerate(self._names) if names(name)]
+        return CopySearch(None, scans, labels, [self._names[place] for place in kept], [self._prints[place] for place in kept])
+
+    def save(self, path: Path) -> None:
+        """Write what is remembered, but not `earlier`, as npz."""
+        texts = {
+            name: np.array([*known.items()], np.str_).reshape(-1, 2) for name, known in (("scans", self._scans), ("labels", self._labels))
+        }
+        prints = {f"print_{number}": one for number, one in enumerate(self._prints)}
+        with whole_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **{"names": np.array(self._names, np.str_), **texts, **prints})  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> CopySearch:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                names = kept["names"].tolist()
+                scans, labels = (dict(kept[name].tolist()) for name in ("scans", "labels"))
+                return cls(None, scans, labels, names, [kept[f"print_{number}"] for number in range(len(names))])
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: damaged; run `dvc repro cohort` to make it again") from error
+
     def scan(self, name: str, array: NDArray[Any]) -> Twin | None:
         """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies."""
-        digest = order_free_digest(array)
-        if digest in self._scans:
-            return Twin(self._scans[digest])
+        digest, known = order_free_digest(array), CopySearch.joined([self.earlier or CopySearch(), self])
+        if digest in known._scans:
+            return Twin(known._scans[digest])
         self._scans[digest] = name
         detail = fingerprint(array)
         alike = [
-            (correlation(detail, known), other)
-            for other, known in zip(self._names, self._prints, strict=True)
-            if sorted(known.shape) == sorted(detail.shape)
+            (correlation(detail, one), other)
+            for other, one in zip(known._names, known._prints, strict=True)
+            if sorted(one.shape) == sorted(detail.shape)
         ]
         self._names.append(name)
         self._prints.append(detail)
@@ -65,8 +114,9 @@ class CopySearch:
         """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same but for the empty margin."""
         cut = mask[ndimage.find_objects(mask.astype(np.int8))[0]] if np.count_nonzero(mask) >= FEWEST_VOXELS else mask
         digest = hashlib.sha256(f"{cut.shape}".encode() + np.packbits(cut.ravel(order="F")).tobytes()).hexdigest()
-        if digest in self._labels:
-            return Twin(self._labels[digest])
+        known = (self.earlier._labels if self.earlier else {}) | self._labels
+        if digest in known:
+            return Twin(known[digest])
         self._labels[digest] = name
         return None
 

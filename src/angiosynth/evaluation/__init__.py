@@ -1,1 +1,1 @@
-"""Scores on patients: metrics, tables, the threshold baseline, transfer to a second site."""
+"""Tables of patients' scores and what is said about them; the threshold baseline; which patients a transfer trains with."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from angiosynth.errors import InputError
-from angiosynth.evaluation.scores import Scores
+from angiosynth.metrics.scores import Scores
 from angiosynth.reading import read_rows
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.tables import write_table
@@ -26,20 +26,21 @@ class _Named:
 
 @dataclass(frozen=True)
 class PatientScore(Scores, _Named):
-    """One patient's scores: the name, then every metric of `evaluation.scores.Scores`."""
+    """One patient's scores: the name, then every metric of `metrics.scores.Scores`."""
 
     seed: int = 0  # of the U-net's training; 0 where there is none
 
     @classmethod
     def of(cls, patient: str, metrics: Mapping[str, float], seed: int = 0) -> PatientScore:
-        """From what `evaluation.metrics.all_metrics` gives."""
+        """From what `metrics.segmentation.all_metrics` gives."""
         return cls(patient=patient, **{name: float(metrics[name]) for name in _numbers(cls)}, empty=int(metrics["empty"]), seed=seed)
 
 
 @dataclass(frozen=True)
 class TransferScore:
-    """One patient of the second site, scored by a U-net trained with `n_patients` others of that site."""
+    """One patient of a target site, scored by a U-net trained with `n_patients` others of that site."""
 
+    site: str
     start: str  # "scratch", or the data of the pre-training
     n_patients: int
     subset: int

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, PatientScore, TransferScore, read_scores, read_transfer
-from angiosynth.evaluation.scores import Scores
-from angiosynth.settings import MODELS, TRAINING_DATA, EvaluationSettings
+from angiosynth.metrics.scores import Scores
+from angiosynth.settings import REAL, EvaluationSettings
 
 Table = NDArray[np.float64]  # (trainings, patients)
 INTERVALS = ("dsc", "hd95_mm")  # reported with one
@@ -79,22 +79,24 @@ def evaluation_summary(
     """What metrics/evaluation.json holds.
 
     Args:
-        folder: metrics/patients, with <data>.csv for real, the three GANs and threshold, all over the same patients.
-        unets: for each training data, and where wanted for threshold, its validation scores {"val_dsc", "val_hd95_mm"}, and with
+        folder: metrics/patients, with <data>.csv for real, each generator and threshold, all over the same patients.
+        unets: for real and each generator, and where wanted for threshold, its validation scores {"val_dsc", "val_hd95_mm"}, and with
             several seeds "val_dsc_seed_sd".
         threshold: the baseline's threshold, on the scale of scans.
         settings: number and seed of the resamples.
 
     Returns:
-        For each data the `summarise` of its patients and its validation scores; "chosen_by_validation": the GAN of the highest
-        val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": GAN -> DSC divided by real's (None where real's is 0);
-        "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"}, paired by patient, with several
-        seeds and "dsc_seed_sd", between trainings of the same seed.
+        For each data the `summarise` of its patients and its validation scores; "generators": their names in order;
+        "chosen_by_validation": the one of the highest val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": generator -> DSC divided
+        by real's (None where real's is 0); "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"},
+        paired by patient, with several seeds and "dsc_seed_sd", between trainings of the same seed.
 
     Raises:
         InputError: a table is missing or damaged, tables differ in their patients or seeds, or validation scores are missing.
     """
-    names = (*TRAINING_DATA, THRESHOLD)
+    training_data = [name for name in unets if name != THRESHOLD]
+    generators = [name for name in training_data if name != REAL]
+    names = (*training_data, THRESHOLD)
     tables = {name: ScoreTable(read_scores(folder / f"{name}.csv"), "seed", folder / f"{name}.csv") for name in names}
     _check_alike(folder, tables)
     summary: dict[str, Any] = {name: _summary(scores, settings) for name, scores in tables.items()}
@@ -108,23 +110,35 @@ def evaluation_summary(
         gaps = tables[name]("dsc") - tables[other]("dsc")
         return _with_interval("dsc", gaps.mean(axis=0, keepdims=True), settings) | _spread("dsc_seed_sd", gaps)
 
-    chosen: str = min(MODELS, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
+    chosen: str = min(generators, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
     return {
         **summary,
+        "generators": generators,
         "chosen_by_validation": chosen,
-        "ratio_to_real": {name: summary[name]["dsc"] / real if real else None for name in MODELS},
-        "difference_to_real": {name: difference(name, "real") for name in MODELS},
-        "gain_over_threshold": {name: difference(name, THRESHOLD) for name in TRAINING_DATA},
+        "ratio_to_real": {name: summary[name]["dsc"] / real if real else None for name in generators},
+        "difference_to_real": {name: difference(name, "real") for name in generators},
+        "gain_over_threshold": {name: difference(name, THRESHOLD) for name in training_data},
     }
 
 
-def transfer_summary(folder: Path, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, float | int]]]:
-    """What metrics/transfer.json holds: start -> number of training patients (as text) -> scores.
+def over_seeds(trainings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means of trainings' val_dsc and val_hd95_mm, of several with val_dsc_seed_sd; {} where one was not validated."""
+    if not all("val_dsc" in facts for facts in trainings):
+        return {}
+    scores = {name: float(np.mean([facts[name] for facts in trainings])) for name in ("val_dsc", "val_hd95_mm")}
+    spread = {"val_dsc_seed_sd": float(np.std([facts["val_dsc"] for facts in trainings], ddof=1))} if len(trainings) > 1 else {}
+    return scores | spread
+
+
+TransferSummary = dict[str, dict[str, dict[str, dict[str, float | int]]]]
+
+
+def transfer_summary(folder: Path, settings: EvaluationSettings) -> TransferSummary:
+    """What metrics/transfer.json holds: site -> start -> number of training patients (as text) -> scores.
 
     Each point has dsc and hd95_mm with intervals over subsets and test patients, hd_mm, n_patients, n_subsets, n_empty, with several
     subsets dsc_subset_sd (standard deviation of the subsets' means); a pre-training's points also dsc_gain, dsc_gain_low,
-    dsc_gain_high: its DSC less that from scratch with the same subset on the same patient. A start whose table is empty (there is no
-    second site) gives an empty dict.
+    dsc_gain_high: its DSC less that from scratch with the same subset on the same patient. Without target sites it is empty.
 
     Args:
         folder: metrics/transfer, with one <start>.csv a start.
@@ -136,25 +150,25 @@ def transfer_summary(folder: Path, settings: EvaluationSettings) -> dict[str, di
     paths = sorted(folder.glob("*.csv"))
     if not paths:
         raise InputError(f"{folder}: no table <start>.csv; run `dvc repro` to make them")
-    tables = {path.stem: _starts_rows(path) for path in paths}
-    scratch = tables.get(SCRATCH, {})
-    summary: dict[str, dict[str, dict[str, float | int]]] = {}
-    for path in paths:
-        points = summary[path.stem] = {}
-        for count, rows in tables[path.stem].items():
-            scores = ScoreTable(rows, "subset", path)
-            points[str(count)] = _transfer_point(scores, settings)
-            if path.stem != SCRATCH and count in scratch:
-                points[str(count)] |= _gain(rows, scratch[count], path, settings)
+    tables = {path: _rows_of_start(path) for path in paths}
+    scratch = tables.get(folder / f"{SCRATCH}.csv", {})
+    summary: TransferSummary = {}
+    for path, table in tables.items():
+        for (site, count), rows in table.items():
+            point = _transfer_point(ScoreTable(rows, "subset", path), settings)
+            if path.stem != SCRATCH and (site, count) in scratch:
+                point |= _gain(rows, scratch[site, count], path, settings)
+            summary.setdefault(site, {}).setdefault(path.stem, {})[str(count)] = point
     return summary
 
 
-def _starts_rows(path: Path) -> dict[int, list[TransferScore]]:
-    """A start's rows by their number of training patients."""
+def _rows_of_start(path: Path) -> dict[tuple[str, int], list[TransferScore]]:
+    """A start's rows by site and number of training patients."""
     rows = read_transfer(path)
     if any(row.start != path.stem for row in rows):
         raise InputError(f"{path}: holds rows of another start; run `dvc repro` to make it anew")
-    return {count: [row for row in rows if row.n_patients == count] for count in sorted({row.n_patients for row in rows})}
+    cells = sorted({(row.site, row.n_patients) for row in rows})
+    return {(site, count): [row for row in rows if (row.site, row.n_patients) == (site, count)] for site, count in cells}
 
 
 def _summary(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, float | int]:

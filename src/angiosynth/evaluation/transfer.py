@@ -1,4 +1,4 @@
-"""Transfer to a second site: how much do n of its patients teach, with and without pre-training?"""
+"""Transfer to another site: how much do n of its patients teach, with and without pre-training?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from angiosynth.settings import TransferSettings
 
 @dataclass(frozen=True)
 class Subset:
-    """One training of the grid: which of the second site's training patients it may see."""
+    """One training of the grid: which of a site's training patients it may see."""
 
     n_patients: int
     number: int
@@ -31,7 +31,7 @@ def subsets(patients: Sequence[str], settings: TransferSettings) -> Iterator[Sub
     patients only. Two subsets of one size are never the same, and every patient is drawn as often as any other or once more or
     less, which independent draws do not give. Of a size there are as many as were asked for, or as there are patients.
 
-    Numbers beyond the patients that there are become all of them; all of them make one subset.
+    Sizes above the cohort's are clipped to it; the whole cohort makes one subset.
     """
     rng = np.random.default_rng(settings.seed)
     circle = [sorted(patients)[i] for i in rng.permutation(len(patients))]

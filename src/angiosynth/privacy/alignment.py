@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from angiosynth.compute.precision import device
 from angiosynth.privacy.nearest import SIDE, Indices
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
 
 MIRRORED = 4  # of the eight symmetries: mirrored left-right, as a GAN with `flip` sees a patch

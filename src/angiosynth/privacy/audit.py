@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from angiosynth.arrays import ImagePatches
 from angiosynth.data.patches import PatchSet
-from angiosynth.gan.models import label_to_range
-from angiosynth.gan.networks import Generator
+from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
-from angiosynth.privacy.controls import drawn, few_of, overfitted, planted
+from angiosynth.privacy.controls import few_of, overfitted, planted
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.feature_copies import Described, search_in_features, with_smooth
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
@@ -27,13 +26,13 @@ from angiosynth.privacy.membership import Patients, auc, by_patient, membership,
 from angiosynth.privacy.memorisation import CopySearch, copies, nearer_to_training, search_copies
 from angiosynth.privacy.nearest import Points, as_points, nearest_of_each
 from angiosynth.privacy.reconstruction import reconstruction_scores
-from angiosynth.settings import GanSettings
 from angiosynth.settings.audit import AuditSettings
 
 CRITICISED = 500  # patches a patient that the critic scores
 UNSEEN = 64  # test patients' patches beside those that the control's GAN was overfitted to
 PLANTED_CHECKED = 200
 CHECKED_IN_FEATURES = 500  # at most
+Encoder = LatentSpace | PairCritic
 Copied = tuple[dict[str, Any], CopySearch]  # numbers for audit.json, and where the closest pairs are
 SHOWN = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint that was not chosen
 
@@ -46,14 +45,13 @@ class Audited:
     test: PatchSet
     third: PatchSet  # validation patients': what controls compare with, as they know nothing of the GAN
     synthetic: PatchSet
-    model: str
-    generator: Generator
-    critic: nn.Module
-    gan: GanSettings
+    latent_space: LatentSpace | None  # of the generator, where it has one that can be searched
+    critic: PairCritic | None  # where its kind trains one
+    control: GeneratorSettings  # of a generator that learns by heart
     features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
     step: int  # of the chosen generator
     probes: Sequence[Mapping[str, float]]  # what the probe found of this and of other steps' generators, which are `at_step`
-    at_step: Callable[[int], Generator]
+    at_step: Callable[[int], Sampler]
     scratch: Path  # for what must not outlive the audit
 
 
@@ -130,21 +128,22 @@ class Audit:
         return found
 
     def _scores_at(self, step: int) -> NDArray[np.float32]:
-        image, _ = drawn(self.of.at_step(step), self.of.gan, len(self.of.synthetic), int(self.of.synthetic.meta["seed"]))
+        image, _ = self.of.at_step(step).pairs(len(self.of.synthetic), int(self.of.synthetic.meta["seed"]))
         return set_scores(_candidates(self.pixels), as_points(image))
 
-    def generator_attack(self) -> dict[str, Any]:
-        """Whoever holds the generator: how well it can be made to draw a patient's patches."""
-        rows = np.concatenate([self._spread(name, self.settings.reconstructed) for name in (*self.members, *self.others)])
-        attack = reconstruction_scores(self.of.generator, self._pairs(rows), self.settings.reconstruction_steps, self.settings.seed)
-        return self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
-
-    def critic_attack(self) -> dict[str, Any]:
-        """Whoever holds the critic: its scores."""
-        rows = np.concatenate([self._spread(name, CRITICISED) for name in (*self.members, *self.others)])
-        batch = self.of.gan.of(self.of.model).batch_size
-        attack = critic_scores(self.of.critic, lambda some: self._pairs(rows[some]), len(rows), batch, self.settings.seed)
-        return self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
+    def generator_attacks(self) -> dict[str, Any]:
+        """Whoever holds the generator, or the critic as well: what its kind has of these."""
+        space, critic = self.of.latent_space, self.of.critic
+        scores: dict[str, Any] = {}
+        if space is not None:
+            rows = self._spread(self.settings.reconstructed)
+            attack = reconstruction_scores(space, self._pairs(space, rows), self.settings.reconstruction_steps, self.settings.seed)
+            scores["generator"] = self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
+        if critic is not None:
+            rows = self._spread(CRITICISED)
+            attack = critic_scores(critic, lambda some: self._pairs(critic, rows[some]), len(rows), self.settings.seed)
+            scores["critic"] = self._membership(attack, self.nearest_image[1][rows], self.patient[rows], 1.0)
+        return scores
 
     def linkage(self) -> dict[str, Any]:
         """Do synthetic patches lead back to one training patient?"""
@@ -215,15 +214,19 @@ class Audit:
         """A GAN that has seen a few patches of one patient: do the attacks tell these from patches of others?"""
         own, patient = self.settings, self.members[0]
         few = few_of(self.of.training, patient, own.overfit_patches, own.seed)
-        settings, generator, critic = overfitted(self.of.gan, few, own.overfit_steps, own.seed, self.of.scratch / "overfitted")
-        image, _ = drawn(generator, settings, min(500, len(self.of.synthetic)), own.seed)
+        sampler, space, critic = overfitted(self.of.control, few, self.of.scratch / "overfitted")
+        image, _ = sampler.pairs(min(500, len(self.of.synthetic)), own.seed)
         rows = _evenly(len(self.of.test), UNSEEN)
-        pairs = torch.cat([_as_pairs(few, np.arange(len(few)), settings), _as_pairs(self.of.test, rows, settings)])
         learnt, images = len(few), np.concatenate([few.image[few.rows], self.images["test"][rows]])
+
+        def pairs(encoder: Encoder) -> Tensor:
+            return torch.cat([_as_pairs(few, np.arange(len(few)), encoder), _as_pairs(self.of.test, rows, encoder)])
+
+        judged = pairs(critic)
         scores = {
             "set": set_scores(as_points(images), as_points(image)),
-            "generator": reconstruction_scores(generator, pairs, own.reconstruction_steps, own.seed),
-            "critic": critic_scores(critic, lambda some: pairs[torch.from_numpy(some)], len(pairs), settings.wgan_gp.batch_size, own.seed),
+            "generator": reconstruction_scores(space, pairs(space), own.reconstruction_steps, own.seed),
+            "critic": critic_scores(critic, lambda some: judged[torch.from_numpy(some)], len(judged), own.seed),
         }
         found: dict[str, Any] = {}
         for name, one in scores.items():
@@ -260,16 +263,16 @@ class Audit:
         # A patient without a vessel has no score in the attack that looks at labels.
         return of_split(scores, *(tuple(name for name in part if name in scores) for part in (self.members, self.others)))
 
-    def _spread(self, name: str, count: int) -> NDArray[np.int64]:
-        """Numbers of some of a patient's patches among the candidates, evenly over all."""
-        own = np.flatnonzero(self.patient == name)
-        return own[_evenly(len(own), count)]
+    def _spread(self, count: int) -> NDArray[np.int64]:
+        """Numbers of so many of each person's patches among the candidates, evenly over all; training patients first."""
+        rows = (np.flatnonzero(self.patient == name) for name in (*self.members, *self.others))
+        return np.concatenate([some[_evenly(len(some), count)] for some in rows])
 
-    def _pairs(self, rows: NDArray[np.int64]) -> Tensor:
+    def _pairs(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
         """Candidates' pairs (k, 2, x, y): training patients' come first, then test patients'."""
         training = len(self.of.training)
-        first = _as_pairs(self.of.training, rows[rows < training], self.of.gan)
-        second = _as_pairs(self.of.test, rows[rows >= training] - training, self.of.gan)
+        first = _as_pairs(self.of.training, rows[rows < training], encoder)
+        second = _as_pairs(self.of.test, rows[rows >= training] - training, encoder)
         order = np.argsort(np.concatenate([np.flatnonzero(rows < training), np.flatnonzero(rows >= training)]))
         return torch.cat([first, second])[torch.from_numpy(order)]
 
@@ -279,10 +282,10 @@ def _candidates(parts: dict[str, NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([parts["training"], parts["test"]])
 
 
-def _as_pairs(patches: PatchSet, rows: NDArray[np.int64], settings: GanSettings) -> Tensor:
-    """(k, 2, x, y): image and label as the GAN sees them."""
+def _as_pairs(patches: PatchSet, rows: NDArray[np.int64], encoder: Encoder) -> Tensor:
+    """(k, 2, x, y): image and label as the networks see them."""
     image, label = (torch.from_numpy(part) for part in patches.pairs(rows))
-    return torch.stack([image, label_to_range(label, settings)], dim=1)
+    return encoder.encode(image, label)
 
 
 def _evenly(length: int, count: int) -> NDArray[np.int64]:

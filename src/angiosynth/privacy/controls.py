@@ -6,20 +6,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from angiosynth.arrays import ImagePatches, LabelPatches
+from angiosynth.arrays import ImagePatches
+from angiosynth.compute.precision import device
 from angiosynth.data.patches import PatchSet
-from angiosynth.gan.models import build_gan
-from angiosynth.gan.networks import Generator
-from angiosynth.gan.synthesis import Sampler
-from angiosynth.gan.training import train_gan
+from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
+from angiosynth.generators.registry import family_of
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.recorder import NullRecorder
-from angiosynth.settings import GanSettings, WganGpSettings
 
-LATENT, BATCH, RATE = 4, 8, 1.5e-3  # of the control's GAN
 NOISE = 3.0  # grey levels that a planted copy is off by: one that was not hidden from bytewise comparison would be found by it
 
 
@@ -42,42 +37,22 @@ def few_of(patches: PatchSet, patient: str, count: int, seed: int) -> PatchSet:
     return PatchSet(own.image, own.label, own.patient, np.sort(own.rows[chosen]), own.meta, own.folder)
 
 
-def overfitted(settings: GanSettings, few: PatchSet, steps: int, seed: int, scratch: Path) -> tuple[GanSettings, Generator, nn.Module]:
-    """A WGAN-GP of the project's own trainer and width that has seen a few pairs alone: its settings, generator and critic.
+def overfitted(settings: GeneratorSettings, few: PatchSet, scratch: Path) -> tuple[Sampler, LatentSpace, PairCritic]:
+    """A generator trained by the project's own loop on a few pairs alone, and what the attacks need of it.
 
-    Made to learn by heart soon: a small latent, no noise, small batches, high and constant learning rates. Its resume files, which hold
-    a patient's patches as good as these, go to `scratch`.
+    Args:
+        settings: the registry's CONTROL, which learns by heart.
+        few: the pairs.
+        scratch: for its resume files, which hold a patient's patches as good as these.
     """
-    own = WganGpSettings(
-        steps=steps,
-        latent_size=LATENT,
-        batch_size=BATCH,
-        critic_iterations=2,
-        learning_rate_generator=RATE,
-        learning_rate_critic=RATE,
-        betas=(0.0, 0.9),
-    )
-    plain = {
-        "noise": False,
-        "flip": False,
-        "decay": False,
-        "ema": 0.9,
-        "checkpoint_choice": "last",
-        "checkpoint_every": steps,
-        "seed": seed,
-    }
-    short = settings.model_copy(update={"common": settings.common.model_copy(update=plain), "wgan_gp": own})
 
     def never(sampler: Sampler, step: int) -> dict[str, float]:
         raise AssertionError("the last weights are taken, no probe is asked")
 
-    trained = train_gan("wgan-gp", short, few, never, Checkpoints(scratch), NullRecorder())
-    gan = build_gan("wgan-gp", short, few.size)
-    gan.generator.load_state_dict(trained.weights)
-    gan.critic.load_state_dict(trained.critic)
-    return short, gan.generator.eval(), gan.critic.eval()
-
-
-def drawn(generator: Generator, settings: GanSettings, count: int, seed: int) -> tuple[ImagePatches, LabelPatches]:
-    """A set of the control's GAN."""
-    return Sampler(generator.to(device()), settings, device()).pairs(count, seed, None)
+    family = family_of(settings)
+    trained = family.train("overfitted", settings, few, never, Checkpoints(scratch), NullRecorder())
+    sampler = family.sampler(settings, few.size, trained.weights, device())
+    space, critic = family.latent_space(sampler), family.critic(settings, few.size, trained.audited)
+    assert space is not None, "the control's kind has a latent space"
+    assert critic is not None, "and a critic"
+    return sampler, space, critic

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from angiosynth.settings.audit import AuditLimits
 
 State = Literal["within", "unclear", "over"]
-Verdict = Literal["over", "too few patients", "inconclusive", "unclear", "within"]
+Verdict = Literal["not audited", "over", "too few patients", "inconclusive", "unclear", "within"]
 Holder = Literal["set", "generator", "critic"]
 HOLDERS: tuple[Holder, ...] = ("set", "generator", "critic")  # each holds what those before it hold
 ATTACKS: tuple[tuple[str, Holder, str, str], ...] = (
@@ -51,11 +51,11 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
         limits: section audit.limits.
 
     Returns:
-        findings; controls (holder -> whether its attacks found what was planted); verdicts (holder -> "over", "too few
-        patients", "inconclusive", "unclear" or "within", the first that applies).
+        findings; controls (holder -> whether its attacks found what was planted); verdicts (holder -> "not audited" where the kind has
+        nothing of the sort to attack, else "over", "too few patients", "inconclusive", "unclear" or "within", the first that applies).
     """
     found = numbers["membership"]
-    findings = [_attack(found[name], name, holder, criterion, what, limits) for name, holder, criterion, what in ATTACKS]
+    findings = [_attack(found[name], name, holder, criterion, what, limits) for name, holder, criterion, what in ATTACKS if name in found]
     findings += [_linkage(numbers["linkage"], limits)]
     findings += [_copies(name, numbers[name], limits) for name in ("copies", "copies_features")]
     findings += [_nearer(space, numbers["nearer"][space], limits) for space in ("images", "features")]
@@ -64,6 +64,9 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     verdicts: dict[Holder, Verdict] = {}
     for place, holder in enumerate(HOLDERS):
         held = HOLDERS[: place + 1]
+        if not any(finding.holder == holder for finding in findings):
+            verdicts[holder] = "not audited"
+            continue
         states = {finding.state for finding in findings if finding.holder in held}
         verdicts[holder] = _verdict(states, few, blind=not all(controls[one] for one in held))
     return {"findings": [asdict(finding) for finding in findings], "controls": controls, "verdicts": verdicts}

@@ -67,8 +67,8 @@ if __name__ == "__main__":
 
 README = Template("""# $name
 
-$n synthetic pairs of a brain-vessel patch (TOF-MRA, ${size}x$size) and its vessel label, drawn by a GAN ($model). No pair was scanned from
-anybody; the GAN was trained on patches of $patients people.
+$n synthetic pairs of a brain-vessel patch (TOF-MRA, ${size}x$size) and its vessel label, drawn by a generator ($model). No pair was scanned
+from anybody; the generator was trained on patches of $patients people.
 
 Released on $date by: $creator. Licence: $licence.
 

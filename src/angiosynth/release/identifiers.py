@@ -21,9 +21,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import angiosynth
-from angiosynth.data.name_words import forms_in, words_in
-from angiosynth.data.originals import Originals
 from angiosynth.errors import InputError
+from angiosynth.importing.name_words import forms_in, words_in
+from angiosynth.importing.originals import Originals
 from angiosynth.reading import read_bytes, read_text
 
 MOST_FILE = 8 << 30  # bytes; what is looked through was made here a moment before

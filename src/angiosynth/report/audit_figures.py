@@ -15,7 +15,7 @@ from angiosynth.privacy.feature_copies import laid_levels
 from angiosynth.privacy.memorisation import CopySearch
 from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
-from angiosynth.report.style import MARKERS, colour_of, drawn, name_of, show_picture
+from angiosynth.report.style import Look, drawn, name_of, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,8 @@ def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
     """
     with drawn(path, 8.6, 3.4) as figure:
         axes = figure.subplots()
-        for place, (name, *_) in enumerate(ATTACKS):
+        attacks = [name for name, *_ in ATTACKS if name in audit["membership"]]
+        for place, name in enumerate(attacks):
             found = audit["membership"][name]
             values = np.array([*found["member_scores"], *found["other_scores"]])
             spread = values.std() or 1.0
@@ -66,29 +67,30 @@ def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
                 axes.scatter(np.full(len(heights), place + shift), heights, s=26, color=colour, marker="o" if colour == MEMBER else "D")
         axes.scatter([], [], color=MEMBER, label="training patients")
         axes.scatter([], [], color=OTHER, marker="D", label="test patients")
-        axes.set_xticks(range(len(ATTACKS)), [name.replace("_", "\n") for name, *_ in ATTACKS])
+        axes.set_xticks(range(len(attacks)), [name.replace("_", "\n") for name in attacks])
         axes.set(ylabel="score, in deviations", title="scores of patients in each attack: for the house alone")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
     """Every attack's AUC with its interval beside its control's, from the figures that may leave alone (`privacy.shared`)."""
+    attacks = [name for name, *_ in ATTACKS if name in shared["membership"]]
     with drawn(path, 8.6, 3.4) as figure:
         axes = figure.subplots()
         axes.axhline(0.5, color="#8C8C8C", lw=1.2, ls=":", label="guessing")
         axes.axhline(shared["limits"]["auc"], color="#D55E00", lw=1.2, ls="--", label="limit")
         for sign, place, name, colour in (("o", -0.12, "auc", MEMBER), ("D", 0.12, "control", OTHER)):
-            for number, (attack, *_) in enumerate(ATTACKS):
+            for number, attack in enumerate(attacks):
                 value, low, high = (shared["membership"][attack][f"{name}{end}"] for end in ("", "_low", "_high"))
                 axes.errorbar(number + place, value, yerr=[[value - low], [high - value]], fmt=sign, color=colour, capsize=3)
-            axes.scatter([], [], color=colour, marker=sign, label="attack" if name == "auc" else "its control, without a GAN")
-        axes.set_xticks(range(len(ATTACKS)), [name.replace("_", "\n") for name, *_ in ATTACKS])
+            axes.scatter([], [], color=colour, marker=sign, label="attack" if name == "auc" else "its control, without a generator")
+        axes.set_xticks(range(len(attacks)), [name.replace("_", "\n") for name in attacks])
         axes.set(ylabel="AUC", ylim=(-0.03, 1.03), title=f"who was trained on? rounded to {shared['rounded_to']:g}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Use against leakage. Left a mark a GAN: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image
+    """Use against leakage. Left a mark a generator: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image
     attack with its interval. Right a mark a checkpoint: the same AUC, and the probe's DSC on validation patients as a share of real's.
 
     Args:
@@ -96,6 +98,7 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
         audits: model -> audit.json.
         path: the PNG.
     """
+    looks = Look.of(evaluation)
     with drawn(path, 10.4, 3.9) as figure:
         left, right = figure.subplots(1, 2, sharex=True)
         for axes in (left, right):
@@ -105,9 +108,9 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
         for model, audit in audits.items():
             ratio = evaluation["ratio_to_real"].get(model)
             if ratio is not None:
-                _chosen(left, audit, model, ratio)
-            _checkpoints(right, audit, model)
-        left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a GAN")
+                _chosen(left, audit, ratio, _mark(looks, model))
+            _checkpoints(right, audit, looks.marker(model), looks.colour(model))
+        left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a generator")
         left.scatter([], [], color="#555555", s=18, label="another checkpoint (right)")
         left.set(title="chosen checkpoint: U-net, test patients", ylabel="use: DSC as a share of real's", xlim=(0, 1.02))
         right.set(title="every checkpoint: probe, validation patients")
@@ -117,20 +120,23 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
         figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
 
 
-def _chosen(axes: Axes, audit: Mapping[str, Any], model: str, ratio: float) -> None:
-    found = audit["membership"]["images"]
-    reach = [[found["auc"] - found["auc_low"]], [found["auc_high"] - found["auc"]]]
-    look: dict[str, Any] = {"fmt": MARKERS[model], "color": colour_of(model), "ms": 8, "capsize": 3, "label": name_of(model)}
-    axes.errorbar(found["auc"], ratio, xerr=reach, **look)
-    axes.scatter([found["control"]], [ratio], marker=MARKERS[model], facecolor="none", edgecolor=colour_of(model), s=60)
+def _mark(look: Look, model: str) -> dict[str, Any]:
+    return {"fmt": look.marker(model), "color": look.colour(model), "label": name_of(model)}
 
 
-def _checkpoints(axes: Axes, audit: Mapping[str, Any], model: str) -> None:
+def _chosen(axes: Axes, audit: Mapping[str, Any], ratio: float, mark: Mapping[str, Any]) -> None:
+    nearest = audit["membership"]["images"]
+    reach = [[nearest["auc"] - nearest["auc_low"]], [nearest["auc_high"] - nearest["auc"]]]
+    axes.errorbar(nearest["auc"], ratio, xerr=reach, ms=8, capsize=3, **mark)
+    axes.scatter([nearest["control"]], [ratio], marker=mark["fmt"], facecolor="none", edgecolor=mark["color"], s=60)
+
+
+def _checkpoints(axes: Axes, audit: Mapping[str, Any], marker: str, colour: str) -> None:
     """Small marks joined in the order of the training, the chosen one large."""
     points = [(one["auc"], one["probe_dsc"] / one["probe_dsc_real"], one) for one in audit["checkpoints"] if one["probe_dsc_real"] > 0]
-    axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour_of(model), lw=1.0, alpha=0.6)
+    axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour, lw=1.0, alpha=0.6)
     for auc, share, one in points:
-        axes.scatter([auc], [share], marker=MARKERS[model], color=colour_of(model), s=64 if one["chosen"] else 18)
+        axes.scatter([auc], [share], marker=marker, color=colour, s=64 if one["chosen"] else 18)
 
 
 def _large(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:

@@ -12,11 +12,12 @@ from string import Template
 from typing import Any
 
 from angiosynth.privacy.verdict import ATTACKS, HOLDERS
-from angiosynth.report.style import in_order, name_of
+from angiosynth.report.style import Look, name_of
 from angiosynth.report.text import STYLESHEET
 
 STATES = {"within": "within its limit", "unclear": "over its limit, cannot be told from chance or control", "over": "OVER its limit"}
 VERDICTS = {
+    "not audited": "Not audited: a generator of this kind has nothing of the sort that these attacks could use.",
     "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
     "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
     "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",
@@ -59,12 +60,12 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
     )
 
 
-def privacy_section(audits: Mapping[str, Mapping[str, Any]], figure: str) -> str:
+def privacy_section(audits: Mapping[str, Mapping[str, Any]], look: Look, figure: str) -> str:
     """A table of all audits for the report with the figure of use against leakage (HTML), "" where there are none."""
     if not audits:
         return ""
     rows = [["set", "verdict on the set", "AUC, nearest image", "its control", "copies", "linkage above others"]]
-    for model in in_order(audits):
+    for model in look.ordered(audits):
         one = audits[model]
         found = one["membership"]["images"]
         rows.append(
@@ -88,7 +89,7 @@ def _data(audit: Mapping[str, Any]) -> list[str]:
     return [
         f"Data: {_about(audit)}{audit['n_training_patches']} patches of {audit['patch_size']}x{audit['patch_size']} voxels from head scans "
         f"(TOF-MRA) of {patients['training']} people, each patch with its vessel label.",
-        f"Model: {name_of(audit['model'])}, a generative adversarial network that was trained on these patches.",
+        f"Model: {name_of(audit['model'])}, a generator that was trained on these patches.",
         f"To be released: {audit['n_synthetic']} synthetic pairs of patch and label, not the generator, not the critic.",
         f"Compared with {patients['test']} people of the same place on whom nothing was trained (test patients). {patients['validation']} "
         "more (validation patients) chose the training's end; they are counted on neither side and serve the controls.",
@@ -100,7 +101,7 @@ def _attacks(audit: Mapping[str, Any]) -> str:
         ["attack: who was trained on?", "who can make it", "AUC", "control", "AUC above control", "p", "found at 10% / 1% false alarms", ""]
     ]
     states = {finding["name"]: finding for finding in audit["findings"]}
-    for name, *_ in ATTACKS:
+    for name in (name for name, *_ in ATTACKS if name in audit["membership"]):
         found = audit["membership"][name]
         finding = states[name]
         rates = f"{_interval(found, 'tpr_10', True)} / {_interval(found, 'tpr_1', True)}"
@@ -159,7 +160,7 @@ def _state(finding: Mapping[str, Any]) -> str:
 
 
 def _criterion(audit: Mapping[str, Any], name: str, question: str) -> str:
-    rows = [["evidence", "value", "without the GAN", "limit", ""]]
+    rows = [["evidence", "value", "without the generator", "limit", ""]]
     for finding in audit["findings"]:
         if finding["criterion"] == name:
             digits = 4 if finding["name"].startswith("copies") else 2
@@ -189,7 +190,7 @@ def _controls(audit: Mapping[str, Any]) -> str:
     over = audit["overfitted"]
     told = ", ".join(f"with the {holder} AUC {over[holder]['auc']:.2f}" for holder in ("set", "generator", "critic"))
     lines.append(
-        f"A GAN that learnt {audit['settings']['overfit_patches']} patches of one person by heart: these told from patches of others "
+        f"A generator that learnt {audit['settings']['overfit_patches']} patches of one person by heart: these told from patches of others "
         f"{told}; {over['linkage']['share']:.0%} of its patches led to that person ({over['linkage']['share_held_out']:.0%} of other "
         "people's real patches do)."
     )
@@ -199,7 +200,7 @@ def _controls(audit: Mapping[str, Any]) -> str:
     ]
     plain = audit["plain_differences"]
     lines.append(
-        f"Plain differences between the two groups of people, without any GAN: mean grey level alone tells them apart with AUC "
+        f"Plain differences between the two groups of people, without any generator: mean grey level alone tells them apart with AUC "
         f"{plain['mean_intensity']:.2f}, vessel fraction with {plain['vessel_fraction']:.2f}."
     )
     return _items(lines)
@@ -280,7 +281,7 @@ project's history of params.yaml tells and this page cannot.</p>
 $rounding</section>
 <section><h2>What was audited</h2>$data</section>
 <section><h2>Attackers</h2>$attacks
-<p>The control makes the same attack with real patches of other people in the set's place. It knows nothing of the GAN, so what it
+<p>The control makes the same attack with real patches of other people in the set's place. It knows nothing of the generator, so what it
 "finds" are plain differences between the two groups. An attack counts as over its limit only where it passes the limit, lies above
 its control, and chance explains neither.</p></section>
 <section><h2>Evidence by the criteria of WP29 opinion 05/2014</h2>$criteria</section>

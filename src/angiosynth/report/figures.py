@@ -14,7 +14,7 @@ from angiosynth.arrays import from_levels
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, PatientScore
 from angiosynth.evaluation.summary import ScoreTable
-from angiosynth.report.style import DPI, MARKERS, VESSEL, colour_of, drawn, in_order, name_of, rgb, show_picture
+from angiosynth.report.style import DPI, VESSEL, Look, drawn, name_of, rgb, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +25,19 @@ Rows = Sequence[Mapping[str, Any]]
 ASIDE, ABOVE = 136, 34  # pixels for the rows' names and for the heading
 WIDE = 1100  # pixels for a row of pairs
 MOST = 100  # pairs on a contact sheet at most
+SHEET = 32  # pairs that a stage puts on one
 
 
-def pairs_figure(image: Patches, label: Patches, synthetic: Mapping[str, tuple[Patches, Patches]], path: Path, columns: int = 4) -> None:
-    """Pairs beside each other: a row of real ones, then a row for each GAN; every pair is the image, bare and with its label.
+def pairs_figure(
+    image: Patches, label: Patches, synthetic: Mapping[str, tuple[Patches, Patches]], look: Look, path: Path, columns: int = 4
+) -> None:
+    """Pairs beside each other: a row of real ones, then a row for each generator; every pair is the image, bare and with its label.
 
     Args:
         image: real patches (n, x, y), float in [-1, 1] or uint8 levels.
         label: their labels (n, x, y), 0 or 1.
         synthetic: model -> (image, label), likewise.
+        look: of the report's figures.
         path: the PNG.
         columns: pairs in a row; fewer where there are fewer.
 
@@ -48,7 +52,7 @@ def pairs_figure(image: Patches, label: Patches, synthetic: Mapping[str, tuple[P
         axes = _sheet(figure, strips, ASIDE)
         middles = np.cumsum([strip.shape[1] for strip in reversed(strips)])[::-1] - strips[0].shape[1] / 2
         for name, middle in zip(rows, middles, strict=True):
-            axes.text(-8, middle, name_of(name), ha="right", va="center", color=colour_of(name), weight="bold", fontsize=11)
+            axes.text(-8, middle, name_of(name), ha="right", va="center", color=look.colour(name), weight="bold", fontsize=11)
         axes.set_title("each pair: the image, and the same with its label outlined", color="#555555", x=0.005)
 
 
@@ -85,11 +89,12 @@ def _sheet(figure: Figure, strips: Sequence[NDArray[np.float32]], aside: int) ->
     return axes
 
 
-def curves_figure(curves: Mapping[str, Rows], path: Path) -> None:
-    """GAN training: the critic's distance between real and synthetic (left), and the probe's DSC on validation patients (right).
+def curves_figure(curves: Mapping[str, Rows], look: Look, path: Path) -> None:
+    """How the generators trained: the critic's distance of real and synthetic (left), the probe's DSC on validation patients (right).
 
     Args:
         curves: model -> rows of its curve.csv with "step" and, where a row has it, "critic_distance" or "probe_dsc".
+        look: of the report's figures.
         path: the PNG.
     """
     with drawn(path, 9.2, 3.4) as figure:
@@ -98,21 +103,22 @@ def curves_figure(curves: Mapping[str, Rows], path: Path) -> None:
             steps, distance = _column(rows, "critic_distance")
             if len(steps):
                 peak = float(np.abs(distance).max()) or 1.0
-                left.plot(steps, distance / peak, color=colour_of(model), lw=1.6, label=name_of(model))
+                left.plot(steps, distance / peak, color=look.colour(model), lw=1.6, label=name_of(model))
             steps, probe = _column(rows, "probe_dsc")
-            right.plot(steps, probe, color=colour_of(model), lw=1.6, marker=MARKERS.get(model, "o"), ms=6, label=name_of(model))
+            right.plot(steps, probe, color=look.colour(model), lw=1.6, marker=look.marker(model), ms=6, label=name_of(model))
         left.set(title="critic's distance, real to synthetic", xlabel="generator step", ylabel="share of its greatest value")
         right.set(title="probe: DSC on validation patients", xlabel="generator step", ylabel="DSC")
         right.margins(x=0.08, y=0.2)
         right.legend(loc="best")
 
 
-def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapping[str, Any], path: Path) -> None:
+def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapping[str, Any], look: Look, path: Path) -> None:
     """DSC and 95HD on test patients for each training data: a dot a patient, a dash a seed's mean, the mean and its 95% interval.
 
     Args:
         tables: training data -> its patients' table; a patient's dot is the mean over seeds, and with one seed there are no dashes.
         evaluation: metrics/evaluation.json, for means and intervals.
+        look: of the report's figures.
         path: the PNG.
     """
     laid = {name: ScoreTable(rows, "seed", path) for name, rows in tables.items()}
@@ -123,72 +129,79 @@ def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapp
             for place, (name, scores) in enumerate(laid.items()):
                 values, seeds = scores(key).mean(axis=0), scores(key).mean(axis=1)
                 spread = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else np.zeros(1)
-                axes.scatter(place + spread - 0.12, values, s=18, color=colour_of(name), alpha=0.55, lw=0)
+                axes.scatter(place + spread - 0.12, values, s=18, color=look.colour(name), alpha=0.55, lw=0)
                 if len(seeds) > 1:
-                    axes.scatter(np.full(len(seeds), place + 0.38), seeds, s=60, color=colour_of(name), marker="_", lw=1.6)
-                _mean_with_interval(axes, place + 0.22, evaluation[name], key, name)
+                    axes.scatter(np.full(len(seeds), place + 0.38), seeds, s=60, color=look.colour(name), marker="_", lw=1.6)
+                _mean_with_interval(axes, place + 0.22, evaluation[name], key, name, look)
             axes.set_xticks(range(len(tables)), [name_of(name) for name in tables], fontsize=9)
             axes.set_xlim(-0.6, len(tables) - 0.4)
             axes.set_title(title)
 
 
-def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
-    """The second site against its number of training patients, a line a pre-training: DSC (left), and what pre-training adds to it (right).
+def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], look: Look, path: Path) -> None:
+    """Each other site against its number of training patients, a line a pre-training: DSC (left), what pre-training adds to it (right).
 
     Args:
-        transfer: metrics/transfer.json; where it has no points, the figure says so. From scratch is drawn heavier.
+        transfer: metrics/transfer.json; where it is empty, the figure says so. From scratch is drawn heavier.
+        look: of the report's figures.
         path: the PNG.
     """
-    starts = in_order(start for start in transfer if transfer[start])
+    with drawn(path, 10.4, 3.9 * max(1, len(transfer))) as figure:
+        rows = figure.subplots(max(1, len(transfer)), 2, squeeze=False)
+        for (left, right), (site, starts) in zip(rows, transfer.items(), strict=False):
+            _transfer_row(left, right, site, starts, look)
+        if not transfer:
+            rows[0, 0].text(0.5, 0.5, "no other site, so nothing was transferred", transform=rows[0, 0].transAxes, ha="center")
+            rows[0, 1].set_axis_off()
+        else:
+            figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center")
+
+
+def _transfer_row(left: Axes, right: Axes, site: str, transfer: Mapping[str, Mapping[str, Mapping[str, float]]], look: Look) -> None:
+    starts = look.ordered(start for start in transfer if transfer[start])
     counts = sorted({int(count) for start in starts for count in transfer[start]})
-    with drawn(path, 10.4, 3.9) as figure:
-        left, right = figure.subplots(1, 2)
-        left.set(title="DSC on its test patients", xlabel="training patients of the second site")
-        right.set(title="gain over no pre-training, paired", xlabel="training patients of the second site")
-        if not counts:
-            left.text(0.5, 0.5, "no second site, so nothing was transferred", transform=left.transAxes, ha="center", color="#555555")
-        right.axhline(0.0, color=colour_of("scratch"), lw=3.0, ls="--")
-        for rank, start in enumerate(starts):
-            # Moved a little sideways, so that intervals do not hide each other.
-            shift = (rank - (len(starts) - 1) / 2) * 0.07
-            points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
-            _line(left, points, "dsc", start)
-            _line(right, {place: point for place, point in points.items() if "dsc_gain" in point}, "dsc_gain", start)
-        for axes in (left, right):
-            axes.set_xticks(range(len(counts)), [str(count) for count in counts])
-            axes.set_xlim(-0.5, max(len(counts), 1) - 0.5)
-            axes.margins(y=0.12)
-        if counts:
-            figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    left.set(title=f"DSC on test patients of {site}", xlabel=f"training patients of {site}")
+    right.set(title="gain over no pre-training, paired", xlabel=f"training patients of {site}")
+    right.axhline(0.0, color=look.colour("scratch"), lw=3.0, ls="--")
+    for rank, start in enumerate(starts):
+        # Moved a little sideways, so that intervals do not hide each other.
+        shift = (rank - (len(starts) - 1) / 2) * 0.07
+        points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
+        _line(left, points, "dsc", start, look)
+        _line(right, {place: point for place, point in points.items() if "dsc_gain" in point}, "dsc_gain", start, look)
+    for axes in (left, right):
+        axes.set_xticks(range(len(counts)), [str(count) for count in counts])
+        axes.set_xlim(-0.5, max(len(counts), 1) - 0.5)
+        axes.margins(y=0.12)
 
 
-def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str) -> None:
+def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str, look: Look) -> None:
     """One start's points with their intervals, joined."""
     heavy = start == SCRATCH
     places = sorted(points)
     axes.plot(
         places,
         [points[place][key] for place in places],
-        color=colour_of(start),
+        color=look.colour(start),
         lw=3.0 if heavy else 1.6,
         ls="--" if heavy else "-",
         label="no pre-training" if heavy else f"pre-trained on {name_of(start)}",
-        marker=MARKERS.get(start, "o"),
+        marker=look.marker(start),
         ms=7,
         zorder=3 if heavy else 2,
     )
     for place in places:
-        _mean_with_interval(axes, place, points[place], key, start)
+        _mean_with_interval(axes, place, points[place], key, start, look)
 
 
-def _mean_with_interval(axes: Axes, place: float, scores: Mapping[str, float], key: str, name: str) -> None:
+def _mean_with_interval(axes: Axes, place: float, scores: Mapping[str, float], key: str, name: str, look: Look) -> None:
     mean, low, high = scores[key], scores.get(f"{key}_low", scores[key]), scores.get(f"{key}_high", scores[key])
     axes.errorbar(
         [place],
         [mean],
         yerr=[[max(mean - low, 0)], [max(high - mean, 0)]],
-        color=colour_of(name),
-        fmt=MARKERS.get(name, "o"),
+        color=look.colour(name),
+        fmt=look.marker(name),
         ms=7,
         lw=1.8,
         capsize=3,

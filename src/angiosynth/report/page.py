@@ -14,20 +14,19 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.reading import MOST_PICTURE, read_bytes, read_text
 from angiosynth.report.audit_page import privacy_section
-from angiosynth.report.style import in_order, name_of
+from angiosynth.report.style import Look, name_of
 from angiosynth.report.sweep_page import sweep_section
 from angiosynth.report.text import CAPTIONS, PAPER, STYLESHEET, TEMPLATE
 from angiosynth.report.verdicts import transfer_verdicts, verdicts
 from angiosynth.runtime.output import whole_file
-from angiosynth.settings import TRAINING_DATA
+from angiosynth.settings import REAL
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
-ROWS = (*TRAINING_DATA, THRESHOLD)
 FIGURE_SECTIONS = {
     "pairs": "Real and synthetic pairs",
     "patient": "One patient",
-    "curves": "How the GANs trained",
-    "progress": "The same latents as training went on",
+    "curves": "How the generators trained",
+    "progress": "The same random numbers as training went on",
 }
 README_FIGURES = ("pairs", "transfer")
 
@@ -37,7 +36,7 @@ class PageContext:
     """All that the page shows."""
 
     evaluation: Mapping[str, Any]  # metrics/evaluation.json
-    transfer: Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.json
+    transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]  # metrics/transfer.json
     figures: Mapping[str, Path]  # name -> PNG; pairs, scores, patient, transfer, curves, progress, and any other
     settings: Mapping[str, Any] = field(default_factory=dict)  # what of params.yaml is worth showing
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
@@ -54,6 +53,7 @@ def build_page(context: PageContext) -> str:
         InputError: a figure is missing.
     """
     evaluation = context.evaluation
+    chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
     shown = {name: _figure(name, path) for name, path in context.figures.items()}
     parts = {
         "style": STYLESHEET,
@@ -61,12 +61,13 @@ def build_page(context: PageContext) -> str:
         "notes": _section("About these data", _items(context.notes)) if context.notes else "",
         "table": _html_table(evaluation),
         "paper": _paper_table(),
-        "transfer": _transfer_table(context.transfer) + _items(transfer_verdicts(context.transfer, evaluation["chosen_by_validation"])),
+        "transfer": "".join(_transfer_table(site, starts, look) for site, starts in context.transfer.items())
+        + _items(transfer_verdicts(context.transfer, chosen, look)),
         "cards": _section("The synthetic sets", _cards_table(context.cards)) if context.cards else "",
         "settings": _section("Settings", f"<pre>{escape(json.dumps(context.settings, indent=2))}</pre>") if context.settings else "",
         "patients": str(evaluation["real"]["n_patients"]),
         "sweeps": sweep_section(context.sweeps, {key: _encoded(path) for key, path in context.sweep_figures.items()}),
-        "privacy": privacy_section(context.audits, shown.pop("leakage", "")),
+        "privacy": privacy_section(context.audits, look, shown.pop("leakage", "")),
     }
     parts |= {f"figure_{name}": shown.pop(name, "") for name in ("scores", "transfer")}
     for name, title in FIGURE_SECTIONS.items():
@@ -117,9 +118,9 @@ def _readme_block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) ->
         "",
         f"{_means_sentence(evaluation)} Validation patients chose {name_of(evaluation['chosen_by_validation'])}.",
         "",
-        "![DSC on the second site against its number of training patients](docs/transfer.png)",
+        "![DSC at another site against its number of training patients](docs/transfer.png)",
         "",
-        *[f"- {line}" for line in transfer_verdicts(transfer, evaluation["chosen_by_validation"])],
+        *[f"- {line}" for line in transfer_verdicts(transfer, evaluation["chosen_by_validation"], Look.of(evaluation))],
         "",
     ]
     return "\n".join(lines)
@@ -138,7 +139,7 @@ def _table(evaluation: Mapping[str, Any]) -> list[list[str]]:
     several = evaluation["real"]["n_seeds"] > 1
     heading = ["U-net trained on", "DSC", *(["SD over seeds"] if several else []), "share of real", "difference to real"]
     rows = [[*heading, "gain over threshold", "95HD, mm", "maximum, mm", "ASSD, mm", "empty"]]
-    for name in ROWS:
+    for name in (REAL, *evaluation["generators"], THRESHOLD):
         scores = evaluation[name]
         ratio = 1.0 if name == "real" else evaluation["ratio_to_real"].get(name)
         who = "no U-net: best global threshold" if name == THRESHOLD else f"{name_of(name)} patches"
@@ -171,15 +172,15 @@ def _html_table(evaluation: Mapping[str, Any]) -> str:
     return _rows(f"Test patients. {_means_sentence(evaluation)}", _table(evaluation))
 
 
-def _transfer_table(transfer: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def _transfer_table(site: str, transfer: Mapping[str, Mapping[str, Mapping[str, float]]], look: Look) -> str:
     rows = [["start", "training patients", "subsets", "DSC", "gain over no pre-training", "95HD, mm"]]
-    for start in in_order(transfer):
+    for start in look.ordered(transfer):
         name = "no pre-training" if start == SCRATCH else f"pre-trained on {name_of(start)}"
         for count in sorted(transfer[start], key=int):
             point = transfer[start][count]
             scores = [_interval(point, "dsc", 3), _interval(point, "dsc_gain", 3, "+"), _interval(point, "hd95_mm", 2)]
             rows.append([name, count, str(point["n_subsets"]), *scores])
-    caption = "Test patients of the second site, in brackets the 95% bootstrap interval over subsets and test patients."
+    caption = f"Test patients of {site}, in brackets the 95% bootstrap interval over subsets and test patients."
     return _rows(caption, rows) if len(rows) > 1 else ""
 
 

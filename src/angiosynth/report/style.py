@@ -6,38 +6,28 @@ The colours are Okabe and Ito's, told apart with any colour vision; one training
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from angiosynth.generators.registry import title_of
 from angiosynth.runtime.output import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = {
-    "real": "real",
-    "dcgan": "DCGAN",
-    "wgan-gp": "WGAN-GP",
-    "wgan-gp-sn": "WGAN-GP-SN",
-    "threshold": "threshold",
-    "package": "a package",
-    "scratch": "from scratch",
-}
-COLOURS = {
-    "real": "#222222",
-    "dcgan": "#E69F00",
-    "wgan-gp": "#56B4E9",
-    "wgan-gp-sn": "#009E73",
-    "threshold": "#8C8C8C",
-    "scratch": "#D55E00",
-}
-MARKERS = {"real": "o", "dcgan": "s", "wgan-gp": "^", "wgan-gp-sn": "D", "threshold": "X", "scratch": "o"}
+TITLES = {"package": "a package", "scratch": "from scratch"}
+# What is no generator has a look of its own everywhere; generators take theirs from the palette in the order of params.yaml.
+FIXED = {"real": ("#222222", "o"), "threshold": ("#8C8C8C", "X"), "scratch": ("#D55E00", "o")}
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#7A4FB5", "#8B5A2B", "#A3A500", "#E7298A")
+SIGNS = ("s", "^", "D", "v", "P", "<", ">", "h", "p")  # one more than there are colours, so that a second round differs
+ACCENT = PALETTE[1]  # where one generator stands alone
 VESSEL = "#F5A623"  # a label's outline on a grey patch
 OTHER = "#CC79A7"  # for a name that is not known
 FOUND, MISSED, EXTRA = "#D9D9D9", "#E69F00", "#0A84D6"  # true positive, false negative, false positive, on black
@@ -64,18 +54,36 @@ STYLE: dict[str, Any] = {
 
 def name_of(data: str) -> str:
     """How a training data or a start is written for people."""
-    return NAMES.get(data, data)
+    return TITLES.get(data, title_of(data))
 
 
-def colour_of(data: str) -> str:
-    """Its colour in every figure; purple for a name that is not known."""
-    return COLOURS.get(data, OTHER)
+@dataclass(frozen=True)
+class Look:
+    """Colours, markers and order of training data and starts; `generators` in the order of params.yaml."""
 
+    generators: tuple[str, ...]
 
-def in_order(starts: Iterable[str]) -> list[str]:
-    """As everywhere else; without pre-training last, so that the emphasised line lies on top."""
-    known = list(NAMES)
-    return sorted(starts, key=lambda start: (known.index(start) if start in known else -1, start))
+    @classmethod
+    def of(cls, evaluation: Mapping[str, Any]) -> Look:
+        """From metrics/evaluation.json."""
+        return cls(tuple(evaluation["generators"]))
+
+    def colour(self, data: str) -> str:
+        """ "#rrggbb"; purple for a name that is not known."""
+        if data in FIXED:
+            return FIXED[data][0]
+        return PALETTE[self.generators.index(data) % len(PALETTE)] if data in self.generators else OTHER
+
+    def marker(self, data: str) -> str:
+        """matplotlib's sign for a marker."""
+        if data in FIXED:
+            return FIXED[data][1]
+        return SIGNS[self.generators.index(data) % len(SIGNS)] if data in self.generators else "o"
+
+    def ordered(self, starts: Iterable[str]) -> list[str]:
+        """Unknown ones, real, the generators, the threshold; without pre-training last, so that the emphasised line lies on top."""
+        known = ["real", *self.generators, "threshold", "scratch"]
+        return sorted(starts, key=lambda start: (known.index(start) if start in known else -1, start))
 
 
 @contextmanager
@@ -113,7 +121,7 @@ def _palette() -> NDArray[np.uint8]:
     """
     levels = np.append(np.arange(0, 252, 4), 255) / 255
     greys = np.repeat(levels[:, None], 3, axis=1)
-    colours = sorted({*COLOURS.values(), VESSEL, EXTRA, OTHER} - {COLOURS["real"], COLOURS["threshold"]})
+    colours = sorted({*PALETTE, FIXED["scratch"][0], VESSEL, EXTRA, OTHER})
     ramps = [1 - share * (1 - rgb(colour)) for colour in colours for share in np.linspace(1 / 16, 1, 16)]
     every = np.ones((256, 3))
     every[: len(greys) + len(ramps)] = np.concatenate([greys, np.array(ramps)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from angiosynth.report.style import COLOURS, EXTRA, VESSEL, colour_of, drawn
+from angiosynth.report.style import ACCENT, EXTRA, FIXED, VESSEL, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Point = tuple[int, float, float]  # trial number, DSC, hd95_mm
 Value = float | str
 OBJECTIVES = {"val_dsc": "DSC", "val_hd95_mm": "95HD"}
-FAINT = COLOURS["threshold"]
+FAINT = FIXED["threshold"][0]
 
 
 def sweep_figures(found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
@@ -49,7 +49,7 @@ def front_figure(points: Sequence[Point], front: Sequence[int], model: str, path
         rest = [(dsc, hd95_mm) for number, dsc, hd95_mm in points if number not in front]
         best = sorted((dsc, hd95_mm, number) for number, dsc, hd95_mm in points if number in front)
         axes.scatter(*_columns(rest), s=30, color=FAINT, lw=0, label="other trials")
-        axes.plot(*_columns([point[:2] for point in best]), color=colour_of(model), marker="o", ms=7, lw=1.6, label="Pareto front")
+        axes.plot(*_columns([point[:2] for point in best]), color=ACCENT, marker="o", ms=7, lw=1.6, label="Pareto front")
         for dsc, hd95_mm, number in best:
             axes.annotate(str(number), (dsc, hd95_mm), xytext=(7, 5), textcoords="offset points", fontsize=9)
             if number == knee:
@@ -63,7 +63,7 @@ def hypervolume_figure(volumes: Sequence[tuple[int, float]], model: str, path: P
     """What share of the box of possible scores the study's front had left behind, trial by trial: (number, share)."""
     with drawn(path, 6.2, 3.2) as figure:
         axes = figure.subplots()
-        axes.step(*_columns(volumes), where="post", color=colour_of(model), lw=1.8)
+        axes.step(*_columns(volumes), where="post", color=ACCENT, lw=1.8)
         axes.set(title="hypervolume: more is better, flat is searched out", xlabel="trial", ylabel="share of the box")
         axes.locator_params(axis="x", integer=True)
         axes.margins(x=0.03, y=0.1)
@@ -108,7 +108,7 @@ def parallel_figure(rows: Sequence[tuple[Mapping[str, Value], float, float]], fr
         axes = figure.subplots()
         heights = np.array([_axis(axes, place, label, list(column)) for place, (label, column) in enumerate(columns.items())])
         for trial, best in sorted(enumerate(front), key=lambda pair: pair[1]):
-            colour, width = (colour_of(model), 1.8) if best else (FAINT, 0.8)
+            colour, width = (ACCENT, 1.8) if best else (FAINT, 0.8)
             axes.plot(np.arange(len(columns)), heights[:, trial], color=colour, lw=width, alpha=1.0 if best else 0.5)
         axes.set(xlim=(-0.5, len(columns) - 0.3), ylim=(-0.12, 1.08), yticks=[])
         axes.set_xticks(range(len(columns)), list(columns), fontsize=9)

@@ -14,10 +14,10 @@ PAPER = [
 CAPTIONS = {
     "progress": (
         "Rows of patches made of the same latents at six steps of the training, each step twice as far as the one before.",
-        "The GAN chosen by validation: a column is one latent, a row one step. What appears late is what more steps would still change.",
+        "The generator chosen by validation: a column is one latent, a row one step. What comes late is what more steps would change.",
     ),
     "pairs": (
-        "Rows of image patches, each beside the same patch with its vessel label outlined: one row real, one row for each GAN.",
+        "Rows of image patches, each beside the same patch with its vessel label outlined: one row real, one row for each generator.",
         (
             "Real and synthetic pairs, not picked by hand. The outline lies just outside the label. The patient's front is "
             "up, the left side left."
@@ -42,16 +42,16 @@ CAPTIONS = {
     ),
     "transfer": (
         (
-            "Two plots against the number of training patients of the second site, a line for each pre-training: DSC, with a heavy "
+            "Two plots against the number of training patients of another site, a line for each pre-training: DSC, with a heavy "
             "dashed line for none, and the gain over none."
         ),
         (
-            "Transfer to the second site, with 95% bootstrap intervals over subsets and test patients. Points stand a little apart "
+            "Transfer to other sites, with 95% bootstrap intervals over subsets and test patients. Points stand a little apart "
             "so that none hides another."
         ),
     ),
     "leakage": (
-        "A mark a GAN, then one a checkpoint: across, the AUC of an attack on membership, upwards the use of what it draws.",
+        "A mark a generator, then one a checkpoint: across, the AUC of an attack on membership, upwards the use of what it draws.",
         (
             "Use against leakage. Best is high up and at chance; the hollow mark is the same attack made with other people's real "
             "patches, which is what plain differences between the patients give. Right: the same attack on as many pairs of every "
@@ -62,7 +62,7 @@ CAPTIONS = {
     "curves": (
         "Two plots against generator steps: the critic's distance between real and synthetic, and the probe's DSC.",
         (
-            "GAN training. Each curve on the left is divided by its greatest value, as each critic has a scale of its own. "
+            "Training. Each curve on the left is divided by its greatest value, as each critic has a scale of its own. "
             "The probe is a small U-net trained on what the generator draws and scored on validation patients; "
             "the generator it scores highest is kept."
         ),
@@ -110,14 +110,14 @@ TEMPLATE = Template("""<!DOCTYPE html>
 <body>
 <header>
 <h1>Real against synthetic patches for brain-vessel segmentation</h1>
-<p class="lead">Three GANs learned pairs of a brain-vessel patch and its label from the scans of training patients. A U-net was
+<p class="lead">Generators learned pairs of a brain-vessel patch and its label from the scans of training patients. A U-net was
 then trained on the pairs of each, and one on real pairs. All were tested on whole scans of patients that nothing had seen.</p>
 </header>
 <main>
 <section>
 <h2>In short</h2>
 $verdict
-<p class="caution">Nothing here proves that synthetic patches are anonymous. A GAN can repeat what it was trained on; before a
+<p class="caution">Nothing here proves that synthetic patches are anonymous. A generator can repeat what it was trained on; before a
 set leaves the house, it must be checked for that, as the audit below does, and somebody must answer for it.</p>
 </section>
 $notes
@@ -142,7 +142,7 @@ its patients are others than ours.</p>
 $section_pairs
 $section_patient
 <section>
-<h2>Transfer to a second site</h2>
+<h2>Transfer to other sites</h2>
 <p>U-nets were trained further with few patients of another site, from what they had learned on the first site's patches, or
 from scratch. Every start had the same patients, steps and learning rate, and the same validation patients of that site picked the
 step that was kept. A larger subset of patients holds the smaller ones of its number.</p>

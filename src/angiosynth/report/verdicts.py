@@ -6,47 +6,57 @@ from collections.abc import Mapping
 from typing import Any
 
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
-from angiosynth.report.style import in_order, name_of
-from angiosynth.settings import MODELS, TRAINING_DATA
+from angiosynth.report.style import Look, name_of
+from angiosynth.settings import REAL
 
 PAPERS_GAIN = 0.07  # DSC, with one patient: 0.91 pre-trained on WGAN-GP-SN patches, 0.84 not (Kossen et al. 2021)
 
-Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # metrics/transfer.json
+Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # of one site in metrics/transfer.json: start -> number of patients -> scores
 
 
 def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
     """One sentence for each finding on test patients, ties and losses as such."""
-    chosen = evaluation["chosen_by_validation"]
+    chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
     lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
-    for model in MODELS:
+    for model in look.generators:
         gap, ratio = evaluation["difference_to_real"][model], evaluation["ratio_to_real"][model]
         share = f" ({100 * ratio:.1f}% of its DSC)" if ratio is not None else ""
         lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches')}{share}.")
-    for data in TRAINING_DATA:
+    for data in (REAL, *look.generators):
         gain = evaluation["gain_over_threshold"][data]
         lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold')}.")
-    empty = [f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in (*TRAINING_DATA, THRESHOLD) if evaluation[name]["n_empty"]]
+    empty = [
+        f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in (REAL, *look.generators, THRESHOLD) if evaluation[name]["n_empty"]
+    ]
     if empty:
         lines.append(f"Some predictions were empty and count with the volume's diagonal as distance ({', '.join(empty)}).")
     return lines
 
 
-def transfer_verdicts(transfer: Transfer, chosen: str) -> list[str]:
-    """For each number of training patients what each pre-training gained over none; then the paper's claim against our own figure.
+def transfer_verdicts(transfer: Mapping[str, Transfer], chosen: str, look: Look) -> list[str]:
+    """For each site and number of training patients what each pre-training gained over none; then the paper's claim against our figure.
 
     Args:
         transfer: metrics/transfer.json.
-        chosen: the GAN that validation patients chose.
+        chosen: the generator that validation patients chose.
+        look: of the report, for the order.
     """
+    lines = [line for site, starts in transfer.items() for line in _site_verdicts(site, starts, chosen, look)]
+    return lines or ["There is no other site, so nothing was transferred."]
+
+
+def _site_verdicts(site: str, transfer: Transfer, chosen: str, look: Look) -> list[str]:
     scratch = transfer.get(SCRATCH, {})
     lines = []
     for count in sorted(scratch, key=int):
-        gains = [f"{name_of(start)} {_gain(transfer[start][count])}" for start in in_order(transfer) if _has_gain(transfer, start, count)]
+        gains = [
+            f"{name_of(start)} {_gain(transfer[start][count])}" for start in look.ordered(transfer) if _has_gain(transfer, start, count)
+        ]
         own, changed = scratch[count]["dsc"], ", ".join(gains) or "nothing: there was none"
-        lines.append(f"With {_patients(int(count))}: DSC {own:.3f} without pre-training; pre-training changed it by {changed}.")
+        lines.append(f"With {_patients(int(count))} of {site}: DSC {own:.3f} without pre-training; pre-training changed it by {changed}.")
     if _has_gain(transfer, chosen, "1"):
-        lines.append(_claim(transfer[chosen]["1"], chosen))
-    return lines or ["There is no second site, so nothing was transferred."]
+        lines.append(_claim(transfer[chosen]["1"], chosen, site))
+    return lines
 
 
 def _has_gain(transfer: Transfer, start: str, count: str) -> bool:
@@ -57,7 +67,7 @@ def _gain(point: Mapping[str, float]) -> str:
     return f"{point['dsc_gain']:+.3f} ({point['dsc_gain_low']:+.3f} to {point['dsc_gain_high']:+.3f})"
 
 
-def _claim(point: Mapping[str, float], chosen: str) -> str:
+def _claim(point: Mapping[str, float], chosen: str, site: str) -> str:
     """The paper's gain with one patient, answered by the interval of ours."""
     low, high = point["dsc_gain_low"], point["dsc_gain_high"]
     if high < 0:
@@ -70,7 +80,7 @@ def _claim(point: Mapping[str, float], chosen: str) -> str:
         answer = "a gain, " + ("and the interval holds the paper's" if high >= PAPERS_GAIN else "but a smaller one")
     subsets = "1 subset" if point["n_subsets"] == 1 else f"{point['n_subsets']} subsets"
     ours = f"the {name_of(chosen)} patches that validation chose, it is {_gain(point)} over {subsets} and {_tested(point)}"
-    return f"The paper's gain with one patient is {PAPERS_GAIN:+.2f}, on other scans. Here, with {ours}: {answer}."
+    return f"The paper's gain with one patient is {PAPERS_GAIN:+.2f}, on other scans. At {site}, with {ours}: {answer}."
 
 
 def _tested(point: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ from torch.utils._pytree import tree_leaves
 CONVOLUTIONS = frozenset({torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default})
 
 LARGE = 2**28
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a training takes: at most, and what of them stays between two steps (weights, moments, copies)."""
+
+    peak: int
+    lasting: int
 
 
 class Rehearsal(TorchDispatchMode):

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from angiosynth.data.patches import LEAST_DEVIATION
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import read_json
+from angiosynth.sections import Dropout, Fraction, NonNegative, Seed, Width
 from angiosynth.settings import IntensitySettings
-from angiosynth.settings.sections import Dropout, Fraction, NonNegative, Seed, Width
 
 
 class UnetFacts(BaseModel):

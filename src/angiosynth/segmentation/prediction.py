@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from angiosynth.arrays import Image, Mask
+from angiosynth.compute.precision import autocast
 from angiosynth.errors import InputError
-from angiosynth.runtime.precision import autocast
 from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.unet import SIDE_MULTIPLE, Unet
 

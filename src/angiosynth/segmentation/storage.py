@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from angiosynth.compute.precision import device, place
 from angiosynth.errors import InputError
 from angiosynth.runtime.checkpoint import read_weights, save_weights
 from angiosynth.runtime.machine import memory_available
 from angiosynth.runtime.output import write_json
-from angiosynth.runtime.precision import device, place
 from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import TrainedUnet

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from angiosynth.compute.precision import autocast, device, place
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
-from angiosynth.runtime.precision import autocast, device, place
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
 from angiosynth.segmentation.augmentation import augment

@@ -4,218 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
 from angiosynth.errors import InputError
+from angiosynth.generators.base import GeneratorSettings
 from angiosynth.reading import read_text
+from angiosynth.sections import Section
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
 from angiosynth.settings.checks import faults
-from angiosynth.settings.phantom import PhantomSettings
-from angiosynth.settings.phantom import ScannerSettings as ScannerSettings
+from angiosynth.settings.generators import REAL, AnyGenerator, filled_in
+from angiosynth.settings.phantom import PhantomSettings, ScannerSettings
 from angiosynth.settings.sections import (
-    Batch,
-    Count,
-    Decay,
-    Dropout,
-    NonNegative,
-    Number,
-    Positive,
-    PositiveFloat,
-    Rate,
-    Resamples,
-    Section,
-    Seed,
-    SegmentationLoss,
-    Text,
-    Width,
+    CohortSettings,
+    EvaluationSettings,
+    IntensitySettings,
+    PatchSettings,
+    ProbeSettings,
+    SelectionSettings,
+    SiteSettings,
+    SplitSettings,
+    SynthesisSettings,
+    TransferSettings,
+    UnetSettings,
 )
 from angiosynth.settings.sweep import SweepSettings
 from angiosynth.settings.yaml_text import MOST_YAML, parse_yaml
 
-Model = Literal["dcgan", "wgan-gp", "wgan-gp-sn"]
-MODELS: tuple[Model, ...] = ("dcgan", "wgan-gp", "wgan-gp-sn")
-TRAINING_DATA: tuple[str, ...] = ("real", *MODELS)
-SITES: tuple[str, ...] = ("site-a", "site-b")
-Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), Number]
-
-
-class SplitSettings(Section):
-    """Numbers of patients, or explicit lists of their names."""
-
-    train: Count | tuple[Text, ...]
-    validation: Count | tuple[Text, ...]
-    test: Count | tuple[Text, ...]
-
-
-class IntensitySettings(Section):
-    """Percentiles inside the brain that become -1 and 1; `patch` is the published min-max of each patch."""
-
-    rule: Literal["volume", "patch"] = "volume"
-    low: Percentile = 0.5
-    high: Percentile = 99.9
-
-    @model_validator(mode="after")
-    def _ascending(self) -> IntensitySettings:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}")
-        return self
-
-
-NO_SITE = "data/none"  # DVC takes no empty path in dvc.yaml, so this empty folder stands there for "no second site"
-
-
-class CohortSettings(Section):
-    site_a: Annotated[Text, Field(min_length=1)]
-    site_b: Text = ""
-    seed: Seed = 1
-    split_a: SplitSettings
-    split_b: SplitSettings
-    intensity: IntensitySettings = IntensitySettings()
-
-    @field_validator("site_b")
-    @classmethod
-    def _none_is_empty(cls, path: str) -> str:
-        return "" if path and os.path.relpath(path) == NO_SITE else path
-
-    @field_serializer("site_b")
-    def _empty_is_none(self, path: str) -> str:
-        return path or NO_SITE
-
-
-class PatchSettings(Section):
-    size: Positive = 64
-    on_vessels: Count = 400  # patches a patient centred on a vessel voxel
-    on_bright: Count = 300  # patches a patient centred on what a threshold would take for a vessel; 0 in the paper
-    in_brain: Count = 300  # patches a patient centred on a brain voxel
-    seed: Seed = 1
-
-
-class GanCommon(Section):
-    width: Width
-    upsampling: Literal["resize", "transposed"] = "resize"
-    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
-    noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
-    label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
-    ema: Decay = 0.995  # decay of the averaged generator, 0 for none
-    decay: bool = True  # learning rates fall to nothing over the second half
-    flip: bool = True  # mirror real pairs left-right at random
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_choice: Literal["probe_dsc", "last"] = "probe_dsc"
-    probes: Positive = 3  # how often the probe looks, evenly over the training's second half
-    checkpoint_every: Positive = 200  # steps between two resume files
-    seed: Seed = 1
-
-
-class GanModel(Section):
-    steps: Positive  # generator steps
-    latent_size: Batch = 128
-    batch_size: Batch = 32
-    critic_iterations: Positive
-    learning_rate_generator: Rate
-    learning_rate_critic: Rate
-    betas: tuple[Decay, Decay]
-
-
-class DcganSettings(GanModel):
-    real_target: tuple[NonNegative, NonNegative] = (0.7, 1.2)
-    fake_target: tuple[NonNegative, NonNegative] = (0.0, 0.3)
-    feature_matching_weight: PositiveFloat = 0.01  # the generator's whole loss
-    minibatch_kernels: Batch = 100
-    minibatch_dimensions: Batch = 5
-
-
-class WganGpSettings(GanModel):
-    gradient_penalty_weight: NonNegative = 10.0
-    gradient_penalty: Literal["sample", "batch"] = "sample"
-
-
-class WganGpSnSettings(WganGpSettings):
-    spectral_norm: Literal["critic", "both"] = "critic"
-
-
-class GanSettings(Section):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    common: GanCommon
-    dcgan: DcganSettings
-    wgan_gp: WganGpSettings = Field(alias="wgan-gp")
-    wgan_gp_sn: WganGpSnSettings = Field(alias="wgan-gp-sn")
-
-    def of(self, model: str) -> DcganSettings | WganGpSettings | WganGpSnSettings:
-        """The settings of one model by its name."""
-        found: DcganSettings | WganGpSettings | WganGpSnSettings = getattr(self, model.replace("-", "_"))
-        return found
-
-
-class SynthesisSettings(Section):
-    pairs: Positive
-    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's own label range
-    seed: Seed = 1
-
-
-class UnetSettings(Section):
-    width: Width = 32
-    steps: Positive
-    batch_size: Batch = 32
-    learning_rate: Rate = 1e-3
-    loss: SegmentationLoss = "dice"
-    dropout: Dropout = 0.0
-    augmentation: bool = True
-    validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Seed = 1
-    seeds: Annotated[int, Field(gt=0, le=100), Number] = 1  # trainings on each data: with seed, seed + 1, and so on
-
-
-class SelectionSettings(Section):
-    """Values of the U-net's settings to choose among on validation patients; an empty list leaves the one of section `unet`."""
-
-    learning_rate: tuple[Rate, ...] = ()
-    dropout: tuple[Dropout, ...] = ()
-    augmentation: tuple[bool, ...] = ()
-
-    @field_validator("*")
-    @classmethod
-    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("holds a value twice")
-        return values
-
-
-class ProbeSettings(Section):
-    """The small U-net that scores a GAN's checkpoint on validation patients."""
-
-    width: Width = 8
-    steps: Positive = 100
-    batch_size: Batch = 32
-    learning_rate: Rate = 2e-3
-    loss: SegmentationLoss = "dice"
-    pairs: Positive = 1000
-    slice_stride: Positive = 2  # every n-th axial slice of the validation volumes
-    seed: Seed = 1
-
-
-class EvaluationSettings(Section):
-    bootstrap: Resamples = 2000
-    seed: Seed = 1
-
-
-class TransferSettings(Section):
-    patients: Annotated[tuple[Positive, ...], Field(min_length=1)]  # the numbers of site B's patients to train with
-    subsets: Positive = 1  # random subsets of patients for each number, as many as there are patients at most
-    steps: Positive  # of every start alike
-    batch_size: Batch = 32
-    learning_rate: Rate = 5e-4
-    loss: SegmentationLoss = "dice"
-    augmentation: bool = True
-    validations: Positive = 3
-    seed: Seed = 1
-
+__all__ = [
+    "REAL",
+    "AuditSettings",
+    "CohortSettings",
+    "EvaluationSettings",
+    "IntensitySettings",
+    "PatchSettings",
+    "PhantomSettings",
+    "ProbeSettings",
+    "ReleaseSettings",
+    "ScannerSettings",
+    "SelectionSettings",
+    "Settings",
+    "SiteSettings",
+    "SplitSettings",
+    "SweepSettings",
+    "SynthesisSettings",
+    "TransferSettings",
+    "UnetSettings",
+    "digest",
+    "load_settings",
+]
 
 LONGEST_KEY = 100  # characters of it that a message shows
 BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # in the place of an error that lies in a union
@@ -227,7 +67,8 @@ class Settings(Section):
     phantom: PhantomSettings
     cohort: CohortSettings
     patches: PatchSettings
-    gan: GanSettings
+    generator_defaults: dict[str, Any] = Field(default_factory=dict)
+    generators: Annotated[dict[str, SerializeAsAny[AnyGenerator]], Field(min_length=1)]
     probe: ProbeSettings
     synthesis: SynthesisSettings
     unet: UnetSettings
@@ -237,6 +78,29 @@ class Settings(Section):
     audit: AuditSettings
     release: ReleaseSettings
     sweep: SweepSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_are_filled_in(cls, tree: Any) -> Any:
+        """Each generator has its own values and, where it gives none, those of `generator_defaults` that its kind has."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("generators"), dict):
+            return tree
+        return tree | {"generators": filled_in(tree.get("generator_defaults", {}), tree["generators"])}
+
+    @property
+    def training_data(self) -> tuple[str, ...]:
+        """What U-nets are trained on: real patches, and the set of each generator."""
+        return (REAL, *self.generators)
+
+    def generator(self, name: str) -> GeneratorSettings:
+        """A generator's settings by its name.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if name not in self.generators:
+            raise InputError(f"{name}: no such generator; params.yaml, section generators, has {', '.join(self.generators)}")
+        return self.generators[name]
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:
@@ -261,9 +125,6 @@ def load_settings(path: Path) -> Settings:
         tree = parse_yaml(text)
     except ValueError as error:
         raise InputError(f"{path}{error}: not valid YAML; compare with profiles/demo.yaml") from error
-    cohort = tree.get("cohort") if isinstance(tree, dict) else None
-    if isinstance(cohort, dict) and not cohort.get("site_b"):
-        raise InputError(f"{path}: cohort.site_b: names no folder, and DVC needs one; write {NO_SITE} where there is no second site")
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:

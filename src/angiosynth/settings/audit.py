@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from angiosynth.settings.sections import Fraction, Positive, Rate, Resamples, Section, Seed
+from angiosynth.sections import Fraction, Positive, Rate, Resamples, Section, Seed
 from angiosynth.settings.texts import licence_fault, line_fault, url_fault
 
 

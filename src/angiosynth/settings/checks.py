@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from angiosynth.generators.base import GeneratorSettings, Searched
+from angiosynth.generators.registry import KINDS
 
 if TYPE_CHECKING:
-    from angiosynth.settings import ScannerSettings, Settings, SplitSettings
+    from angiosynth.settings import Settings, SplitSettings
 
 MULTIPLE = 16  # the U-net halves a patch four times
 LARGEST_PATCH = 1024
@@ -17,7 +22,7 @@ NEEDED_FOR = {
     "validation": "it chooses checkpoints and weights, and the audit compares with it",
     "test": "scores and the audit need somebody who was not trained on",
 }
-PHANTOM = "data/phantom/{site}"
+PHANTOM = "data/phantom/"
 
 
 def faults(settings: Settings) -> Iterator[str]:
@@ -29,7 +34,7 @@ def faults(settings: Settings) -> Iterator[str]:
     yield from _split(settings)
     yield from _drawn(settings)
     yield from _looks(settings)
-    yield from _smoothing(settings)
+    yield from _ranges(settings)
     few = {"synthesis.pairs": settings.synthesis.pairs, "sweep.pairs": settings.sweep.pairs, "audit.compared": settings.audit.compared}
     for key, count in few.items():
         if count < LEAST_COMPARED:
@@ -37,44 +42,47 @@ def faults(settings: Settings) -> Iterator[str]:
 
 
 def _patch_size(size: int) -> Iterator[str]:
-    """The GANs double a map of 3 or 4, the U-net halves the patch four times."""
+    """Generators double a map of 3 or 4, the U-net halves the patch four times."""
     base = size
     while base % 2 == 0 and base > 4:
         base //= 2
     if base not in (3, 4) or size % MULTIPLE or size > LARGEST_PATCH:
         sizes = "16, 32, 48, 64, 96, 128, 192 or 256"
-        yield f"patches.size {size} fits no GAN (3 or 4 times a power of two) or not the U-net (a multiple of 16); take {sizes}"
+        yield f"patches.size {size} fits no generator (3 or 4 times a power of two) or not the U-net (a multiple of 16); take {sizes}"
 
 
 def _split(settings: Settings) -> Iterator[str]:
     cohort = settings.cohort
     for part, why in NEEDED_FOR.items():
-        if not _count(cohort.split_a, part):
-            yield f"cohort.split_a.{part}: names no patient, but {why}; give it at least 1"
-    if not cohort.site_b:
-        return
-    if os.path.realpath(cohort.site_b) == os.path.realpath(cohort.site_a):
-        yield f"cohort.site_b: is site_a's folder {cohort.site_a}, but sites must not share patients; data/none stands for no second site"
-    for part in ("train", "test"):
-        if not _count(cohort.split_b, part):
-            yield f"cohort.split_b.{part}: names no patient, but the transfer to cohort.site_b needs one; site_b: data/none leaves it out"
+        if not _count(cohort.of_source.split, part):
+            yield f"cohort.sites.{cohort.source}.split.{part}: names no patient, but {why}; give it at least 1"
+    folders: dict[str, str] = {}
+    for name, site in cohort.sites.items():
+        twin = folders.setdefault(os.path.realpath(site.path), name)
+        if twin != name:
+            yield f"cohort.sites.{name}.path: is the folder of {twin}, {site.path}, but sites must not share patients"
+    for name in cohort.targets:
+        for part in ("train", "test"):
+            if not _count(cohort.sites[name].split, part):
+                yield f"cohort.sites.{name}.split.{part}: names no patient, but the transfer to {name} needs one; or take the site out"
 
 
 def _drawn(settings: Settings) -> Iterator[str]:
     """The phantom takes minutes to draw; what its patients will not do for is known before."""
-    cohort, phantom = settings.cohort, settings.phantom
-    sites: tuple[tuple[str, str, SplitSettings, ScannerSettings], ...] = (
-        ("site_a", cohort.site_a, cohort.split_a, phantom.site_a),
-        ("site_b", cohort.site_b, cohort.split_b, phantom.site_b),
-    )
-    for key, path, split, scanner in sites:
-        if path.rstrip("/") != PHANTOM.format(site=key.replace("_", "-")):
+    drawn = settings.phantom.sites
+    for name, site in settings.cohort.sites.items():
+        if not site.path.startswith(PHANTOM):
             continue
-        wanted = sum(_count(split, part) for part in NEEDED_FOR)
+        scanner = drawn.get(site.path.removeprefix(PHANTOM).rstrip("/"))
+        if scanner is None:
+            yield f"cohort.sites.{name}.path: {site.path} is none of the phantom's sites; phantom.sites has {', '.join(drawn) or 'none'}"
+            continue
+        wanted = sum(_count(site.split, part) for part in NEEDED_FOR)
+        where = f"phantom.sites.{site.path.removeprefix(PHANTOM).rstrip('/')}"
         if wanted > scanner.patients:
-            yield f"cohort.split_{key[-1]}: {wanted} patients, but phantom.{key}.patients draws {scanner.patients}; lower the split"
+            yield f"cohort.sites.{name}.split: {wanted} patients, but {where}.patients draws {scanner.patients}; lower the split"
         if min(scanner.shape[:2]) < settings.patches.size:
-            yield f"phantom.{key}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
+            yield f"{where}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
 
 
 def _looks(settings: Settings) -> Iterator[str]:
@@ -89,16 +97,25 @@ def _looks(settings: Settings) -> Iterator[str]:
             yield f"{section}.validations: {looks} do not fit into {key} {steps}; lower it"
 
 
-def _smoothing(settings: Settings) -> Iterator[str]:
-    dcgan, sweep = settings.gan.dcgan, settings.sweep
-    (real_low, high), (low, fake_high) = dcgan.real_target, dcgan.fake_target
-    for name, ends in (("real_target", (real_low, high)), ("fake_target", (low, fake_high))):
-        if ends[0] > ends[1]:
-            yield f"gan.dcgan.{name}: {ends[0]} is above {ends[1]}; give the lower end first"
-    if sweep.real_target_low[1] > high:
-        yield f"sweep.real_target_low: reaches {sweep.real_target_low[1]}, above gan.dcgan.real_target's end {high}"
-    if sweep.fake_target_high[0] < low:
-        yield f"sweep.fake_target_high: begins at {sweep.fake_target_high[0]}, below gan.dcgan.fake_target's {low}"
+def _ranges(settings: Settings) -> Iterator[str]:
+    """Both ends of every searched range must be values that the generators take."""
+    for name, generator in settings.generators.items():
+        for key, searched in KINDS[generator.kind].search.items():
+            for value in settings.sweep.ranges.get(key, ()):
+                try:
+                    type(generator).model_validate(generator.model_dump() | placed(generator, searched, key, value))
+                except ValidationError as error:
+                    reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    yield f"sweep.ranges.{key}: {value} is nothing for generators.{name}: {reason}"
+
+
+def placed(generator: GeneratorSettings, searched: Searched, name: str, value: Any) -> dict[str, Any]:
+    """A searched value as a setting: itself, or one end of a pair."""
+    if searched.end is None:
+        return {name: value}
+    pair = list(getattr(generator, searched.key))
+    pair[searched.end] = value
+    return {searched.key: pair}
 
 
 def _count(split: SplitSettings, part: str) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from angiosynth.settings.sections import Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
+from angiosynth.sections import Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
 
 Side = Annotated[int, Field(gt=0, le=2048), Number]
 
@@ -31,5 +31,4 @@ class ScannerSettings(Section):
 class PhantomSettings(Section):
     seed: Seed = 1
     diseased: Fraction = 0.5  # share of patients with a stenosis or an occlusion
-    site_a: ScannerSettings
-    site_b: ScannerSettings
+    sites: dict[str, ScannerSettings] = Field(default_factory=dict)  # name -> scanner; drawn into data/phantom/<name>

@@ -1,52 +1,162 @@
-"""What every section of params.yaml is made of.
-
-Every number is finite, whole ones have an upper bound: what lies beyond would end in a traceback, or in a training without an end,
-after the stages before it have run for hours.
-"""
+"""The sections of params.yaml but `phantom`, `audit`, `release`, `sweep` and the generators."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field, field_validator, model_validator
 
-MOST = 10_000_000  # steps, patches, pairs
-LARGEST = 1e6  # weights, spacings, deviations; float32 squares it without overflow
-LARGEST_SEED = 2**32 - 1  # the largest that every random generator in use takes
+from angiosynth.sections import (
+    Batch,
+    Count,
+    Dropout,
+    Number,
+    Positive,
+    Rate,
+    Resamples,
+    Section,
+    Seed,
+    SegmentationLoss,
+    Text,
+    Width,
+)
 
-
-def _no_truth_value(value: Any) -> Any:
-    """YAML's `yes` and `on` are true, which Python takes for 1."""
-    if isinstance(value, bool):
-        raise ValueError("is true or false, a number is needed")
-    return value
-
-
-def _printable(text: str) -> str:
-    """Refuse control characters and halves of surrogate pairs: no path or line of text can hold them."""
-    if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000 for character in text):
-        raise ValueError("holds a character that cannot be printed")
-    return text
-
-
-Number = BeforeValidator(_no_truth_value)
-Text = Annotated[str, AfterValidator(_printable)]
-Positive = Annotated[int, Field(gt=0, le=MOST), Number]
-Count = Annotated[int, Field(ge=0, le=MOST), Number]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), Number]
-Width = Annotated[int, Field(gt=0, le=1024), Number]  # channels of a network's finest level
-Batch = Annotated[int, Field(gt=0, le=65_536), Number]
-Resamples = Annotated[int, Field(gt=0, le=100_000), Number]
-Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Number]
-Dropout = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
-SegmentationLoss = Literal["dice", "dice_cross_entropy"]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Number]
-Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
-PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), Number]
-NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False), Number]
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # of a generator or a site: a folder, a stage of DVC, a value in MLflow
+NAME_RULE = "lower-case letters, digits and hyphens, at most 40"
+Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), Number]
 
 
-class Section(BaseModel):
-    """A part of params.yaml: unknown keys are refused, values never change."""
+class SplitSettings(Section):
+    """Numbers of patients, or explicit lists of their names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    train: Count | tuple[Text, ...]
+    validation: Count | tuple[Text, ...]
+    test: Count | tuple[Text, ...]
+
+
+class IntensitySettings(Section):
+    """Percentiles inside the brain that become -1 and 1; `patch` is the published min-max of each patch."""
+
+    rule: Literal["volume", "patch"] = "volume"
+    low: Percentile = 0.5
+    high: Percentile = 99.9
+
+    @model_validator(mode="after")
+    def _ascending(self) -> IntensitySettings:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+
+class SiteSettings(Section):
+    """One hospital: the BIDS folder of its scans, and how its patients are split."""
+
+    path: Annotated[Text, Field(min_length=1)]
+    split: SplitSettings
+
+
+class CohortSettings(Section):
+    """All sites. Generators learn from the source's patients; every other site is a target of transfer."""
+
+    source: Text
+    sites: Annotated[dict[str, SiteSettings], Field(min_length=1)]
+    seed: Seed = 1
+    intensity: IntensitySettings = IntensitySettings()
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _named(cls, sites: Any) -> Any:
+        for name in sites if isinstance(sites, dict) else ():
+            if not NAME.fullmatch(str(name)):
+                raise ValueError(f"{ascii(str(name))[1:-1]} is not a name for a site; take {NAME_RULE}")
+        return sites
+
+    @model_validator(mode="after")
+    def _source_is_there(self) -> CohortSettings:
+        if self.source not in self.sites:
+            raise ValueError(f"source: {ascii(self.source)[1:-1]} is none of the sites; there are {', '.join(self.sites)}")
+        return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The sites that are transferred to."""
+        return tuple(name for name in self.sites if name != self.source)
+
+    @property
+    def of_source(self) -> SiteSettings:
+        """The source's entry."""
+        return self.sites[self.source]
+
+
+class PatchSettings(Section):
+    size: Positive = 64
+    on_vessels: Count = 400  # patches a patient centred on a vessel voxel
+    on_bright: Count = 300  # patches a patient centred on what a threshold would take for a vessel; 0 in the paper
+    in_brain: Count = 300  # patches a patient centred on a brain voxel
+    seed: Seed = 1
+
+
+class SynthesisSettings(Section):
+    pairs: Positive
+    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's own label range
+    seed: Seed = 1
+
+
+class UnetSettings(Section):
+    width: Width = 32
+    steps: Positive
+    batch_size: Batch = 32
+    learning_rate: Rate = 1e-3
+    loss: SegmentationLoss = "dice"
+    dropout: Dropout = 0.0
+    augmentation: bool = True
+    validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Seed = 1
+    seeds: Annotated[int, Field(gt=0, le=100), Number] = 1  # trainings on each data: with seed, seed + 1, and so on
+
+
+class SelectionSettings(Section):
+    """Values of the U-net's settings to choose among on validation patients; an empty list leaves the one of section `unet`."""
+
+    learning_rate: tuple[Rate, ...] = ()
+    dropout: tuple[Dropout, ...] = ()
+    augmentation: tuple[bool, ...] = ()
+
+    @field_validator("*")
+    @classmethod
+    def _once(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("holds a value twice")
+        return values
+
+
+class ProbeSettings(Section):
+    """The small U-net that scores a generator's checkpoint on validation patients."""
+
+    width: Width = 8
+    steps: Positive = 100
+    batch_size: Batch = 32
+    learning_rate: Rate = 2e-3
+    loss: SegmentationLoss = "dice"
+    pairs: Positive = 1000
+    slice_stride: Positive = 2  # every n-th axial slice of the validation volumes
+    seed: Seed = 1
+
+
+class EvaluationSettings(Section):
+    bootstrap: Resamples = 2000
+    seed: Seed = 1
+
+
+class TransferSettings(Section):
+    patients: Annotated[tuple[Positive, ...], Field(min_length=1)]  # the numbers of a target's patients to train with
+    subsets: Positive = 1  # random subsets of patients for each number, as many as there are patients at most
+    steps: Positive  # of every start alike
+    batch_size: Batch = 32
+    learning_rate: Rate = 5e-4
+    loss: SegmentationLoss = "dice"
+    augmentation: bool = True
+    validations: Positive = 3
+    seed: Seed = 1

@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
-from angiosynth.settings.sections import NonNegative, Positive, PositiveFloat, Rate, Section, Seed
+from angiosynth.generators.base import Searched
+from angiosynth.generators.registry import KINDS
+from angiosynth.sections import Positive, Section, Seed
+
+Range = tuple[float | int | str, ...]
+
+
+def searched_anywhere() -> dict[str, Searched]:
+    """Everything that a sweep can search in some kind of generator."""
+    return {name: searched for kind in KINDS.values() for name, searched in kind.search.items()}
 
 
 class SweepSettings(Section):
-    """Search space and size of one trial; ranges are (low, high), equal ends hold a value fast."""
+    """Search space and size of one trial.
+
+    `ranges`: searched value -> (low, high), where equal ends hold it fast, or its choices. A generator is searched over those that its
+    kind has; what is not named here has the kind's own range.
+    """
 
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
     seed: Seed = 1
-    gan_steps: Positive
+    generator_steps: Positive
     pairs: Positive
     unet_steps: Positive
-    critic_iterations: tuple[Positive, Positive] = (1, 5)
-    gradient_penalty_weight: tuple[PositiveFloat, PositiveFloat] = (1.0, 20.0)
-    learning_rate_generator: tuple[Rate, Rate] = (5e-5, 1e-3)
-    learning_rate_critic: tuple[Rate, Rate] = (5e-5, 1e-3)
-    real_target_low: tuple[NonNegative, NonNegative] = (0.6, 1.0)  # DCGAN: the lower end of real_target
-    fake_target_high: tuple[NonNegative, NonNegative] = (0.05, 0.4)  # DCGAN: the upper end of fake_target
-    feature_matching_weight: tuple[PositiveFloat, PositiveFloat] = (1e-3, 1e-1)  # DCGAN
-    spectral_norm: Annotated[tuple[Literal["critic", "both"], ...], Field(min_length=1)] = ("critic", "both")  # WGAN-GP-SN
+    ranges: dict[str, Range] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _ranges_stand_upright(self) -> SweepSettings:
-        for name in type(self).model_fields:
-            ends = getattr(self, name)
-            if isinstance(ends, tuple) and not isinstance(ends[0], str) and ends[0] > ends[1]:
-                raise ValueError(f"{name}: {ends[0]} is above {ends[1]}; give the lower end first")
-        if len(set(self.spectral_norm)) < len(self.spectral_norm):
-            raise ValueError("spectral_norm: a choice stands there twice")
-        return self
+    @field_validator("ranges", mode="before")
+    @classmethod
+    def _searched_by_some_kind(cls, ranges: Any) -> Any:
+        known = searched_anywhere()
+        for name, values in ranges.items() if isinstance(ranges, dict) else ():
+            if name not in known:
+                raise ValueError(f"{ascii(name)[1:-1]}: nothing of that name is searched; there are {', '.join(sorted(known))}")
+            if problem := _problem(known[name], values):
+                raise ValueError(f"{name}: {problem}")
+        return ranges
+
+
+def _problem(searched: Searched, values: Any) -> str:
+    """What is wrong with a range, or ""."""
+    if not isinstance(values, (list, tuple)) or not values:
+        return "give two ends or a list of choices"
+    if searched.scale == "choice":
+        strange = [value for value in values if value not in searched.values]
+        if strange:
+            return f"{strange[0]!a} is no choice; there are {', '.join(searched.values)}"
+        return "a choice stands there twice" if len(set(values)) < len(values) else ""
+    if len(values) != 2 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
+        return "give two ends, low and high"
+    if searched.scale == "whole" and any(isinstance(value, float) for value in values):
+        return "give whole numbers"
+    if searched.scale == "log" and not values[0] > 0:
+        return f"the low end {values[0]} is not above 0"
+    return "" if values[0] <= values[1] else f"{values[0]} is above {values[1]}; give the lower end first"

@@ -1,4 +1,4 @@
-"""Stage audit: what one GAN's set, generator and critic tell about the patients behind them."""
+"""Stage audit: what one generator's set, the generator and its critic tell about the patients behind them."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from angiosynth.compute.precision import device
 from angiosynth.data.cohort import Split, load_split
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.errors import InputError
-from angiosynth.evaluation.frechet import frechet_distance, unet_features
-from angiosynth.experiments.tracking import training_run
-from angiosynth.gan.synthesis import load_generator
+from angiosynth.generators.registry import CONTROL, family_of
+from angiosynth.generators.storage import load_critic, load_sampler
+from angiosynth.metrics.frechet import frechet_distance
 from angiosynth.privacy.audit import Audit, Audited
-from angiosynth.privacy.critic import load_critic
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
+from angiosynth.project.preflight import preflight
+from angiosynth.project.workspace import Workspace, data_digest, data_source
 from angiosynth.reading import MOST_PICTURE, read_bytes
 from angiosynth.release.package import AUDIT_FILES
 from angiosynth.report.audit_figures import attacks_figure, gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
-from angiosynth.runtime.precision import device
 from angiosynth.runtime.progress import progress
+from angiosynth.sections import Count, NonNegative
+from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
-from angiosynth.settings.sections import Count, NonNegative
-from angiosynth.stages.gan import training_patches
-from angiosynth.stages.preflight import preflight
-from angiosynth.stages.workspace import Workspace, data_digest, data_source
+from angiosynth.tracking.runs import training_run
 
 SHARED = "shared"  # below an audit's folder: what of it may leave, for a release and for a tracking server
 
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
-    """Audit one GAN as an MLflow run.
+    """Audit one generator as an MLflow run.
 
     Exact numbers, their page and figures, and the gallery of the closest pairs go to audit/<model>, for the house alone; what of them may
     leave goes to audit/<model>/shared.
     """
-    preflight(settings, home, (f"gan.{model}",))  # it trains one more GAN, of few patches, to see whether that is noticed
-    split = _usable(load_split(home.splits, "site-a"))
+    preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
+    split = _usable(load_split(home.splits, settings.cohort.source), settings.cohort.source)
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
     with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
@@ -80,7 +80,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     work = Audit(audited, settings.audit)
     numbers: dict[str, Any] = {}
     steps = {
-        "membership": lambda: {**work.set_attacks(), "generator": work.generator_attack(), "critic": work.critic_attack()},
+        "membership": lambda: {**work.set_attacks(), **work.generator_attacks()},
         "checkpoints": work.checkpoints,
         "linkage": work.linkage,
         "nearer": work.nearer,
@@ -109,35 +109,36 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     return {**facts, **numbers, **judge(numbers, settings.audit.limits)}
 
 
-def _usable(split: Split) -> Split:
+def _usable(split: Split, site: str) -> Split:
     for part, what in (("validation", "what controls compare with"), ("test", "the people who were not trained on")):
         if not getattr(split, part):
-            raise InputError(f"splits/site-a.json: no {part} patient; the audit needs at least one, {what}: see cohort.split_a")
+            raise InputError(f"splits/{site}.json: no {part} patient; the audit needs at least one, {what}: see cohort.sites.{site}.split")
     return split
 
 
 def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
     """Everything that is audited. Test and validation patients' patches are cut for the audit alone and do not outlive it."""
-    training = training_patches(home, split.train)
+    training = home.real_patches(settings, split.train)
     names = (*split.test, *split.validation)
-    build_patches(home.site_root(settings, "site-a"), names, settings.patches, settings.cohort.intensity, scratch / "patches")
+    build_patches(home.site_root(settings, settings.cohort.source), names, settings.patches, settings.cohort.intensity, scratch / "patches")
     held_out = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet("real"))
     segmenter.unet.to(device())
-    chosen = _chosen(home.gan(model) / "generator.json")
+    chosen = _chosen(home.generator(model) / "generator.json")
+    generator, size, folder = settings.generator(model), training.size, home.generator(model)
+    steps, seed = settings.audit.overfit_steps, settings.audit.seed
     return Audited(
         training=training,
         test=held_out.of_patients(split.test),
         third=held_out.of_patients(split.validation),
         synthetic=_synthetic(home, model, training),
-        model=model,
-        generator=load_generator(home.gan(model), model, settings.gan, training.size),
-        critic=load_critic(home.gan(model), model, settings.gan, training.size),
-        gan=settings.gan,
+        latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
+        critic=load_critic(folder, generator, size),
+        control=CONTROL({"width": generator.width} | settings.generator_defaults, steps, seed),
         features=lambda images: unet_features(segmenter, images),
         step=chosen.step,
         probes=chosen.probes,
-        at_step=lambda step: load_generator(home.gan(model), model, settings.gan, training.size, step),
+        at_step=lambda step: load_sampler(folder, generator, size, device(), step),
         scratch=scratch,
     )
 

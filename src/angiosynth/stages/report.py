@@ -12,15 +12,16 @@ from angiosynth.data.nifti import read_volume
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
+from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_rows
 from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page, update_readme
 from angiosynth.report.projections import patient_figure
+from angiosynth.report.style import Look
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
-from angiosynth.settings import MODELS, TRAINING_DATA, Settings
-from angiosynth.stages.workspace import Workspace
+from angiosynth.settings import Settings, SplitSettings
 
 SHOWN = 8  # pairs of each kind
 SHOWN_VESSEL = (0.01, 0.2)  # least and greatest vessel fraction of a patch worth showing
@@ -30,19 +31,20 @@ def report(settings: Settings, home: Workspace) -> None:
     """Draw all figures and write report/index.html."""
     evaluation = read_json(home.metrics / "evaluation.json")
     transfer = read_json(home.metrics / "transfer.json")
-    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*TRAINING_DATA, THRESHOLD)}
+    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
     with whole_folder(home.report) as folder:
         drawn = folder / "figures"
         drawn.mkdir()
         paths = {name: drawn / f"{name}.png" for name in ("pairs", "scores", "patient", "transfer", "curves")}
-        _pairs(home, paths["pairs"])
-        figures.scores_figure(tables, evaluation, paths["scores"])
-        figures.curves_figure({model: _curve(home.gan(model) / "curve.csv") for model in MODELS}, paths["curves"])
-        figures.transfer_figure(transfer, paths["transfer"])
+        _pairs(settings, home, paths["pairs"])
+        look = Look.of(evaluation)
+        figures.scores_figure(tables, evaluation, look, paths["scores"])
+        figures.curves_figure({model: _curve(home.generator(model) / "curve.csv") for model in settings.generators}, look, paths["curves"])
+        figures.transfer_figure(transfer, look, paths["transfer"])
         chosen = evaluation["chosen_by_validation"]
         _patient(settings, home, tables, chosen, paths["patient"])
-        paths["progress"] = home.gan(chosen) / "progress.png"
-        audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in MODELS}
+        paths["progress"] = home.generator(chosen) / "progress.png"
+        audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in settings.generators}
         paths["leakage"] = drawn / "leakage.png"
         sweeps = _studies(home.sweeps)
         searched = {(one["study"], name): path for one in sweeps for name, path in _sweep_figures(one, drawn).items()}
@@ -55,8 +57,8 @@ def report(settings: Settings, home: Workspace) -> None:
             transfer=transfer,
             figures=paths,
             settings=_excerpt(settings),
-            cards={model: read_json(home.synthetic(model) / "card.json") for model in MODELS},
-            notes=_notes(settings),
+            cards={model: read_json(home.synthetic(model) / "card.json") for model in settings.generators},
+            notes=_notes(settings, home),
         )
         (folder / "index.html").write_text(build_page(context), encoding="utf-8")
 
@@ -79,10 +81,10 @@ def readme(home: Workspace, path: Path) -> None:
     update_readme(path, read_json(home.metrics / "evaluation.json"), read_json(home.metrics / "transfer.json"), paths)
 
 
-def _pairs(home: Workspace, path: Path) -> None:
-    real = open_patch_set(home.patches("site-a")).of_patients(load_split(home.splits, "site-a").train)
-    synthetic: dict[str, tuple[Any, Any]] = {model: _some(open_patch_set(home.synthetic(model))) for model in MODELS}
-    figures.pairs_figure(*_some(real), synthetic, path)
+def _pairs(settings: Settings, home: Workspace, path: Path) -> None:
+    real = open_patch_set(home.patches(settings.cohort.source)).of_patients(load_split(home.splits, settings.cohort.source).train)
+    synthetic: dict[str, tuple[Any, Any]] = {model: _some(open_patch_set(home.synthetic(model))) for model in settings.generators}
+    figures.pairs_figure(*_some(real), synthetic, Look(tuple(settings.generators)), path)
 
 
 def _some(patches: PatchSet) -> tuple[Any, Any]:
@@ -100,7 +102,7 @@ def _patient(settings: Settings, home: Workspace, tables: dict[str, list[Patient
     kept = tables[model][0].seed  # whose predictions are kept stands first
     rows = sorted((row for row in tables[model] if row.seed == kept), key=lambda row: row.dsc)
     row = rows[len(rows) // 2]
-    (patient,) = home.patients(settings, "site-a", [row.patient])
+    (patient,) = home.patients(settings, settings.cohort.source, [row.patient])
     scan = load_scan(patient, settings.cohort.intensity)
     found = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
     title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
@@ -115,29 +117,27 @@ def _curve(path: Path) -> list[dict[str, str]]:
 
 
 def _excerpt(settings: Settings) -> dict[str, str]:
-    gan, unet, transfer = settings.gan.common, settings.unet, settings.transfer
+    unet, transfer, generators = settings.unet, settings.transfer, settings.generators
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
-        "GANs": f"width {gan.width}, {gan.upsampling} upsampling",
-        "generator steps": ", ".join(f"{model} {settings.gan.of(model).steps}" for model in MODELS),
+        "generators": ", ".join(f"{name} (width {one.width}, {one.steps} steps of {one.batch_size})" for name, one in generators.items()),
         "synthetic pairs": str(settings.synthesis.pairs),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
-        "split of site A": ", ".join(
-            f"{part} {_count(getattr(settings.cohort.split_a, part))}" for part in ("train", "validation", "test")
-        ),
-        "split of site B": ", ".join(
-            f"{part} {_count(getattr(settings.cohort.split_b, part))}" for part in ("train", "validation", "test")
-        ),
+        **{f"split of {name}": _parts(site.split) for name, site in settings.cohort.sites.items()},
     }
+
+
+def _parts(split: SplitSettings) -> str:
+    return ", ".join(f"{part} {_count(getattr(split, part))}" for part in ("train", "validation", "test"))
 
 
 def _count(part: int | tuple[str, ...]) -> int:
     return part if isinstance(part, int) else len(part)
 
 
-def _notes(settings: Settings) -> tuple[str, ...]:
-    if not settings.cohort.site_a.startswith("data/phantom/"):
+def _notes(settings: Settings, home: Workspace) -> tuple[str, ...]:
+    if not home.drawn(settings):
         return ("Distances rest on the voxel size in the scans' headers.",)
     seed = settings.phantom.seed
     return (f"The scans are the embedded phantom's (seed {seed}), not patients'; docs/phantom.md holds them against real ones.",)

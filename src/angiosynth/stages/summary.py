@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from angiosynth.errors import InputError, printable_lines
-from angiosynth.evaluation.patients import SCRATCH, THRESHOLD, read_scores, write_all_scores
+from angiosynth.errors import InputError
+from angiosynth.evaluation.patients import THRESHOLD, read_scores, write_all_scores
 from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
-from angiosynth.privacy.verdict import HOLDERS
+from angiosynth.project.workspace import Workspace, validation_over_seeds
 from angiosynth.runtime.output import read_json, write_json
-from angiosynth.settings import MODELS, TRAINING_DATA, Settings
-from angiosynth.stages.workspace import Workspace, data_digest, validation_over_seeds
+from angiosynth.settings import Settings
 
 LARGEST_THRESHOLD = 1.01  # half a grey level beyond the scans' range
 
@@ -19,11 +17,11 @@ LARGEST_THRESHOLD = 1.01  # half a grey level beyond the scans' range
 def summary(settings: Settings, home: Workspace) -> None:
     """Join the patients' tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
     baseline = _baseline(home.predictions(THRESHOLD) / "threshold.json")
-    validated = {data: validation_over_seeds(home.unet(data)) for data in TRAINING_DATA}
+    validated = {data: validation_over_seeds(home.unet(data)) for data in settings.training_data}
     if "val_dsc" in baseline:
         validated[THRESHOLD] = baseline
     evaluation = evaluation_summary(home.metrics / "patients", validated, baseline["threshold"], settings.evaluation)
-    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*TRAINING_DATA, THRESHOLD)}
+    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
     write_all_scores(home.metrics / "evaluation.csv", tables)
     write_json(home.metrics / "evaluation.json", evaluation)
     write_json(home.metrics / "transfer.json", transfer_summary(home.metrics / "transfer", settings.evaluation))
@@ -39,54 +37,3 @@ def _baseline(path: Path) -> dict[str, float]:
     if not -LARGEST_THRESHOLD <= numbers["threshold"] <= LARGEST_THRESHOLD:
         raise InputError(f"{path}: threshold {numbers['threshold']:g} is beyond [-1, 1], where scans lie; run `dvc repro` to make it anew")
     return numbers
-
-
-def table(home: Workspace) -> str:
-    """The results as lines of text, for a terminal."""
-    evaluation: dict[str, Any] = read_json(home.metrics / "evaluation.json")
-    transfer: dict[str, Any] = read_json(home.metrics / "transfer.json")
-    several = evaluation["real"]["n_seeds"] > 1
-    lines = [f"{'trained on':<14}{'DSC':>7}  {'95% interval':<15}{'95HD mm':>8}{'max mm':>8}{'of real':>9}{'val DSC':>9}"]
-    lines[0] += f"{'seeds SD':>10}" if several else ""
-    for data in (*TRAINING_DATA, THRESHOLD):
-        row = evaluation[data]
-        ratio = evaluation["ratio_to_real"].get(data)
-        interval = f"{row['dsc_low']:.3f}..{row['dsc_high']:.3f}"
-        share = f"{ratio:.3f}" if ratio is not None else ""
-        validation = f"{row['val_dsc']:.3f}" if "val_dsc" in row else ""
-        lines.append(f"{data:<14}{row['dsc']:>7.3f}  {interval:<15}{row['hd95_mm']:>8.2f}{row['hd_mm']:>8.1f}{share:>9}{validation:>9}")
-        lines[-1] += f"{row['dsc_seed_sd']:>10.3f}" if "dsc_seed_sd" in row else ""
-    chosen = evaluation["chosen_by_validation"]
-    lines += ["", f"chosen by validation patients: {chosen}; synthetic to real DSC on {evaluation['real']['n_patients']} test patients: "]
-    lines[-1] += f"{evaluation['ratio_to_real'][chosen]:.3f}" if evaluation["ratio_to_real"][chosen] is not None else "undefined"
-    counts = sorted({int(count) for points in transfer.values() for count in points})
-    if counts:
-        lines += ["", f"{'transfer from':<14}" + "".join(f"{_patients(count):>26}" for count in counts)]
-        for start, points in transfer.items():
-            cells = (_transfer_cell(start, points[str(count)]) if str(count) in points else "" for count in counts)
-            lines.append(f"{start:<14}" + "".join(f"{cell:>26}" for cell in cells))
-    return printable_lines([*lines, *_audit_lines(home)])
-
-
-def _audit_lines(home: Workspace) -> list[str]:
-    """Each audit's verdicts, for whoever holds the set alone, the generator too, the critic too; [] before there is one."""
-    folders = {model: home.audit(model) for model in MODELS if (home.audit(model) / "audit.json").is_file()}
-    if not folders:
-        return []
-    lines = ["", f"{'audit of':<14}" + "".join(f"{holder:>18}" for holder in ("set", "with generator", "with critic"))]
-    for model, folder in folders.items():
-        audit = read_json(folder / "audit.json")
-        verdicts = [audit["verdicts"][holder] for holder in HOLDERS]
-        old = "" if audit["set_digest"] == data_digest(home.synthetic(model)) else "   of another set than the one there is now"
-        lines.append(f"{model:<14}" + "".join(f"{verdict:>18}" for verdict in verdicts) + old)
-    return [*lines, "what these words mean: audit/MODEL/index.html"]
-
-
-def _patients(count: int) -> str:
-    return "1 patient" if count == 1 else f"{count} patients"
-
-
-def _transfer_cell(start: str, point: dict[str, float]) -> str:
-    """The DSC and, for a pre-training, the interval of what it gained."""
-    gain = f" ({point['dsc_gain_low']:+.3f}..{point['dsc_gain_high']:+.3f})" if start != SCRATCH and "dsc_gain" in point else ""
-    return f"{point['dsc']:.3f}{gain}"

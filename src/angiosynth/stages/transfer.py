@@ -1,8 +1,9 @@
-"""Stage transfer: site B with few patients, from scratch or from a U-net trained at site A."""
+"""Stage transfer: other sites with few patients each, from scratch or from a U-net trained at the source."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,63 +11,75 @@ import numpy as np
 from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
-from angiosynth.evaluation.metrics import all_metrics
 from angiosynth.evaluation.patients import SCRATCH, TransferScore, read_transfer, write_transfer
 from angiosynth.evaluation.transfer import Subset, subsets
-from angiosynth.evaluation.validation import validator
-from angiosynth.experiments.tracking import training_run
+from angiosynth.metrics.segmentation import all_metrics
+from angiosynth.project.facts import transfer_settings
+from angiosynth.project.preflight import preflight
+from angiosynth.project.resuming import resume_folder
+from angiosynth.project.workspace import RUN, Workspace, chosen_settings, data_source
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
+from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
-from angiosynth.stages.preflight import preflight
-from angiosynth.stages.resuming import resume_folder
-from angiosynth.stages.workspace import RUN, Workspace, chosen_settings, data_source
+from angiosynth.tracking.runs import training_run
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
-    """Fine-tune from one start with every subset of the grid, score site B's test patients; what an earlier run finished is kept."""
-    split = load_split(home.splits, "site-b")
+    """Fine-tune from one start at every target site with every subset of the grid; what an earlier run finished is kept."""
     target = home.metrics / "transfer" / f"{start}.csv"
-    grid = list(subsets(split.train, settings.transfer))
-    if not grid:
-        say("transfer: there is no second site, the table stays empty")
+    if not settings.cohort.targets:
+        say("transfer: there is no other site, the table stays empty")
         write_transfer(target, [])
         return
     preflight(settings, home, ("transfer",))
     settings = chosen_settings(settings, home)
-    patches = open_patch_set(home.patches("site-b"))
-    test = home.scans(settings, "site-b", split.test)
-    validation = home.scans(settings, "site-b", split.validation)
-    facts = transfer_settings(settings, start)
+    rows, folders = [], []
+    for site in settings.cohort.targets:
+        done, folder = _at_site(settings, home, start, site)
+        rows += done
+        folders.append(folder)
+    write_transfer(target, rows)
+    for folder in folders:  # last: until all is written, a kill costs nothing
+        Checkpoints(folder).clear()
+
+
+def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tuple[list[TransferScore], Path]:
+    """One site's rows, and the folder with its resume files."""
+    split = load_split(home.splits, site)
+    grid = list(subsets(split.train, settings.transfer))
+    patches = open_patch_set(home.patches(site))
     weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
-    scored = home.patients(settings, "site-b", (*split.validation, *split.test))
-    folder = resume_folder(home, f"transfer-{start}", facts, patches.folder, split, scored, weights)
-    source = data_source(patches.folder)
-    whole = training_run("transfer", f"transfer {start}", stage=f"transfer@{start}", settings=facts, data=source, resume=folder / RUN)
+    scored = home.patients(settings, site, (*split.validation, *split.test))
+    facts = transfer_settings(settings, start, site)
+    folder = resume_folder(home, f"transfer-{start}-{site}", facts, patches.folder, split, scored, weights)
+    test, validation = (home.scans(settings, site, names) for names in (split.test, split.validation))
+    source, stage = data_source(patches.folder), f"transfer@{start}"
+    whole = training_run("transfer", f"transfer {start} {site}", stage=stage, settings=facts, data=source, resume=folder / RUN)
     with whole as parent:
         for number, subset in enumerate(grid):
-            kept = folder / f"{subset.name}.csv"
+            label, kept = f"transfer {start} {site}: {subset.name}", folder / f"{subset.name}.csv"
             if kept.exists():
-                say(f"transfer {start}: {subset.name} is there already")
+                say(f"{label} is there already")
                 continue
-            say(f"transfer {start}: {number + 1} of {len(grid)}, {subset.name}")
+            say(f"{label}, {number + 1} of {len(grid)}")
             own = patches.of_patients(subset.patients)
-            part = replace(source, rows=len(own))
-            with training_run(
+            child = training_run(
                 "transfer",
-                f"{start} {subset.name}",
-                stage=f"transfer@{start}",
+                f"{start} {site} {subset.name}",
+                stage=stage,
                 settings={**facts, "n_patients": subset.n_patients, "subset": subset.number},
-                data=part,
+                data=replace(source, rows=len(own)),
                 parent=parent.id or None,
                 lineage=False,
-            ) as run:
+            )
+            with child as run:
                 trained = _fine_tune(settings, home, start, subset, own, validation, run)
-                rows = _score(trained, start, subset, test)
+                rows = _score(trained, start, site, subset, test)
                 run.final({**trained.scores, **_means(rows)})
                 example = np.zeros((2, 1, own.size, own.size), np.float32)
                 run.log_model(Served(trained.segmenter).eval(), example, name="unet")
@@ -74,14 +87,7 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
         rows = [row for subset in grid for row in read_transfer(folder / f"{subset.name}.csv")]
         for count in sorted({row.n_patients for row in rows}):
             parent.metrics(_means([row for row in rows if row.n_patients == count]), step=count)
-    write_transfer(target, rows)
-    Checkpoints(folder).clear()
-
-
-def transfer_settings(settings: Settings, start: str) -> dict[str, Any]:
-    """The settings that transfer@<start> depends on, with what select-unet has chosen in them."""
-    network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
-    return {"start": start, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity}
+    return rows, folder
 
 
 def _fine_tune(
@@ -106,11 +112,12 @@ def _start(settings: Settings, home: Workspace, start: str) -> Unet:
     return load_segmenter(home.unet(start)).unet
 
 
-def _score(trained: TrainedUnet, start: str, subset: Subset, test: list[Scan]) -> list[TransferScore]:
+def _score(trained: TrainedUnet, start: str, site: str, subset: Subset, test: list[Scan]) -> list[TransferScore]:
     rows = []
     for scan in test:
         scores = all_metrics(scan.truth, trained.segmenter.segment(scan.image, scan.brain), scan.spacing_mm)
         row = TransferScore(
+            site=site,
             start=start,
             n_patients=subset.n_patients,
             subset=subset.number,

@@ -1,0 +1,1 @@
+"""Where and how precisely torch computes: device, precision, several processes."""

@@ -1,1 +1,0 @@
-"""Experiments: MLflow tracking and Optuna sweeps."""

@@ -1,0 +1,1 @@
+"""Generators of labelled patches: the registry of kinds, and a folder for each family."""

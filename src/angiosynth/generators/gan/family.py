@@ -1,0 +1,89 @@
+"""The GANs behind the registry's interface: see `Family` for what each function is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from angiosynth.compute.precision import device
+from angiosynth.data.patches import PatchSet
+from angiosynth.generators.base import CHUNK, Sampler
+from angiosynth.generators.gan.kinds import GanSettings
+from angiosynth.generators.gan.models import build_gan, build_generator, encode_pairs
+from angiosynth.generators.gan.sampling import GanLatents, GanSampler
+from angiosynth.generators.gan.training import GanTraining, train_gan
+from angiosynth.runtime.rehearsal import Need, Rehearsal
+
+# A GAN's step takes and frees tensors of many sizes, which leaves gaps between those that live. On the safe side: benchmarks/memory.py
+# holds the estimates against trainings.
+GAPS = 1.5
+
+train = train_gan
+
+
+def blank(settings: GanSettings, patch_size: int) -> dict[str, dict[str, Tensor]]:
+    gan = build_gan(settings, patch_size)
+    return {"generator": gan.generator.state_dict(), "critic": gan.critic.state_dict()}
+
+
+def sampler(settings: GanSettings, patch_size: int, weights: Mapping[str, Tensor], device: torch.device) -> GanSampler:
+    generator = build_generator(settings, patch_size)
+    generator.load_state_dict(weights)
+    return GanSampler(generator.to(device).eval(), settings, device)
+
+
+def latent_space(sampler: Sampler) -> GanLatents:
+    assert isinstance(sampler, GanSampler)
+    return GanLatents(sampler.network, sampler.settings, device())
+
+
+def critic(settings: GanSettings, patch_size: int, weights: Mapping[str, Mapping[str, Tensor]]) -> GanCritic:
+    network = build_gan(settings, patch_size).critic
+    network.load_state_dict(weights["critic"])
+    return GanCritic(network.to(device()).eval(), settings)
+
+
+class GanCritic:
+    """The last step's critic: a `PairCritic`. It has seen the training patches more often than that of the chosen step."""
+
+    def __init__(self, network: nn.Module, settings: GanSettings) -> None:
+        self.network, self.settings, self.batch_size = network, settings, settings.batch_size
+
+    @torch.no_grad()
+    def scores(self, pairs: Tensor) -> Tensor:
+        scores: Tensor = self.network(pairs.to(device()))
+        return scores
+
+    def encode(self, image: Tensor, label: Tensor) -> Tensor:
+        return encode_pairs(self.settings, image, label)
+
+
+class _GanRehearsal(GanTraining):
+    """A GAN's training whose batches have no content."""
+
+    def _real_batch(self) -> Tensor:
+        size = self.patches.size
+        return torch.zeros(self.settings.batch_size, 2, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
+
+
+def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
+    own = settings.model_copy(update={"critic_iterations": 1})  # one is as large as several
+    blank = np.zeros((1, patch_size, patch_size), np.uint8)
+    training = _GanRehearsal(own, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
+    moments = _doubles(training.gan.generator), _doubles(training.gan.critic)  # Adam's, which come with the first step
+    training.train_step()
+    del moments
+    lasting = counted.alive
+    with torch.no_grad():
+        training.average(torch.zeros(CHUNK, training.gan.generator.latent_size, device=training.device))
+    checkpoint = 3 * lasting if training.device.type == "cpu" else lasting  # it is put together in memory, twice
+    gaps = int(GAPS * max(0, counted.peak - lasting - counted.large))
+    return Need(max(counted.peak + gaps, checkpoint), lasting)
+
+
+def _doubles(network: nn.Module) -> list[Tensor]:
+    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]

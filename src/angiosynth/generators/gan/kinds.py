@@ -1,0 +1,121 @@
+"""The three GANs of the paper as kinds: their settings and what a sweep searches in them. Light: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+
+from angiosynth.generators.base import GeneratorSettings, Kind, Searched
+from angiosynth.sections import Batch, Decay, NonNegative, Positive, PositiveFloat, Rate
+
+FAMILY = "angiosynth.generators.gan.family"
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"{ends[0]} is above {ends[1]}; give the lower end first")
+    return ends
+
+
+Ends = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
+
+
+class GanSettings(GeneratorSettings):
+    """Settings of every GAN."""
+
+    latent_size: Batch = 128
+    critic_iterations: Positive
+    learning_rate_generator: Rate
+    learning_rate_critic: Rate
+    betas: tuple[Decay, Decay]
+    upsampling: Literal["resize", "transposed"] = "resize"
+    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
+    noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
+    label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
+    ema: Decay = 0.995  # decay of the averaged generator, 0 for none
+    decay: bool = True  # learning rates fall to nothing over the second half
+    flip: bool = True  # mirror real pairs left-right at random
+
+
+class DcganSettings(GanSettings):
+    kind: Literal["dcgan"] = "dcgan"
+    real_target: Ends = (0.7, 1.2)
+    fake_target: Ends = (0.0, 0.3)
+    feature_matching_weight: PositiveFloat = 0.01  # the generator's whole loss
+    minibatch_kernels: Batch = 100
+    minibatch_dimensions: Batch = 5
+
+
+class WganGpSettings(GanSettings):
+    kind: Literal["wgan-gp"] = "wgan-gp"
+    gradient_penalty_weight: NonNegative = 10.0
+    gradient_penalty: Literal["sample", "batch"] = "sample"
+
+
+class WganGpSnSettings(GanSettings):
+    kind: Literal["wgan-gp-sn"] = "wgan-gp-sn"
+    gradient_penalty_weight: NonNegative = 10.0
+    gradient_penalty: Literal["sample", "batch"] = "sample"
+    spectral_norm: Literal["critic", "both"] = "critic"
+
+
+# A sampler draws values in the order of a kind's search: another order would be another study for the same seed.
+ITERATIONS = {"critic_iterations": Searched("whole", (1, 5))}
+PENALTY = {"gradient_penalty_weight": Searched("log", (1.0, 20.0))}
+RATES = {
+    "learning_rate_generator": Searched("log", (5e-5, 1e-3)),
+    "learning_rate_critic": Searched("log", (5e-5, 1e-3)),
+}
+KINDS = (
+    Kind(
+        "dcgan",
+        "DCGAN",
+        DcganSettings,
+        FAMILY,
+        ITERATIONS
+        | RATES
+        | {
+            "real_target_low": Searched("linear", (0.6, 1.0), "real_target", 0),
+            "fake_target_high": Searched("linear", (0.05, 0.4), "fake_target", 1),
+            "feature_matching_weight": Searched("log", (1e-3, 1e-1)),
+        },
+    ),
+    Kind("wgan-gp", "WGAN-GP", WganGpSettings, FAMILY, ITERATIONS | PENALTY | RATES),
+    Kind(
+        "wgan-gp-sn",
+        "WGAN-GP-SN",
+        WganGpSnSettings,
+        FAMILY,
+        ITERATIONS | PENALTY | RATES | {"spectral_norm": Searched("choice", ("critic", "both"))},
+    ),
+)
+
+
+def memoriser(defaults: Mapping[str, Any], steps: int, seed: int) -> GanSettings:
+    """A GAN made to learn a few pairs by heart: a small latent, no noise, small batches, high and constant learning rates.
+
+    Args:
+        defaults: section `generator_defaults`, for the networks' sizes.
+        steps: of the generator.
+        seed: of weights and batches.
+    """
+    shape = {name: defaults[name] for name in ("width", "upsampling", "sharpen", "label_range", "precision") if name in defaults}
+    return WganGpSettings(
+        **shape,
+        steps=steps,
+        latent_size=4,
+        batch_size=8,
+        critic_iterations=2,
+        learning_rate_generator=1.5e-3,
+        learning_rate_critic=1.5e-3,
+        betas=(0.0, 0.9),
+        noise=False,
+        flip=False,
+        decay=False,
+        ema=0.9,
+        checkpoint_choice="last",
+        checkpoint_every=steps,
+        seed=seed,
+    )

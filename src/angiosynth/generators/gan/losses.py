@@ -1,0 +1,103 @@
+"""What differs between the GANs: one loss module for the critic, one for the generator.
+
+A critic step is one `forward` that returns the whole scalar and then one `backward`. Real pairs and generated ones are
+(n, 2, x, y). Random numbers come from the generator that is handed in, so that a resumed training draws the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from angiosynth.compute.distributed import mean_over_all, part, size
+from angiosynth.generators.gan.convolution import sharing_weights
+from angiosynth.generators.gan.networks import Critic, Discriminator
+
+Numbers = dict[str, Tensor]
+
+
+class WassersteinCriticLoss(nn.Module):
+    """E[D(fake)] - E[D(real)] + weight * penalty (Gulrajani et al. 2017, eq. 3)."""
+
+    def __init__(self, critic: Critic, penalty_weight: float, penalty: Literal["sample", "batch"]) -> None:
+        super().__init__()
+        self.critic, self.penalty_weight, self.penalty = critic, penalty_weight, penalty
+
+    def forward(self, real: Tensor, fake: Tensor, random: torch.Generator) -> tuple[Tensor, Numbers]:
+        with sharing_weights(self.critic):
+            # Nothing in these critics mixes samples, so real and fake go through in one pass.
+            scores = self.critic(torch.cat([real, fake]))
+            real_score, fake_score = scores[: len(real)].mean(), scores[len(real) :].mean()
+            penalty = gradient_penalty(self.critic, real, fake, random, self.penalty)
+        distance = real_score - fake_score
+        return self.penalty_weight * penalty - distance, {"critic_distance": distance, "gradient_penalty": penalty}
+
+
+class WassersteinGeneratorLoss(nn.Module):
+    """-E[D(fake)]."""
+
+    def __init__(self, critic: Critic) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        del real
+        scores: Tensor = self.critic(fake)
+        return -scores.mean()
+
+
+class DcganCriticLoss(nn.Module):
+    """Binary cross-entropy with smoothed targets; some lie above 1, hence the logits form."""
+
+    def __init__(self, critic: Discriminator, real_target: tuple[float, float], fake_target: tuple[float, float]) -> None:
+        super().__init__()
+        self.critic, self.real_target, self.fake_target = critic, real_target, fake_target
+
+    def forward(self, real: Tensor, fake: Tensor, random: torch.Generator) -> tuple[Tensor, Numbers]:
+        # Batch norm and minibatch discrimination mix samples: real and fake stay apart.
+        with sharing_weights(self.critic):
+            on_real, on_fake = self.critic(real), self.critic(fake)
+        loss_real = F.binary_cross_entropy_with_logits(on_real, smooth_targets(on_real, self.real_target, random))
+        loss_fake = F.binary_cross_entropy_with_logits(on_fake, smooth_targets(on_fake, self.fake_target, random))
+        return loss_real + loss_fake, {"critic_distance": on_real.sigmoid().mean() - on_fake.sigmoid().mean()}
+
+
+class FeatureMatchingLoss(nn.Module):
+    """weight * L1 distance of the discriminator's mean features for real and fake (Salimans et al. 2016, section 3.1)."""
+
+    def __init__(self, critic: Discriminator, weight: float) -> None:
+        super().__init__()
+        self.critic, self.weight = critic, weight
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = mean_over_all(self.critic.features(real).mean(dim=0))
+        return self.weight * F.l1_loss(mean_over_all(self.critic.features(fake).mean(dim=0)), wanted)
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:
+    """(|grad D(x)| - 1)^2 at random points between real and fake pairs.
+
+    `sample`: one weight and one norm a sample, as Gulrajani et al. 2017 state it. `batch`: one weight and one norm over the
+    whole batch, as in the paper's published code, where the norm 1 is asked of the sum of all samples.
+    """
+    shape = (len(real) * size() if form == "sample" else 1, 1, 1, 1)
+    drawn = torch.rand(shape, generator=random)
+    weights = (part(drawn) if form == "sample" else drawn).to(real.device)
+    between = torch.lerp(real.detach(), fake.detach(), weights).requires_grad_(True)
+    gradient: Tensor = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+    flat = gradient.float().flatten(1 if form == "sample" else 0)
+    norm = torch.linalg.vector_norm(flat, dim=-1)
+    if form == "batch" and size() > 1:
+        norm = (size() * mean_over_all(norm**2)).sqrt()
+    penalty: Tensor = ((norm - 1.0) ** 2).mean()
+    return penalty
+
+
+def smooth_targets(like: Tensor, bounds: tuple[float, float], random: torch.Generator) -> Tensor:
+    """One target a sample, uniform within `bounds`."""
+    low, high = bounds
+    return (low + (high - low) * part(torch.rand(len(like) * size(), generator=random))).to(like.device)

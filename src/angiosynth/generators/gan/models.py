@@ -1,0 +1,73 @@
+"""From settings to a GAN's four parts: generator, critic and the loss of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from angiosynth.generators.gan.kinds import DcganSettings, GanSettings, WganGpSettings, WganGpSnSettings
+from angiosynth.generators.gan.losses import DcganCriticLoss, FeatureMatchingLoss, WassersteinCriticLoss, WassersteinGeneratorLoss
+from angiosynth.generators.gan.networks import Critic, Discriminator, Generator, Norm
+
+CriticLoss = WassersteinCriticLoss | DcganCriticLoss
+GeneratorLoss = WassersteinGeneratorLoss | FeatureMatchingLoss
+
+
+@dataclass(frozen=True)
+class Gan:
+    """One model, ready to train. Networks are drawn from the seed alone, whatever was drawn before."""
+
+    generator: Generator
+    critic: nn.Module
+    critic_loss: CriticLoss
+    generator_loss: GeneratorLoss
+
+
+def build_gan(settings: GanSettings, patch_size: int) -> Gan:
+    """The networks and losses of a GAN."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        generator = build_generator(settings, patch_size)  # first: the seed fixes the order in which weights are drawn
+        return Gan(generator, *CRITICS[settings.kind](settings, patch_size))
+
+
+def build_generator(settings: GanSettings, patch_size: int) -> Generator:
+    """The generator alone, with fresh weights."""
+    norm: Norm = "spectral" if getattr(settings, "spectral_norm", "") == "both" else "batch"
+    return Generator(settings.latent_size, patch_size, settings.width, norm, settings.upsampling, settings.noise, settings.sharpen)
+
+
+def encode_pairs(settings: GanSettings, image: Tensor, label: Tensor) -> Tensor:
+    """Images in [-1, 1] and labels 0 and 1 (n, x, y) as the GAN sees them, (n, 2, x, y): labels -1 and 1, or 0 and 1 as published."""
+    return torch.stack([image, label * 2.0 - 1.0 if settings.label_range == "signed" else label], dim=1)
+
+
+def _dcgan(settings: DcganSettings, patch_size: int) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
+    critic = Discriminator(patch_size, settings.width, settings.minibatch_kernels, settings.minibatch_dimensions)
+    loss = DcganCriticLoss(critic, settings.real_target, settings.fake_target)
+    return critic, loss, FeatureMatchingLoss(critic, settings.feature_matching_weight)
+
+
+def _wgan_gp(settings: WganGpSettings, patch_size: int) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
+    return _wasserstein(Critic(patch_size, settings.width, "instance"), settings)
+
+
+def _wgan_gp_sn(settings: WganGpSnSettings, patch_size: int) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
+    return _wasserstein(Critic(patch_size, settings.width, "spectral"), settings)
+
+
+def _wasserstein(critic: Critic, settings: WganGpSettings | WganGpSnSettings) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
+    loss = WassersteinCriticLoss(critic, settings.gradient_penalty_weight, settings.gradient_penalty)
+    return critic, loss, WassersteinGeneratorLoss(critic)
+
+
+# Kind -> what builds its critic and the two losses.
+CRITICS: dict[str, Callable[[Any, int], tuple[nn.Module, CriticLoss, GeneratorLoss]]] = {
+    "dcgan": _dcgan,
+    "wgan-gp": _wgan_gp,
+    "wgan-gp-sn": _wgan_gp_sn,
+}

@@ -1,0 +1,196 @@
+"""Generator and critics of Kossen et al. 2021, for any patch size that is 3 or 4 times a power of two.
+
+None of the convolutions learns a bias; weights are drawn from N(0, 0.05). With 96x96 patches and width 96 the
+generator (latent 128, batch norm) has 44,093,952 weights and the critic of the Wasserstein GANs 39,211,200.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from angiosynth.compute.distributed import BatchNorm2d, gathered
+from angiosynth.generators.gan.convolution import Convolution
+
+Norm = Literal["batch", "instance", "spectral"]
+CHANNELS = 2  # image and label
+KERNEL = 5
+SLOPE = 0.2  # of the leaky rectifier on its negative side
+
+
+def pyramid(patch_size: int) -> tuple[int, int]:
+    """Side of the smallest map and number of doublings from it to `patch_size`: 96 -> (3, 5), 64 -> (4, 4)."""
+    base, levels = patch_size, 0
+    while base % 2 == 0 and base > 4:
+        base, levels = base // 2, levels + 1
+    return base, levels
+
+
+class LeakyReLU(nn.Module):
+    """max(x, 0.2 x), in place. It is piecewise linear: the gradient penalty has no derivative through where its pieces are.
+
+    torch's own sends zeros through the whole critic for that derivative, a sixth of a critic step's arithmetic.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _LeakyReLU.apply(x)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _LeakyReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        y = F.leaky_relu_(x, SLOPE)
+        context.mark_dirty(y)
+        context.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (y,) = context.saved_tensors
+        through: Tensor = torch.ops.aten.leaky_relu_backward(gradient, y.detach(), SLOPE, True)
+        return through
+
+
+class NoiseMaps(nn.Module):
+    """Adds a map of noise to features, in each channel by a learnt weight (after Karras et al. 2019, section 3.2).
+
+    A latent vector has to spend its coordinates on where the vessels run; the grain of the scan comes from these maps.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.shape = (1, side, side)
+        self.size = side * side
+        self.weight = nn.Parameter(torch.empty(channels, 1, 1, 1))
+        nn.init.normal_(self.weight, 0.0, 0.05)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """(n, channels, side, side) and (n, size) -> the first one's shape."""
+        return x + F.conv2d(noise.view(-1, *self.shape), self.weight)
+
+
+class Generator(nn.Module):
+    """Latent vectors (n, latent_size) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label.
+
+    Attributes:
+        latent_size: length of the whole input, `vector_size` and then the noise maps' pixels, all standard normal.
+    """
+
+    def __init__(
+        self,
+        vector_size: int,
+        patch_size: int,
+        width: int,
+        norm: Norm,
+        upsampling: Literal["resize", "transposed"],
+        noise: bool = False,
+        sharpen: bool = False,
+    ) -> None:
+        super().__init__()
+        base, levels = pyramid(patch_size)
+        channels = [width * 2 ** (levels - 1 - level) for level in range(levels)] + [width if sharpen else CHANNELS]
+        kernel = KERNEL if base == 3 else base
+        first = Convolution(vector_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
+        convolutions = [first, *(Convolution(a, b, KERNEL, upsampling) for a, b in itertools.pairwise(channels))]
+        blocks: list[nn.Module] = []
+        if sharpen:  # features at the patch's own resolution; without them each pixel is a sum of features half as fine
+            convolutions.append(Convolution(width, CHANNELS, 3, "valid", padding=1))
+        for level, (convolution, outputs) in enumerate(zip(convolutions[:-1], channels, strict=False)):
+            blocks += _normed(convolution, outputs, norm)
+            if noise and level > 0:
+                blocks.append(NoiseMaps(outputs, base * 2**level))
+            blocks.append(nn.ReLU(inplace=True))
+        blocks.append(convolutions[-1])
+        self.blocks = nn.Sequential(*blocks)
+        self.sizes = [vector_size, *(block.size for block in blocks if isinstance(block, NoiseMaps))]
+        self.latent_size = sum(self.sizes)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        vector, *noise = latent.split(self.sizes, dim=1)
+        maps = iter(noise)
+        x = vector[:, :, None, None]
+        for block in self.blocks:
+            x = block(x, next(maps)) if isinstance(block, NoiseMaps) else block(x)
+        return torch.tanh(x.float())
+
+
+class Critic(nn.Module):
+    """Pairs (n, 2, size, size) to one score each (n,): strided convolutions down to the base, then one to a scalar."""
+
+    def __init__(self, patch_size: int, width: int, norm: Norm) -> None:
+        super().__init__()
+        levels = pyramid(patch_size)[1]
+        self.body = _strided(width, levels, norm)
+        # Padding 1 leaves one value of a 3x3 map and four of a 4x4 one, which are averaged.
+        self.head = Convolution(width * 2 ** (levels - 1), 1, KERNEL, "valid", padding=1)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.body(pairs))
+        return scores.float().mean(dim=(1, 2, 3))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How near each sample's features are to those of the others (Salimans et al. 2016, section 3.2)."""
+
+    def __init__(self, features: int, kernels: int, dimensions: int) -> None:
+        super().__init__()
+        self.kernels, self.dimensions = kernels, dimensions
+        self.tensor = nn.Linear(features, kernels * dimensions, bias=False)
+        nn.init.normal_(self.tensor.weight, 0.0, 0.05)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, features) -> (n, kernels): sum over the other samples of exp(-L1 distance)."""
+        m = self.tensor(features).float().view(-1, self.kernels, self.dimensions)
+        distance = (m[:, None] - gathered(m)[None]).abs().sum(dim=3)
+        return torch.exp(-distance).sum(dim=1) - 1.0  # each sample's distance to itself gives exp(0) = 1
+
+
+class Discriminator(nn.Module):
+    """DCGAN's: convolutions with batch norm, then the minibatch head. Gives logits, not probabilities."""
+
+    def __init__(self, patch_size: int, width: int, kernels: int, dimensions: int) -> None:
+        super().__init__()
+        base, levels = pyramid(patch_size)
+        self.body = _strided(width, levels - 1, "batch")
+        self.reduce = Convolution(width * 2 ** (levels - 2), 50, KERNEL, "valid")
+        features = 50 * (2 * base - KERNEL + 1) ** 2
+        self.minibatch = MinibatchDiscrimination(features, kernels, dimensions)
+        self.score = nn.Linear(features + kernels, 1)
+        nn.init.normal_(self.score.weight, 0.0, 0.05)
+        nn.init.zeros_(self.score.bias)
+
+    def features(self, pairs: Tensor) -> Tensor:
+        """The last features before the minibatch head: (n, 200) for 96x96 patches."""
+        reduced: Tensor = self.reduce(self.body(pairs))
+        return reduced.flatten(1).float()
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        features = self.features(pairs)
+        logits: Tensor = self.score(torch.cat([features, self.minibatch(features)], dim=1))
+        return logits.float().squeeze(1)
+
+
+def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
+    """Stride-2 convolutions 2-w-2w-4w-...; the first is not batch or instance normed (Radford et al. 2016)."""
+    channels = [CHANNELS] + [width * 2**level for level in range(levels)]
+    blocks: list[nn.Module] = []
+    for level, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+        convolution = Convolution(inputs, outputs, KERNEL, "stride")
+        blocks += [convolution] if level == 0 and norm != "spectral" else _normed(convolution, outputs, norm)
+        blocks.append(LeakyReLU())
+    return nn.Sequential(*blocks)
+
+
+def _normed(convolution: Convolution, channels: int, norm: Norm) -> list[nn.Module]:
+    makers: dict[Norm, Callable[[], list[nn.Module]]] = {
+        "batch": lambda: [convolution, BatchNorm2d(channels)],
+        "instance": lambda: [convolution, nn.InstanceNorm2d(channels)],
+        "spectral": lambda: [convolution.add_spectral_norm()],
+    }
+    return makers[norm]()

@@ -1,0 +1,39 @@
+"""The kinds of generator that params.yaml can name. A new kind is a folder (or a file) beside `gan/` and one line here.
+
+This module is imported with the settings at every start: it brings no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from angiosynth.generators.base import Family, GeneratorSettings, Kind
+from angiosynth.generators.gan import kinds as gan
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in gan.KINDS}
+
+# What the audit overfits on purpose, to see whether its attacks notice: the same for every kind that is audited.
+CONTROL = gan.memoriser
+
+
+def family_of(settings: GeneratorSettings) -> Family:
+    """The functions that train a generator of these settings and draw from it."""
+    return cast(Family, import_module(KINDS[settings.kind].family))
+
+
+def title_of(name: str) -> str:
+    """A generator's name for people: one that is called like its kind has the kind's title."""
+    return KINDS[name].title if name in KINDS else name
+
+
+def with_defaults(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `generators` with the values of `generator_defaults` that its kind has, where it has none of its own."""
+    fields = KINDS[own["kind"]].settings.model_fields
+    return {name: value for name, value in defaults.items() if name in fields} | dict(own)
+
+
+def known_settings() -> set[str]:
+    """Every setting that some kind has, but its kind."""
+    return {name for kind in KINDS.values() for name in kind.settings.model_fields} - {"kind"}

@@ -1,0 +1,211 @@
+"""Whether a lab's files of one patient can be taken, and what is read into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy import ndimage
+
+from angiosynth.arrays import Mask
+from angiosynth.data.checks import copy_fault, near_copy_note
+from angiosynth.data.copies import CopySearch
+from angiosynth.data.geometry import GridSource
+from angiosynth.data.grids import grid_fault, grids_apart, label_in_brain, same_grid
+from angiosynth.data.nifti import LoadedVolume, load_volume
+from angiosynth.errors import InputError
+from angiosynth.importing.classes import ClassRanges, one_mask
+from angiosynth.importing.pairing import Sources
+
+WithoutBrain: TypeAlias = Literal["refuse", "nonzero", "whole"]
+NEAR_GRID = 3.0  # voxels; a header that fits so well is no program's default
+LEAST_BACKGROUND = 0.05  # of a scan's voxels; a head that is not stripped, or a crop of a brain, has less that is exactly 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to read what the files leave open.
+
+    vessel_values: the classes of a label that are vessels; empty where it has but one, None for every class. without_brain: what to do
+    for a scan without a brain mask. trust_shape: take a mask of the scan's stored shape in its stored order on the scan's grid, whatever
+    its header says. geometry: what to take where a header contradicts itself.
+    """
+
+    vessel_values: ClassRanges = ()
+    without_brain: WithoutBrain = "refuse"
+    trust_shape: bool = False
+    geometry: GridSource | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One patient whose files are sound. `masks` is None where only facts are wanted; notes tell what was read into the files."""
+
+    sources: Sources
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+    grid_from: GridSource
+    vessel_voxels: int
+    brain_voxels: int
+    notes: tuple[str, ...]
+    masks: dict[str, Mask] | None
+
+
+@dataclass
+class _Reading:
+    """What is read of one patient: masks by kind ("brain", "vessels"), notes and faults, one line each."""
+
+    sources: Sources
+    rules: Rules
+    masks: dict[str, Mask] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
+    """Read one patient's files.
+
+    Args:
+        sources: the files.
+        rules: how to read what they leave open.
+        copies: scans and labels seen before; the patient's are added.
+
+    Raises:
+        InputError: they cannot be taken; one line for each fault.
+    """
+    scan = load_volume(sources.scan, prefer=rules.geometry)
+    array = scan.volume.array
+    reading = _Reading(sources, rules)
+    if scan.grid.conflict:
+        reading.notes.append(f"scan: {scan.grid.conflict}; grid taken from {scan.grid.source}")
+    _check_scan(scan, copies, reading)
+    for kind, path in (("brain", sources.brain), ("vessels", sources.vessels)):
+        if path is not None:
+            _read_mask(path, kind, scan, reading)
+    _check_label_copies(copies, reading)
+    if sources.brain is None:
+        _without_brain(scan, reading)
+    if not reading.faults:
+        _check_label(reading, array.shape)
+    if sources.vessels is None:
+        reading.notes.append("no label: can be segmented, not learnt from")
+    if reading.faults:
+        raise InputError(*reading.faults)
+    counts = {kind: int(np.count_nonzero(mask)) for kind, mask in reading.masks.items()}
+    return Checked(
+        sources,
+        array.shape,
+        scan.volume.spacing_mm,
+        scan.orientation,
+        scan.grid.source,
+        counts.get("vessels", 0),
+        counts.get("brain", array.size),
+        tuple(reading.notes),
+        reading.masks,
+    )
+
+
+def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
+    path, array = reading.sources.scan, scan.volume.array
+    low, high = array.min(), array.max()
+    if low == high:
+        reading.faults.append(f"{path}: every voxel has the same value; export the scan again")
+        return
+    if ((array == low) | (array == high)).all():
+        reading.faults.append(f"{path}: has two values only, {low:g} and {high:g}, so it is a mask and no scan; mend --scan")
+        return
+    twin = copies.scan(str(path), array)
+    if fault := copy_fault(path, "scan", twin):
+        reading.faults.append(fault)
+    if note := near_copy_note(twin):
+        reading.notes.append(f"scan: {note}")
+
+
+def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> None:
+    try:
+        loaded = _on_grid(path, kind, scan, reading)
+        reading.masks[kind] = one_mask(loaded.volume.array, path, kind, reading.rules.vessel_values, reading.notes)
+    except InputError as error:
+        reading.faults += error.lines
+
+
+def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> LoadedVolume:
+    """A mask by its own header or, where that does not fit and the shape is trusted, in its stored order on the scan's grid.
+
+    Trusted is the order in which the voxels are stored: a header that is wrong says nothing of where its axes point to.
+    """
+    rules = reading.rules
+    try:
+        loaded = load_volume(path, prefer=rules.geometry)
+    except InputError:
+        if not rules.trust_shape:
+            raise
+        loaded = load_volume(path, grid=scan.grid)  # raises again where it is not the header's geometry that is wrong
+    else:
+        if same_grid(scan.volume, loaded.volume):
+            return loaded
+        if loaded.orientation != scan.orientation and (voxels := grids_apart(scan.volume, loaded.volume)) < NEAR_GRID:
+            # Its header fits but for a shift: in stored order it would lie turned or mirrored.
+            raise InputError(f"{path}: lies {voxels:.1f} voxels off the scan's grid by its header; export it on the scan's grid")
+    stored_alike = loaded.stored_shape == scan.stored_shape
+    if not (rules.trust_shape and stored_alike):
+        hint = "; --trust-shape takes it voxel by voxel, in stored order" if stored_alike else ""
+        if rules.trust_shape:
+            hint = f"; --trust-shape needs one stored shape, and {loaded.stored_shape} is not {scan.stored_shape}"
+        raise InputError(grid_fault(path, loaded.volume, scan.volume) + hint)
+    reading.notes.append(f"{kind}: affine differs, taken voxel by voxel")
+    return load_volume(path, grid=scan.grid)
+
+
+def _check_label_copies(copies: CopySearch, reading: _Reading) -> None:
+    path = reading.sources.vessels
+    if (
+        path is not None
+        and "vessels" in reading.masks
+        and (fault := copy_fault(path, "label", copies.label(str(path), reading.masks["vessels"])))
+    ):
+        reading.faults.append(fault)
+
+
+def _without_brain(scan: LoadedVolume, reading: _Reading) -> None:
+    """Nobody but the lab knows whether a scan is stripped of its skull, so nothing is guessed."""
+    path, rule = reading.sources.scan, reading.rules.without_brain
+    if rule == "whole":
+        reading.notes.append("no brain mask: whole volume")
+    elif rule == "nonzero":
+        empty = float(np.mean(scan.volume.array == 0))
+        if empty < LEAST_BACKGROUND:
+            reading.faults.append(
+                f"{path}: {empty:.1%} of its voxels are 0, so its skull is not stripped; make a brain mask (docs/own-scans.md)"
+            )
+            return
+        reading.masks["brain"] = _filled(scan.volume.array != 0)
+        reading.notes.append("brain: largest piece that is not 0, filled")
+    else:
+        reading.faults.append(
+            f"{path}: no brain mask; make one (docs/own-scans.md) or, were the skull stripped, give --without-brain nonzero"
+        )
+
+
+def _filled(there: Mask) -> Mask:
+    """The largest connected piece with its holes."""
+    pieces, count = ndimage.label(there)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    filled: Mask = ndimage.binary_fill_holes(pieces == sizes.argmax())
+    return filled
+
+
+def _check_label(reading: _Reading, shape: tuple[int, ...]) -> None:
+    masks: Mapping[str, Mask] = reading.masks
+    if "vessels" not in masks:
+        return
+    lies = label_in_brain(masks["vessels"], masks["brain"] if "brain" in masks else np.ones(shape, np.bool_))
+    if lies.fault:
+        reading.faults.append(f"{reading.sources.vessels}: {lies.fault}")
+    if lies.note:
+        reading.notes.append(f"vessels: {lies.note}")

@@ -1,0 +1,126 @@
+"""A lab's own files into BIDS: checked, under numbers instead of names, nothing of their headers but geometry and scaling."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+
+from angiosynth.data.bids import BRAIN, LABEL, SCAN
+from angiosynth.data.copies import CopySearch
+from angiosynth.data.geometry import GridSource, grid_of
+from angiosynth.data.nifti import GEOMETRY_FIELDS, open_stored, scaling, write_mask
+from angiosynth.errors import InputError
+from angiosynth.importing.import_checks import Checked, Rules, check_files
+from angiosynth.importing.originals import keep_words
+from angiosynth.importing.pairing import Sources
+from angiosynth.importing.pseudonyms import draw_numbers, write_names
+from angiosynth.importing.target import describe, refuse_places, refuse_users_files
+from angiosynth.runtime.output import whole_folder
+from angiosynth.runtime.progress import progress, say
+
+nib: Any = nibabel
+
+
+def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, names: Path | None) -> list[Checked]:
+    """Check all files and write `target` as a BIDS folder, whole or not at all; with no target only check.
+
+    Scans keep voxels, type, scaling and grid; labels and masks become 8 bit in their scan's grid. Who is who goes into the CSV file
+    `names`, which only its owner can read: a scan that it knows keeps its number, a new one draws a free one, so that numbers do not
+    follow the alphabet. One patient is in memory at a time.
+
+    Args:
+        paired: each patient's files.
+        rules: how to read what the files leave open.
+        target: a new folder, or one that an import has made.
+        names: the table of numbers and names; outside of `target`.
+
+    Returns:
+        Facts of every patient, in the order given.
+
+    Raises:
+        InputError: a first line with the number of faults, then one line each; or target or names cannot be used.
+    """
+    if target is None:
+        return _checked_all(paired, rules, None, {})
+    assert names is not None
+    refuse_places(target, names, [path for sources in paired for path in (sources.scan, sources.vessels, sources.brain) if path])
+    numbers = draw_numbers(names, [sources.name for sources in paired])
+    gone = sorted({path.name for path in target.glob("sub-*")} - {numbers[sources.name] for sources in paired})
+    with whole_folder(target) as folder:
+        found = _checked_all(paired, rules, folder, numbers)
+        describe(folder, target.name)
+        refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
+        write_names(names, paired, numbers)
+        keep_words(target, names)
+    if gone:
+        say(f"{target}: {len(gone)} patients of an earlier import are not among these scans and are gone from it: {', '.join(gone)}")
+    return found
+
+
+def _checked_all(paired: Sequence[Sources], rules: Rules, folder: Path | None, numbers: Mapping[str, str]) -> list[Checked]:
+    faults: list[str] = []
+    found: list[Checked] = []
+    copies = CopySearch()
+    for sources in progress(paired, "import" if folder else "checking", len(paired)):
+        try:
+            checked = check_files(sources, rules, copies)
+        except InputError as error:
+            faults += error.lines
+            continue
+        if folder is not None and not faults:  # after a fault nothing is kept, only what else is wrong is looked for
+            _write(checked, rules, folder / numbers[sources.name] / "anat" / numbers[sources.name])
+        found.append(replace(checked, masks=None))
+    if faults:
+        raise all_faults(faults)
+    return found
+
+
+def all_faults(faults: Sequence[str]) -> InputError:
+    """All faults under a line that counts them."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return InputError(f"import: {count} found, nothing written; mend and run again", *faults)
+
+
+def _write(checked: Checked, rules: Rules, stem: Path) -> None:
+    assert checked.masks is not None
+    scan = Path(f"{stem}{SCAN}.nii.gz")
+    scan.parent.mkdir(parents=True)
+    # No file name and no time go into the gzip header.
+    scan.write_bytes(gzip.compress(clean_scan(checked.sources.scan, rules.geometry), 6, mtime=0))
+    for kind, ending in (("brain", BRAIN), ("vessels", LABEL)):
+        if kind in checked.masks:
+            write_mask(checked.masks[kind], scan, Path(f"{stem}{ending}.nii.gz"))
+
+
+def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
+    """A NIfTI file with the voxels as stored, under a fresh header with type, shape, grid and scaling alone.
+
+    Names, dates and free text of the old header, and its extensions, which may hold whole DICOM headers, are not taken along. A last axis
+    of length 1 is dropped. Where the old header contradicts itself the new one says what was taken, three times alike.
+
+    Args:
+        path: a file that `load_volume` has accepted.
+        prefer: what to take where its header contradicts itself.
+    """
+    stored = open_stored(path)
+    old, two = stored.header, isinstance(stored.header, nib.Nifti2Header)
+    header = type(old)(endianness=old.endianness)
+    header.set_data_dtype(stored.array.dtype)
+    header.set_data_shape(stored.array.shape)
+    for field in GEOMETRY_FIELDS:
+        header[field] = old[field]
+    header["pixdim"][4:] = 0
+    grid = grid_of(old, path, prefer)
+    if grid.conflict:
+        header["pixdim"][1:4] = grid.spacing_mm
+        header.set_sform(grid.affine, code=1)
+        header.set_qform(grid.affine, code=1)
+    header["scl_slope"], header["scl_inter"] = scaling(old, path)
+    header["vox_offset"] = 544 if two else 352
+    voxels: bytes = stored.array.tobytes(order="F")
+    return bytes(header.binaryblock) + bytes(4) + voxels

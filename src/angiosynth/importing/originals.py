@@ -1,0 +1,168 @@
+"""Whose name a word is: from the tables of names, and where those are kept elsewhere from digests of the words in them.
+
+An import keeps a digest of each word beside the site, so that a search needs no table. It is slow to make (scrypt, with a salt of the site)
+and keyed with a secret of the project, names/words.key, which no package holds. Who has the digests alone can try no word. Who has both can
+try words, some fifty a second: a list of common surnames in a day. It then tells that somebody of that name is among the patients, not who.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from angiosynth.errors import InputError
+from angiosynth.importing.name_words import name_words, names_somebody
+from angiosynth.importing.pairing import COLUMNS
+from angiosynth.importing.tables import read_table
+from angiosynth.importing.target import is_imported
+from angiosynth.runtime.output import read_json, whole_file, write_json
+from angiosynth.runtime.progress import progress
+from angiosynth.runtime.tables import plain_cell
+
+NAMES = Path("names")  # of the project; ignored by git, DVC and the container
+KEY = NAMES / "words.key"
+KEY_BYTES, SALT_BYTES, DIGEST_BYTES = 32, 16, 16
+COST: dict[str, int] = {"n": 2**13, "r": 8, "p": 1}  # some 20 ms and 8 MB a word
+MOST_COST = 2**16  # of a file that is read: 64 MB
+FORMAT = 1
+HEX = re.compile(r"[0-9a-f]+")
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Words that may only be tried."""
+
+    path: Path
+    key: bytes
+    salt: bytes
+    cost: Mapping[str, int]
+    digests: frozenset[str]
+
+    def holds(self, word: str) -> bool:
+        return word_digest(word, self.key, self.salt, self.cost) in self.digests
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The words of patients' names. `tables`: word -> whose it is, without the name. `digests`: of sites whose table is not here."""
+
+    tables: Mapping[str, str] = field(default_factory=dict)
+    digests: tuple[Digests, ...] = ()
+
+    def whose(self, words: Iterable[str]) -> str:
+        """Whose name one of the words is of, "" where none is anybody's: the pseudonym where there is a table, never the name."""
+        wanted = sorted(filter(names_somebody, set(words)))
+        found = next((self.tables[word] for word in wanted if word in self.tables), "")
+        if found or not self.digests:
+            return found
+        for word in progress(wanted, "searching for names", len(wanted)):
+            for kept in self.digests:
+                if kept.holds(word):
+                    return f"the name that a patient had before the import (digests in {kept.path})"
+        return ""
+
+
+def words_file(site: Path) -> Path:
+    """Where the digests of a site's words lie: beside it, since no scan and no DVC pointer of it may hold them."""
+    where = site.resolve()
+    return where.parent / f".{where.name}.words.json"
+
+
+def keep_words(site: Path, names: Path) -> None:
+    """Write the digests of all words of a table of names beside the site, for its owner's eyes alone.
+
+    Raises:
+        InputError: a file cannot be written, or the key is damaged.
+    """
+    words = sorted(_words_of(names))
+    key, salt = _key(Path()) or _new_key(), secrets.token_bytes(SALT_BYTES)
+    digests = [word_digest(word, key, salt, COST) for word in progress(words, "digests of names", len(words))]
+    made = {"format": FORMAT, "salt": salt.hex(), "cost": COST, "digests": sorted(digests)}
+    with whole_file(words_file(site)) as temporary:
+        temporary.chmod(0o600)
+        write_json(temporary, made)
+        temporary.chmod(0o600)
+
+
+def find_originals(project: Path, sites: Iterable[Path]) -> Originals:
+    """The words of all tables in the project's names/, and the digests of sites that an import made and whose table is not there.
+
+    Raises:
+        InputError: a site was imported, and neither its table nor digests and key are here.
+    """
+    tables: dict[str, str] = {}
+    digests: list[Digests] = []
+    found = set()
+    for table in sorted((project / NAMES).glob("*.csv")):
+        words = _words_of(table)
+        found.add(table.stem)
+        tables |= {word: f"the name that {patient} had before the import ({table})" for word, patient in words.items()}
+    for site in dict.fromkeys(site for site in sites if site.is_dir() and is_imported(site)):
+        kept, key = words_file(site), _key(project)
+        if site.name in found:
+            continue
+        if not kept.is_file() or key is None:
+            raise InputError(
+                f"{site}: whose scans these are is not known here, so names cannot be searched for; "
+                f"bring {project / NAMES / site.name}.csv, or {kept} and {project / KEY} from where they were imported"
+            )
+        digests.append(_read_digests(kept, key))
+    return Originals(tables, tuple(digests))
+
+
+@cache
+def _scrypt(word: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(word.encode("utf-8", "surrogateescape"), salt=salt, n=n, r=r, p=p, maxmem=2**28, dklen=32)
+
+
+def word_digest(word: str, key: bytes, salt: bytes, cost: Mapping[str, int]) -> str:
+    """Hexadecimal; neither the salt without the key nor the key without the salt makes it."""
+    slow = _scrypt(word, salt, cost["n"], cost["r"], cost["p"])
+    return hmac.new(key, slow, hashlib.sha256).digest()[:DIGEST_BYTES].hex()
+
+
+def _words_of(names: Path) -> dict[str, str]:
+    """Word -> patient of a table that an import wrote."""
+    _, rows = read_table(names, ("patient", "scan"))
+    words: dict[str, str] = {}
+    for _, row in rows:
+        cells = [plain_cell(row.get(column, "")) for column in COLUMNS]
+        words |= dict.fromkeys(name_words(cells), row.get("patient", "").strip())
+    return words
+
+
+def _key(project: Path) -> bytes | None:
+    path = project / KEY
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(text) != 2 * KEY_BYTES or not HEX.fullmatch(text):
+        raise InputError(f"{path}: damaged; bring it from where the scans were imported, or move it away and import them again")
+    return bytes.fromhex(text)
+
+
+def _new_key() -> bytes:
+    key = secrets.token_bytes(KEY_BYTES)
+    with whole_file(KEY) as temporary:
+        temporary.chmod(0o600)
+        temporary.write_text(f"{key.hex()}\n", encoding="ascii")
+    return key
+
+
+def _read_digests(path: Path, key: bytes) -> Digests:
+    made: Any = read_json(path)
+    try:
+        cost = {name: int(made["cost"][name]) for name in COST}
+        digests = frozenset(str(one) for one in made["digests"])
+        if made["format"] != FORMAT or not 2 <= cost["n"] <= MOST_COST or cost["r"] != COST["r"] or cost["p"] != COST["p"]:
+            raise ValueError("another format")
+        return Digests(path, key, bytes.fromhex(made["salt"]), cost, digests)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged; import the scans again, or bring their table of names into {NAMES}/") from error

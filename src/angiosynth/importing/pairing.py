@@ -1,0 +1,220 @@
+"""A folder of NIfTI files that is no BIDS: which scan, vessel label and brain mask belong together, by names or by a table.
+
+A pattern is a file's name with wildcards, its ending left out: `*` and `?` stay within a name, `**/` stands for any folders, capital
+letters and the Unicode form of a letter do not count, .nii and .nii.gz are the same. A pattern without a slash looks in every folder. What
+the wildcards of two patterns stand for, and for a pattern without a slash the folder too, tells which files are one patient's; so does the
+scan's whole name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from angiosynth.data.bids import SIDECARS
+from angiosynth.data.folders import NIFTI, files_below, leads_outside, some_of
+from angiosynth.data.formats import CONVERT, foreign_format, without_ending
+from angiosynth.errors import InputError
+from angiosynth.importing.tables import read_table
+from angiosynth.reading import resolved
+
+COLUMNS = ("scan", "vessels", "brain")
+WILDCARDS = re.compile(r"\*\*/|\*|\?")
+
+Key: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """One patient's files in the lab's folder. `name` is the scan's path below that folder."""
+
+    name: str
+    scan: Path
+    vessels: Path | None = None
+    brain: Path | None = None
+
+
+def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = "") -> tuple[list[Sources], list[str]]:
+    """Files below `folder` by their names, sorted by the scan's; a file that `vessels` or `brain` names is no scan.
+
+    Returns:
+        What belongs together, and the faults, one line each: no file of a pattern, two files for one place, a label or mask without its
+        scan, a file that a pattern names and that is no NIfTI, a link that leads outside the folder.
+
+    Raises:
+        InputError: no such folder, or no NIfTI file in it.
+    """
+    found = _nifti_files(folder)
+    away = _links_outside(folder)
+    files = [path for path in found if path not in away]
+    lost = [path for path in files_below(folder, within=True) if path.is_symlink() and not path.exists() and not path.suffix]
+    patterns = {"vessels": vessels, "brain": brain}
+    named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
+    taken = {path for matches in named.values() for paths in matches.values() for path in paths}
+    scans = _matches(folder, [path for path in files if path not in taken], scan)
+    foreign = _foreign(folder, {**{kind: (patterns[kind], set(named[kind])) for kind in patterns}, "scan": (scan, set(scans))})
+    if not scans:
+        return [], [*away.values()] or [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
+    faults = [
+        f"{folder}: no file is named as --{kind} {pattern!r} says; {_there_are(files, folder)}"
+        for kind, pattern in patterns.items()
+        if pattern and not named[kind]
+    ]
+    faults += away.values()
+    faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in lost]
+    paired: list[Sources] = []
+    for key, paths in scans.items():
+        here = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
+        for kind, several in here.items():
+            if len(several) > 1:
+                names = ", ".join(path.relative_to(folder).as_posix() for path in several)
+                faults.append(
+                    f"{folder}: {len(several)} files as {kind} of one patient ({names}); narrow --{kind} or remove what is not meant"
+                )
+        if all(len(several) <= 1 for several in here.values()):
+            first = {kind: several[0] if several else None for kind, several in here.items()}
+            paired.append(Sources(paths[0].relative_to(folder).as_posix(), paths[0], first["vessels"], first["brain"]))
+    for kind, matches in named.items():
+        for path in (path for paths in matches.values() for path in paths):
+            faults.append(f"{path}: --{kind} names it, but no scan by --scan {scan!r} belongs to it; mend the patterns or remove it")
+    return sorted(paired, key=lambda sources: sources.name), faults + foreign
+
+
+def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
+    """The files below `folder` that are nobody's, text beside images left out."""
+    taken = {path for sources in paired for path in (sources.scan, sources.vessels, sources.brain)}
+    return [path for path in files_below(folder, within=True) if path not in taken and path.suffix.lower() not in SIDECARS]
+
+
+def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
+    """Files by a table: CSV with the columns scan, vessels, brain, paths below `folder`, a cell empty where there is no file.
+
+    Returns:
+        As `pair_by_patterns`; faults are files that are missing, outside the folder or named twice.
+
+    Raises:
+        InputError: no such folder or table, or the table lacks its columns.
+    """
+    by_name = {_plain(path.relative_to(folder).as_posix()): path for path in _nifti_files(folder)}
+    columns, rows = read_table(table, COLUMNS[:1])
+    if not rows or not set(columns) <= set(COLUMNS):
+        raise InputError(f"{table}: needs the columns {', '.join(COLUMNS)}, no others, and a line for each patient")
+    faults: list[str] = []
+    paired: list[Sources] = []
+    seen: dict[Path, int] = {}
+    for number, row in rows:
+        files: dict[str, Path] = {}
+        for column in COLUMNS:
+            cell = row.get(column, "").strip()
+            path = by_name.get(_plain(os.path.normpath(cell)) if cell else "", folder / cell)
+            if not cell and column != "scan":
+                continue
+            if not cell or not _inside(path, folder):
+                faults.append(f"{table}: line {number}: {column} {cell!r} is no file in {folder}")
+            elif seen.setdefault(resolved(path), number) != number:
+                faults.append(f"{table}: line {number}: {cell} is named in line {seen[resolved(path)]} already")
+            else:
+                files[column] = path
+        if "scan" in files:
+            name = os.path.relpath(files["scan"], folder)
+            paired.append(Sources(name, files["scan"], files.get("vessels"), files.get("brain")))
+    return sorted(paired, key=lambda sources: sources.name), faults
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a file, or a link to one, lies below the folder; a link that leads nowhere is told when it is read."""
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return there and not leads_outside(path, folder)
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the one that holds the scans")
+    below = list(files_below(folder, within=True))
+    files = [path for path in below if NIFTI.search(path.name)]
+    if not files:
+        if away := _links_outside(folder):
+            raise InputError(next(iter(away.values())))
+        other = next((kind for path in below if (kind := foreign_format(path.name))), "")
+        advice = f"there is {other}: convert it first, DICOM with dcm2niix" if other else "scans are files .nii or .nii.gz"
+        raise InputError(f"{folder}: no NIfTI file in it; {advice}")
+    return files
+
+
+def _links_outside(folder: Path) -> dict[Path, str]:
+    """Links to folders and NIfTI files elsewhere, each with its fault: what is not in the folder that was named is not taken."""
+    advice = "put a copy in its place, or name the folder that holds both"
+    return {
+        path: f"{path}: is a link that leads outside {folder}; {advice}"
+        for path in files_below(folder, within=True)
+        if leads_outside(path, folder) and (path.is_dir() or NIFTI.search(path.name))
+    }
+
+
+def _there_are(files: list[Path], folder: Path) -> str:
+    return f"there are {len(files)} NIfTI files, such as {some_of(files[:3], folder)}"
+
+
+def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[str]:
+    """A fault for each file that a pattern names and that is in a format which is not read.
+
+    None for a pattern of wildcards alone, which names everything, nor where there is NIfTI of the same name.
+
+    Args:
+        folder: that of the scans.
+        patterns: of each kind, with what its wildcards stand for among the NIfTI files.
+    """
+    faults = []
+    others = [path for path in files_below(folder, within=True) if foreign_format(path.name)]
+    for kind, (pattern, known) in patterns.items():
+        if not WILDCARDS.sub("", pattern):
+            continue
+        matches = _matches(folder, others, pattern)
+        for path in (path for key, paths in matches.items() if key not in known for path in paths):
+            faults.append(f"{path}: --{kind} names it, and it is {foreign_format(path.name)}; {CONVERT}, or narrow --{kind}")
+        taken = {path for paths in matches.values() for path in paths}
+        others = [path for path in others if path not in taken]
+    return faults
+
+
+def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Path]]:
+    """What the wildcards stand for -> the files."""
+    matches: dict[Key, list[Path]] = {}
+    if not pattern:
+        return matches
+    bare = pattern.removeprefix("./")
+    compiled = _compiled(bare if "/" in bare else f"**/{bare}")
+    for path in files:
+        match = compiled.fullmatch(_plain(without_ending(path.relative_to(folder).as_posix())))
+        if match:
+            matches.setdefault(tuple((text or "").lower() for text in match.groups()), []).append(path)
+    return matches
+
+
+def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[Key, list[Path]]) -> list[Path]:
+    """The files whose wildcards stand for what the scan's do, or for the scan's whole name (scan* with *_vessels), taken out."""
+    name = _plain(without_ending(scan.name)).lower()
+    place = _plain(scan.parent.as_posix()).lower() + "/" if scan.parent.parts else ""
+    for wanted in (key, *(other for other in ((place, name), (name,)) if other not in scans)):
+        if wanted in matches:
+            return matches.pop(wanted)
+    return []
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    regex, end = "", 0
+    bare = _plain(NIFTI.sub("", pattern))
+    for match in WILDCARDS.finditer(bare):
+        regex += re.escape(bare[end : match.start()]) + {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}[match.group()]
+        end = match.end()
+    return re.compile(regex + re.escape(bare[end:]), re.IGNORECASE)
+
+
+def _plain(name: str) -> str:
+    """A name in Unicode's composed form: an umlaut may be one letter or two, by the system that stored it."""
+    return unicodedata.normalize("NFC", name)

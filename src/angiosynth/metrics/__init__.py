@@ -1,0 +1,1 @@
+"""Scores of a segmentation and of a set: overlap, distances, centre lines, Frechet distance."""

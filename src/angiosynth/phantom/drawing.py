@@ -1,0 +1,218 @@
+"""The embedded cohort: TOF-MRA scans of two sites that never were, each patient drawn from a seed alone.
+
+A patient's anatomy is a head, a tree of arteries, veins and scalp vessels, all in millimetres; a scanner makes it a volume.
+Nothing depends on the order in which patients are drawn or on the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import zlib
+from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from angiosynth.arrays import Affine, Mask
+from angiosynth.phantom.head import Coordinates, Field, draw_shape, smooth_noise
+from angiosynth.phantom.tissue import draw_tissue
+from angiosynth.phantom.tubes import Drawn, draw, join
+from angiosynth.phantom.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
+from angiosynth.phantom.vessel_tree import Tree, diseased, grow_tree
+from angiosynth.runtime.machine import cpu_count
+from angiosynth.runtime.output import whole_folder
+from angiosynth.runtime.progress import progress
+from angiosynth.runtime.tables import write_table
+from angiosynth.settings import ScannerSettings
+
+CENTRE_MM = (0.0, -12.0, 16.0)  # of the field of view, seen from the circle of Willis
+TISSUE_LEVEL = 110.0  # stored value of white matter
+COMPRESSION = 1  # of gzip: noise does not compress, so more effort only takes time
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """How the head lies in the scanner: scanner point = rotation @ head point + shift."""
+
+    rotation: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+def generate_patient(
+    scanner: ScannerSettings, seed: int, patient: int, is_diseased: bool, site: str = "site-a"
+) -> tuple[NDArray[np.uint8], Mask, Mask, Affine]:
+    """Draw one patient.
+
+    Args:
+        scanner: the site's scanner.
+        seed, site, patient: all that the patient's anatomy and noise depend on, with the scanner.
+        is_diseased: with stenoses or an occlusion.
+
+    Returns:
+        Image (x, y, z) uint8, brain mask, vessel label (inside the brain; at least half the voxel is artery), all in the
+        scanner's own orientation, and the affine (4, 4) in mm.
+    """
+    streams = np.random.SeedSequence([seed, zlib.crc32(site.encode()), patient]).spawn(5)
+    rng_pose, rng_head, rng_tree, rng_veins, rng_scan = (np.random.default_rng(stream) for stream in streams)
+    head = draw_shape(rng_head)
+    tree = grow_tree(head, rng_tree)
+    if is_diseased:
+        tree = diseased(tree, rng_tree)
+    veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
+    pose, affine = _pose(rng_pose), _affine(scanner)
+    tissue, brain = draw_tissue(head, _head_coordinates(scanner.shape, affine, pose), scanner.spacing_mm, rng_head)
+    tissue = 1 + (tissue - 1) * np.float32(scanner.tissue_contrast)
+    arteries = draw(tree.tubes(_inflow(tree, scanner, affine, pose)).moved(pose.rotation, pose.shift), scanner.shape, affine)
+    _add(tissue, draw(veins.moved(pose.rotation, pose.shift), scanner.shape, affine), scanner.vessel_contrast)
+    _add(tissue, arteries, scanner.vessel_contrast)
+    image = _scan(tissue, scanner, rng_scan)
+    label = np.zeros(scanner.shape, bool)
+    label.reshape(-1)[arteries.voxels[arteries.fraction >= 0.5]] = True
+    return _oriented(image, brain, label & brain, affine, scanner.orientation)
+
+
+def _pose(rng: np.random.Generator) -> _Pose:
+    angles = np.clip(rng.normal(0, [2.0, 1.5, 2.0]), -4, 4)
+    rotation = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    centre = np.array(CENTRE_MM)
+    return _Pose(rotation, centre - rotation @ centre + np.clip(rng.normal(0, [0.8, 1.0, 2.0]), -3, 3))
+
+
+def _affine(scanner: ScannerSettings) -> Affine:
+    """Canonical affine (4, 4) that puts the volume's middle at CENTRE_MM."""
+    affine = np.diag([*scanner.spacing_mm, 1.0])
+    affine[:3, 3] = np.array(CENTRE_MM) - (np.array(scanner.shape) - 1) / 2 * np.array(scanner.spacing_mm)
+    return affine
+
+
+def _head_coordinates(shape: tuple[int, int, int], affine: Affine, pose: _Pose) -> Coordinates:
+    """Head coordinates (x, y, z), each a volume, of every voxel's centre."""
+    turn = pose.rotation.T @ affine[:3, :3]
+    shift = pose.rotation.T @ (affine[:3, 3] - pose.shift)
+    axes = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    parts = [[(turn[row, axis] * axes[axis]).astype(np.float32) for axis in range(3)] for row in range(3)]
+    x, y, z = (first + second + third + np.float32(shift[row]) for row, (first, second, third) in enumerate(parts))
+    return x, y, z
+
+
+def _inflow(tree: Tree, scanner: ScannerSettings, affine: Affine, pose: _Pose) -> NDArray[np.float64]:
+    """Signal (n,) of the blood: it fades from a slab's entry to its exit, and more so where it flows slowly."""
+    height = (tree.points @ pose.rotation.T + pose.shift - affine[:3, 3])[:, 2] / scanner.spacing_mm[2]
+    within = np.clip(height / scanner.shape[2], 0, 0.999) * scanner.slabs % 1.0
+    slow = np.clip((1.1 / tree.radii_mm) ** 0.8, 0.4, 1.6) / tree.flow
+    return np.clip(1 - scanner.saturation * slow * (0.35 + 0.65 * within), 0.12, 1.0)
+
+
+def _add(tissue: Field, drawn: Drawn, contrast: float) -> None:
+    """Put vessels into the tissue by their share of each voxel, in place."""
+    flat = tissue.reshape(-1)
+    share = drawn.fraction.astype(np.float32)
+    blood = (1 + contrast * drawn.signal).astype(np.float32)
+    flat[drawn.voxels] += share * (blood - flat[drawn.voxels])
+
+
+def _scan(tissue: Field, scanner: ScannerSettings, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Slab steps, coil, blur and noise; stored in 8 bits, in which the brightest blood is cut off."""
+    for axis, spacing in enumerate(scanner.spacing_mm):
+        if scanner.blur_mm > 0:
+            tissue = gaussian_filter1d(tissue, scanner.blur_mm / spacing, axis=axis, truncate=3.0)
+    slices = np.arange(scanner.shape[2]) / scanner.shape[2] * scanner.slabs
+    steps = 1 + scanner.slab_step * (0.5 - slices % 1.0) + 0.3 * scanner.slab_step * rng.standard_normal(scanner.slabs)[slices.astype(int)]
+    field = smooth_noise(scanner.shape, scanner.spacing_mm, 70.0, rng)
+    tissue = tissue * np.exp(np.float32(0.6 * scanner.bias) * field) * steps.astype(np.float32)
+    deviation = np.float32(scanner.noise)
+    real = tissue + deviation * rng.standard_normal(scanner.shape, dtype=np.float32)
+    imaginary = deviation * rng.standard_normal(scanner.shape, dtype=np.float32)
+    magnitude = np.sqrt(real * real + imaginary * imaginary)
+    return np.asarray(np.clip(np.rint(magnitude * np.float32(TISSUE_LEVEL)), 0, 255), np.uint8)
+
+
+def _oriented(
+    image: NDArray[np.uint8], brain: Mask, label: Mask, affine: Affine, orientation: str
+) -> tuple[NDArray[np.uint8], Mask, Mask, Affine]:
+    """Canonical arrays and affine brought into the scanner's orientation: some axes run the other way."""
+    backwards = [axis for axis, (code, canonical) in enumerate(zip(orientation, "RAS", strict=True)) if code != canonical]
+    turned = affine.copy()
+    for axis in backwards:
+        turned[axis, axis] = -affine[axis, axis]
+        turned[axis, 3] += affine[axis, axis] * (image.shape[axis] - 1)
+    axes = tuple(backwards)
+    image, brain, label = np.flip(image, axes), np.flip(brain, axes), np.flip(label, axes)
+    return np.ascontiguousarray(image), np.ascontiguousarray(brain), np.ascontiguousarray(label), turned
+
+
+def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share: float, target: Path) -> None:
+    """Draw all patients of a site, on all cores, into a BIDS dataset at `target`, whole or not at all.
+
+    Args:
+        scanner: the site's scanner and its number of patients.
+        seed, site: another seed or name, other patients.
+        diseased_share: share of patients with stenoses or an occlusion, rounded to whole patients.
+        target: a folder, replaced when it is there.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    sick = _sick(scanner.patients, seed, site, diseased_share)
+    # Closed before the folder goes: workers that still draw would bring it back.
+    with whole_folder(target) as folder, closing(_drawn(scanner, seed, site, sick, folder)) as drawn:
+        _describe(folder, site, sick)
+        for _ in progress(drawn, f"phantom {site}", scanner.patients):
+            pass
+
+
+def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
+    """Which patients are diseased: the nearest whole number to their share, at random."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode())]))
+    order = rng.permutation(patients)
+    return [bool(place < round(share * patients)) for place in order]
+
+
+def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
+    """Draw and write the patients in processes of their own; yields each as it is done."""
+    # Spawned, not forked: the caller may hold threads. Workers leave Ctrl-C to the parent, which lets them end their volume.
+    pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    try:
+        jobs = [pool.submit(_write_patient, scanner, seed, site, patient, ill, folder) for patient, ill in enumerate(sick, 1)]
+        for job in as_completed(jobs):
+            yield job.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int, ill: bool, folder: Path) -> int:
+    image, brain, label, affine = generate_patient(scanner, seed, patient, ill, site)
+    name = f"sub-{patient:02d}"
+    anat = folder / name / "anat"
+    anat.mkdir(parents=True)
+    for suffix, volume in (("angio", image), ("desc-brain_mask", brain), ("desc-vessel_mask", label)):
+        scan = nib.Nifti1Image(volume.astype(np.uint8), affine)
+        scan.header.set_xyzt_units("mm", "sec")
+        scan.set_sform(affine, 1)
+        scan.set_qform(affine, 1)
+        _save(scan, anat / f"{name}_{suffix}.nii.gz")
+    return patient
+
+
+def _save(scan: nib.Nifti1Image, path: Path) -> None:
+    """Write with little compression and no time stamp, so that equal volumes are equal files."""
+    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31)
+    path.write_bytes(packer.compress(scan.to_bytes()) + packer.flush())
+
+
+def _describe(folder: Path, site: str, sick: list[bool]) -> None:
+    description = {"Name": f"angiosynth phantom, {site}", "BIDSVersion": "1.10.0", "DatasetType": "raw", "License": "CC0"}
+    (folder / "dataset_description.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    (folder / "README").write_text("Drawn by a program: no scan of a person is in it or behind it.\n", encoding="utf-8")
+    with (folder / "participants.tsv").open("w", encoding="utf-8", newline="") as stream:
+        rows = ([f"sub-{patient:02d}", "steno-occlusive" if ill else "control"] for patient, ill in enumerate(sick, 1))
+        write_table(stream, ["participant_id", "group"], rows, delimiter="\t")

@@ -1,0 +1,285 @@
+"""Cerebral arteries grown in 3D from the circle of Willis.
+
+World: millimetres, right-anterior-superior, zero in the middle of the circle. A tree is a set of points, each with one
+parent; radii follow Murray's law (r0^3 = r1^3 + r2^3, Murray 1926) at each bifurcation and taper in between. The arteries
+that close the circle are ordinary thin branches that end at their other neighbour, so the law holds there as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from angiosynth.phantom.head import HeadShape
+from angiosynth.phantom.tubes import Points, Tubes, Values
+
+Indices = NDArray[np.int64]
+
+RIGHT, LEFT = 1, -1
+STEP_MM = 0.8  # distance between the points of a path
+TAPER = 0.0015  # relative gain of the radius for each millimetre towards the heart
+LEAF_RADIUS_MM = (0.55, 0.65)  # thinner ones fill less than half of a 0.8 mm voxel
+LESIONS_ABOVE_MM = -25.0  # height above which stenoses and occlusions lie: in the field of view
+_MARGIN_MM = 3.5  # arteries keep this far below the brain's surface
+
+# Way points of the arteries of the right side, from the heart outwards; the left side mirrors them.
+ICA = [(21, -6, -70), (22, -4, -45), (23, 4, -30), (15, -2, -20), (12, 6, -18), (11, 13, -13), (12, 9, -6), (13, 4, -1)]
+M1 = [(20, 5, 1), (29, 6, 3), (37, 7, 4)]
+M2_FRONT = [(41, 14, 8), (42, 18, 16), (50, 22, 26)]
+M2_UPPER = [(42, 6, 10), (42, -2, 19), (50, -8, 26), (57, -14, 34)]
+M2_LOWER = [(42, 0, 5), (43, -13, 11), (49, -26, 16), (55, -42, 22)]
+A1 = [(9, 9, 1), (4, 14, 3)]
+A2 = [(3, 22, 8), (3, 34, 18), (3, 34, 32), (3, 20, 42), (3, -4, 47), (3, -28, 44)]
+BASILAR = [(2, -16, -75), (-1, -14, -50), (2, -13, -30), (0, -12, -14), (0, -11, -5)]
+P1 = [(5, -12, -3), (11, -16, -2)]
+P2 = [(18, -25, 0), (20, -37, 3), (15, -52, 6), (11, -68, 9)]
+SCA = [(10, -17, -8), (19, -28, -9), (16, -44, -7), (11, -58, -8)]
+
+# Deviation of a trunk's way points between patients, sideways, front to back and upwards, where it is not the usual one.
+WANDER_MM: dict[str, tuple[float, float, float]] = {"ACA": (0.9, 2.5, 2.5), "MCA": (1.8, 3.0, 3.0), "PCA": (2.2, 3.0, 2.5)}
+# Corners of the box of end points (right side, mm) and their depth below the surface in mm (None: where they fall).
+TERRITORIES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[float, float] | None]] = {
+    "MCA": ((34, -66, -14), (62, 48, 58), (4.0, 18.0)),
+    "ACA": ((2, -54, 4), (12, 62, 68), None),
+    "PCA": ((5, -88, -10), (40, -48, 34), (4.0, 22.0)),
+    "SCA": ((5, -72, -34), (38, -32, -8), None),
+}
+LEAVES: dict[str, tuple[int, int]] = {"MCA": (30, 38), "ACA": (12, 16), "PCA": (7, 11), "SCA": (3, 6)}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Arteries as points with one parent each.
+
+    Attributes:
+        points: (n, 3) in mm.
+        parents: (n,) index of the point towards the heart, always a lower one; -1 for a root.
+        radii_mm: (n,).
+        flow: (n,) relative speed of the blood, 1 where nothing upstream narrows.
+        arteries: (n,) names.
+    """
+
+    points: Points
+    parents: Indices
+    radii_mm: Values
+    flow: Values
+    arteries: NDArray[np.str_]
+
+    def lengths_mm(self) -> Values:
+        """(n,) distance of each point to its parent, 0 for roots."""
+        steps: Values = np.linalg.norm(self.points - self.points[np.maximum(self.parents, 0)], axis=1)
+        return np.where(self.parents < 0, 0.0, steps)
+
+    def tubes(self, signal: Values) -> Tubes:
+        """One capsule from each point to its parent; `signal` (n,) is that of each point."""
+        ends = np.flatnonzero(self.parents >= 0)
+        starts = self.parents[ends]
+        forks = np.bincount(starts, minlength=len(self.points)) > 1
+        # A branch leaves its parent with its own calibre: the step of the radius lies inside the wider one.
+        start_radii = np.where(forks[starts], self.radii_mm[ends], self.radii_mm[starts])
+        return Tubes(self.points[starts], self.points[ends], start_radii, self.radii_mm[ends], signal[ends])
+
+
+def murray_radii(parents: Indices, lengths_mm: Values, leaf_radii_mm: Values) -> Values:
+    """Radii (n,) in mm from the leaves to the roots.
+
+    Args:
+        parents: (n,) each lower than its own index, -1 for roots.
+        lengths_mm: (n,) distance to the parent.
+        leaf_radii_mm: (n,) used at points without children only.
+    """
+    children = np.bincount(parents[parents >= 0], minlength=len(parents))
+    cubes = np.where(children == 0, leaf_radii_mm**3, 0.0)
+    growth = (1 + TAPER * lengths_mm) ** 3
+    for child in range(len(parents) - 1, -1, -1):
+        parent = parents[child]
+        if parent >= 0:
+            cubes[parent] += cubes[child] * (growth[child] if children[parent] == 1 else 1.0)
+    return np.cbrt(cubes)
+
+
+class _Grower:
+    """Points so far, and the rules by which paths are laid."""
+
+    def __init__(self, head: HeadShape, rng: np.random.Generator) -> None:
+        self.head, self.rng = head, rng
+        self.points: Points = np.empty((0, 3))
+        self.parents: Indices = np.empty(0, np.int64)
+        self.arteries: list[str] = []
+        self.fertile: NDArray[np.bool_] = np.empty(0, bool)
+
+    def lay(self, path: Points, parent: int, artery: str, fertile: bool) -> int:
+        """Append a path that leaves from `parent`; return the index of its last point."""
+        first, count = len(self.points), len(path)
+        self.points = np.concatenate([self.points, path])
+        self.parents = np.concatenate([self.parents, [parent], np.arange(first, first + count - 1)]).astype(np.int64)
+        self.arteries += [artery] * count
+        self.fertile = np.concatenate([self.fertile, np.full(count, fertile)])
+        return first + count - 1
+
+    def trunk(self, way: list[tuple[int, int, int]], side: int, parent: int, artery: str, fertile: bool = False) -> int:
+        """Lay a named artery along its way points, scaled to the head and shifted a little for this patient."""
+        knots = np.asarray(way, np.float64) * self.head.scale
+        knots += self.rng.normal(0, 1.0, knots.shape) * WANDER_MM.get(artery, (1.3, 1.5, 1.5))
+        knots *= [side, 1, 1]
+        if parent >= 0:
+            knots = np.concatenate([self.points[[parent]], knots])
+        place = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
+        count = max(int(place[-1] / STEP_MM), 2)
+        path = CubicSpline(place, knots)(np.linspace(0, place[-1], count + 1))
+        path += self._wind(count + 1, (0.3 if fertile else 0.18) * float(np.sqrt(place[-1])))
+        if fertile:
+            path = self.head.confined(path, _MARGIN_MM)
+        return self.lay(path[1:] if parent >= 0 else path, parent, artery, fertile)
+
+    def link(self, start: int, end: int, artery: str) -> int:
+        """A communicating artery: a branch from one point to another; return the index of its last point."""
+        return self.lay(self._path(self.points[start], self.points[end], hug=False), start, artery, False)
+
+    def fill(self, artery: str, side: int) -> None:
+        """Branches from the artery's trunks to end points all over its territory, the near ones first."""
+        targets = _targets(self.head, self.rng, artery, side, int(self.rng.integers(*LEAVES[artery])))
+        own = np.array(self.arteries) == artery
+        trunk = self.points[own & (self.points[:, 0] * side > -3)]
+        distance = np.linalg.norm(targets[:, None] - trunk[None], axis=2).min(axis=1)
+        for target in targets[np.argsort(distance)]:
+            self.sprout(target, artery, side)
+
+    def sprout(self, target: NDArray[np.float64], artery: str, side: int) -> None:
+        """A branch to `target` (3,) from where the artery's own tree is near and bends least."""
+        taken = np.bincount(self.parents[self.parents >= 0], minlength=len(self.points))
+        own = (np.array(self.arteries) == artery) & (self.points[:, 0] * side > -3)
+        free = np.flatnonzero(self.fertile & (taken < 2) & own)
+        ahead = target - self.points[free]
+        distance = np.linalg.norm(ahead, axis=1) + 1e-6
+        heading = self.points[free] - self.points[np.maximum(self.parents[free], 0)]
+        heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-6
+        bend = 1 - (ahead * heading).sum(axis=1) / distance
+        start = int(free[np.argmin(distance * (1 + 0.35 * bend))])
+        path = self._path(self.points[start], target, hug=True)
+        self.lay(self.head.confined(path, _MARGIN_MM), start, artery, True)
+
+    def _path(self, start: Points, end: Points, hug: bool) -> Points:
+        """A winding path, its start left out; hugging ones follow the brain's curvature instead of the chord."""
+        length = float(np.linalg.norm(end - start))
+        count = max(int(np.ceil(length / STEP_MM)), 2)
+        share = np.linspace(0, 1, count + 1)[:, None]
+        path = start + share * (end - start)
+        if hug:
+            path = self.head.at_depth(path, share[:, 0])
+        path = path + self._wind(count + 1, 0.1 * length if hug else 0.03 * length)
+        return np.asarray(path[1:])
+
+    def _wind(self, count: int, amplitude_mm: float) -> Points:
+        """Sideways shifts (count, 3), zero at both ends."""
+        share = np.linspace(0, np.pi, count)[:, None]
+        waves = [self.rng.normal(0, amplitude_mm / order**0.7, 3) * np.sin(order * share) for order in (1, 2, 3, 4, 6)]
+        return np.asarray(0.6 * np.sum(waves, axis=0))
+
+
+def _targets(head: HeadShape, rng: np.random.Generator, artery: str, side: int, count: int) -> Points:
+    """End points (count, 3) of an artery's territory, spread by taking the loneliest of a few random ones."""
+    low, high, depth = TERRITORIES[artery]
+    chosen: list[NDArray[np.float64]] = []
+    while len(chosen) < count:
+        trial = rng.uniform(low, high, (12, 3)) * head.scale * [side, 1, 1]
+        trial = head.confined(head.to_depth(trial, rng.uniform(*depth, 12)), _MARGIN_MM) if depth else head.confined(trial, _MARGIN_MM)
+        lonely = np.min([np.linalg.norm(trial - other, axis=1) for other in chosen], axis=0) if chosen else np.ones(12)
+        chosen.append(trial[int(np.argmax(lonely))])
+    return np.array(chosen)
+
+
+def grow_tree(head: HeadShape, rng: np.random.Generator) -> Tree:
+    """Grow the arteries of one healthy patient inside `head`, all choices drawn from `rng`."""
+    grower = _Grower(head, rng)
+    basilar = grower.trunk(BASILAR, RIGHT, -1, "BA")
+    fetal = rng.random(2) < 0.15  # the posterior artery hangs on the carotid
+    near = [_grow_side(grower, side, basilar, bool(fetal[place])) for place, side in enumerate((RIGHT, LEFT))]
+    if rng.random() < 0.12:  # one side's anterior artery hangs on the other's
+        fed = int(rng.integers(2))
+        near[fed] = grower.link(near[1 - fed], near[fed], "ACOM")
+    elif rng.random() < 0.85:
+        grower.link(near[0], near[1], "ACOM")
+    for place, side in enumerate((RIGHT, LEFT)):
+        grower.trunk(A2, side, near[place], "ACA", fertile=True)
+        grower.fill("ACA", side)
+    points, parents = grower.points, grower.parents
+    tree = Tree(points, parents, np.ones(len(points)), np.ones(len(points)), np.array(grower.arteries))
+    return replace(tree, radii_mm=murray_radii(parents, tree.lengths_mm(), rng.uniform(*LEAF_RADIUS_MM, len(points))))
+
+
+def _grow_side(grower: _Grower, side: int, basilar: int, fetal: bool) -> int:
+    """Carotid, middle and posterior territory of one side; returns where the anterior artery may begin."""
+    carotid = grower.trunk(ICA, side, -1, "ICA")
+    communicating = carotid - 4  # a little before the carotid's end
+    middle = grower.trunk(M1, side, carotid, "M1")
+    for way, start in ((M2_UPPER, middle), (M2_LOWER, middle), (M2_FRONT, middle - 4)):
+        grower.trunk(way, side, start, "MCA", fertile=True)
+    grower.fill("MCA", side)
+    first = grower.trunk(P1, side, basilar if side == RIGHT else basilar - 1, "P1")
+    if fetal:
+        posterior = grower.link(communicating, first, "PCOM")
+    else:
+        posterior = first
+        if grower.rng.random() < 0.6:
+            grower.link(communicating, first, "PCOM")
+    grower.trunk(P2, side, posterior, "PCA", fertile=True)
+    grower.fill("PCA", side)
+    grower.trunk(SCA, side, basilar - (3 if side == RIGHT else 4), "SCA", fertile=True)
+    grower.fill("SCA", side)
+    return grower.trunk(A1, side, carotid, "A1")
+
+
+def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
+    """The tree with one to three stenoses, or an occlusion with all that hangs on it gone, as in steno-occlusive disease."""
+    if rng.random() < 0.35:
+        tree = occlude(tree, _lesion(tree, rng))
+    for _ in range(int(rng.integers(1, 4))):
+        tree = narrow(tree, _lesion(tree, rng), float(rng.uniform(0.4, 0.75)), float(rng.uniform(2.0, 4.0)))
+    return tree
+
+
+def _lesion(tree: Tree, rng: np.random.Generator) -> int:
+    """A point in the middle stretch of one of the large arteries that are there."""
+    seen = tree.points[:, 2] > LESIONS_ABOVE_MM
+    there = set(tree.arteries[seen].tolist())
+    artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in there]))
+    return int(rng.choice(np.flatnonzero(seen & (tree.arteries == artery))))
+
+
+def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tree:
+    """A stenosis: the lumen's radius is less by `severity` (0..1) at the point `place`, and the flow behind it slower."""
+    near = np.linalg.norm(tree.points - tree.points[place], axis=1)
+    stems = _stems(tree)  # the artery of the other side has the same name and may be near
+    shape = np.where(stems == stems[place], np.exp(-((near / half_length_mm) ** 2)), 0.0)
+    behind = _behind(tree, place)
+    return replace(tree, radii_mm=tree.radii_mm * (1 - severity * shape), flow=tree.flow * np.where(behind, 1 - 0.4 * severity, 1.0))
+
+
+def occlude(tree: Tree, place: int) -> Tree:
+    """An occlusion: nothing flows at the point `place` and behind it."""
+    kept = np.flatnonzero(~_behind(tree, place))
+    new = np.full(len(tree.points) + 1, -1)
+    new[kept] = np.arange(len(kept))
+    return Tree(tree.points[kept], new[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])
+
+
+def _stems(tree: Tree) -> Indices:
+    """(n,) where the artery that each point belongs to begins: the first point of its name on the way from the heart."""
+    stems = np.arange(len(tree.points))
+    for point, parent in enumerate(tree.parents):
+        if parent >= 0 and tree.arteries[point] == tree.arteries[parent]:
+            stems[point] = stems[parent]
+    return stems
+
+
+def _behind(tree: Tree, place: int) -> NDArray[np.bool_]:
+    """(n,) the point `place` and all that hangs on it."""
+    behind = np.zeros(len(tree.points), bool)
+    behind[place] = True
+    for point in range(place + 1, len(behind)):
+        behind[point] = tree.parents[point] >= 0 and behind[tree.parents[point]]
+    return behind

@@ -1,0 +1,29 @@
+"""The settings that a training depends on: what its run records, and what its resume files belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from angiosynth.settings import Settings
+
+
+def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
+    """The settings that train-generator@<model> depends on."""
+    return {
+        "model": model,
+        "generator": settings.generator(model),
+        "probe": settings.probe,
+        "intensity": settings.cohort.intensity,
+        "patches": settings.patches,
+    }
+
+
+def unet_settings(settings: Settings, data: str) -> dict[str, Any]:
+    """The settings that train-unet@<data> depends on, with what select-unet has chosen in them."""
+    return {"data": data, "unet": settings.unet, "intensity": settings.cohort.intensity}
+
+
+def transfer_settings(settings: Settings, start: str, site: str) -> dict[str, Any]:
+    """The settings that transfer@<start> depends on at a site, with what select-unet has chosen in them."""
+    network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
+    return {"start": start, "site": site, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity}

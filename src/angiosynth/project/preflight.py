@@ -1,0 +1,162 @@
+"""Before anything long: every network of the settings is built and trained a step on tensors without content.
+
+A shape that fits no network, or a batch that fits no memory, is found in seconds instead of after the trainings before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from angiosynth.compute.precision import bfloat16_is_native, device, place
+from angiosynth.errors import InputError
+from angiosynth.generators.registry import family_of
+from angiosynth.project.resuming import code_digest
+from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.machine import memory_available
+from angiosynth.runtime.output import read_json, write_json
+from angiosynth.runtime.progress import progress
+from angiosynth.runtime.rehearsal import Need, Rehearsal, rehearsal
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.training import training_step
+from angiosynth.segmentation.unet import Unet
+from angiosynth.settings import Settings, digest
+
+UNETS = ("probe", "unet", "transfer")
+GB = 1e9
+NO_SIZES = frozenset({"steps", "seed", "seeds", "learning_rate", "learning_rate_generator", "learning_rate_critic", "betas", "patients"})
+NO_SIZES |= {"probes", "validations", "checkpoint_every", "checkpoint_choice", "critic_iterations", "pairs", "slice_stride", "subsets"}
+NO_SIZES |= {"real_target", "fake_target", "feature_matching_weight", "gradient_penalty_weight", "ema", "decay", "dropout"}
+
+
+_known: dict[str, dict[str, Need]] = {}  # by digest of the sizes
+
+
+class _Sizes(Protocol):
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def loss(self) -> Any: ...
+
+
+def preflight(settings: Settings, home: Workspace, sections: Sequence[str] | None = None, processes: int = 1) -> None:
+    """Refuse settings with which a training would fail for its shapes or its memory.
+
+    Args:
+        settings: all of them.
+        home: keeps what was found among the resume files, so that a pipeline looks once.
+        sections: such as "unet" or "generators.NAME": those that this stage and the ones after it train with; None for all.
+        processes: so many train at once.
+
+    Raises:
+        InputError: a network cannot be built, or needs more memory than there is; the text names section, both numbers and a cure.
+    """
+    refuse_sizes(known_needs(settings, home), all_sections(settings) if sections is None else sections, processes)
+
+
+def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: int = 1) -> None:
+    """Refuse what needs more memory than there is.
+
+    Raises:
+        InputError: a section does.
+    """
+    where = device()
+    free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else memory_available()
+    for section in sections:
+        need = needs[section]
+        if free and processes * need.peak > free:
+            there = f"{free / GB:.1f} GB are free {'on the GPU' if where.type == 'cuda' else 'in memory'}"
+            takes = f"training would take about {processes * need.peak / GB:.1f} GB"
+            raise InputError(f"params.yaml: {section}: {takes}, {there}; lower {_cure(section, need, processes)}")
+
+
+def all_sections(settings: Settings) -> tuple[str, ...]:
+    """Every section of params.yaml that something is trained by."""
+    return (*(f"generators.{name}" for name in settings.generators), *UNETS)
+
+
+def memory_needs(settings: Settings, sections: Sequence[str] | None = None) -> dict[str, Need]:
+    """Section -> what its training takes.
+
+    Raises:
+        InputError: a network cannot be built or trained with these sizes.
+    """
+    found: dict[str, Need] = {}
+    tried = [(section, rehearse) for section, rehearse in _rehearsals(settings) if sections is None or section in sections]
+    for section, rehearse in progress(tried, "trying the networks' sizes", len(tried)):
+        try:
+            with rehearsal() as counted:
+                found[section] = rehearse(counted)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"params.yaml: {section}: its networks cannot be trained with these sizes ({reason[:160]}); lower them"
+            ) from error
+    return found
+
+
+def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
+    for name, generator in settings.generators.items():
+        yield f"generators.{name}", partial(family_of(generator).rehearse, generator, settings.patches.size)
+    probe, unet, transfer = settings.probe, settings.unet, settings.transfer
+    yield "probe", lambda counted: _unet(probe.width, probe, "auto", settings, counted)
+    yield "unet", lambda counted: _unet(unet.width, unet, unet.precision, settings, counted)
+    yield "transfer", lambda counted: _unet(unet.width, transfer, unet.precision, settings, counted)
+
+
+def _unet(width: int, sizes: _Sizes, precision: str, settings: Settings, counted: Rehearsal) -> Need:
+    where = device()
+    unet = Unet(width, 0.5)  # dropout keeps a mask beside each activation
+    place(unet, where)
+    copies, moments = _doubles(unet), _doubles(unet)  # the first and the best weights; Adam's, which come with the first step
+    optimiser = torch.optim.Adam(unet.parameters(), fused=True)
+    segmenter = Segmenter(unet.train(), 0.0, 1.0, precision)
+    size = settings.patches.size
+    image = torch.zeros(sizes.batch_size, 1, size, size, device=where).contiguous(memory_format=torch.channels_last)
+    training_step(segmenter, optimiser, image, torch.zeros(sizes.batch_size, 1, size, size, device=where), sizes.loss)
+    del moments, image
+    lasting = counted.alive
+    del copies
+    return Need(counted.peak, lasting)
+
+
+def _doubles(network: nn.Module) -> list[Tensor]:
+    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]
+
+
+def _cure(section: str, need: Need, processes: int) -> str:
+    """The setting that the memory goes with: the networks' width where most of it lasts, else the batch."""
+    width = {"probe": "probe.width", "unet": "unet.width", "transfer": "unet.width"}.get(section, f"{section}.width")
+    first = width if need.lasting > need.peak / 2 else f"{section}.batch_size"
+    others = [name for name in (f"{section}.batch_size", width, "patches.size") if name != first]
+    return f"{'the number of workers, ' if processes > 1 else ''}{first} (or {', '.join(others)})"
+
+
+def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[str, Need]:
+    """`memory_needs`, as an earlier stage has found it where it has; kept for later ones."""
+    key = digest(_facts(settings), code_digest(), device().type, bfloat16_is_native(device()))
+    if key not in _known:
+        path = home.resume("preflight", f"{key}.json")
+        try:
+            _known[key] = {section: Need(**read_json(path)[section]) for section in all_sections(settings)}
+        except (InputError, KeyError, TypeError):
+            _known[key] = memory_needs(settings)
+            if keep:
+                write_json(path, {section: asdict(need) for section, need in _known[key].items()})
+    return _known[key]
+
+
+def _facts(settings: Settings) -> dict[str, Any]:
+    """What shapes and memory depend on: all settings of the trainings but those that tell how long, how fast and how often."""
+
+    def sizes(values: dict[str, Any]) -> dict[str, Any]:
+        return {key: sizes(value) if isinstance(value, dict) else value for key, value in values.items() if key not in NO_SIZES}
+
+    trained = {section: sizes(getattr(settings, section).model_dump(mode="json")) for section in UNETS}
+    generators = {name: sizes(generator.model_dump(mode="json")) for name, generator in settings.generators.items()}
+    return {"size": settings.patches.size, "generators": generators, **trained}

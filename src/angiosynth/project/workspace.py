@@ -1,0 +1,201 @@
+"""Where each stage reads and writes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from angiosynth.data.bids import Patient, find_patients
+from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.errors import InputError
+from angiosynth.evaluation.summary import over_seeds
+from angiosynth.reading import file_digest
+from angiosynth.runtime.output import read_json, whole_file
+from angiosynth.runtime.tables import write_table
+from angiosynth.segmentation.facts import read_facts
+from angiosynth.settings import REAL, SelectionSettings, Settings, UnetSettings
+from angiosynth.settings.checks import PHANTOM
+from angiosynth.tracking.runs import DataSource
+
+SEED = "seed-"
+RUN = "run.txt"  # among resume files: the MLflow run that a killed stage goes on in
+CHOSEN = tuple(SelectionSettings.model_fields)  # the U-net's settings that select-unet may choose
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders between the stages. A sweep's trial writes under its own `root` and reads scans and patches of `data_root`."""
+
+    root: Path = Path()
+    data_root: Path = Path()
+
+    @property
+    def splits(self) -> Path:
+        return self.data_root / "splits"
+
+    def patches(self, site: str) -> Path:
+        return self.data_root / "data" / "patches" / site
+
+    def generator(self, model: str) -> Path:
+        return self.root / "models" / "generators" / model
+
+    def synthetic(self, model: str) -> Path:
+        return self.root / "data" / "synthetic" / model
+
+    def training_patches(self, settings: Settings, data: str) -> Path:
+        """The patch set that a U-net named `data` trains on."""
+        return self.patches(settings.cohort.source) if data == REAL else self.synthetic(data)
+
+    def real_patches(self, settings: Settings, patients: Sequence[str]) -> PatchSet:
+        """The source's real patches of some training patients."""
+        return open_patch_set(self.patches(settings.cohort.source)).of_patients(patients)
+
+    def unet(self, data: str) -> Path:
+        return self.root / "models" / "unet" / data
+
+    @property
+    def unet_choice(self) -> Path:
+        return self.root / "models" / "unet-choice.json"
+
+    def predictions(self, data: str) -> Path:
+        return self.root / "predictions" / data
+
+    def audit(self, model: str) -> Path:
+        return self.root / "audit" / model
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics"
+
+    @property
+    def sweeps(self) -> Path:
+        """What sweeps found, for the report; git tracks its folder shown/ alone."""
+        return self.root / "sweeps"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def resume(self, stage: str, key: str) -> Path:
+        """Where the resume files of a stage lie; the key changes with settings, data and code."""
+        return self.root / ".work" / stage / key
+
+    def site_root(self, settings: Settings, site: str) -> Path:
+        """The BIDS folder of a site."""
+        return self.data_root / settings.cohort.sites[site].path
+
+    def drawn(self, settings: Settings) -> bool:
+        """Whether the source is the embedded phantom's."""
+        return settings.cohort.of_source.path.startswith(PHANTOM)
+
+    def scans(self, settings: Settings, site: str, names: Sequence[str]) -> list[Scan]:
+        """The scans of some labelled patients, all in memory: for the few of validation."""
+        return [load_scan(patient, settings.cohort.intensity) for patient in self.patients(settings, site, names)]
+
+    def patients(self, settings: Settings, site: str, names: Sequence[str]) -> list[Patient]:
+        """The patients' files, in the order of the names.
+
+        Raises:
+            InputError: one is not there any more.
+        """
+        if not names:
+            return []
+        root = self.site_root(settings, site)
+        known = {patient.id: patient for patient in find_patients(root)}
+        for name in names:
+            if name not in known:
+                raise InputError(f"{root}: patient {name} of splits/{site}.json is not there; run `dvc repro cohort`")
+        return [known[name] for name in names]
+
+
+def chosen_settings(settings: Settings, home: Workspace) -> Settings:
+    """The settings with what select-unet has chosen for the U-net.
+
+    Raises:
+        InputError: its file is missing or damaged.
+    """
+    choice = read_json(home.unet_choice)
+    try:
+        unet = UnetSettings.model_validate({**settings.unet.model_dump(), **{name: choice[name] for name in CHOSEN}})
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{home.unet_choice}: damaged; run `dvc repro select-unet` to make it anew") from error
+    return settings.model_copy(update={"unet": unet})
+
+
+def seeds_of(folder: Path) -> dict[int, Path]:
+    """Seed -> folder of every training in a U-net's folder: the chosen one is the folder itself and first, others are seed-N beneath.
+
+    Raises:
+        InputError: the chosen one's unet.json is missing or damaged.
+    """
+    chosen = read_facts(folder).seed
+    if chosen is None:
+        raise InputError(f"{folder / 'unet.json'}: damaged, tells no seed; run `dvc repro` to train it")
+    try:
+        others = {int(path.name.removeprefix(SEED)): path for path in folder.glob(f"{SEED}*")}
+    except ValueError as error:
+        raise InputError(f"{folder}: holds a folder {SEED}* without a number; remove it, or run `dvc repro` to train it anew") from error
+    return {chosen: folder, **dict(sorted(others.items()))}
+
+
+def validation_over_seeds(folder: Path) -> dict[str, float]:
+    """`over_seeds` of the trainings in a U-net's folder."""
+    facts = [read_facts(path) for path in seeds_of(folder).values()]
+    scores = [{name: getattr(one, name) for name in ("val_dsc", "val_hd95_mm")} for one in facts]
+    return over_seeds([{name: value for name, value in one.items() if value is not None} for one in scores])
+
+
+def data_digest(folder: Path) -> str:
+    """Sixteen hex digits over a patch set's arrays.
+
+    Raises:
+        InputError: an array is missing.
+    """
+    return _arrays_digest(folder).hexdigest()[:16]
+
+
+def patients_digest(folder: Path, names: Sequence[str]) -> str:
+    """Sixteen hex digits over patients' names, by which two machines with the same patches compare whom they train on.
+
+    The patches are hashed with the names: of the few names alone all choices could be tried until the digest comes out.
+
+    Raises:
+        InputError: an array is missing.
+    """
+    whole = _arrays_digest(folder)
+    whole.update("\n".join(("patients", *names)).encode())
+    return whole.hexdigest()[:16]
+
+
+def _arrays_digest(folder: Path) -> hashlib._Hash:
+    whole = hashlib.sha256()
+    for name in ("image.npy", "label.npy"):
+        try:
+            whole.update(file_digest(folder / name).digest())
+        except OSError as error:
+            raise InputError(f"{folder / name}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
+    return whole
+
+
+def data_source(folder: Path) -> DataSource:
+    """A patch set as a training's input: "patches-SITE", or "synthetic-NAME", with its digest and number of pairs."""
+    return DataSource(f"{folder.parent.name}-{folder.name}", data_digest(folder), str(folder), len(open_patch_set(folder)))
+
+
+def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """A training's numbers as CSV, one row a step, columns in the order of their first appearance."""
+    by_step: dict[float, dict[str, float]] = {}
+    for row in rows:
+        by_step.setdefault(row["step"], {}).update(row)
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        write_table(stream, columns, ([by_step[step].get(name, "") for name in columns] for step in sorted(by_step)))

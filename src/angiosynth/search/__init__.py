@@ -1,0 +1,1 @@
+"""Sweeps: what is searched, Optuna's studies, workers."""

@@ -1,0 +1,70 @@
+"""The probe: a generator's checkpoint scored by what it is for, a small U-net trained on its pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from angiosynth.data.intensity import Scan
+from angiosynth.data.patches import PatchSet
+from angiosynth.metrics.frechet import frechet_distance
+from angiosynth.metrics.segmentation import dsc
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.features import Features, unet_features
+from angiosynth.segmentation.prediction import Segmenter
+from angiosynth.segmentation.training import train_unet
+from angiosynth.segmentation.unet import build_unet
+from angiosynth.settings import ProbeSettings
+
+if TYPE_CHECKING:
+    from angiosynth.generators.base import Sampler
+
+
+class UnetProbe:
+    """Scores a generator by what it is for: a small U-net trained on fresh pairs of it, on validation patients.
+
+    Axial slices are thinned out to keep the probe cheap; its DSC is over the slices that are left, of all patients alike. Beside it
+    stand that of a U-net of the same size trained on real patches, `probe_dsc_real`, the images' Frechet distance to real ones in the
+    latter's features, `fd_unet`, and what that distance is between real patches of two halves of the training patients, `fd_unet_floor`.
+    """
+
+    def __init__(self, scans: Sequence[Scan], settings: ProbeSettings, real: PatchSet) -> None:
+        self.settings, self.real = settings, real
+        self.thinned = [_every(scan, settings.slice_stride) for scan in scans]
+
+    def __call__(self, sampler: Sampler, step: int) -> dict[str, float]:
+        """{"probe_dsc": mean DSC, "probe_dsc_real", "fd_unet", "fd_unet_floor"} of the generator at a training step."""
+        count = self.settings.pairs
+        image, label = sampler.pairs(count, seed=self.settings.seed + step)
+        patches = PatchSet(image, label, np.full(count, ""), np.arange(count), self.real.meta, self.real.folder)
+        segmenter = self._train(patches, "probe")
+        judge, features, floor, real = self._judge
+        distance = frechet_distance(features, unet_features(judge, image))
+        return {"probe_dsc": self._dsc(segmenter), "probe_dsc_real": real, "fd_unet": distance, "fd_unet_floor": floor}
+
+    @cached_property
+    def _judge(self) -> tuple[Segmenter, Features, float, float]:
+        """The U-net trained on real patches, features of some of those, their distance between two halves of the patients, its DSC."""
+        judge = self._train(self.real, "probe on real patches")
+        rows = np.unique(np.linspace(0, len(self.real) - 1, self.settings.pairs).astype(np.int64))
+        features = unet_features(judge, np.asarray(self.real.image[self.real.rows[rows]]))
+        order = np.unique(self.real.patient[self.real.rows], return_inverse=True)[1][rows]
+        halves = order % 2 if order.max() > 0 else np.arange(len(rows)) % 2
+        return judge, features, frechet_distance(features[halves == 0], features[halves == 1]), self._dsc(judge)
+
+    def _dsc(self, segmenter: Segmenter) -> float:
+        return float(np.mean([dsc(scan.truth, segmenter.segment(scan.image, scan.brain)) for scan in self.thinned]))
+
+    def _train(self, patches: PatchSet, what: str) -> Segmenter:
+        unet = build_unet(self.settings.width, 0.0, self.settings.seed)
+        return train_unet(unet, patches, self.settings, None, NullRecorder(), what=what).segmenter
+
+
+def _every(scan: Scan, stride: int) -> Scan:
+    """The scan with every n-th axial slice."""
+    kept = slice(None, None, stride)
+    label = None if scan.label is None else scan.label[:, :, kept]
+    return Scan(scan.patient, scan.image[:, :, kept], scan.brain[:, :, kept], label, scan.spacing_mm, scan.path)

@@ -1,0 +1,72 @@
+"""The section `generators` of params.yaml: an entry has the settings of its kind, as the registry knows it when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from angiosynth.generators.base import GeneratorSettings, Kind
+from angiosynth.generators.registry import KINDS, known_settings, with_defaults
+from angiosynth.settings.sections import NAME, NAME_RULE
+
+REAL = "real"  # the training data that no generator made
+RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # what stands beside generators' names in tables and folders
+
+
+def _of_its_kind(entry: Any) -> Any:
+    return KINDS[entry["kind"]].settings.model_validate(entry) if isinstance(entry, dict) else entry
+
+
+AnyGenerator = Annotated[GeneratorSettings, BeforeValidator(_of_its_kind)]
+
+
+def filled_in(defaults: Any, entries: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The entries, each with its own values and, where it gives none, those of the defaults that its kind has.
+
+    Raises:
+        ValueError: a name, a kind or a default is wrong; the text names its key.
+    """
+    for name, entry in entries.items():
+        _check_entry(name, entry)
+    if not isinstance(defaults, dict):
+        return dict(entries)
+    _check_defaults(defaults, {_kind_of(entry).name: _kind_of(entry) for entry in entries.values()})
+    return {name: with_defaults(defaults, entry) if isinstance(entry, dict) else entry for name, entry in entries.items()}
+
+
+def _check_entry(name: Any, entry: Any) -> None:
+    shown = f"generators.{ascii(str(name))[1:-1]}"
+    if not NAME.fullmatch(str(name)) or name in RESERVED:
+        raise ValueError(f"{shown}: not a name for a generator; take {NAME_RULE}, and none of {', '.join(sorted(RESERVED))}")
+    if not isinstance(name, str):
+        raise ValueError(f"{shown}: not a name for a generator but a number; write it in quotes")
+    if isinstance(entry, GeneratorSettings):
+        return
+    if not isinstance(entry, dict):
+        raise ValueError(f"{shown}: Input should be a valid dictionary")
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"{shown}.kind: {f'{kind!a} is no kind' if 'kind' in entry else 'is missing'}; there are {', '.join(KINDS)}")
+
+
+def _check_defaults(defaults: Mapping[Any, Any], used: Mapping[str, Kind]) -> None:
+    """A default must do for every kind in use that has such a setting; where none has, for one that might be."""
+    for key, value in defaults.items():
+        if key not in known_settings():
+            raise ValueError(f"generator_defaults.{ascii(str(key))[1:-1]}: no kind of generator has such a setting")
+        having = [kind for kind in used.values() if key in kind.settings.model_fields]
+        for kind in having or [next(kind for kind in KINDS.values() if key in kind.settings.model_fields)]:
+            field = kind.settings.model_fields[key]
+            annotation: Any = Annotated[field.annotation, field]
+            try:
+                TypeAdapter(annotation).validate_python(value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, ("generator_defaults", key, *first["loc"])))
+                raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _kind_of(entry: Any) -> Kind:
+    return KINDS[entry.kind if isinstance(entry, GeneratorSettings) else entry["kind"]]

@@ -1,0 +1,14 @@
+"""Stage cohort: every patient checked, and split into training, validation and test."""
+
+from __future__ import annotations
+
+from angiosynth.data.cohort import build_cohort
+from angiosynth.project.preflight import preflight
+from angiosynth.project.workspace import Workspace
+from angiosynth.settings import Settings
+
+
+def cohort(settings: Settings, home: Workspace, only: str | None = None) -> None:
+    """Check the patients of all sites, or of one, and split them, once it is known that all settings can be trained with."""
+    preflight(settings, home)
+    build_cohort(settings.cohort, home.splits, home.data_root / "data" / "cohort", only)

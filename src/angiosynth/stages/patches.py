@@ -1,0 +1,29 @@
+"""Stage patches: the training patients' patches of every site."""
+
+from __future__ import annotations
+
+from angiosynth.data.cohort import load_split
+from angiosynth.data.nifti import canonical_shape
+from angiosynth.data.patches import build_patches
+from angiosynth.errors import InputError
+from angiosynth.project.workspace import Workspace
+from angiosynth.settings import Settings
+
+
+def patches(settings: Settings, home: Workspace, only: str | None = None) -> None:
+    """Cut the training patients' patches at all sites, or at one.
+
+    Raises:
+        InputError: a scan of the split is smaller than a patch: the audit, hours later, cuts those of all patients.
+    """
+    size = settings.patches.size
+    sites = [site for site in settings.cohort.sites if only in (None, site)]
+    for site in sites:
+        split = load_split(home.splits, site)
+        for patient in home.patients(settings, site, (*split.train, *split.validation, *split.test)):
+            x, y, _ = canonical_shape(patient.image)
+            if min(x, y) < size:
+                raise InputError(f"{patient.image}: slices of {x} x {y} are smaller than a patch of {size}; lower patches.size")
+    for site in sites:
+        names = load_split(home.splits, site).train
+        build_patches(home.site_root(settings, site), names, settings.patches, settings.cohort.intensity, home.patches(site))

@@ -1,0 +1,24 @@
+"""Stage synthesize: the labelled synthetic set of one generator."""
+
+from __future__ import annotations
+
+from angiosynth.data.cohort import load_split
+from angiosynth.data.patches import open_patch_set
+from angiosynth.generators.storage import load_sampler
+from angiosynth.generators.synthesis import synthesize as draw_pairs
+from angiosynth.project.workspace import Workspace
+from angiosynth.report.figures import SHEET, contact_sheet
+from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.settings import Settings, digest
+
+
+def synthesize(settings: Settings, home: Workspace, model: str) -> None:
+    """Draw the synthetic set of one generator with its card and a contact sheet."""
+    real, generator = home.real_patches(settings, load_split(home.splits, settings.cohort.source).train), settings.generator(model)
+    sampler = load_sampler(home.generator(model), generator, real.size)
+    facts = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
+    with whole_folder(home.synthetic(model)) as folder:
+        write_json(folder / "card.json", draw_pairs(sampler, settings.synthesis, real, facts, folder))
+        drawn = open_patch_set(folder)
+        shown = min(SHEET, len(drawn))
+        contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")

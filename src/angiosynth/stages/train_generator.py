@@ -1,0 +1,75 @@
+"""Stage train-generator: one generator trained on the source's training patients, chosen by its validation patients."""
+
+from __future__ import annotations
+
+from angiosynth.compute.distributed import joined, rank
+from angiosynth.data.cohort import load_split
+from angiosynth.generators.base import TrainedGenerator
+from angiosynth.generators.registry import family_of
+from angiosynth.generators.storage import load_sampler, save_generator
+from angiosynth.project.facts import generator_settings
+from angiosynth.project.preflight import preflight
+from angiosynth.project.resuming import resume_folder
+from angiosynth.project.workspace import Workspace, data_source, write_curve
+from angiosynth.report.figures import SHEET, contact_sheet, progress_strip
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.recorder import NullRecorder, Recorder
+from angiosynth.segmentation.probe import UnetProbe
+from angiosynth.settings import Settings, digest
+from angiosynth.tracking.runs import training_run
+
+
+def train_generator(settings: Settings, home: Workspace, model: str) -> None:
+    """Train one generator as an MLflow run; the chosen one is the stage's output. Under torchrun only the first process logs and writes."""
+    with joined():
+        checkpoints = generator_checkpoints(settings, home, model)
+        if rank():
+            fit_generator(settings, home, model, NullRecorder(), checkpoints)
+        else:
+            preflight(settings, home)
+            _train_and_log(settings, home, model, checkpoints)
+            checkpoints.clear()  # last: until all is written and recorded, a kill costs nothing
+
+
+def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
+    data, facts = data_source(home.patches(settings.cohort.source)), generator_settings(settings, model)
+    folder = home.generator(model)
+    with training_run("generator", model, stage=f"train-generator@{model}", settings=facts, data=data) as run:
+        trained = fit_generator(settings, home, model, run, checkpoints)
+        run.final({"chosen_step": trained.step, **trained.scores})
+        for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):
+            run.artifact(folder / name)
+        sampler = load_sampler(folder, settings.generator(model), settings.patches.size)
+        run.log_model(sampler.network, sampler.example(), name="generator")
+
+
+def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
+    """The training's resume files, which belong to everything that its result depends on."""
+    split = load_split(home.splits, settings.cohort.source)
+    scored = home.patients(settings, settings.cohort.source, split.validation)
+    facts = generator_settings(settings, model)
+    return Checkpoints(resume_folder(home, f"train-generator-{model}", facts, home.patches(settings.cohort.source), split, scored))
+
+
+def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Recorder, checkpoints: Checkpoints) -> TrainedGenerator:
+    """Train one generator on the source's training patients, chosen by its validation patients; write the generator's folder.
+
+    The resume files are left to the caller to clear.
+    """
+    split = load_split(home.splits, settings.cohort.source)
+    real = home.real_patches(settings, split.train)
+    probe = UnetProbe(home.scans(settings, settings.cohort.source, split.validation), settings.probe, real)
+    own = settings.generator(model)
+    trained = family_of(own).train(model, own, real, probe, checkpoints, recorder)
+    if rank():
+        return trained
+    with whole_folder(home.generator(model)) as folder:
+        save_generator(folder, trained, checkpoints)
+        facts = {"model": model, "kind": own.kind, "step": trained.step, "size": real.size}
+        facts |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
+        write_json(folder / "generator.json", {**facts, "probes": [row for row in trained.curve if "probe_dsc" in row]})
+        write_curve(folder / "curve.csv", trained.curve)
+        progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
+        contact_sheet(*load_sampler(folder, own, real.size).pairs(SHEET, seed=0), folder / "samples.png")
+    return trained

@@ -1,0 +1,154 @@
+"""Stage train-unet: a U-net on real or synthetic patches, chosen on whole scans of validation patients."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from angiosynth.data.cohort import load_split
+from angiosynth.data.intensity import Scan
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.project.facts import generator_settings, unet_settings
+from angiosynth.project.preflight import preflight
+from angiosynth.project.resuming import resume_folder, scans_digest
+from angiosynth.project.workspace import (
+    RUN,
+    SEED,
+    Workspace,
+    chosen_settings,
+    data_source,
+    validation_over_seeds,
+    write_curve,
+)
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.output import whole_folder
+from angiosynth.runtime.progress import say
+from angiosynth.runtime.recorder import Recorder
+from angiosynth.segmentation.facts import read_facts
+from angiosynth.segmentation.serving import Served
+from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_unet
+from angiosynth.segmentation.training import TrainedUnet
+from angiosynth.segmentation.training import train_unet as fit
+from angiosynth.segmentation.unet import build_unet
+from angiosynth.segmentation.validation import validator
+from angiosynth.settings import Settings, digest
+from angiosynth.tracking.registry import DRAWN, VALIDATED_ON
+from angiosynth.tracking.runs import DataSource, Run, reopen, training_run
+
+
+def train_unet(settings: Settings, home: Workspace, data: str) -> None:
+    """Train a U-net with every seed, as an MLflow run, with several seeds one of children; what an earlier run finished is kept.
+
+    A generator's run gets the validation scores of the U-nets trained on its pairs.
+    """
+    preflight(settings, home, ("unet", "transfer"))
+    settings = chosen_settings(settings, home)
+    source = data_source(home.training_patches(settings, data))
+    facts = unet_settings(settings, data)
+    split = load_split(home.splits, settings.cohort.source)
+    scans, scored = (
+        home.scans(settings, settings.cohort.source, split.validation),
+        home.patients(settings, settings.cohort.source, split.validation),
+    )
+    kept = resume_folder(home, f"train-unet-{data}", facts, home.training_patches(settings, data), split, scored)
+    seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
+    whole = training_run(
+        "unet",
+        f"unet {data}",
+        stage=f"train-unet@{data}",
+        settings=facts,
+        data=source,
+        tags={VALIDATED_ON: scans_digest(scored), DRAWN: "yes" if home.drawn(settings) else "no"} if scored else {},
+        resume=kept / RUN if len(seeds) > 1 else None,  # one seed starts anew, and so does its curve
+    )
+    with whole as run:
+        for seed in seeds:
+            folder = kept / f"{SEED}{seed}"
+            if folder.exists():
+                say(f"train-unet {data}: seed {seed} is there already")
+                continue
+            own = settings.model_copy(update={"unet": settings.unet.model_copy(update={"seed": seed, "seeds": 1})})
+            with _run_of_seed(own, data, source, run) if len(seeds) > 1 else nullcontext(run) as recorder:
+                trained = fit_unet(own, home, data, recorder, folder, scans)
+                if recorder is not run:
+                    recorder.final(trained.scores)
+        _gather([kept / f"{SEED}{seed}" for seed in seeds], home.unet(data))
+        scores = validation_over_seeds(home.unet(data))
+        run.final(scores)
+        for name in UNET_FILES:
+            run.artifact(home.unet(data) / name)
+        example = np.zeros((2, 1, settings.patches.size, settings.patches.size), np.float32)
+        run.log_model(Served(load_segmenter(home.unet(data))), example, name="unet", register=f"unet-{data}")
+    if data in settings.generators:
+        reopen(f"train-generator@{data}", scores, settings=generator_settings(settings, data))
+    Checkpoints(kept).clear()
+
+
+def fit_unet(
+    settings: Settings, home: Workspace, data: str, recorder: Recorder, folder: Path | None = None, scans: Sequence[Scan] | None = None
+) -> TrainedUnet:
+    """Train once, with `unet.seed`, on real patches or a synthetic set; the source's validation patients choose. Writes the U-net's folder.
+
+    The patients' scans are read where none are handed in.
+    """
+    split = load_split(home.splits, settings.cohort.source)
+    patches = open_patch_set(home.training_patches(settings, data))
+    if data == "real":
+        patches = patches.of_patients(split.train)
+    scans = home.scans(settings, settings.cohort.source, split.validation) if scans is None else scans
+    own = settings.unet
+    trained = fit(
+        build_unet(own.width, own.dropout, own.seed),
+        patches,
+        own,
+        validator(scans) if scans else None,
+        recorder,
+        validations=own.validations,
+        augmentation=own.augmentation,
+        precision=own.precision,
+        what=f"train-unet {data}",
+    )
+    with whole_folder(folder or home.unet(data)) as written:
+        save_unet(written, trained, own, unet_facts(settings, data, patches))
+        write_curve(written / "curve.csv", trained.curve)
+    return trained
+
+
+def _run_of_seed(settings: Settings, data: str, source: DataSource, parent: Run) -> AbstractContextManager[Run]:
+    return training_run(
+        "unet",
+        f"unet {data} seed {settings.unet.seed}",
+        stage=f"train-unet@{data}",
+        settings=unet_settings(settings, data),
+        data=source,
+        parent=parent.id or None,
+        lineage=False,
+    )
+
+
+def _gather(trained: Sequence[Path], target: Path) -> None:
+    """The seed that validation patients score highest becomes the U-net, the others lie beneath it."""
+
+    def rank(path: Path) -> tuple[float, float]:
+        facts = read_facts(path)
+        return facts.val_dsc or 0.0, -(facts.val_hd95_mm or 0.0)
+
+    best = max(trained, key=rank)
+    with whole_folder(target) as folder:
+        for path in trained:
+            shutil.copytree(path, folder if path == best else folder / path.name, dirs_exist_ok=True)
+
+
+def unet_facts(settings: Settings, data: str, patches: PatchSet) -> dict[str, Any]:
+    """What goes beside a U-net's weights, nothing volatile in it."""
+    return {
+        "data": data,
+        "n_patches": len(patches),
+        "intensity": settings.cohort.intensity.model_dump(mode="json"),
+        "settings_digest": digest(settings.unet, settings.cohort.intensity),
+    }

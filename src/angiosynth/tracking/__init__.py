@@ -1,0 +1,1 @@
+"""MLflow: runs, stores, lineage, registry, and what is kept while a server is away."""

@@ -1,0 +1,123 @@
+"""Opening the tracking store: where it is, what there is to make in it, and what to do while it does not answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from angiosynth.errors import InputError
+from angiosynth.reading import read_text
+from angiosynth.runtime.progress import say
+from angiosynth.tracking.databases import alone_at, driven, file_location, is_postgres, sqlite_uri, wait_for
+from angiosynth.tracking.outbox import Outbox
+from angiosynth.tracking.run import Store, StoreError
+from angiosynth.tracking.store import EXPERIMENTS, MlflowStore, or_store_error
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI where the user set it, else the SQLite file under `root`."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
+
+
+def tracking_on() -> bool:
+    """False with ANGIOSYNTH_TRACKING=off: runs then record nothing and mlflow is not imported."""
+    return os.environ.get("ANGIOSYNTH_TRACKING", "").lower() != "off"
+
+
+def remote(root: Path) -> bool:
+    """Whether the store is a server, which may be away for a while."""
+    uri = tracking_uri(root)
+    return "databricks" in uri or ("://" in uri and not uri.startswith(("sqlite", "file:")))
+
+
+def open_store(root: Path) -> MlflowStore:
+    """The store with its experiments. One process at a time: MLflow's migrations do not stand two that create one database."""
+    uri = tracking_uri(root)
+    if os.environ.get("MLFLOW_TRACKING_URI") and not is_postgres(uri):
+        with or_store_error():
+            wait_for(uri, "MLFLOW_TRACKING_URI")
+            store = MlflowStore(uri)
+        store.ensure_experiments(None)
+        return store
+    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as `mlflow server` has it; a database alone keeps no files
+    with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
+        wait_for(uri, _named(root))
+        store = MlflowStore(driven(uri))
+        store.ensure_experiments(named.rstrip("/") if named else file_location(root.resolve() / "mlruns" / "artifacts"))
+    return store
+
+
+def open_if_there(root: Path) -> MlflowStore | None:
+    """The store; None where it is a server and away."""
+    try:
+        return open_store(root)
+    except StoreError as error:
+        if error.away and remote(root):
+            return None
+        raise
+
+
+def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: Mapping[str, str]) -> tuple[Store, str, bool]:
+    """Where the run goes, its id, and whether it is one that goes on: the file's, where the store still has that."""
+    known = read_text(resume) if resume is not None and resume.is_file() else ""
+    if experiment not in EXPERIMENTS:
+        raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
+    try:
+        store = open_store(root)
+        goes_on = bool(known) and store.resume_run(known)
+        run_id = store.resolve(known) if goes_on else store.create_run(experiment, name, labels)
+    except StoreError as error:
+        if not (error.away and remote(root)):
+            raise
+        say(f"tracking: the server does not answer, the run is kept in mlruns/outbox until it does: {error}")
+        outbox = Outbox(root, lambda: open_store(root), known, away=True)
+        outbox.begin(known, experiment, name, labels)
+        return outbox, outbox.id, False
+    return (Outbox(root, lambda: open_store(root), run_id) if remote(root) else store), run_id, goes_on
+
+
+def _named(root: Path) -> str:
+    return "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(root / "mlruns" / "mlflow.db")
+
+
+def later(root: Path, run_id: str, entry: Callable[[Outbox], None]) -> bool:
+    outbox = Outbox(root, lambda: open_store(root), run_id, away=True)
+    entry(outbox)
+    outbox.finish()
+    return True
+
+
+@contextmanager
+def or_input_error(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        if error.away and remote(root):
+            raise InputError(
+                f"MLFLOW_TRACKING_URI: no answer ({error}); start the server, mend the address, or see docs/team.md"
+            ) from error
+        raise InputError(
+            f"{_named(root)}: tracking store refused ({error}); mend or move it away, or set ANGIOSYNTH_TRACKING=off"
+        ) from error
+
+
+def look_up(root: Path, uri: str) -> tuple[MlflowStore, str]:
+    """The store, and the id of the run behind "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
+
+    Raises:
+        InputError: the store cannot be opened, or there is no such run or model.
+    """
+    with or_input_error(root):
+        store = open_store(root)
+    with or_none_such(uri):
+        return store, store.run_behind(uri)
+
+
+@contextmanager
+def or_none_such(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise InputError(f"{uri}: the tracking store has none such ({error}); look it up in `make ui`") from error

@@ -1,0 +1,279 @@
+"""MLflow runs: curves, samples, models and the data they came from.
+
+The client is used directly, not `mlflow.start_run` and its kin: no global state, and no user, host or script path among the tags.
+A local store that cannot be opened stops a stage at its start. From then on whatever fails in recording is said in one line and stops
+nothing. A server may be away at any time: what it should get goes through an outbox.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.progress import progress, say
+from angiosynth.settings import digest
+from angiosynth.tracking.journal import outboxes, send_all, waiting
+from angiosynth.tracking.lineage import (
+    flat,
+    git_commit,
+    lineage_path,
+    portable,
+    project_root,
+    read_lineage,
+    workspace_root,
+    write_lineage,
+)
+from angiosynth.tracking.opening import (
+    begun,
+    later,
+    open_if_there,
+    open_store,
+    or_input_error,
+    remote,
+    tracking_on,
+    tracking_uri,
+)
+from angiosynth.tracking.outbox import Outbox
+from angiosynth.tracking.run import DataSource, Run, Store, StoreError, one_line
+from angiosynth.tracking.store import EXPERIMENTS, PARENT, watch_machine
+
+__all__ = [
+    "EXPERIMENTS",
+    "DataSource",
+    "Run",
+    "end_lost",
+    "ensure_store",
+    "project_root",
+    "reach_store",
+    "remote",
+    "reopen",
+    "sync",
+    "tracking_on",
+    "tracking_uri",
+    "training_run",
+    "waiting",
+]
+
+
+def ensure_store(root: Path) -> None:
+    """Create the database and the project's experiments where missing; call it before workers start.
+
+    Raises:
+        InputError: the store cannot be opened. A server that is away is none: runs wait for it.
+    """
+    if tracking_on():
+        with or_input_error(Path(root)):
+            open_if_there(Path(root))
+
+
+def reach_store(root: Path) -> None:
+    """As ensure_store, but a server that is away is a fault too.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    with or_input_error(Path(root)):
+        open_store(Path(root))
+
+
+@contextmanager
+def training_run(
+    experiment: str,
+    name: str,
+    *,
+    stage: str,
+    settings: Mapping[str, Any],
+    data: DataSource | None = None,
+    tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    root: Path | None = None,
+    lineage: bool = True,
+    resume: Path | None = None,
+) -> Iterator[Run]:
+    """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on Ctrl-C or SIGTERM.
+
+    Args:
+        experiment: one of EXPERIMENTS.
+        name: the run's name.
+        stage: the DVC stage, e.g. "train-generator@NAME": a tag, and the name of the lineage file.
+        settings: nested mappings or settings sections, logged as dotted parameters.
+        data: the training data, logged as the run's input.
+        tags: further tags.
+        parent: run id of the parent run.
+        root: holds mlruns/ and lineage/. By default project_root() and workspace_root(): in a temporary `dvc exp`
+            the store is the main repository's, the lineage file the experiment's own.
+        lineage: write lineage/<stage>.json once the run has finished; False in sweeps.
+        resume: a file among a stage's resume files for the run's id. A stage that was killed goes on in the same run by it, so that
+            its children all lie under one parent.
+
+    Raises:
+        InputError: the store cannot be opened, or there is no such experiment. Not with a parent: in the middle of a stage the work goes
+            on, and this part of it is not recorded.
+    """
+    if not tracking_on():
+        yield Run(None, "", Path())
+        return
+    store_root, home = _roots(root)
+    facts = {"dvc_stage": stage, "git_commit": git_commit(home), "data_digest": data.digest if data else ""}
+    labels = {**(tags or {}), **facts}
+    if experiment_name := os.environ.get("DVC_EXP_NAME"):
+        labels["dvc_experiment"] = experiment_name
+    labels, name = {key: portable(value, home) for key, value in labels.items()}, portable(name, home)
+    if parent:
+        labels[PARENT] = parent
+    store: Store | None
+    try:
+        with or_input_error(store_root):
+            store, run_id, known = begun(store_root, resume, experiment, name, labels)
+            run = Run(store, run_id, home)
+            if not known:
+                run.describe(settings, data, must=not parent)
+    except Exception as error:
+        if not parent:
+            raise
+        say(f"tracking: {name} is not recorded, the work goes on without: {one_line(error)}")
+        store, run = None, Run(None, "", home)
+    if resume is not None:
+        with whole_file(resume) as temporary:
+            temporary.write_text(run.id, encoding="utf-8")
+    try:
+        yield from _watched(run, _watching(run) if not parent else lambda: None)  # a child's machine is its parent's
+        if lineage and store is not None:
+            kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
+            kept["settings_digest"] = _settings_digest(settings, home)
+            _keep_lineage(store, home, stage, {**kept, "store": tracking_uri(store_root).partition(":")[0]})
+    finally:
+        if isinstance(store, Outbox):
+            _finish(store)
+            run.id = store.id
+
+
+def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, settings: Mapping[str, Any] | None = None) -> bool:
+    """Add end metrics to a finished run, e.g. a generator's `test_dsc`, which its U-net found. False, said aloud, where it cannot be.
+
+    Args:
+        run: a run id, or the stage whose lineage file names it, e.g. "train-generator@NAME".
+        values: the metrics; they become the run's latest values.
+        root: as for training_run.
+        settings: what training_run got. Where the lineage is of other settings (DVC took the model from its cache), nothing is added.
+    """
+    if not tracking_on():
+        return False
+    store_root, home = _roots(root)
+    try:
+        return _add_metrics(run, values, store_root, home, settings)
+    except Exception as error:  # the stage that asks has its outputs
+        say(f"tracking: {run}: metrics not added to its run: {one_line(error)}")
+        return False
+
+
+def _add_metrics(run: str, values: Mapping[str, float], store_root: Path, home: Path, settings: Mapping[str, Any] | None) -> bool:
+    run_id = run if re.fullmatch(r"(local-)?[0-9a-f]{32}", run) else _run_of(home, run, settings)
+    with or_input_error(store_root):
+        store = open_if_there(store_root)
+        if store is None:
+            return later(store_root, run_id, lambda outbox: outbox.final(values))
+        run_id = store.resolve(run_id)
+        step = store.last_step(run_id, values)
+    reopened = Run(store, run_id, home)
+    reopened.final(values, step)
+    return not reopened.failed
+
+
+def end_lost(name: str, parent: str, root: Path) -> str:
+    """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id.
+
+    It is "" while the server is away: the run ends once it answers.
+    """
+    if not tracking_on() or not parent:
+        return ""
+    name = portable(name, root := Path(root).resolve())
+    with or_input_error(root):
+        store = open_if_there(root)
+        try:
+            if store is not None:
+                return store.end_lost(parent, name)
+        except StoreError as error:
+            if not (error.away and remote(root)):
+                raise
+    later(root, parent, lambda outbox: outbox.end_lost(parent, name))
+    return ""
+
+
+def sync(root: Path) -> int:
+    """Send what runs have kept while their server was away; gives how many entries are left, of runs that still go on.
+
+    Raises:
+        InputError: the server does not answer.
+    """
+    root = Path(root).resolve()
+    if not remote(root):
+        raise InputError("MLFLOW_TRACKING_URI names no server; runs without one lie in mlruns/mlflow.db at once")
+    with or_input_error(root):
+        for _ in progress(send_all(outboxes(root), open_store(root)), "sending what was kept", waiting(root)):
+            pass
+    return waiting(root)
+
+
+def _machine_watched() -> bool:
+    """Not with MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false, by which MLflow's own runs are told."""
+    return os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("false", "0")
+
+
+def _watching(run: Run) -> Callable[[], None]:
+    """Begin to record the machine's load; gives what ends that."""
+    if _machine_watched():
+        try:
+            return watch_machine(run.machine)
+        except Exception as error:
+            say(f"tracking: the machine's load is not recorded: {one_line(error)}")
+    return lambda: None
+
+
+def _keep_lineage(store: Store, home: Path, stage: str, facts: Mapping[str, str]) -> None:
+    try:
+        write_lineage(home, stage, facts)
+        if isinstance(store, Outbox):
+            store.settle(lineage_path(home, stage))
+    except Exception as error:
+        say(f"tracking: lineage of {stage} not kept: {one_line(error)}")
+
+
+def _finish(outbox: Outbox) -> None:
+    try:
+        outbox.finish()
+    except Exception as error:
+        say(f"tracking: mlruns/outbox: {one_line(error)}")
+
+
+def _watched(run: Run, stop: Callable[[], None]) -> Iterator[Run]:
+    status, reason = "FINISHED", ""
+    try:
+        yield run
+    except BaseException as error:
+        status, reason = ("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"), type(error).__name__
+        raise
+    finally:
+        stop()
+        run.end(status, reason)
+
+
+def _roots(root: Path | None) -> tuple[Path, Path]:
+    return (project_root(), workspace_root()) if root is None else (Path(root).resolve(), Path(root).resolve())
+
+
+def _settings_digest(settings: Mapping[str, Any], root: Path) -> str:
+    return digest(dict(flat(settings, root)))
+
+
+def _run_of(home: Path, stage: str, settings: Mapping[str, Any] | None) -> str:
+    kept = read_lineage(home, stage)
+    if settings is not None and kept.get("settings_digest") != _settings_digest(settings, home):
+        raise InputError(f"lineage of {stage} belongs to other settings; run that stage anew to track it")
+    return str(kept.get("run_id", ""))

@@ -1,0 +1,1 @@
+"""What the command line does beside the stages of dvc.yaml: segment, release, sweep, doctor."""

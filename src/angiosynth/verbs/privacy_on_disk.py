@@ -1,0 +1,63 @@
+"""What doctor finds about patients' data on this disk: folders that others may look into, and what killed runs left."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from angiosynth.errors import InputError
+from angiosynth.runtime.leftovers import abandoned
+from angiosynth.runtime.private import PLACES, kept_by_dvc, open_places
+from angiosynth.settings import load_settings
+from angiosynth.tracking.opening import tracking_uri
+from angiosynth.verbs.findings import Finding
+
+
+def open_to_others(root: Path) -> Iterator[Finding]:
+    """A line for each place that holds patients and that another user of this machine may look into.
+
+    Places are the project's own folders, the scans', DVC's cache and remotes on this disk, and MLflow's.
+    """
+    places = [*(root / name for name in PLACES), *_scans(root), *kept_by_dvc(root), *_recorded(root)]
+    opened = {place.resolve(): place for place in open_places(places)}
+    for place in (place for whole, place in opened.items() if not opened.keys() & set(whole.parents)):
+        cure = f"`chmod go-rwx {shlex.quote(str(place))}`"
+        with suppress(OSError):
+            if place.stat().st_uid != os.geteuid():
+                cure = f"it is {_owner(place)}'s, who closes it by {cure}"
+        yield Finding("open to others", str(place), f"{cure}: it holds patients, or what was learnt from them")
+    if not opened:
+        yield Finding("patients' folders", "closed to others")
+
+
+def left_behind(root: Path) -> Iterator[Finding]:
+    """A line for each file or folder that a killed run left."""
+    for path in abandoned(root):
+        yield Finding("killed runs", f"{path.relative_to(root)} was left behind", "any command other than doctor removes it as it starts")
+
+
+def _scans(root: Path) -> Iterator[Path]:
+    with suppress(InputError):
+        cohort = load_settings(root / "params.yaml").cohort
+        yield from (root / site.path for site in cohort.sites.values())
+
+
+def _recorded(root: Path) -> Iterator[Path]:
+    """Where MLflow's files lie, or its SQLite database, if the user has named a place on this disk."""
+    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
+    uri = tracking_uri(root)
+    if named and "://" not in named:
+        yield root / named
+    if uri.startswith("sqlite:///"):
+        yield root / uri.removeprefix("sqlite:///")
+
+
+def _owner(place: Path) -> str:
+    try:
+        return pwd.getpwuid(place.stat().st_uid).pw_name
+    except KeyError:
+        return f"user {place.stat().st_uid}"

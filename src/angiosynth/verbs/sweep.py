@@ -1,0 +1,139 @@
+"""Sweeps: one trial is the same stage functions with other settings, in a scratch folder, on validation patients only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from angiosynth.data.cohort import load_split
+from angiosynth.errors import InputError, printable_lines
+from angiosynth.project.params import change_settings
+from angiosynth.project.preflight import preflight
+from angiosynth.project.resuming import code_digest, scans_digest
+from angiosynth.project.workspace import Workspace, data_source, patients_digest
+from angiosynth.report.sweep_figures import sweep_figures
+from angiosynth.runtime.output import write_json
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.search.space import (
+    SweepResult,
+    TrialRow,
+    TrialScore,
+    chosen,
+    hypervolumes,
+    knee,
+    model_values,
+)
+from angiosynth.search.sweep import join_sweep, load_sweep, run_sweep
+from angiosynth.settings import Settings, load_settings
+from angiosynth.stages.synthesize import synthesize
+from angiosynth.stages.train_generator import fit_generator, generator_checkpoints
+from angiosynth.stages.train_unet import fit_unet
+from angiosynth.tracking.runs import project_root
+
+
+@dataclass(frozen=True)
+class ModelTrial:
+    """What the sweep calls for each trial: train the generator, draw pairs, train a U-net on them.
+
+    Test patients are in no way part of it: neither stage reads them.
+    """
+
+    model: str
+
+    def __call__(self, settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        del run_id, number
+        home = Workspace(root=scratch)
+        fit_generator(settings, home, self.model, NullRecorder(), generator_checkpoints(settings, home, self.model))
+        synthesize(settings, home, self.model)
+        scores = fit_unet(settings, home, self.model, NullRecorder()).scores
+        return TrialScore(scores["val_dsc"], scores["val_hd95_mm"])
+
+
+def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
+    """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
+    preflight(settings, home, (f"generators.{model}", "unet"), workers)
+    data, rests_on = data_source(home.patches(settings.cohort.source)), basis(settings, home)
+    root, trial = project_root(), ModelTrial(model)
+    draw = partial(show, home=home)
+    return run_sweep(settings, model, trials, trial, root, study, data, basis=rests_on, workers=workers, draw=draw)
+
+
+def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
+    """Work on a study that was begun elsewhere: on this machine or, with studies in PostgreSQL, on any."""
+    return join_sweep(settings, study, ModelTrial, project_root(), data_source(home.patches(settings.cohort.source)), basis(settings, home))
+
+
+def basis(settings: Settings, home: Workspace) -> dict[str, str]:
+    """What every trial of a study rests on besides settings and patches: who is trained on, whose scans score, and the code."""
+    source = settings.cohort.source
+    split = load_split(home.splits, source)
+    scans = scans_digest(home.patients(settings, source, split.validation))
+    return {"training_patients": patients_digest(home.patches(source), split.train), "validation_scans": scans, "code": code_digest()}
+
+
+def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
+    """Write the values of a trial, or of the front's point by the rule, into the settings file; says what changed and why.
+
+    Raises:
+        InputError: no such study or trial, or one without a score.
+    """
+    result = load_sweep(project_root(), study)
+    row, why = (_complete(result, number), "chosen by hand") if number is not None else chosen(result.front, rule)
+    values = model_values(load_settings(params), result.model, row.params)
+    changes = change_settings(params, ("generators", result.model), values)
+    lines = [f"study {study}: trial {row.number} (DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm on validation patients), {why}"]
+    lines += [f"{params}: generators.{result.model}.{key}: {before} -> {after}" for key, before, after in changes if before != after]
+    return printable_lines([*lines, "`dvc repro` trains it at full length" if len(lines) > 1 else f"{params}: has these values already"])
+
+
+def show(result: SweepResult, home: Workspace) -> list[Path]:
+    """Write sweeps/<study>.json, which the report shows, and draw the study's figures in its folder; gives these."""
+    found = facts(result)
+    write_json(home.sweeps / f"{result.study}.json", found)
+    return list(sweep_figures(found, result.folder).values())
+
+
+def facts(result: SweepResult) -> dict[str, Any]:
+    """What the report shows of a study. No run ids, times or folders: the report is made anew only where a result has changed."""
+    trials = [
+        {
+            "number": row.number,
+            "state": row.state,
+            "reason": row.reason,
+            "val_dsc": row.dsc,
+            "val_hd95_mm": row.hd95_mm,
+            "params": row.params,
+        }
+        for row in result.trials
+    ]
+    return {
+        "study": result.study,
+        "model": result.model,
+        "trials": trials,
+        "front": [row.number for row in result.front],
+        "knee": knee(result.front).number if result.front else None,
+        "hypervolume": hypervolumes(result.trials) if result.front else [],
+        "importances": result.importances,
+    }
+
+
+def result_table(result: SweepResult) -> str:
+    """The study as lines of text, its Pareto front starred."""
+    lines = [f"study {result.study}: {len(result.trials)} trials, tables in mlruns/sweeps/{result.folder.name}/"]
+    best = {row.number for row in result.front}
+    for row in result.trials:
+        scores = f"DSC {row.dsc:.3f}, 95HD {row.hd95_mm:.2f} mm" if row.dsc is not None and row.hd95_mm is not None else row.reason
+        values = ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in row.params.items())
+        lines.append(f"{'*' if row.number in best else ' '} {row.number:>3} {row.state}: {scores} ({values})")
+    return printable_lines(lines)
+
+
+def _complete(result: SweepResult, number: int) -> TrialRow:
+    found: Sequence[TrialRow] = [row for row in result.trials if row.number == number and row.dsc is not None]
+    if not found:
+        known = ", ".join(str(row.number) for row in result.trials if row.dsc is not None)
+        raise InputError(f"study {result.study}: trial {number} has no score; complete are {known or 'none'}")
+    return found[0]

@@ -1,0 +1,92 @@
+"""Two processes end where one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from angiosynth.compute.distributed import joined, rank, size
+from angiosynth.generators.base import Sampler, TrainedGenerator
+from angiosynth.generators.gan.training import train_gan
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.recorder import ListRecorder
+from tests.factories import tiny_generator, tiny_patches
+
+ROOT = Path(__file__).resolve().parents[3]
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dcgan": ("dcgan", {}),
+    "wgan-gp": ("wgan-gp", {}),
+    "wgan-gp-sn": ("wgan-gp-sn", {}),
+    "batch-penalty": ("wgan-gp", {"gradient_penalty": "batch"}),
+}
+
+
+def _probe(sampler: Sampler, step: int) -> dict[str, float]:
+    return {"probe_dsc": float(sampler.pairs(4, 1, None)[0].mean()) / 255 + step}
+
+
+def _train(case: str, folder: Path, recorder: ListRecorder) -> TrainedGenerator:
+    model, values = CASES[case]
+    settings = tiny_generator(model, **values, precision="float32", checkpoint_every=100)
+    return train_gan(model, settings, tiny_patches(), _probe, Checkpoints(folder), recorder)
+
+
+def _all_cases(folder: Path) -> None:
+    """What each process does."""
+    torch.set_num_threads(1)
+    with joined():
+        assert size() == 2
+        for case in CASES:
+            recorder = ListRecorder()
+            trained = _train(case, folder / f"resume-{rank()}", recorder)
+            torch.save({"weights": trained.weights, "rows": recorder.rows, "step": trained.step}, folder / f"{case}-{rank()}.pt")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pair")
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tests.generators.gan.test_distributed",
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_give_the_weights_of_one(pair: Path, case: str, tmp_path: Path) -> None:
+    recorder = ListRecorder()
+    alone = _train(case, tmp_path, recorder)
+    both = [torch.load(pair / f"{case}-{number}.pt", weights_only=True) for number in (0, 1)]
+    for found in both:
+        for name, value in alone.weights.items():
+            torch.testing.assert_close(found["weights"][name], value, rtol=2e-3, atol=2e-5)
+    assert both[0]["step"] == alone.step
+    for (step, values), (own_step, own) in zip(both[0]["rows"], recorder.rows, strict=True):
+        assert step == own_step
+        assert values == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in own.items()}
+
+
+@pytest.mark.slow
+def test_only_the_first_process_chooses(pair: Path) -> None:
+    rows = torch.load(pair / "wgan-gp-1.pt", weights_only=True)["rows"]
+    assert not any("probe_dsc" in values for _, values in rows)
+
+
+if __name__ == "__main__":
+    _all_cases(Path(sys.argv[1]))

@@ -1,0 +1,137 @@
+"""The GANs' losses, with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from angiosynth.generators.gan.losses import (
+    DcganCriticLoss,
+    FeatureMatchingLoss,
+    WassersteinCriticLoss,
+    WassersteinGeneratorLoss,
+    gradient_penalty,
+    smooth_targets,
+)
+
+
+class Linear(nn.Module):
+    """D(x) = <w, x>: its gradient is w everywhere."""
+
+    def __init__(self, *weights: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weights).view(1, -1, 1, 1))
+
+    def features(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.weight).sum(dim=(1, 2, 3))
+
+
+class Square(nn.Module):
+    """D(x) = |x|^2 / 2: its gradient is x itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square().sum(dim=(1, 2, 3)) / 2
+
+
+def _pairs(*rows: tuple[float, float]) -> Tensor:
+    return torch.tensor(rows).view(len(rows), 2, 1, 1)
+
+
+def _random() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+REAL = _pairs((1.0, 2.0), (3.0, -1.0), (0.0, 0.0), (2.0, 2.0))
+FAKE = _pairs((0.0, 1.0), (1.0, 1.0), (-1.0, 0.0), (0.0, 0.0))
+
+
+def test_the_penalty_of_a_linear_critic_by_sample() -> None:
+    # gradient (3, 4) for each sample: norm 5, (5 - 1)^2
+    assert gradient_penalty(Linear(3.0, 4.0), REAL, FAKE, _random(), "sample").item() == pytest.approx(16.0)
+
+
+def test_the_penalty_of_a_linear_critic_by_batch() -> None:
+    # four samples of norm 5 together have norm 10, (10 - 1)^2
+    assert gradient_penalty(Linear(3.0, 4.0), REAL, FAKE, _random(), "batch").item() == pytest.approx(81.0)
+
+
+def test_a_critic_of_slope_one_is_not_punished() -> None:
+    assert gradient_penalty(Linear(0.6, 0.8), REAL, FAKE, _random(), "sample").item() == pytest.approx(0.0, abs=1e-10)
+
+
+def test_the_penalty_looks_between_real_and_fake_with_one_weight_a_sample() -> None:
+    real, fake = _pairs((2.0, 0.0), (2.0, 0.0), (2.0, 0.0)), _pairs((4.0, 0.0), (4.0, 0.0), (4.0, 0.0))
+    weights = torch.rand((3, 1, 1, 1), generator=_random()).flatten()
+    expected = ((2.0 + 2.0 * weights - 1.0) ** 2).mean().item()  # |x| at the points between
+    assert gradient_penalty(Square(), real, fake, _random(), "sample").item() == pytest.approx(expected, rel=1e-6)
+    weight = torch.rand(1, generator=_random()).item()
+    together = math.sqrt(3) * (2.0 + 2.0 * weight)
+    assert gradient_penalty(Square(), real, fake, _random(), "batch").item() == pytest.approx((together - 1.0) ** 2, rel=1e-6)
+
+
+def test_the_penalty_pushes_the_critic_towards_slope_one() -> None:
+    critic = Linear(3.0, 4.0)
+    gradient_penalty(critic, REAL, FAKE, _random(), "sample").backward()
+    assert critic.weight.grad is not None
+    # d/dw (|w| - 1)^2 = 2 (|w| - 1) w / |w| = 8 * (0.6, 0.8)
+    torch.testing.assert_close(critic.weight.grad.flatten(), torch.tensor([4.8, 6.4]))
+
+
+def test_the_wasserstein_critics_loss() -> None:
+    loss, numbers = WassersteinCriticLoss(Linear(3.0, 4.0), 10.0, "sample")(REAL, FAKE, _random())  # type: ignore[arg-type]
+    real, fake = (11.0 + 5.0 + 0.0 + 14.0) / 4, (4.0 + 7.0 - 3.0 + 0.0) / 4
+    assert numbers["critic_distance"].item() == pytest.approx(real - fake)
+    assert numbers["gradient_penalty"].item() == pytest.approx(16.0)
+    assert loss.item() == pytest.approx(fake - real + 160.0)
+
+
+def test_the_wasserstein_generators_loss_falls_where_the_score_rises() -> None:
+    loss = WassersteinGeneratorLoss(Linear(3.0, 4.0))  # type: ignore[arg-type]
+    assert loss(REAL, FAKE).item() == pytest.approx(-2.0)
+    assert loss(REAL, FAKE + 1.0).item() == pytest.approx(-9.0)
+
+
+@pytest.mark.parametrize("bounds", [(0.7, 1.2), (0.0, 0.3)])
+def test_smoothed_targets_fill_their_range(bounds: tuple[float, float]) -> None:
+    targets = smooth_targets(torch.zeros(4000), bounds, _random())
+    low, high = bounds
+    assert low <= targets.min() < low + 0.01
+    assert high - 0.01 < targets.max() <= high
+    assert targets.mean().item() == pytest.approx((low + high) / 2, abs=0.01)
+    assert len(targets.unique()) > 3900  # one a sample
+
+
+def test_the_dcgan_critics_loss_by_hand() -> None:
+    loss, numbers = DcganCriticLoss(Linear(3.0, 4.0), (1.1, 1.1), (0.2, 0.2))(REAL, FAKE, _random())  # type: ignore[arg-type]
+
+    def entropy(logit: float, target: float) -> float:
+        chance = 1 / (1 + math.exp(-logit))
+        return -target * math.log(chance) - (1 - target) * math.log(1 - chance)
+
+    on_real, on_fake = (11.0, 5.0, 0.0, 14.0), (4.0, 7.0, -3.0, 0.0)
+    expected = sum(entropy(x, 1.1) for x in on_real) / 4 + sum(entropy(x, 0.2) for x in on_fake) / 4
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    chances = [[1 / (1 + math.exp(-x)) for x in scores] for scores in (on_real, on_fake)]
+    assert numbers["critic_distance"].item() == pytest.approx((sum(chances[0]) - sum(chances[1])) / 4, rel=1e-5)
+
+
+def test_feature_matching_by_hand() -> None:
+    # means (1.5, 0.75) and (0, 0.5): mean distance (1.5 + 0.25) / 2
+    loss = FeatureMatchingLoss(Linear(1.0, 1.0), 0.01)  # type: ignore[arg-type]
+    assert loss(REAL, FAKE).item() == pytest.approx(0.01 * 0.875)
+    assert loss(REAL, REAL.flip(0)).item() == 0.0
+
+
+def test_feature_matching_sends_gradients_to_the_fake_alone() -> None:
+    real, fake = REAL.clone().requires_grad_(True), FAKE.clone().requires_grad_(True)
+    FeatureMatchingLoss(Linear(1.0, 1.0), 1.0)(real, fake).backward()  # type: ignore[arg-type]
+    assert real.grad is None
+    # sign of the mean's distance / features / samples
+    assert fake.grad is not None
+    torch.testing.assert_close(fake.grad.flatten(1), torch.full((4, 2), -1 / 8))
