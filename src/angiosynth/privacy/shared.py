@@ -42,7 +42,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     """
     people = {part: int(audit["patients"][part]) for part in ("training", "validation", "test")}
     step = step_of(people["training"], people["test"])
-    membership = {name: _membership(audit["membership"][name], people, step) for name, *_ in ATTACKS}
+    membership = {name: _membership(audit["membership"][name], people, step) for name, *_ in ATTACKS if name in audit["membership"]}
     limits = {name: audit["limits"][name] for name in LIMITS}
     return {
         "model": audit["model"],
