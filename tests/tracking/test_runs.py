@@ -110,6 +110,7 @@ def test_the_commit_is_that_of_the_checkout(client: Any, root: Path) -> None:
     def git(*command: str) -> str:
         return subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True, text=True).stdout.strip()
 
+    assert not (root / ".git").exists(), "a folder of the test's own, never a checkout"
     with a_run(root) as before:
         pass
     git("init", "-q")
