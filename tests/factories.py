@@ -144,6 +144,12 @@ def changed(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def one_site(path: str) -> dict[str, Any]:
+    """Section `cohort` of `tiny_tree` with the source alone, its scans in a folder."""
+    cohort: dict[str, Any] = tiny_tree()["cohort"]
+    return cohort | {"sites": {"site-a": cohort["sites"]["site-a"] | {"path": path}}}
+
+
 def tiny_settings(**values: Any) -> Settings:
     """`tiny_tree` with some values changed: generator_defaults__ema=0.0, generators__wgan_gp__steps=2."""
     return Settings.model_validate(changed(tiny_tree(), values))

@@ -116,7 +116,7 @@ def test_generators_and_critics_that_are_none_are_refused(tmp_path: Path, spoil:
         weights = {key: value.clone() for key, value in network.state_dict().items()}
         spoil(weights)
         save_weights(tmp_path / name, weights)
-        _refused(tmp_path / name, lambda load=load: load(tmp_path, "wgan-gp", settings, 16))  # type: ignore[misc]
+        _refused(tmp_path / name, lambda load=load: load(tmp_path, settings, 16))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

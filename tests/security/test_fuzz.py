@@ -40,7 +40,7 @@ def _waits(folder: Path) -> None:
 
 PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a traceback": (_raises(KeyError("width")), "KeyError"),
-    "two lines": (_raises(InputError("a\nb")), "message of 3"),
+    "two lines": (_raises(InputError("a", "b")), "message of 5"),
     "no line": (_raises(InputError("")), "message of 0"),
     "deep": (_raises(RecursionError("deep")), "RecursionError"),
     "an exit": (_raises(SystemExit(1)), "SystemExit"),

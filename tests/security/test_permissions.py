@@ -19,7 +19,7 @@ from angiosynth import cli
 from angiosynth.project import preflight
 from angiosynth.runtime.private import CACHE, PLACES, close_places
 from angiosynth.verbs.privacy_on_disk import open_to_others
-from tests.factories import make_cohort, tiny_tree
+from tests.factories import make_cohort, one_site, tiny_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 UMASKS = [0o000, 0o002, 0o022, 0o077]
@@ -68,10 +68,8 @@ def _project(folder: Path) -> Path:
     folder.mkdir()
     (folder / "dvc.yaml").touch()
     (folder / ".dvc").mkdir()
-    (folder / "params.yaml").write_text(
-        yaml.safe_dump({**tiny_tree(), "cohort": {**tiny_tree()["cohort"], "site_a": "data/raw/site-a", "site_b": "data/none"}})
-    )
-    (folder / "data" / "none").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "params.yaml").write_text(yaml.safe_dump({**tiny_tree(), "cohort": one_site("data/raw/site-a")}))
     return folder
 
 
@@ -99,7 +97,7 @@ def test_what_commands_write_is_closed_file_by_file(tmp_path: Path, monkeypatch:
 def test_a_whole_pipelines_project_is_closed_to_others(project: Path) -> None:
     """test_pipeline.py runs it with umask 0, DVC too. DVC's copies have its umask; they lie in folders that are closed."""
     assert set(_reachable(project, ["src", ".git", "dvc_plots"])) <= OPEN
-    ours = [path for name in ("mlruns", ".work", "lineage", "models/gan", "metrics/patients") for path in [project / name]]
+    ours = [path for name in ("mlruns", ".work", "lineage", "models/generators", "metrics/patients") for path in [project / name]]
     assert [path.name for path in ours if not path.is_dir()] == []
     recorded = [path for name in ("mlruns", ".work", "lineage") for path in (project / name).rglob("*")]
     assert {"mlflow.db", "unet.pt", "generator.json", "model.pt2"} <= {path.name for path in recorded}
@@ -169,7 +167,7 @@ def test_doctor_has_a_line_for_each_place_that_is_open(everywhere: Path, monkeyp
     (project / ".dvc" / "config").write_text(f"[cache]\n    dir = {everywhere}/cache\n['remote \"far\"']\n    url = s3://bucket/x\n")
     (project / ".dvc" / "config.local").write_text("['remote \"store\"']\n    url = ../../remote\n")
     tree = tiny_tree()
-    tree["cohort"]["site_a"] = str(everywhere / "scans")
+    tree["cohort"]["sites"]["site-a"]["path"] = str(everywhere / "scans")
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", str(everywhere / "runs"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{everywhere}/mlflow.db")

@@ -25,7 +25,7 @@ from angiosynth.runtime.output import write_json
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import audit_digest, write_shared
 from tests.audits import audit_tree
-from tests.factories import affine_of, make_arrays, tiny_patches, tiny_tree
+from tests.factories import affine_of, make_arrays, one_site, tiny_patches, tiny_tree
 from tests.importing.lab import save
 
 PEOPLE = ("Müller_Anna", "ŁukaszWójcik", "19431207_Li")
@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = CliRunner().invoke(commands, ["import", "../scans", *words])
         assert done.exit_code == 0, done.output
         tree = tiny_tree()
-        tree["cohort"] |= {"site_a": "data/raw/site-a", "site_b": "data/none"}
+        tree["cohort"] = one_site("data/raw/site-a")
         (home / "params.yaml").write_text(yaml.safe_dump(tree))
         settings, place = load_settings(Path("params.yaml")), Workspace()
         patients = sorted(path.name for path in Path("data/raw/site-a").glob("sub-*"))

@@ -27,7 +27,7 @@ from angiosynth.errors import InputError, printable
 from angiosynth.report.style import drawn
 from angiosynth.runtime.progress import progress, say, tell
 from angiosynth.settings import load_settings
-from tests.factories import make_arrays, make_cohort, tiny_settings, tiny_tree, write_nifti
+from tests.factories import make_arrays, make_cohort, one_site, tiny_settings, tiny_tree, write_nifti
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "angiosynth"
@@ -127,7 +127,7 @@ def _verbs(nasty: str, folder: Path) -> Iterator[list[str]]:
     yield ["import", str(folder), "--table", nasty, "--dry-run"]
     yield ["import", str(folder), "--scan", "*", "--vessel-values", nasty, "--dry-run"]
     yield ["import", str(folder), "--scan", "*", "--without-brain", nasty, "--dry-run"]
-    yield ["train-gan", "--model", nasty]
+    yield ["train-generator", "--model", nasty]
     yield ["train-unet", "--data", nasty]
     yield ["transfer", "--start", nasty]
     yield ["release", nasty]
@@ -215,7 +215,7 @@ def test_patients_of_any_name_are_quiet(
     make_cohort(Path("site"), 1, (16, 16, 3))
     name = NASTIEST[kind].replace("/", "-")
     Path("site/sub-01").rename(Path("site") / f"sub-{name}")
-    settings = tiny_settings(cohort__site_a="site", cohort__site_b="").cohort
+    settings = tiny_settings(cohort=one_site("site")).cohort
     with pytest.raises(InputError) as caught:
         build_cohort(settings, Path("splits"), Path("cohort"))
     _quiet(str(caught.value))

@@ -22,6 +22,7 @@ from angiosynth.importing.name_words import name_words, names_somebody
 from angiosynth.importing.pairing import COLUMNS
 from angiosynth.importing.tables import read_table
 from angiosynth.importing.target import is_imported
+from angiosynth.reading import read_bytes
 from angiosynth.runtime.output import read_json, whole_file, write_json
 from angiosynth.runtime.progress import progress
 from angiosynth.runtime.tables import plain_cell
@@ -82,7 +83,7 @@ def keep_words(site: Path, names: Path) -> None:
         InputError: a file cannot be written, or the key is damaged.
     """
     words = sorted(_words_of(names))
-    key, salt = _key(Path()) or _new_key(), secrets.token_bytes(SALT_BYTES)
+    key, salt = _kept_key() or _new_key(), secrets.token_bytes(SALT_BYTES)
     digests = [word_digest(word, key, salt, COST) for word in progress(words, "digests of names", len(words))]
     made = {"format": FORMAT, "salt": salt.hex(), "cost": COST, "digests": sorted(digests)}
     with whole_file(words_file(site)) as temporary:
@@ -142,16 +143,23 @@ def _key(project: Path) -> bytes | None:
     path = project / KEY
     if not path.is_file():
         return None
-    text = path.read_text(encoding="ascii", errors="replace").strip()
+    text = read_bytes(path, 4 * KEY_BYTES).decode("ascii", "replace").strip()
     if len(text) != 2 * KEY_BYTES or not HEX.fullmatch(text):
         raise InputError(f"{path}: damaged; bring it from where the scans were imported, or move it away and import them again")
     return bytes.fromhex(text)
 
 
+def _kept_key() -> bytes | None:
+    """The project's own, closed to others if something has opened it."""
+    key = _key(Path())
+    if key is not None:
+        KEY.chmod(0o600)
+    return key
+
+
 def _new_key() -> bytes:
     key = secrets.token_bytes(KEY_BYTES)
     with whole_file(KEY) as temporary:
-        temporary.chmod(0o600)
         temporary.write_text(f"{key.hex()}\n", encoding="ascii")
     return key
 

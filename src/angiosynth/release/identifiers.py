@@ -72,7 +72,7 @@ def _refuse_originals_within(folder: Path, identifiers: Identifiers) -> None:
     held = {path: words_in(path.relative_to(folder).as_posix()) for path in files}
     for path in files:
         if path.suffix in TEXT_FILES:
-            text = NO_WORDS.sub(" ", path.read_text(encoding="utf-8"))
+            text = NO_WORDS.sub(" ", read_text(path, MOST_FILE))
             held[path] |= {word for read in _readings(text) for word in words_in(read)}
     for path, words in held.items():
         _refuse(path.relative_to(folder).as_posix(), identifiers.originals.whose(words - allowed))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from angiosynth.errors import InputError
+from angiosynth.reading import MOST_PICTURE, read_bytes
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import without_secrets
@@ -128,7 +129,7 @@ class Run:
         def send() -> None:
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file")
-            if path.suffix in TEXTS and names_someone(path.read_text(encoding="utf-8", errors="replace"), self._root):
+            if path.suffix in TEXTS and names_someone(read_bytes(path, MOST_PICTURE).decode("utf-8", "replace"), self._root):
                 raise InputError(f"{path}: names a patient or a folder of this machine, and stays here")
             store.log_file(self.id, path, folder)
 
