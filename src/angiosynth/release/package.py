@@ -24,7 +24,7 @@ from angiosynth.release.identifiers import Identifiers, refuse_identifiers
 from angiosynth.runtime.archives import PackedArray, packed_arrays
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import IntensitySettings
-from angiosynth.settings.audit import ReleaseSettings
+from angiosynth.settings.audit import AUDIT_FILES, ReleaseSettings
 
 nib: Any = nibabel
 NOTHING = Identifiers()
@@ -32,7 +32,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
 BLOCK = 1 << 24  # bytes that are unpacked at once
 MOST_PAGE = 64 * MIB  # of the audit's page, whose figures are within it
-AUDIT_FILES = ("audit.json", "index.html")  # of what may leave: exact numbers and pictures of patches stay in the house
 REFUSED = {
     "over": "the audit found a leak",
     "inconclusive": "the audit is inconclusive: it did not find leaks planted to test it",

@@ -22,6 +22,9 @@ def _without(fault_of: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+AUDIT_FILES = ("audit.json", "index.html")  # of an audit, what may leave: exact numbers and pictures of patches stay in the house
+
+
 class AuditLimits(Section):
     """What a set may not pass if it is to be released; fixed before an audit is looked at."""
 

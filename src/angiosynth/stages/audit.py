@@ -21,7 +21,6 @@ from angiosynth.privacy.verdict import judge
 from angiosynth.project.preflight import preflight
 from angiosynth.project.workspace import Workspace, data_digest, data_source
 from angiosynth.reading import MOST_PICTURE, read_bytes
-from angiosynth.release.package import AUDIT_FILES
 from angiosynth.report.audit_figures import attacks_figure, gallery, scores_figure
 from angiosynth.report.audit_page import build_audit_page
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
@@ -30,6 +29,7 @@ from angiosynth.sections import Count, NonNegative
 from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
+from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.tracking.runs import training_run
 
 SHARED = "shared"  # below an audit's folder: what of it may leave, for a release and for a tracking server

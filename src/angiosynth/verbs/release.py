@@ -24,7 +24,7 @@ from angiosynth.project.preflight import preflight
 from angiosynth.project.workspace import Workspace, data_digest, write_curve
 from angiosynth.reading import resolved
 from angiosynth.release.identifiers import Identifiers, refuse_originals
-from angiosynth.release.package import AUDIT_FILES, build_package, open_package, refusal
+from angiosynth.release.package import build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
@@ -33,6 +33,7 @@ from angiosynth.segmentation.training import train_unet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
+from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
 from angiosynth.stages.train_unet import unet_facts
