@@ -103,7 +103,6 @@ def test_one_site_that_nobody_drew_is_a_whole_pipeline(dvc_lab: Path, tmp_path: 
     listed = run(lab, "dvc stage list --name-only").split()
     assert {"cohort@site-a", "patches@site-a", "transfer", "transfer-real", "summary", "report"} <= set(listed)
     assert not [name for name in listed if name.startswith("phantom") or name.endswith("site-b")]
-    assert "up to date" in run(lab, "dvc repro phantom")
     assert "there is no other site, the table stays empty" in run(lab, "python cli.py transfer --start scratch")
     assert (lab / "metrics" / "transfer" / "scratch.csv").read_text().count("\n") == 1
 
