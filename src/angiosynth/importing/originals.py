@@ -30,6 +30,7 @@ from angiosynth.runtime.tables import plain_cell
 NAMES = Path("names")  # of the project; ignored by git, DVC and the container
 KEY = NAMES / "words.key"
 KEY_BYTES, SALT_BYTES, DIGEST_BYTES = 32, 16, 16
+MOST_KEY_FILE = 1 << 16  # bytes; a whole one has 65, what is damaged is to be said so
 COST: dict[str, int] = {"n": 2**13, "r": 8, "p": 1}  # some 20 ms and 8 MB a word
 MOST_COST = 2**16  # of a file that is read: 64 MB
 FORMAT = 1
@@ -143,7 +144,7 @@ def _key(project: Path) -> bytes | None:
     path = project / KEY
     if not path.is_file():
         return None
-    text = read_bytes(path, 4 * KEY_BYTES).decode("ascii", "replace").strip()
+    text = read_bytes(path, MOST_KEY_FILE).decode("ascii", "replace").strip()
     if len(text) != 2 * KEY_BYTES or not HEX.fullmatch(text):
         raise InputError(f"{path}: damaged; bring it from where the scans were imported, or move it away and import them again")
     return bytes.fromhex(text)
