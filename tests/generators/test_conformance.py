@@ -27,6 +27,8 @@ from angiosynth.settings import Settings
 from angiosynth.settings.checks import placed
 from tests.factories import tiny_patches, tiny_tree
 from tests.generators import gaussian
+from tests.generators.probe import Interrupted
+from tests.generators.probe import Probe as ProbeByTable
 
 SIZE = 16
 TINY: dict[str, dict[str, Any]] = {entry["kind"]: entry for entry in tiny_tree()["generators"].values()}
@@ -40,23 +42,12 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-class Interrupted(Exception):  # noqa: N818 -- stands for a kill
-    """The training stops here."""
-
-
-class Probe:
-    """Scores by a table; raises where a step is to be the last."""
-
-    def __init__(self, scores: dict[int, float] | None = None, stop_at: int | None = None) -> None:
-        self.scores, self.stop_at = scores or {}, stop_at
-        self.asked: list[int] = []
+class Probe(ProbeByTable):
+    """One that draws from the sampler as well."""
 
     def __call__(self, sampler: Sampler, step: int) -> dict[str, float]:
-        self.asked.append(step)
         assert sampler.pairs(2, step)[0].shape == (2, SIZE, SIZE)
-        if step == self.stop_at:
-            raise Interrupted
-        return {"probe_dsc": self.scores.get(step, step / 100)}
+        return super().__call__(sampler, step)
 
 
 def _settings(kind: str, **values: Any) -> GeneratorSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,7 @@ def site_of(settings: Settings, name: str | None) -> str | None:
     return name
 
 
-def _with(*others: str):  # type: ignore[no-untyped-def]
+def _with(*others: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [*(name for name in others if name.startswith(incomplete)), *generator_names(incomplete)]
 
 

@@ -95,14 +95,16 @@ class CopySearch:
 
     def scan(self, name: str, array: NDArray[Any]) -> Twin | None:
         """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies."""
-        digest, known = order_free_digest(array), CopySearch.joined([self.earlier or CopySearch(), self])
-        if digest in known._scans:
-            return Twin(known._scans[digest])
+        digest, known = order_free_digest(array), [self.earlier, self] if self.earlier else [self]
+        for search in known:
+            if digest in search._scans:
+                return Twin(search._scans[digest])
         self._scans[digest] = name
         detail = fingerprint(array)
         alike = [
             (correlation(detail, one), other)
-            for other, one in zip(known._names, known._prints, strict=True)
+            for search in known
+            for other, one in zip(search._names, search._prints, strict=True)
             if sorted(one.shape) == sorted(detail.shape)
         ]
         self._names.append(name)
@@ -114,9 +116,9 @@ class CopySearch:
         """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same but for the empty margin."""
         cut = mask[ndimage.find_objects(mask.astype(np.int8))[0]] if np.count_nonzero(mask) >= FEWEST_VOXELS else mask
         digest = hashlib.sha256(f"{cut.shape}".encode() + np.packbits(cut.ravel(order="F")).tobytes()).hexdigest()
-        known = (self.earlier._labels if self.earlier else {}) | self._labels
-        if digest in known:
-            return Twin(known[digest])
+        for search in [self.earlier, self] if self.earlier else [self]:
+            if digest in search._labels:
+                return Twin(search._labels[digest])
         self._labels[digest] = name
         return None
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.errors import InputError
-from angiosynth.generators.base import Sampler, TrainedGenerator
+from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.gan import training
 from angiosynth.generators.gan.kinds import KINDS, GanSettings
 from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, train_gan
@@ -26,28 +26,10 @@ from angiosynth.generators.schedule import WATCHED
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from tests.factories import tiny_generator, tiny_patches
+from tests.generators.probe import Interrupted, Probe
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = [kind.name for kind in KINDS]
-
-
-class Interrupted(Exception):  # noqa: N818 -- stands for a kill
-    """The training stops here."""
-
-
-class Probe:
-    """Scores by a table; raises where a step is to be the last."""
-
-    def __init__(self, scores: dict[int, float] | None = None, stop_at: int | None = None) -> None:
-        self.scores, self.stop_at = scores or {}, stop_at
-        self.asked: list[int] = []
-
-    def __call__(self, sampler: Sampler, step: int) -> dict[str, float]:
-        del sampler
-        self.asked.append(step)
-        if step == self.stop_at:
-            raise Interrupted
-        return {"probe_dsc": self.scores.get(step, step / 100)}
 
 
 def _settings(model: str, steps: int = 6, **values: Any) -> GanSettings:
@@ -260,6 +242,7 @@ from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 from tests.factories import tiny_generator, tiny_patches
+from tests.generators.probe import Interrupted, Probe
 
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 
