@@ -49,10 +49,10 @@ def phantom(
 
     For trying everything without a scan of one's own. Deterministic from `phantom.seed`.
     """
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import phantom as stage
 
-    settings = _settings(params)
     if site is not None and site not in settings.phantom.sites:
         raise InputError(f"--site {site}: there is none such; there are {', '.join(settings.phantom.sites) or 'none'} (phantom.sites)")
     stage.phantom(settings, Workspace(), site)
@@ -64,20 +64,20 @@ def cohort(site: Site = None, params: Params = PARAMS) -> None:
 
     Reads the BIDS folders of `cohort.sites`. All faults are listed at once. Writes splits/<site>.json and data/cohort/<site>.json.
     """
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import cohort as stage
 
-    settings = _settings(params)
     stage.cohort(settings, Workspace(), site_of(settings, site))
 
 
 @commands.command()
 def patches(site: Site = None, params: Params = PARAMS) -> None:
     """Cut labelled patches from the training patients' axial slices into data/patches/<site>."""
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import patches as stage
 
-    settings = _settings(params)
     stage.patches(settings, Workspace(), site_of(settings, site))
 
 
@@ -87,20 +87,20 @@ def train_generator(model: Model, params: Params = PARAMS) -> None:
 
     Killed and started again, it goes on at its last checkpoint. Writes models/generators/<model>.
     """
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import train_generator as stage
 
-    settings = _settings(params)
     stage.train_generator(settings, Workspace(), one_of(settings, "--model", model))
 
 
 @commands.command()
 def synthesize(model: Model, params: Params = PARAMS) -> None:
     """Draw labelled synthetic patches from a trained generator into data/synthetic/<model>, with a card and a contact sheet."""
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import synthesize as stage
 
-    settings = _settings(params)
     stage.synthesize(settings, Workspace(), one_of(settings, "--model", model))
 
 
@@ -127,10 +127,10 @@ def train_unet(
     With `unet.seeds` above 1 it is trained anew with each seed, and validation patients choose the one that is kept in front.
     Killed and started again, it redoes only the seeds that are missing. Writes models/unet/<data>.
     """
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import train_unet as stage
 
-    settings = _settings(params)
     stage.train_unet(settings, Workspace(), one_of(settings, "--data", data, "real"))
 
 
@@ -143,10 +143,10 @@ def evaluate(
 
     Writes predictions/<data>/<patient>.nii.gz in each scan's own grid and metrics/patients/<data>.csv.
     """
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import evaluate as stage
 
-    settings = _settings(params)
     stage.evaluate(settings, Workspace(), one_of(settings, "--data", data, "real", "threshold"))
 
 
@@ -159,10 +159,10 @@ def transfer(
 
     Killed and started again, it redoes only what is missing. Writes metrics/transfer/<start>.csv.
     """
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import transfer as stage
 
-    settings = _settings(params)
     stage.transfer(settings, Workspace(), one_of(settings, "--start", start, "scratch", "real", "package"))
 
 
@@ -180,11 +180,11 @@ def summary(
     params: Params = PARAMS,
 ) -> None:
     """Join all tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
+    settings = _settings(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import summary as stage
     from angiosynth.verbs.results import table
 
-    settings = _settings(params)
     if not show:
         stage.summary(settings, Workspace())
     tell(*table(settings, Workspace()).split("\n"))

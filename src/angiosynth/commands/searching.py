@@ -42,10 +42,10 @@ def sweep(
 
     A trial is a short training of section `sweep`. Killed and started again, the study goes on; a trial cut off is tried again.
     """
+    settings = settings_of(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.verbs import sweep as trial
 
-    settings = settings_of(params)
     result = trial.sweep(settings, Workspace(), one_of(settings, "--model", model), trials, study, workers)
     tell(*trial.result_table(result).split("\n"))
     if result.interrupted:

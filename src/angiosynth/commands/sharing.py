@@ -25,10 +25,10 @@ def audit(model: Model, params: Params = PARAMS) -> None:
     find one. Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer,
     scores.png and gallery.png, which hold people's scores and patches and stay in the house; and shared/, what of them may leave, rounded.
     """
+    settings = settings_of(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import audit as stage
 
-    settings = settings_of(params)
     stage.audit(settings, Workspace(), one_of(settings, "--model", model))
 
 
@@ -53,10 +53,10 @@ def release(
 
     python cli.py release vessels-1 --sign-key ~/.ssh/release
     """
+    settings = settings_of(params)  # before what takes seconds to import
     from angiosynth.project.workspace import Workspace
     from angiosynth.verbs import release as stage
 
-    settings = settings_of(params)
     chosen = one_of(settings, "--model", model) if model else None
     tell(stage.release(settings, Workspace(), chosen, name, override, sign_key, allow_word or ()))
 
