@@ -44,7 +44,7 @@ full: env ## the same at full size, about 90 minutes; params.yaml stays at full 
 	@echo "params.yaml holds the profile full from now on; python cli.py profile demo goes back."
 
 test: env ## the tests
-	python -m pytest
+	python -m pytest --numprocesses logical --dist loadgroup
 
 lint: env ## ruff and mypy
 	ruff check .

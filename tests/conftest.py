@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,44 +24,83 @@ os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")  # on a s
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
-BACKGROUND = pytest.StashKey[dict[str, "Future[Path]"]]()
+# Fixture -> the module whose build() makes its folder: minutes in processes of its own, so it runs beside the other tests.
+BUILDERS = {"reproduced": "tests.test_pipeline", "dvc_lab": "tests.test_dvc"}
+BUILDS = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Name one folder of builds for all workers of pytest-xdist."""
+    node.workerinput["builds"] = str(_builds(node.config))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if BUILDS in config.stash and not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[BUILDS], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one module stay in one worker, as do all that use one build; those come last, when it is made."""
+    for item in items:
+        build = _build_of(item)
+        group = build or item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _build_of(item) is not None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start what takes longest, where a test wants it: it runs in processes of its own, one after the other, beside the other tests."""
-    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    futures: dict[str, Future[Path]] = {name: Future() for name in ("project", "dvc_lab") if name in asked}
-    session.config.stash[BACKGROUND] = futures
-    if futures and not session.config.option.collectonly:
-        threading.Thread(target=_build, args=(futures,), daemon=True).start()
+    """Start the builds that tests ask for: in the only process, or in the first of several."""
+    worker = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"]
+    names = [name for name in BUILDERS if any(_build_of(item) == name for item in session.items)]
+    if names and worker == "gw0" and not session.config.option.collectonly:
+        threading.Thread(target=_build, args=(_builds(session.config), names), daemon=True).start()
 
 
-def _build(futures: dict[str, Future[Path]]) -> None:
-    from tests import test_dvc, test_pipeline
+def _build_of(item: pytest.Item) -> str | None:
+    return next((name for name in BUILDERS if name in getattr(item, "fixturenames", ())), None)
 
-    for name, future in futures.items():
-        build = {"project": test_pipeline.build, "dvc_lab": test_dvc.build}[name]
+
+def _builds(config: pytest.Config) -> Path:
+    """The folder of builds; a worker's is its controller's."""
+    if BUILDS not in config.stash:
+        shared = getattr(config, "workerinput", {}).get("builds")
+        config.stash[BUILDS] = Path(shared or tempfile.mkdtemp(prefix="angiosynth-builds-"))
+    return config.stash[BUILDS]
+
+
+def _build(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (home := folder / name).mkdir()
         try:
-            future.set_result(build(Path(tempfile.mkdtemp(prefix=f"angiosynth-{name}-"))))
+            outcome = {"path": str(importlib.import_module(BUILDERS[name]).build(home))}
         except BaseException as error:
-            future.set_exception(error)
+            outcome = {"error": f"{type(error).__name__}: {error}"}
+        (folder / f"{name}.tmp").write_text(json.dumps(outcome))
+        (folder / f"{name}.tmp").rename(folder / f"{name}.json")
+
+
+def _wait_for(name: str, config: pytest.Config) -> Path:
+    outcome = _builds(config) / f"{name}.json"
+    end = time.monotonic() + 1800
+    while not outcome.exists():
+        assert time.monotonic() < end, f"{name} was not built in half an hour"
+        time.sleep(0.1)
+    facts = json.loads(outcome.read_text())
+    assert "path" in facts, facts["error"]
+    return Path(facts["path"])
 
 
 @pytest.fixture(scope="session")
-def project(request: pytest.FixtureRequest) -> Iterator[Path]:
+def reproduced(request: pytest.FixtureRequest) -> Path:
     """A copy of the repository whose tiny pipeline has run."""
-    folder = request.config.stash[BACKGROUND]["project"].result()
-    yield folder
-    for made in (folder, folder.with_name(f"{folder.name}-opened")):
-        shutil.rmtree(made, ignore_errors=True)
+    return _wait_for("reproduced", request.config)
 
 
 @pytest.fixture(scope="session")
-def dvc_lab(request: pytest.FixtureRequest) -> Iterator[Path]:
+def dvc_lab(request: pytest.FixtureRequest) -> Path:
     """A lab's project, its scans kept by DVC with a remote beside it, as test_dvc.py makes it."""
-    folder = request.config.stash[BACKGROUND]["dvc_lab"].result()
-    yield folder
-    shutil.rmtree(folder.parent, ignore_errors=True)
+    return _wait_for("dvc_lab", request.config)
 
 
 @pytest.fixture(scope="session")

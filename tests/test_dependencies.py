@@ -249,11 +249,11 @@ def unnamed_files(stage: Stage, opened: Iterable[str], sites: Mapping[str, Any])
 
 
 @pytest.mark.slow
-def test_a_stage_reads_no_file_that_it_does_not_name(project: Path) -> None:
+def test_a_stage_reads_no_file_that_it_does_not_name(reproduced: Path) -> None:
     from tests.test_pipeline import opened_by
 
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    opened = opened_by(project)
+    params = yaml.safe_load((reproduced / "params.yaml").read_text())
+    opened = opened_by(reproduced)
     members = {stage.command: stage for stage in stages_of(dvc_yaml(), params)}
     assert set(members) <= set(opened), "every stage has run and told what it read"
     found = {command: unnamed_files(stage, opened[command], params["cohort"]["sites"]) for command, stage in members.items()}

@@ -76,13 +76,13 @@ def _params(**values: Any) -> str:
     return yaml.safe_dump({**full, "generators": tree["generators"]})
 
 
-def opened_by(project: Path) -> dict[str, set[str]]:
+def opened_by(reproduced: Path) -> dict[str, set[str]]:
     """Command -> the project's files that its runs have read."""
     opened: dict[str, set[str]] = {}
-    for path in project.with_name(f"{project.name}-opened").glob("*.json"):
+    for path in reproduced.with_name(f"{reproduced.name}-opened").glob("*.json"):
         facts = json.loads(path.read_text())
         files = [Path(name) for name in facts["opened"] if Path(name).is_file()]
-        inside = {file.relative_to(project).as_posix() for file in files if file.is_relative_to(project)}
+        inside = {file.relative_to(reproduced).as_posix() for file in files if file.is_relative_to(reproduced)}
         opened.setdefault(facts["command"], set()).update(inside)
     return opened
 
@@ -106,7 +106,7 @@ def build(folder: Path) -> Path:
     return folder
 
 
-def test_every_stage_leaves_its_files(project: Path) -> None:
+def test_every_stage_leaves_its_files(reproduced: Path) -> None:
     wanted = ["report/index.html", "metrics/evaluation.json", "metrics/transfer.json", "predictions/threshold/threshold.json"]
     wanted += ["metrics/evaluation.csv", "models/unet-choice.json"]
     for site in SITES:
@@ -123,38 +123,38 @@ def test_every_stage_leaves_its_files(project: Path) -> None:
         wanted += [f"models/unet/{data}/{name}" for name in ("unet.pt", "unet.json", "curve.csv")]
     wanted += [f"metrics/patients/{data}.csv" for data in (*TRAINING_DATA, "threshold")]
     wanted += [f"metrics/transfer/{start}.csv" for start in STARTS]
-    assert [name for name in wanted if not (project / name).is_file() or not (project / name).stat().st_size] == []
-    assert list(project.rglob(".partial-*")) == []
-    assert list((project / ".work").rglob("*.ckpt")) == []  # resume files go when a stage is done
+    assert [name for name in wanted if not (reproduced / name).is_file() or not (reproduced / name).stat().st_size] == []
+    assert list(reproduced.rglob(".partial-*")) == []
+    assert list((reproduced / ".work").rglob("*.ckpt")) == []  # resume files go when a stage is done
 
 
-def test_the_evaluation_holds_all_trainings(project: Path) -> None:
-    evaluation = json.loads((project / "metrics" / "evaluation.json").read_text())
+def test_the_evaluation_holds_all_trainings(reproduced: Path) -> None:
+    evaluation = json.loads((reproduced / "metrics" / "evaluation.json").read_text())
     for data in (*TRAINING_DATA, "threshold"):
         row = evaluation[data]
         assert set(row) >= {"dsc", "dsc_low", "dsc_high", "hd95_mm", "hd_mm", "assd_mm", "n_patients", "n_empty", "val_dsc", "val_hd95_mm"}
         assert 0 <= row["dsc_low"] <= row["dsc"] <= row["dsc_high"] <= 1
         assert row["n_patients"] == 1
-        with (project / "metrics" / "patients" / f"{data}.csv").open() as stream:
+        with (reproduced / "metrics" / "patients" / f"{data}.csv").open() as stream:
             assert [float(line["dsc"]) for line in csv.DictReader(stream)] == [pytest.approx(row["dsc"], abs=1e-12)]
     assert -1 < evaluation["threshold"]["threshold"] < 1
     assert evaluation["threshold"]["dsc"] > 0.3  # arteries are bright: the plain baseline finds much of them
     assert evaluation["chosen_by_validation"] == max(GENERATORS, key=lambda model: evaluation[model]["val_dsc"])
     assert set(evaluation["ratio_to_real"]) == set(GENERATORS)
     assert evaluation["generators"] == list(GENERATORS)
-    with (project / "metrics" / "evaluation.csv").open() as stream:
+    with (reproduced / "metrics" / "evaluation.csv").open() as stream:
         lines = {line["trained_on"]: line for line in csv.DictReader(stream)}
     assert {name: float(line["dsc"]) for name, line in lines.items()} == {
         name: pytest.approx(evaluation[name]["dsc"], abs=1e-12) for name in (*TRAINING_DATA, "threshold")
     }
 
 
-def test_the_transfer_holds_all_sites_and_starts(project: Path) -> None:
-    transfer = json.loads((project / "metrics" / "transfer.json").read_text())
+def test_the_transfer_holds_all_sites_and_starts(reproduced: Path) -> None:
+    transfer = json.loads((reproduced / "metrics" / "transfer.json").read_text())
     assert set(transfer) == set(TARGETS)
-    splits = {site: load_split(project / "splits", site) for site in TARGETS}
+    splits = {site: load_split(reproduced / "splits", site) for site in TARGETS}
     for start in STARTS:
-        with (project / "metrics" / "transfer" / f"{start}.csv").open() as stream:
+        with (reproduced / "metrics" / "transfer" / f"{start}.csv").open() as stream:
             rows = {(row["site"], row["patient"]): row for row in csv.DictReader(stream)}
         assert set(rows) == {(site, patient) for site in TARGETS for patient in splits[site].test}
         assert all(row["trained_on"] in splits[site].train for (site, _), row in rows.items())
@@ -169,69 +169,69 @@ def test_the_transfer_holds_all_sites_and_starts(project: Path) -> None:
                 assert point["dsc_gain"] == pytest.approx(point["dsc"] - transfer[site]["scratch"]["1"]["dsc"])
 
 
-def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values(project: Path) -> None:
-    facts = {model: json.loads((project / "models" / "generators" / model / "generator.json").read_text()) for model in GENERATORS}
+def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values(reproduced: Path) -> None:
+    facts = {model: json.loads((reproduced / "models" / "generators" / model / "generator.json").read_text()) for model in GENERATORS}
     assert (facts[WIDE]["kind"], facts[WIDE]["step"]) == ("wgan-gp", 2)
-    weights = {model: torch.load(project / "models" / "generators" / model / "generator.pt") for model in ("wgan-gp", WIDE)}
+    weights = {model: torch.load(reproduced / "models" / "generators" / model / "generator.pt") for model in ("wgan-gp", WIDE)}
     widths = {model: sum(tensor.numel() for tensor in tensors.values()) for model, tensors in weights.items()}
     assert 1.4 < widths[WIDE] / widths["wgan-gp"] < 2.5  # of channels 6 and 4: weights between two maps go with the square, others do not
-    page = (project / "report" / "index.html").read_text()
+    page = (reproduced / "report" / "index.html").read_text()
     assert page.count(WIDE) > 5
     assert THIRD in page
-    audit = json.loads((project / "audit" / WIDE / "audit.json").read_text())
+    audit = json.loads((reproduced / "audit" / WIDE / "audit.json").read_text())
     assert (audit["model"], audit["n_synthetic"]) == (WIDE, 24)
 
 
-def test_it_is_searched_by_its_name(project: Path) -> None:
+def test_it_is_searched_by_its_name(reproduced: Path) -> None:
     """In so few steps the trial's U-net may find no vessel, which is a result too."""
     try:
-        assert "study wide: 1 trials" in typed(project, f"python cli.py sweep --model {WIDE} --trials 1 --study wide")
-        found = json.loads((project / "sweeps" / "wide.json").read_text())
+        assert "study wide: 1 trials" in typed(reproduced, f"python cli.py sweep --model {WIDE} --trials 1 --study wide")
+        found = json.loads((reproduced / "sweeps" / "wide.json").read_text())
     finally:
-        (project / "sweeps" / "wide.json").unlink(missing_ok=True)
+        (reproduced / "sweeps" / "wide.json").unlink(missing_ok=True)
     (trial,) = found["trials"]
     assert found["model"] == WIDE
     assert trial["state"] in {"complete", "fail"}
     assert "gradient_penalty_weight" in trial["params"]
 
 
-def test_predictions_lie_in_the_scans_grid(project: Path) -> None:
-    split = load_split(project / "splits", "site-a")
+def test_predictions_lie_in_the_scans_grid(reproduced: Path) -> None:
+    split = load_split(reproduced / "splits", "site-a")
     (patient,) = split.test
-    (path,) = (project / "data" / "phantom" / "site-a" / patient).rglob("*_angio.nii.gz")
+    (path,) = (reproduced / "data" / "phantom" / "site-a" / patient).rglob("*_angio.nii.gz")
     scan = nib.load(path)
     for data in (*TRAINING_DATA, "threshold"):
-        found = nib.load(project / "predictions" / data / f"{patient}.nii.gz")
+        found = nib.load(reproduced / "predictions" / data / f"{patient}.nii.gz")
         assert found.shape == scan.shape
         np.testing.assert_allclose(found.affine, scan.affine, atol=1e-6)
         assert set(np.unique(np.asanyarray(found.dataobj))) <= {0, 1}
 
 
-def test_synthetic_sets_are_as_ordered(project: Path) -> None:
+def test_synthetic_sets_are_as_ordered(reproduced: Path) -> None:
     for model in GENERATORS:
-        patches = open_patch_set(project / "data" / "synthetic" / model)
+        patches = open_patch_set(reproduced / "data" / "synthetic" / model)
         assert patches.image.shape == (24, 16, 16)
         assert patches.label.max() <= 1
         assert patches.meta["model"] == model
 
 
-def test_only_training_patients_are_cut(project: Path) -> None:
+def test_only_training_patients_are_cut(reproduced: Path) -> None:
     for site in SITES:
-        patches = open_patch_set(project / "data" / "patches" / site)
-        assert set(patches.patient) == set(load_split(project / "splits", site).train)
+        patches = open_patch_set(reproduced / "data" / "patches" / site)
+        assert set(patches.patient) == set(load_split(reproduced / "splits", site).train)
 
 
-def test_the_report_stands_alone(project: Path) -> None:
-    page = (project / "report" / "index.html").read_text()
+def test_the_report_stands_alone(reproduced: Path) -> None:
+    page = (reproduced / "report" / "index.html").read_text()
     assert "data:image/png;base64," in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert str(project) not in page
+    assert str(reproduced) not in page
 
 
-def test_runs_carry_validation_and_test_scores(project: Path) -> None:
+def test_runs_carry_validation_and_test_scores(reproduced: Path) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{project}/mlruns/mlflow.db")
+    client = MlflowClient(f"sqlite:///{reproduced}/mlruns/mlflow.db")
     ids = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
     experiments = ("generator", "unet", "transfer")
     runs = {name: {run.data.tags["mlflow.runName"]: run for run in client.search_runs([ids[name]])} for name in experiments}
@@ -242,7 +242,7 @@ def test_runs_carry_validation_and_test_scores(project: Path) -> None:
         "unet": {"unet real", f"unet {RECORDED}"},
         "transfer": {*parents.values(), *children.values()},
     }
-    evaluation = json.loads((project / "metrics" / "evaluation.json").read_text())
+    evaluation = json.loads((reproduced / "metrics" / "evaluation.json").read_text())
     for run, data in (
         (runs["generator"][RECORDED], RECORDED),
         (runs["unet"][f"unet {RECORDED}"], RECORDED),
@@ -250,7 +250,7 @@ def test_runs_carry_validation_and_test_scores(project: Path) -> None:
     ):
         assert run.data.metrics["val_dsc"] == pytest.approx(evaluation[data]["val_dsc"])
         assert run.data.metrics["test_dsc"] == pytest.approx(evaluation[data]["dsc"])
-    transfer = json.loads((project / "metrics" / "transfer.json").read_text())
+    transfer = json.loads((reproduced / "metrics" / "transfer.json").read_text())
     for site in TARGETS:
         child = runs["transfer"][children[site]]
         assert child.data.metrics["test_dsc"] == pytest.approx(transfer[site][RECORDED]["1"]["dsc"])
@@ -262,19 +262,19 @@ def test_runs_carry_validation_and_test_scores(project: Path) -> None:
     assert str(client.get_registered_model("unet-real").aliases["champion"]) == "1"
 
 
-def test_nothing_is_left_to_do(project: Path) -> None:
-    assert json.loads(_dvc(project, "status", "--json")) == {}
-    assert "Running stage" not in (said := _dvc(project, "repro"))
+def test_nothing_is_left_to_do(reproduced: Path) -> None:
+    assert json.loads(_dvc(reproduced, "status", "--json")) == {}
+    assert "Running stage" not in (said := _dvc(reproduced, "repro"))
     assert "up to date" in said
 
 
-def test_a_unets_rate_reruns_no_generator(project: Path) -> None:
-    params = project / "params.yaml"
+def test_a_unets_rate_reruns_no_generator(reproduced: Path) -> None:
+    params = reproduced / "params.yaml"
     before = params.read_text()
     params.write_text(_params(unet__learning_rate=1.5e-3))
     try:
-        stale = set(json.loads(_dvc(project, "status", "--json")))
-        dry = _dvc(project, "repro", "--dry")
+        stale = set(json.loads(_dvc(reproduced, "status", "--json")))
+        dry = _dvc(reproduced, "repro", "--dry")
     finally:
         params.write_text(before)
     assert stale >= TRAININGS
@@ -285,49 +285,49 @@ def test_a_unets_rate_reruns_no_generator(project: Path) -> None:
     assert "> python cli.py train-unet --data real" in dry
 
 
-def test_more_seeds_ask_for_no_other_choice(project: Path) -> None:
-    params = project / "params.yaml"
+def test_more_seeds_ask_for_no_other_choice(reproduced: Path) -> None:
+    params = reproduced / "params.yaml"
     before = params.read_text()
     params.write_text(_params(unet__seeds=2))
     try:
-        stale = set(json.loads(_dvc(project, "status", "--json")))
+        stale = set(json.loads(_dvc(reproduced, "status", "--json")))
     finally:
         params.write_text(before)
     assert stale >= TRAININGS
     assert "select-unet" not in stale
 
 
-def test_a_sweep_is_shown_by_the_report(project: Path) -> None:
+def test_a_sweep_is_shown_by_the_report(reproduced: Path) -> None:
     study = {"study": "mine", "model": RECORDED, "front": [0], "knee": 0, "hypervolume": [[0, 0.1]], "importances": {}}
     trial = {"number": 0, "state": "complete", "reason": "", "val_dsc": 0.625, "val_hd95_mm": 7.75, "params": {"critic_iterations": 3}}
-    path = project / "sweeps" / "mine.json"
+    path = reproduced / "sweeps" / "mine.json"
     path.write_text(json.dumps({**study, "trials": [trial]}))
     try:
-        assert set(json.loads(_dvc(project, "status", "--json"))) == {"report"}
-        _dvc(project, "repro", "report")
-        page = (project / "report" / "index.html").read_text()
+        assert set(json.loads(_dvc(reproduced, "status", "--json"))) == {"report"}
+        _dvc(reproduced, "repro", "report")
+        page = (reproduced / "report" / "index.html").read_text()
     finally:
         path.unlink()
     assert "study mine" in page
     assert "0.625" in page
-    assert (project / "report" / "figures" / "sweeps" / "mine" / "front.png").is_file()
+    assert (reproduced / "report" / "figures" / "sweeps" / "mine" / "front.png").is_file()
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_path: Path) -> None:
+def test_sets_and_releases_go_to_the_remote_and_come_back(reproduced: Path, tmp_path: Path) -> None:
     """The whole pipeline's: everything that a stage writes, and a package under releases/. In the clone files are links into the cache."""
     places = {"NAME": "vessels-1", "KEY": str(tmp_path / "key"), "/some/folder": str(tmp_path / "remote")}
-    typed(project, "ssh-keygen -q -t ed25519 -N '' -f KEY", places)
+    typed(reproduced, "ssh-keygen -q -t ed25519 -N '' -f KEY", places)
     release = "python cli.py release NAME --model wgan-gp --sign-key KEY --override 'a test'"
-    typed(project, release.replace("wgan-gp", WIDE), places)
-    typed(project, "dvc add releases/NAME", places)
+    typed(reproduced, release.replace("wgan-gp", WIDE), places)
+    typed(reproduced, "dvc add releases/NAME", places)
     try:
-        typed(project, 'git add -A && git commit -q -m "A run"')
-        typed(project, "dvc remote add -d store /some/folder && dvc push", places)
-        typed(tmp_path, f"git clone -q '{project}' clone")
+        typed(reproduced, 'git add -A && git commit -q -m "A run"')
+        typed(reproduced, "dvc remote add -d store /some/folder && dvc push", places)
+        typed(tmp_path, f"git clone -q '{reproduced}' clone")
         clone = tmp_path / "clone"
         (clone / ".dvc" / "config.local").write_text("[cache]\n    type = symlink\n")
         typed(clone, "dvc remote add -f -d store /some/folder && dvc pull --with-deps report", places)
@@ -336,27 +336,27 @@ def test_sets_and_releases_go_to_the_remote_and_come_back(project: Path, tmp_pat
         typed(clone, "dvc gc --workspace --force")
         names = [f"data/{name}" for name in ("phantom", "patches", "synthetic", "cohort")]
         names += ["splits", "models", "predictions", "metrics", "report", "audit", "releases"]
-        assert {name: _contents(clone / name).keys() ^ _contents(project / name).keys() for name in names} == {
+        assert {name: _contents(clone / name).keys() ^ _contents(reproduced / name).keys() for name in names} == {
             name: set() for name in names
         }
-        assert all(_contents(clone / name) == _contents(project / name) for name in names)
-        assert typed(project, "git ls-files releases") == "releases/vessels-1.dvc\n"
+        assert all(_contents(clone / name) == _contents(reproduced / name) for name in names)
+        assert typed(reproduced, "git ls-files releases") == "releases/vessels-1.dvc\n"
     finally:
-        (project / "releases" / "vessels-1.dvc").unlink()
-        shutil.rmtree(project / "releases" / "vessels-1")
-        typed(project, "dvc remote remove store")
+        (reproduced / "releases" / "vessels-1.dvc").unlink()
+        shutil.rmtree(reproduced / "releases" / "vessels-1")
+        typed(reproduced, "dvc remote remove store")
 
 
-def test_what_the_readme_has_users_type(project: Path, tmp_path: Path) -> None:
-    patient = next((project / "data" / "phantom" / "site-a").glob("sub-*"))
+def test_what_the_readme_has_users_type(reproduced: Path, tmp_path: Path) -> None:
+    patient = next((reproduced / "data" / "phantom" / "site-a").glob("sub-*"))
     for name, pattern in (("scan.nii.gz", "*_angio.nii.gz"), ("brain.nii.gz", "*_desc-brain_mask.nii.gz")):
-        shutil.copy(next(patient.rglob(pattern)), project / name)
+        shutil.copy(next(patient.rglob(pattern)), reproduced / name)
     try:
         command = "python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz"
-        assert "vessel voxels" in typed(project, command)
-        assert "vessels.nii.gz: is there already" in typed(project, command, code=2)
+        assert "vessel voxels" in typed(reproduced, command)
+        assert "vessels.nii.gz: is there already" in typed(reproduced, command, code=2)
     finally:
         for name in ("scan.nii.gz", "brain.nii.gz", "vessels.nii.gz", "vessels.png"):
-            (project / name).unlink(missing_ok=True)
-    typed(project, "dvc metrics diff")
-    assert "plots" in typed(project, "dvc plots show")
+            (reproduced / name).unlink(missing_ok=True)
+    typed(reproduced, "dvc metrics diff")
+    assert "plots" in typed(reproduced, "dvc plots show")

@@ -31,7 +31,7 @@ def _images(*shape: int) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`cli.py serve` of the registered U-net."""
     away = tmp_path_factory.mktemp("served")
     with socket.socket() as free:
@@ -42,7 +42,7 @@ def server(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     log = away / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, *words], cwd=project, env=environment, stdout=stream, stderr=stream, start_new_session=True
+            [sys.executable, *words], cwd=reproduced, env=environment, stdout=stream, stderr=stream, start_new_session=True
         )
     try:
         _wait(f"http://127.0.0.1:{port}/ping", process, log)
@@ -71,8 +71,8 @@ def _ask(server: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(json.load(answer)["predictions"], np.float32)
 
 
-def test_a_registered_unet_answers_over_http(server: str, project: Path) -> None:
-    served = Served(load_segmenter(project / "models" / "unet" / "real"))
+def test_a_registered_unet_answers_over_http(server: str, reproduced: Path) -> None:
+    served = Served(load_segmenter(reproduced / "models" / "unet" / "real"))
     for shape in ((3, 1, 32, 32), (1, 1, 48, 80)):
         images = _images(*shape)
         with torch.no_grad():

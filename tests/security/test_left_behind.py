@@ -249,19 +249,19 @@ def test_outside_of_a_project_nothing_is_touched(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_an_audit_that_is_told_to_end_leaves_no_patch(project: Path) -> None:
+def test_an_audit_that_is_told_to_end_leaves_no_patch(reproduced: Path) -> None:
     """While patches of held-out patients lie on the disk."""
     words = [sys.executable, "cli.py", "audit", "--model", "dcgan"]
-    process = subprocess.Popen(words, cwd=project, env=_environment() | {"ANGIOSYNTH_TRACKING": "off"})
+    process = subprocess.Popen(words, cwd=reproduced, env=_environment() | {"ANGIOSYNTH_TRACKING": "off"})
     try:
-        _wait_until(lambda: any((project / ".work").glob(".partial-*/patches/image.npy")), 120)
-        assert not [path for path in (project / ".work").glob(".partial-*") if path.stat().st_mode & 0o077]
+        _wait_until(lambda: any((reproduced / ".work").glob(".partial-*/patches/image.npy")), 120)
+        assert not [path for path in (reproduced / ".work").glob(".partial-*") if path.stat().st_mode & 0o077]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
     finally:
         process.kill()
-    assert [path for name in (".work", "audit") for path in (project / name).rglob(".partial-*")] == []
-    assert (project / "audit" / "dcgan" / "audit.json").is_file(), "the one before is as it was"
+    assert [path for name in (".work", "audit") for path in (reproduced / name).rglob(".partial-*")] == []
+    assert (reproduced / "audit" / "dcgan" / "audit.json").is_file(), "the one before is as it was"
 
 
 def _goes_round(text: str) -> list[str]:

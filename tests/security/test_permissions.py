@@ -94,14 +94,14 @@ def test_what_commands_write_is_closed_file_by_file(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_whole_pipelines_project_is_closed_to_others(project: Path) -> None:
+def test_a_whole_pipelines_project_is_closed_to_others(reproduced: Path) -> None:
     """test_pipeline.py runs it with umask 0, DVC too. DVC's copies have its umask; they lie in folders that are closed."""
-    assert set(_reachable(project, ["src", ".git", "dvc_plots"])) <= OPEN
-    ours = [path for name in ("mlruns", ".work", "lineage", "models/generators", "metrics/patients") for path in [project / name]]
+    assert set(_reachable(reproduced, ["src", ".git", "dvc_plots"])) <= OPEN
+    ours = [path for name in ("mlruns", ".work", "lineage", "models/generators", "metrics/patients") for path in [reproduced / name]]
     assert [path.name for path in ours if not path.is_dir()] == []
-    recorded = [path for name in ("mlruns", ".work", "lineage") for path in (project / name).rglob("*")]
+    recorded = [path for name in ("mlruns", ".work", "lineage") for path in (reproduced / name).rglob("*")]
     assert {"mlflow.db", "unet.pt", "generator.json", "model.pt2"} <= {path.name for path in recorded}
-    assert [path.relative_to(project).as_posix() for path in recorded if _open(path)] == []
+    assert [path.relative_to(reproduced).as_posix() for path in recorded if _open(path)] == []
 
 
 # Neighbours: a folder in a folder, a file of a user's, a link to outside, DVC's cache, a link in place of a place.

@@ -126,17 +126,17 @@ def _rows(database: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_whole_pipelines_record_names_nobody(project: Path) -> None:
+def test_a_whole_pipelines_record_names_nobody(reproduced: Path) -> None:
     """Runs, their settings, tags, inputs, models and files; and what lies beside weights, which a release or a server may take along."""
-    splits = [load_split(project / "splits", site) for site in ("site-a", "site-b")]
+    splits = [load_split(reproduced / "splits", site) for site in ("site-a", "site-b")]
     patients = {name for split in splits for name in (*split.train, *split.validation, *split.test)}
     assert len(patients) >= 4
-    words = {*patients, str(project.resolve()), os.path.expanduser("~/"), "site-packages"}
+    words = {*patients, str(reproduced.resolve()), os.path.expanduser("~/"), "site-packages"}
     words |= {name for name in (getpass.getuser(), platform.node()) if len(name) > 5}  # shorter ones are in too many words
-    cells = list(_rows(project / "mlruns" / "mlflow.db"))
+    cells = list(_rows(reproduced / "mlruns" / "mlflow.db"))
     assert {"params", "tags", "datasets", "logged_models"} <= {table for table, _ in cells}
     assert {(table, cell) for table, cell in cells for word in words if word in cell} == set()
-    folders = [project / name for name in ("mlruns/artifacts", "lineage", "models", "data/synthetic", "audit")]
+    folders = [reproduced / name for name in ("mlruns/artifacts", "lineage", "models", "data/synthetic", "audit")]
     files = [file for folder in folders for file in _contents(folder)]
     assert {"MLmodel", "unet.json", "generator.json", "card.json"} <= {name for name, _ in files}
     assert any(name.endswith("models/model.json") for name, _ in files), "an exported program"
