@@ -1,0 +1,82 @@
+"""How long `dvc repro` takes from nothing, stage by stage, in a scratch clone of this project.
+
+    python benchmarks/demo.py [--profile demo] [--stages STAGE ...] [--keep FOLDER] [--json]
+
+Seconds of a stage are those between DVC's lines, so that they hold the start of Python and DVC's hashing. core_s counts the processor
+time of all processes. The clone is of the last commit; what is not committed is not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from angiosynth.runtime.processor import processor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def reproduce(folder: Path, profile: str, stages: list[str]) -> dict[str, Any]:
+    """Clone, take a profile, run; seconds by stage, in all, of all cores, and the processor."""
+    python = Path(sys.executable)
+    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder / "src")}
+    subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
+    subprocess.run([python, "cli.py", "profile", profile, "--force"], cwd=folder, env=environment, check=True, stdout=sys.stderr)
+    seconds: dict[str, float] = {}
+    used, start = _core_seconds(), time.monotonic()
+    stage, begun = "", start
+    words = [str(python), "-m", "dvc", "repro", *stages]
+    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", file=sys.stderr)
+            if line.startswith(("Running stage '", "Use `dvc push`", "To track the changes")):
+                if stage:
+                    seconds[stage] = round(time.monotonic() - begun, 1)
+                stage, begun = line.partition("'")[2].partition("'")[0], time.monotonic()
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    if stage:
+        seconds[stage] = round(time.monotonic() - begun, 1)
+    total = time.monotonic() - start
+    return {
+        "seconds": seconds,
+        "total_s": round(total, 1),
+        "core_s": round(_core_seconds() - used, 1),
+        "processor": processor(),
+    }
+
+
+def _core_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--stages", nargs="*", default=[], help="these and what they need; all without")
+    parser.add_argument("--keep", type=Path, help="clone into this new folder and leave it there")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory(prefix="angiosynth-demo-") as folder:
+        measured = reproduce(Path(folder) / "project" if not options.keep else options.keep, options.profile, options.stages)
+    print("| stage | s |\n|---|---:|")
+    for stage, value in measured["seconds"].items():
+        print(f"| {stage} | {value:.1f} |")
+    print(f"| all | {measured['total_s']:.1f} |\n\n{measured['core_s']:.0f} core seconds, {measured['processor']}")
+    if options.json:
+        print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()
