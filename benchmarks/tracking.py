@@ -31,7 +31,7 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.settings import load_settings
-from angiosynth.tracking.runs import ensure_store, training_run
+from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
 
 DEMO = Path(__file__).resolve().parents[1] / "profiles" / "demo.yaml"
 PATCHES = 1024
@@ -79,7 +79,7 @@ def timed_run(root: Path, tracking: str, training: Training, picture: Path) -> t
     os.environ["ANGIOSYNTH_TRACKING"] = tracking
     start = time.perf_counter()
     settings = {"model": training.model, "generator": training.settings}
-    with training_run("generator", training.model, stage="benchmark", settings=settings, root=root, lineage=False) as run:
+    with training_run(RunSpec("generator", training.model, stage="benchmark", settings=settings), root=root, lineage=False) as run:
         begun = time.perf_counter()
         training.run(run)
         run.artifact(picture)
@@ -93,7 +93,7 @@ def model_seconds(root: Path, training: Training) -> float:
     trained = training.run(NullRecorder())
     sampler = family_of(training.settings).sampler(training.settings, training.patches.size, trained.weights, torch.device("cpu"))
     os.environ["ANGIOSYNTH_TRACKING"] = "on"
-    with training_run("generator", training.model, stage="benchmark", settings={}, root=root, lineage=False) as run:
+    with training_run(RunSpec("generator", training.model, stage="benchmark", settings={}), root=root, lineage=False) as run:
         run.log_model(sampler.network, sampler.example(), "first")
         start = time.perf_counter()
         run.log_model(sampler.network, sampler.example(), "second")

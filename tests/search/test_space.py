@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from angiosynth.errors import InputError
-from angiosynth.search.space import TrialRow, chosen, hypervolume, hypervolumes, knee, pareto_front
+from angiosynth.search.results import TrialRow, chosen, hypervolume, hypervolumes, knee, pareto_front
 
 
 def row(number: int, dsc: float | None, hd95_mm: float | None) -> TrialRow:

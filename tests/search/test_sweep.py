@@ -19,9 +19,10 @@ from mlflow import MlflowClient
 from angiosynth.cli import app
 from angiosynth.errors import InputError
 from angiosynth.generators.gan.kinds import DcganSettings, WganGpSnSettings
-from angiosynth.search.space import SweepResult, TrialScore, Value, model_values, search_space, trial_settings
+from angiosynth.search.results import SweepResult, TrialScore, Value
+from angiosynth.search.space import model_values, search_space, trial_settings
 from angiosynth.search.study import existing
-from angiosynth.search.sweep import join_sweep, load_sweep, run_sweep
+from angiosynth.search.sweep import Sweep, join_sweep, load_sweep, run_sweep
 from angiosynth.search.workers import Pace
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.runs import DataSource, tracking_uri
@@ -85,7 +86,7 @@ def test_every_trial_is_accounted_for(root: Path, settings: Settings) -> None:
             raise FloatingPointError("loss is infinite")
         return analytic(own, scratch, run_id, number)
 
-    result = run_sweep(settings, MODEL, 7, trial, root, "accounted", DataSource("real", "d" * 64, "data/patches/site-a", 10))
+    result = run_sweep(Sweep(settings, MODEL, trial, root, data=DataSource("real", "d" * 64, "data/patches/site-a", 10)), 7, "accounted")
     assert [row.state for row in result.trials] == ["complete", "fail", "fail", "fail", "fail", "complete", "complete"]
     reasons = [row.reason for row in result.trials[1:5]]
     assert [word in reason for word, reason in zip(["diverged", "not finite", "no vessel", "infinite"], reasons, strict=True)] == [True] * 4
@@ -119,7 +120,7 @@ def test_values_that_led_to_nothing_are_left_alone(tmp_path: Path, settings: Set
             raise InputError("gan: diverged; raise the learning rate")
         return analytic(own, scratch, run_id, number)
 
-    result = run_sweep(with_ranges(settings, learning_rate_generator=(5e-5, 1e-3)), MODEL, 30, trial, tmp_path)
+    result = run_sweep(Sweep(with_ranges(settings, learning_rate_generator=(5e-5, 1e-3)), MODEL, trial, tmp_path), 30)
     failed = [row.state == "fail" for row in result.trials]
     assert sum(failed[:10]) >= 2, "drawn at random"
     assert sum(failed[10:]) <= 10, "of twenty that the sampler proposed; all but three where it does not see failures"
@@ -127,7 +128,7 @@ def test_values_that_led_to_nothing_are_left_alone(tmp_path: Path, settings: Set
 
 @pytest.mark.usefixtures("untracked")
 def test_table_and_front(tmp_path: Path, settings: Settings) -> None:
-    result = run_sweep(settings, MODEL, 8, analytic, tmp_path, "front")
+    result = run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 8, "front")
     assert result.folder == tmp_path / "mlruns" / "sweeps" / "front"
     with (result.folder / "trials.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
@@ -149,7 +150,7 @@ def test_proposals_stay_in_their_ranges_and_reach_the_settings(tmp_path: Path, s
         seen.append(own)
         return analytic(own, scratch, run_id, number)
 
-    result = run_sweep(settings, MODEL, 4, trial, tmp_path)
+    result = run_sweep(Sweep(settings, MODEL, trial, tmp_path), 4)
     for own, params in zip(seen, proposals(result), strict=True):
         tried = {name: getattr(own_of(own), name) for name in params}
         assert tried == model_values(settings, MODEL, params)
@@ -191,28 +192,28 @@ def test_each_model_is_searched_for_what_it_has(settings: Settings) -> None:
 @pytest.mark.parametrize(("sampler", "parts_of"), [("tpe", (2, 9)), ("random", (1, 2)), ("nsgaii", (2, 7))])
 def test_same_seed_same_proposals_in_one_go_or_two(tmp_path: Path, settings: Settings, sampler: str, parts_of: tuple[int, int]) -> None:
     chosen = changed(settings, sampler=sampler)
-    whole = run_sweep(chosen, MODEL, sum(parts_of), analytic, tmp_path / "whole", "study")
-    run_sweep(chosen, MODEL, parts_of[0], analytic, tmp_path / "parts", "study")
-    parts = run_sweep(chosen, MODEL, sum(parts_of), analytic, tmp_path / "parts", "study")
+    whole = run_sweep(Sweep(chosen, MODEL, analytic, tmp_path / "whole"), sum(parts_of), "study")
+    run_sweep(Sweep(chosen, MODEL, analytic, tmp_path / "parts"), parts_of[0], "study")
+    parts = run_sweep(Sweep(chosen, MODEL, analytic, tmp_path / "parts"), sum(parts_of), "study")
     assert proposals(parts) == proposals(whole)
     assert len({json.dumps(params) for params in proposals(whole)}) == sum(parts_of), "no proposal twice"
-    other = run_sweep(changed(chosen, seed=2), MODEL, 1, analytic, tmp_path / "other", "study")
+    other = run_sweep(Sweep(changed(chosen, seed=2), MODEL, analytic, tmp_path / "other"), 1, "study")
     assert proposals(other)[0] != proposals(whole)[0]
 
 
 @pytest.mark.usefixtures("untracked")
 def test_a_gaussian_process_proposes_once_ten_trials_are_there(tmp_path: Path, settings: Settings) -> None:
-    chance = run_sweep(changed(settings, sampler="random"), MODEL, 11, analytic, tmp_path, "study")
-    process = run_sweep(changed(settings, sampler="gp"), MODEL, 12, analytic, tmp_path, "study")
+    chance = run_sweep(Sweep(changed(settings, sampler="random"), MODEL, analytic, tmp_path), 11, "study")
+    process = run_sweep(Sweep(changed(settings, sampler="gp"), MODEL, analytic, tmp_path), 12, "study")
     assert process.trials[:11] == chance.trials, "a study may go on with another sampler"
-    again = run_sweep(changed(settings, sampler="random"), MODEL, 12, analytic, tmp_path / "chance", "study")
+    again = run_sweep(Sweep(changed(settings, sampler="random"), MODEL, analytic, tmp_path / "chance"), 12, "study")
     assert proposals(again)[:11] == proposals(chance)
     assert proposals(again)[11] != proposals(process)[11]
 
 
 @pytest.mark.usefixtures("untracked")
 def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: Settings) -> None:
-    run_sweep(settings, MODEL, 1, analytic, tmp_path, "study", basis={"validation_scans": "e" * 16})
+    run_sweep(Sweep(settings, MODEL, analytic, tmp_path, basis={"validation_scans": "e" * 16}), 1, "study")
     longer = settings.model_copy(update={"unet": settings.unet.model_copy(update={"width": 32})})
     cases = [
         (with_ranges(settings, critic_iterations=(1, 4)), MODEL, None, "search space"),
@@ -222,11 +223,11 @@ def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: 
     ]
     for other, model, data, word in cases:
         with pytest.raises(InputError, match=rf"study study: made with other.*{word}" if word != "another" else "made with another model"):
-            run_sweep(other, model, 1, analytic, tmp_path, "study", data)
+            run_sweep(Sweep(other, model, analytic, tmp_path, data=data), 1, "study")
     with pytest.raises(InputError, match=r"study study: made with other validation scans"):
-        run_sweep(settings, MODEL, 2, analytic, tmp_path, "study", basis={"validation_scans": "f" * 16})
+        run_sweep(Sweep(settings, MODEL, analytic, tmp_path, basis={"validation_scans": "f" * 16}), 2, "study")
     evaluation = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"bootstrap": 5})})
-    assert len(run_sweep(evaluation, MODEL, 2, analytic, tmp_path, "study").trials) == 2, "what trials do not depend on may change"
+    assert len(run_sweep(Sweep(evaluation, MODEL, analytic, tmp_path), 2, "study").trials) == 2, "what trials do not depend on may change"
 
 
 def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Settings) -> None:
@@ -235,7 +236,7 @@ def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Setting
             raise KeyboardInterrupt
         return analytic(own, scratch, run_id, number)
 
-    result = run_sweep(settings, MODEL, 5, stopped, root, "stopped")
+    result = run_sweep(Sweep(settings, MODEL, stopped, root), 5, "stopped")
     assert result.interrupted
     assert [(row.state, row.reason) for row in result.trials] == [("complete", ""), ("fail", "interrupted")]
     assert (result.folder / "trials.csv").is_file()
@@ -243,10 +244,10 @@ def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Setting
     runs_of = [client.get_experiment_by_name("sweep").experiment_id], "tags.mlflow.runName LIKE 'stopped%'"
     runs = client.search_runs(*runs_of)
     assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED", "KILLED"]
-    again = run_sweep(settings, MODEL, 2, stopped, root, "stopped")
+    again = run_sweep(Sweep(settings, MODEL, stopped, root), 2, "stopped")
     assert [row.state for row in again.trials] == ["complete", "fail", "complete"], "a trial stopped by hand does not count"
     assert len(client.search_runs(*runs_of)) == 4, "the sweep goes on in its own run"
-    assert run_sweep(settings, MODEL, 2, stopped, root, "stopped").trials == again.trials, "there is nothing left to do"
+    assert run_sweep(Sweep(settings, MODEL, stopped, root), 2, "stopped").trials == again.trials, "there is nothing left to do"
 
 
 @pytest.mark.usefixtures("untracked")
@@ -255,8 +256,8 @@ def test_a_trial_that_a_batch_system_ends_does_not_count(tmp_path: Path, setting
         raise SystemExit(143)  # as the GAN's training does on SIGTERM, once it has saved
 
     with pytest.raises(SystemExit):
-        run_sweep(settings, MODEL, 1, ended, tmp_path, "ended")
-    again = run_sweep(settings, MODEL, 1, analytic, tmp_path, "ended")
+        run_sweep(Sweep(settings, MODEL, ended, tmp_path), 1, "ended")
+    again = run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 1, "ended")
     assert [(row.state, row.reason) for row in again.trials] == [("fail", "interrupted"), ("complete", "")]
 
 
@@ -267,13 +268,13 @@ def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, sett
         raise error
 
     with pytest.raises(type(error), match=str(error)[:10]):
-        run_sweep(settings, MODEL, 3, trial, tmp_path, "faulty")
+        run_sweep(Sweep(settings, MODEL, trial, tmp_path), 3, "faulty")
     with (tmp_path / "mlruns" / "sweeps" / "faulty" / "trials.csv").open(newline="") as stream:
         (line,) = csv.DictReader(stream)
     assert line["state"] == "fail"
     assert line["reason"].startswith("fault: ")
     assert str(error)[:10] in line["reason"]
-    mended = run_sweep(settings, MODEL, 2, analytic, tmp_path, "faulty")
+    mended = run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 2, "faulty")
     assert [row.state for row in mended.trials] == ["fail", "complete", "complete"], "it does not count: nothing of it was tried"
 
 
@@ -282,7 +283,7 @@ def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, sett
 def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings) -> None:
     import optuna
 
-    first = run_sweep(settings, MODEL, 1, analytic, tmp_path, "killed")
+    first = run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 1, "killed")
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/mlruns/optuna.db", heartbeat_interval=1)
     study = optuna.load_study(study_name="killed", storage=storage)
     trial = study.ask()  # a worker that dies here leaves a running trial behind
@@ -290,7 +291,7 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings) -> No
     storage.record_heartbeat(trial._trial_id)
     storage.engine.dispose()
     time.sleep(2.1)
-    result = run_sweep(settings, MODEL, 2, analytic, tmp_path, "killed", pace=Pace(1, 1, 0.1))
+    result = run_sweep(Sweep(settings, MODEL, analytic, tmp_path, pace=Pace(1, 1, 0.1)), 2, "killed")
     assert [(row.state, row.reason) for row in result.trials] == [("complete", ""), ("fail", "killed"), ("complete", "")]
     assert [row.retry_of for row in result.trials] == [None, None, 1]
     assert result.trials[2].params["critic_iterations"] == result.trials[1].params["critic_iterations"]
@@ -300,12 +301,12 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, settings: Settings) -> No
 @pytest.mark.usefixtures("untracked")
 def test_a_worker_joins_a_study_and_only_with_what_it_began_with(tmp_path: Path, settings: Settings) -> None:
     data = DataSource("real", "d" * 16, "data", 1)
-    run_sweep(settings, MODEL, 1, analytic, tmp_path, "joined", data)
+    run_sweep(Sweep(settings, MODEL, analytic, tmp_path, data=data), 1, "joined")
     with existing(tmp_path, "joined") as study:
-        study.keep("goal", 3)
-    assert join_sweep(settings, "joined", lambda _: analytic, tmp_path, data) == 3
+        study.set_attribute("goal", 3)
+    assert join_sweep(tmp_path, "joined", lambda model: Sweep(settings, model, analytic, tmp_path, data)) == 3
     with pytest.raises(InputError, match="study joined: made with other data"):
-        join_sweep(settings, "joined", lambda _: analytic, tmp_path, DataSource("real", "e" * 16, "data", 1))
+        join_sweep(tmp_path, "joined", lambda model: Sweep(settings, model, analytic, tmp_path, DataSource("real", "e" * 16, "data", 1)))
 
 
 def mortal(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
@@ -327,7 +328,7 @@ def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypat
 
 
 def test_four_workers_two_killed_and_every_trial_accounted_for(stores: Path, settings: Settings) -> None:
-    result = run_sweep(settings, MODEL, 6, mortal, stores, "four", workers=4, pace=Pace(1, 2, 0.2))
+    result = run_sweep(Sweep(settings, MODEL, mortal, stores, pace=Pace(1, 2, 0.2)), 6, "four", workers=4)
     states = Counter((row.state, row.reason) for row in result.trials)
     assert states == {("complete", ""): 6, ("fail", "killed"): 2}
     assert {row.retry_of for row in result.trials} == {None, 1, 2}
@@ -367,7 +368,7 @@ def test_no_trial_is_lost_when_the_database_goes_away_for_a_moment(
             time.sleep(1.5)  # a sign of life is due, and fails
         return analytic(own, scratch, run_id, number)
 
-    result = run_sweep(settings, MODEL, 2, trial, tmp_path, "away", pace=Pace(1, 60, 0.2))
+    result = run_sweep(Sweep(settings, MODEL, trial, tmp_path, pace=Pace(1, 60, 0.2)), 2, "away")
     back.join()
     assert [(row.state, row.retry_of) for row in result.trials] == [("complete", None), ("complete", None)]
 
@@ -384,7 +385,7 @@ def test_workers_that_end_on_a_fault_are_said_and_lose_no_trial(
     tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        app(lambda: run_sweep(settings, MODEL, 3, faulty, tmp_path, "faults", workers=2))
+        app(lambda: run_sweep(Sweep(settings, MODEL, faulty, tmp_path), 3, "faults", workers=2))
     assert caught.value.code == 2
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if "worker" in line] == [
@@ -392,7 +393,7 @@ def test_workers_that_end_on_a_fault_are_said_and_lose_no_trial(
         "worker 2: ended on a fault",
         "angiosynth: study faults: its workers ended after 0 of 3 trials; see above, then run it again",
     ]
-    result = run_sweep(settings, MODEL, 3, faulty, tmp_path, "faults")
+    result = run_sweep(Sweep(settings, MODEL, faulty, tmp_path), 3, "faults")
     assert [(row.state, row.reason) for row in result.trials] == [("fail", "fault: RuntimeError: the disk is full")] * 2 + [
         ("complete", "")
     ] * 3
@@ -401,18 +402,18 @@ def test_workers_that_end_on_a_fault_are_said_and_lose_no_trial(
 @pytest.mark.usefixtures("untracked")
 def test_wrong_arguments(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(InputError, match="--trials 0"):
-        run_sweep(settings, MODEL, 0, analytic, tmp_path)
+        run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 0)
     with pytest.raises(InputError, match=r"biggan: no such generator; params\.yaml, section generators, has dcgan, wgan-gp, wgan-gp-sn"):
-        run_sweep(settings, "biggan", 1, analytic, tmp_path)
+        run_sweep(Sweep(settings, "biggan", analytic, tmp_path), 1)
     with pytest.raises(InputError, match="--workers 0"):
-        run_sweep(settings, MODEL, 1, analytic, tmp_path, workers=0)
+        run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 1, workers=0)
     with pytest.raises(InputError, match="letters, digits"):
-        run_sweep(settings, MODEL, 1, analytic, tmp_path, "../up")
+        run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 1, "../up")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "optuna.db").write_text("not a database, " * 100)
     with pytest.raises(InputError, match=r"optuna\.db: cannot be used"):
-        run_sweep(settings, MODEL, 1, analytic, tmp_path)
+        run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 1)
 
 
 @pytest.mark.usefixtures("untracked")
@@ -429,6 +430,6 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(
 ) -> None:
     monkeypatch.setenv("ANGIOSYNTH_STUDIES", uri)
     with pytest.raises(InputError, match=said) as caught:
-        run_sweep(settings, MODEL, 1, analytic, tmp_path)
+        run_sweep(Sweep(settings, MODEL, analytic, tmp_path), 1)
     assert PASSWORD not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -29,7 +29,7 @@ from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.settings import IntensitySettings, UnetSettings
 from angiosynth.tracking.registry import register
-from angiosynth.tracking.runs import ensure_store, tracking_uri, training_run
+from angiosynth.tracking.runs import RunSpec, ensure_store, tracking_uri, training_run
 from tests.factories import make_arrays, write_nifti
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"
@@ -81,7 +81,7 @@ def asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[service.Service]:
 
 def _registered(root: Path, name: str, files: Path, model: Path) -> str:
     """A version of a registered model, with these files in its run and this model folder; gives its run's id."""
-    with training_run("unet", name, stage="s", settings={}, root=root, lineage=False) as run:
+    with training_run(RunSpec("unet", name, stage="s", settings={}), root=root, lineage=False) as run:
         for file in UNET_FILES:
             if (files / file).is_file():
                 run.artifact(files / file)

@@ -17,7 +17,7 @@ from angiosynth.importing.pairing import Sources, pair_by_patterns
 from angiosynth.importing.pseudonyms import draw_numbers, write_names
 from angiosynth.project.workspace import write_curve
 from angiosynth.runtime.tables import plain_cell, safe_cell, write_table
-from angiosynth.search.space import SweepResult, TrialRow, write_tables
+from angiosynth.search.results import SweepResult, TrialRow, write_tables
 from tests.factories import make_score
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"

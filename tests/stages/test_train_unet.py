@@ -27,6 +27,7 @@ from angiosynth.stages.evaluate import evaluate
 from angiosynth.stages.select_unet import select_unet
 from angiosynth.stages.train_unet import fit_unet, train_unet
 from angiosynth.tracking import runs as tracking
+from angiosynth.tracking.runs import RunSpec
 from tests.factories import lab_settings
 from tests.stages.conftest import SETTINGS
 
@@ -199,8 +200,8 @@ def test_runs_of_a_grid_and_of_seeds_lie_under_their_parents(home: Workspace, mo
     runs: dict[str, Noted] = {}
 
     @contextmanager
-    def noted(_experiment: str, name: str, *, parent: str | None = None, lineage: bool = True, **_facts: Any) -> Iterator[Noted]:
-        yield runs.setdefault(name, Noted(name, parent, lineage))
+    def noted(spec: RunSpec, *, lineage: bool = True, **_facts: Any) -> Iterator[Noted]:
+        yield runs.setdefault(spec.name, Noted(spec.name, spec.parent, lineage))
 
     monkeypatch.setattr(stage, "training_run", noted)
     monkeypatch.setattr(tracking, "training_run", noted)
@@ -225,8 +226,8 @@ def test_one_seed_is_one_run(home: Workspace, monkeypatch: pytest.MonkeyPatch) -
     begun: list[Noted] = []
 
     @contextmanager
-    def noted(_experiment: str, name: str, **_facts: Any) -> Iterator[Noted]:
-        begun.append(Noted(name, None, True))
+    def noted(spec: RunSpec, **_facts: Any) -> Iterator[Noted]:
+        begun.append(Noted(spec.name, None, True))
         yield begun[-1]
 
     monkeypatch.setattr(stage, "training_run", noted)

@@ -20,7 +20,7 @@ import pytest
 from angiosynth.project.facts import generator_settings, transfer_settings, unet_settings
 from angiosynth.report.figures import contact_sheet
 from angiosynth.settings import load_settings
-from angiosynth.tracking.runs import ensure_store, tracking_uri, training_run
+from angiosynth.tracking.runs import RunSpec, ensure_store, tracking_uri, training_run
 from tests.browser import Browser, chromium, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ def runs(home: Path, pages: str) -> dict[str, list[str]]:
         ("transfer", "transfer wgan-gp site-b", transfer_settings(settings, "wgan-gp", "site-b")),
     ]
     for number, (experiment, name, facts) in enumerate(described):
-        with training_run(experiment, name, stage="test", settings=facts, root=home, lineage=False) as run:
+        with training_run(RunSpec(experiment, name, stage="test", settings=facts), root=home, lineage=False) as run:
             run.metrics({"loss": 1.0}, 1)
             run.final({key: value + number / 100 for key, value in SCORES.items()}, 2)
             run.artifact(picture)

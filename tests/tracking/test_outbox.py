@@ -20,7 +20,7 @@ from angiosynth.errors import InputError
 from angiosynth.tracking.journal import outboxes, waiting
 from angiosynth.tracking.outbox import Outbox
 from angiosynth.tracking.run import Run, StoreError
-from angiosynth.tracking.runs import DataSource, end_lost, reopen, sync, training_run
+from angiosynth.tracking.runs import DataSource, RunSpec, end_lost, reopen, sync, training_run
 from angiosynth.tracking.store import LOCAL
 from tests import servers
 
@@ -140,9 +140,8 @@ def test_a_server_killed_in_the_middle_and_restarted(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
 
     def a_run(experiment: str, name: str, **words: Any) -> AbstractContextManager[Run]:
-        return training_run(
-            experiment, name, **{"stage": name, "settings": {"unet": {"width": 8}}, "root": root, "lineage": False, **words}
-        )
+        place: dict[str, Any] = {"root": root, "lineage": words.pop("lineage", False), "resume": words.pop("resume", None)}
+        return training_run(RunSpec(experiment, name, stage=name, settings={"unet": {"width": 8}}, **words), **place)
 
     with servers.mlflow_server(server_home, port) as kill:
         with a_run("transfer", "two parts", resume=tmp_path / "run.txt") as first:

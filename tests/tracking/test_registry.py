@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from angiosynth.tracking.registry import DRAWN, VALIDATED_ON, register
-from angiosynth.tracking.runs import tracking_uri, training_run
+from angiosynth.tracking.runs import RunSpec, tracking_uri, training_run
 from angiosynth.tracking.store import MlflowStore
 
 LAB, OTHER, PHANTOM, OLD = "1" * 16, "2" * 16, "d" * 16, ""
@@ -34,7 +34,7 @@ class Models:
     def add(self, dsc: float | None, scans: str = LAB) -> str | None:
         """Train and register one more version; gives the champion then."""
         tags = {VALIDATED_ON: scans, DRAWN: "yes" if scans == PHANTOM else "no"} if scans else {}
-        with training_run("unet", "a run", stage="s", settings={}, root=self.root, lineage=False, tags=tags) as run:
+        with training_run(RunSpec("unet", "a run", stage="s", settings={}, tags=tags), root=self.root, lineage=False) as run:
             run.final({"test_dsc": 0.99} | ({} if dsc is None else {"val_dsc": dsc}))
         register(self.client, self.name, Model(str(self.root)), run.id, once=False)
         self.runs.append(run.id)

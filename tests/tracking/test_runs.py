@@ -24,7 +24,7 @@ from torch import nn
 from angiosynth.errors import InputError
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.run import Run
-from angiosynth.tracking.runs import DataSource, reopen, tracking_uri, training_run
+from angiosynth.tracking.runs import DataSource, RunSpec, reopen, tracking_uri, training_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SHA = "0123456789abcdef" * 4
@@ -41,8 +41,9 @@ def settings() -> Settings:
 
 
 def a_run(root: Path, **changes: Any) -> AbstractContextManager[Run]:
-    arguments: dict[str, Any] = {"stage": "train-unet@real", "settings": {"unet": {"width": 8}}, "root": root, "lineage": False}
-    return training_run("unet", "a run", **{**arguments, **changes})
+    spec: dict[str, Any] = {"stage": "train-unet@real", "settings": {"unet": {"width": 8}}}
+    spec |= {key: changes.pop(key) for key in ("stage", "settings", "data", "tags", "parent") if key in changes}
+    return training_run(RunSpec("unet", "a run", **spec), **{"root": root, "lineage": False, **changes})
 
 
 class SmallUnet(nn.Module):

@@ -19,7 +19,7 @@ from angiosynth.errors import InputError
 from angiosynth.tracking import runs as tracking
 from angiosynth.tracking.fetching import fetch
 from angiosynth.tracking.run import Run, StoreError
-from angiosynth.tracking.runs import ensure_store, reopen, tracking_uri, training_run
+from angiosynth.tracking.runs import RunSpec, ensure_store, reopen, tracking_uri, training_run
 from angiosynth.tracking.views import TAG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def client(root: Path) -> Any:
 
 
 def a_run(root: Path | None, stage: str = "train-unet@real", lineage: bool = False) -> AbstractContextManager[Run]:
-    return training_run("unet", "a run", stage=stage, settings={"unet": {"width": 8}}, root=root, lineage=lineage)
+    return training_run(RunSpec("unet", "a run", stage=stage, settings={"unet": {"width": 8}}), root=root, lineage=lineage)
 
 
 def test_off_means_off(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_off_means_off(tmp_path: Path) -> None:
         "import sys, pathlib, numpy, torch\n"
         "from angiosynth.tracking.runs import *\n"
         f"root = pathlib.Path({str(tmp_path)!r}); ensure_store(root)\n"
-        "with training_run('unet', 'x', stage='s', settings={}, root=root) as run:\n"
+        "with training_run(RunSpec('unet', 'x', stage='s', settings={}), root=root) as run:\n"
         "    run.metrics({'a': 1.0}, 1); run.final({'a': 1.0}); run.artifact(root / 'none'); run.flush(); run.tag('a', 'b')\n"
         "    assert run.log_model(torch.nn.Linear(1, 1), numpy.zeros((1, 1)), 'x') == ''\n"
         "assert run.id == '' and not reopen('s', {'a': 1.0}, root=root) and 'mlflow' not in sys.modules\n"
@@ -112,7 +112,10 @@ def test_a_deleted_experiment_comes_back(root: Path, client: Any) -> None:
 
 
 def test_an_unknown_experiment_and_a_missing_file(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match="generator, unet, transfer"), training_run("gans", "x", stage="s", settings={}, root=root):
+    with (
+        pytest.raises(InputError, match="generator, unet, transfer"),
+        training_run(RunSpec("gans", "x", stage="s", settings={}), root=root),
+    ):
         pass
     with a_run(root) as run:
         run.artifact(tmp_path / "none.png")
@@ -176,7 +179,7 @@ def test_runs_and_files_lie_within_a_project_of_any_name(tmp_path: Path, monkeyp
     root = tmp_path / "50% [of] #1? Mu\u0308ller%41"
     root.mkdir()
     (root / "samples.png").write_bytes(b"x")
-    with training_run("generator", "x", stage="train-generator@dcgan", settings={"a": 1}, root=root) as run:
+    with training_run(RunSpec("generator", "x", stage="train-generator@dcgan", settings={"a": 1}), root=root) as run:
         run.artifact(root / "samples.png")
     (tmp_path / "out").mkdir()
     fetch(f"runs:/{run.id}", {"samples.png": 1}, tmp_path / "out", root)

@@ -21,7 +21,7 @@ from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
 from angiosynth.stages.cohort import cohort
-from angiosynth.tracking.runs import ensure_store, training_run
+from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
 from angiosynth.verbs import doctor
 from angiosynth.verbs.findings import Finding
 from tests.factories import changed, make_cohort, tiny_tree
@@ -142,7 +142,7 @@ def test_the_store_is_asked_as_stages_ask_it(uri: str, tmp_path: Path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     try:
-        with training_run("generator", "x", stage="train-generator@dcgan", settings={"a": 1}, root=tmp_path):
+        with training_run(RunSpec("generator", "x", stage="train-generator@dcgan", settings={"a": 1}), root=tmp_path):
             pass
         refused = False
     except InputError:

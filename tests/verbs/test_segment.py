@@ -21,7 +21,7 @@ from angiosynth.runtime.output import read_json, write_json
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import UNET_FILES
 from angiosynth.segmentation.unet import build_unet
-from angiosynth.tracking.runs import training_run
+from angiosynth.tracking.runs import RunSpec, training_run
 from angiosynth.verbs import segment as stage
 from angiosynth.verbs.segment import load_model, segment
 from tests.factories import make_arrays, write_nifti
@@ -78,7 +78,7 @@ def test_a_model_from_mlflow_by_run_version_and_alias(tmp_path: Path, model: Pat
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     scan, brain = _files(tmp_path)
     segment(scan, tmp_path / "folder.nii", brain, str(model))
-    with training_run("unet", "unet real", stage="train-unet@real", settings={}) as run:
+    with training_run(RunSpec("unet", "unet real", stage="train-unet@real", settings={})) as run:
         for name in UNET_FILES:
             run.artifact(model / name)
         run.log_model(build_unet(2, 0.0, 1), np.zeros((2, 1, 16, 16), np.float32), "unet", register="unet-real")

@@ -17,8 +17,9 @@ from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.errors import InputError
 from angiosynth.project import workspace
 from angiosynth.project.workspace import Workspace
-from angiosynth.search.space import SweepResult, TrialRow, TrialScore, model_values, trial_settings
-from angiosynth.search.sweep import run_sweep
+from angiosynth.search.results import SweepResult, TrialRow, TrialScore
+from angiosynth.search.space import model_values, trial_settings
+from angiosynth.search.sweep import Sweep, run_sweep
 from angiosynth.settings import Settings, load_settings
 from angiosynth.verbs import sweep as trial
 from angiosynth.verbs.sweep import ModelTrial, basis, result_table, show, sweep_apply, sweep_worker
@@ -66,7 +67,7 @@ def test_the_result_table_stars_the_front() -> None:
 
 
 def test_a_study_rests_on_validation_scans_training_patients_and_code(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not on test patients' scans. A study with another basis is refused (tests/experiments/test_sweep.py)."""
+    """Not on test patients' scans. A study with another basis is refused (tests/search/test_sweep.py)."""
     split, first = load_split(home.splits, "site-a"), basis(SETTINGS, home)
     shutil.rmtree(Path("lab", "a", split.test[0]))
     assert basis(SETTINGS, home) == first
@@ -91,7 +92,7 @@ def test_a_sweep_is_drawn_and_its_knee_written_into_params(capsys: pytest.Captur
     shutil.copy(ROOT / "profiles" / "demo.yaml", params)
     settings = load_settings(params)
     draw = partial(show, home=Workspace())
-    result = run_sweep(settings, "wgan-gp", 3, graded, Path(), "study", draw=draw)
+    result = run_sweep(Sweep(settings, "wgan-gp", graded, Path()), 3, "study", draw=draw)
     found = Path("sweeps", "study.json").read_bytes()
     told = json.loads(found)
     assert (told["model"], told["front"], told["knee"]) == ("wgan-gp", [2, 1, 0], 1)
@@ -99,7 +100,7 @@ def test_a_sweep_is_drawn_and_its_knee_written_into_params(capsys: pytest.Captur
     assert not [
         word for word in ("run_id", "seconds", str(Path.cwd()), *(row.run_id for row in result.trials)) if word in found.decode() and word
     ]
-    assert run_sweep(settings, "wgan-gp", 3, graded, Path(), "study", draw=draw).front == result.front
+    assert run_sweep(Sweep(settings, "wgan-gp", graded, Path()), 3, "study", draw=draw).front == result.front
     assert Path("sweeps", "study.json").read_bytes() == found, "the report is not made anew for a study that has not changed"
     assert {path.name for path in result.folder.glob("*.png")} == {"front.png", "hypervolume.png", "importances.png", "parallel.png"}
     before = settings.model_dump(by_alias=True)

@@ -1,129 +1,188 @@
-"""A sweep's study in Optuna's database. The only module that imports optuna."""
+"""A sweep's study in Optuna's database. Only this module and storage.py import optuna.
+
+Optuna's own loop (`Study.optimize`) runs the trials, its heartbeat finds those whose process was killed, and its callback
+`RetryHeartbeatStaleTrialCallback` queues their values again. Four promises of a sweep need an addition to that:
+
+- As many trials as asked for, with any number of processes: `MaxTrialsCallback` counts when a trial has ended, so n processes run up to
+  n - 1 too many. `Study.optimize` below holds a lock from the count until the new trial's values are drawn.
+- A process killed between a trial's start and its first heartbeat leaves a trial that Optuna never takes for stale: `_fail_unborn`.
+- A database that is away for a moment loses no trial: Optuna's heartbeat thread ends at the first error, and its loop loses the score of a
+  trial that it cannot store. `PatientStorage` skips such a beat; `Trial.keep` waits for the database before the loop stores the result.
+- SIGTERM ends a trial at once: Optuna's loop leaves the state of a trial "running" on SystemExit.
+"""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
 
 from angiosynth.errors import InputError
 from angiosynth.generators.base import Searched
 from angiosynth.runtime.progress import say
-from angiosynth.search.space import (
-    SweepResult,
-    TrialRow,
-    TrialScore,
-    counted,
-    pareto_front,
-    proposal,
-    refuse_others,
-    row_of,
-)
-from angiosynth.search.workers import USUAL, Pace
+from angiosynth.search.results import KILLED, SweepResult, TrialRow, TrialScore, Value, counted, pareto_front
+from angiosynth.search.space import proposal, refuse_others
+from angiosynth.search.storage import ALIVE, DATABASE_ERRORS, opened_storage
+from angiosynth.search.workers import DEFAULT_PACE, Pace
 from angiosynth.settings import digest
 from angiosynth.settings.sweep import SweepSettings
-from angiosynth.tracking.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
-from angiosynth.tracking.runs import end_lost
-
-if TYPE_CHECKING:
-    import optuna
+from angiosynth.tracking.databases import alone_at, is_postgres, studies_uri
 
 DIRECTIONS: list[Any] = ["maximize", "minimize"]  # of DSC and 95HD
-TAKEN = "taken"  # kept with a trial once it gives signs of life
-RETRIES = 2  # of a trial that was cut off
 POPULATION = 8  # of NSGA-II: Optuna's 50 would be more than most sweeps have trials
 FEWEST = 8  # complete trials before an importance is worth a figure
 
 
-class Study:
-    """One study: what it remembers, the next trial to run, and what came of each."""
+class TrialFailedError(Exception):
+    """A trial without a usable score: diverged, or no vessel was segmented. The sweep goes on."""
 
-    def __init__(self, study: optuna.Study, storage: Any, pace: Pace, uri: str) -> None:
-        self._study, self._storage, self._pace, self._uri = study, storage, pace, uri
+
+class _UnstoredError(BaseException):
+    """Leaves Optuna's loop, which would store the outcome of every Exception, without one. Its cause is why none can be stored."""
+
+
+class Trial:
+    """A running trial: its number and its proposed values."""
+
+    def __init__(self, trial: optuna.Trial, values: Mapping[str, Value], pace: Pace) -> None:
+        self.number, self.values = trial.number, values
+        self._trial, self._pace = trial, pace
+
+    def keep(self, key: str, value: Any) -> None:
+        """Set an attribute. While the database is away it tries again, until the trial would count as killed: it may have taken hours."""
+        until = time.monotonic() + self._pace.grace_s
+        while True:
+            try:
+                return self._trial.set_user_attr(key, value)
+            except (UpdateFinishedTrialError, KeyError) as error:  # counted as killed, or deleted
+                raise _UnstoredError from error
+            except DATABASE_ERRORS as error:
+                if time.monotonic() > until:
+                    raise _UnstoredError from error
+                time.sleep(self._pace.poll_s)
+
+
+class Study:
+    """One study: its attributes, its trials, and the loop that runs them."""
+
+    def __init__(self, study: optuna.Study, root: Path, pace: Pace) -> None:
+        self._study, self._pace, self._uri = study, pace, studies_uri(root)
+        self.folder = root / "mlruns" / "sweeps" / study.study_name
 
     @property
     def name(self) -> str:
         return self._study.study_name
 
-    def recall(self, key: str) -> Any:
-        """What was kept under the key, None where nothing was."""
+    def attribute(self, key: str) -> Any:
+        """The study's attribute of that name, None where it has none."""
         return self._study.user_attrs.get(key)
 
-    def keep(self, key: str, value: Any) -> None:
+    def set_attribute(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
 
     def done(self) -> int:
-        """Trials that count."""
+        """Number of trials that count."""
         return counted(self.rows())
 
-    def take(self, settings: SweepSettings, space: Mapping[str, Searched], folder: Path) -> Trial | None:
-        """The next trial: one that was cut off, or a new one. None where the rest is at work elsewhere.
+    def optimize(
+        self,
+        settings: SweepSettings,
+        space: Mapping[str, Searched],
+        score: Callable[[Trial], TrialScore],
+        *,
+        after: Callable[[int], None],
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Run trials by Optuna's loop until the study has as many as it shall have; other processes may do the same.
 
-        One process at a time takes one: by a lock of the server, or by a file in the sweep's folder.
+        Where the rest is running elsewhere it waits: a trial that is killed there is tried again here.
+
+        Args:
+            settings: the sampler and its seed.
+            space: what is searched.
+            score: runs a trial. A TrialFailedError tells the sampler that these values led to nothing; any other exception ends the loop.
+            after: called with the number of each trial that has ended with or without a score.
+            wanted: asked before each trial; False ends the loop.
         """
-        import optuna
+        with ExitStack() as turn:  # holds the lock from the count of trials until the values of the new one are drawn
 
-        with alone_at(self._uri, folder, f"study {self.name}"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # `alive` gives it, as Study.optimize would
-            optuna.storages.fail_stale_trials(self._study)
-            self._end_unborn()
-            states = [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
-            if "WAITING" not in states and self.done() + states.count("RUNNING") >= self.recall("goal"):
-                return None
-            # Seeded by the trial's number: a study that goes on, or has several workers, never repeats its first proposals.
-            self._study.sampler = _sampler(settings, len(states))
-            trial = self._study.ask()
-            self._storage.record_heartbeat(trial._trial_id)
-            trial.set_user_attr(TAKEN, True)
-        return Trial(self._study, trial, proposal(trial, space), self._pace)
+            def another() -> bool:
+                while wanted() and self.done() < self.attribute("goal"):
+                    turn.enter_context(alone_at(self._uri, self.folder, f"study {self.name}"))
+                    if self._has_room():
+                        # Seeded by the trial's number: a study that goes on, or has several workers, never repeats its first proposals.
+                        self._study.sampler = _sampler(settings, len(self._study.get_trials(deepcopy=False)))
+                        return True
+                    turn.close()
+                    time.sleep(self._pace.poll_s)
+                return False
 
-    def _end_unborn(self) -> None:
-        """End trials whose process was killed before their first sign of life: nobody else ever would, and all would wait for them."""
-        from optuna.trial import TrialState
+            def objective(trial: optuna.Trial) -> tuple[float, float]:
+                values = proposal(trial, space)
+                turn.close()
+                return self._outcome(Trial(trial, values, self._pace), score)
 
+            def ended(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+                after(trial.number)
+                if not another():
+                    study.stop()
+
+            while another():
+                try:
+                    self._study.optimize(objective, callbacks=[ended])
+                except _UnstoredError as error:
+                    if not isinstance(error.__cause__, UpdateFinishedTrialError):
+                        raise error.__cause__ or error from None
+                    say(f"sweep {self.name}: a trial gave no sign of life for {self._pace.grace_s} s, and its values are tried again")
+
+    def _outcome(self, trial: Trial, score: Callable[[Trial], TrialScore]) -> tuple[float, float]:
+        try:
+            result = score(trial)
+        except TrialFailedError as error:
+            # TPE does not see failed trials and proposes their like again and again; pruned ones it takes for worse than all others.
+            raise optuna.TrialPruned from error
+        except SystemExit:
+            self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            raise
+        trial.keep("scored", True)
+        return result.dsc, result.hd95_mm
+
+    def _has_room(self) -> bool:
+        """Whether a trial can begin: one that was cut off, or a new one. Call it with the lock held."""
+        optuna.storages.fail_stale_trials(self._study)
+        self._fail_unborn()
+        states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
+        return TrialState.WAITING in states or bool(self.done() + states.count(TrialState.RUNNING) < self.attribute("goal"))
+
+    def _fail_unborn(self) -> None:
+        """End trials whose process was killed before their first heartbeat: all would wait for them."""
         latest = datetime.now() - timedelta(seconds=self._pace.grace_s)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if TAKEN not in trial.user_attrs and trial.datetime_start is not None and trial.datetime_start < latest:
+            if ALIVE not in trial.user_attrs and trial.datetime_start is not None and trial.datetime_start < latest:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    @contextmanager
-    def alive(self, trial: Trial) -> Iterator[None]:
-        """Give signs of life for a trial as long as it runs."""
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(self._pace.heartbeat_s):
-                with suppress(*_database_errors()):  # one beat less; the next one may reach the database
-                    self._storage.record_heartbeat(trial.id)
-
-        beating = threading.Thread(target=beat, daemon=True)
-        beating.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            beating.join()
-
     def rows(self) -> tuple[TrialRow, ...]:
-        known = self._study.user_attrs
+        attributes = self._study.user_attrs
         trials = self._study.get_trials(deepcopy=False)
-        return tuple(row_of(trial, str(known.get(f"run_of_{trial.number}", ""))) for trial in trials)
+        return tuple(_row(trial, str(attributes.get(f"run_of_{trial.number}", ""))) for trial in trials)
 
-    def result(self, folder: Path) -> SweepResult:
+    def result(self) -> SweepResult:
         rows = self.rows()
-        return SweepResult(self.name, str(self.recall("model") or ""), rows, pareto_front(rows), folder, False, self._importances(rows))
+        model = str(self.attribute("model") or "")
+        return SweepResult(self.name, model, rows, pareto_front(rows), self.folder, False, self._importances(rows))
 
     def _importances(self, rows: tuple[TrialRow, ...]) -> dict[str, dict[str, float]]:
         """PED-ANOVA (Watanabe et al. 2023) of reaching the best quarter in each objective; nothing where trials are few."""
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
         if sum(row.state == "complete" for row in rows) < FEWEST:
             return {}
         evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
@@ -134,83 +193,42 @@ class Study:
         return {"val_dsc": dsc, "val_hd95_mm": hd95_mm}
 
 
-class Trial:
-    """A trial that runs: its number, its proposed values, and how it ends."""
-
-    def __init__(self, study: optuna.Study, trial: optuna.Trial, values: Mapping[str, Any], pace: Pace) -> None:
-        self._study, self._trial, self._pace = study, trial, pace
-        self.id, self.number, self.values = trial._trial_id, trial.number, dict(values)
-
-    def keep(self, key: str, value: str) -> None:
-        self._trial.set_user_attr(key, value)
-
-    def succeeded(self, score: TrialScore) -> None:
-        self._patiently(lambda: self._study.tell(self._trial, (score.dsc, score.hd95_mm), skip_if_finished=True))
-
-    def failed(self, reason: str, by_itself: bool) -> None:
-        """End it without scores. By itself means that its values led to nothing, so the sampler shall know."""
-        from optuna.trial import TrialState
-
-        def end() -> None:
-            self.keep("reason", reason)
-            # TPE does not see failed trials and proposes their like again and again; pruned ones it takes for worse than all others.
-            self._study.tell(self._trial, state=TrialState.PRUNED if by_itself else TrialState.FAIL, skip_if_finished=True)
-
-        self._patiently(end)
-
-    def _patiently(self, tell: Callable[[], Any]) -> None:
-        """Tell it again while a database is away, as long as the trial does not count as killed: it may have taken hours."""
-        until = time.monotonic() + self._pace.grace_s
-        while True:
-            try:
-                tell()
-                return
-            except _database_errors():
-                if time.monotonic() > until:
-                    raise
-                time.sleep(self._pace.poll_s)
-
-
 @contextmanager
-def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace = USUAL) -> Iterator[Study]:
+def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace) -> Iterator[Study]:
     """The study, made where it is missing.
 
     Raises:
         InputError: the database cannot be used, or the study was made by another program or with other facts.
     """
-    import optuna
-
-    begun = root / "mlruns" / "sweeps" / name / "begun"  # there while a study of ours may lack facts: a kill can come between
-    with _storage(root, pace) as storage:
-        with alone_at(uri := studies_uri(root), root / "mlruns", "studies"):
+    begun = root / "mlruns" / "sweeps" / name / "begun"  # exists while the study may lack facts: a kill can come between
+    with opened_storage(root, pace) as storage:
+        with alone_at(studies_uri(root), root / "mlruns", "studies"):
             if name in optuna.get_all_study_names(storage) and not begun.exists():
-                made = _own(storage, name, facts)
+                study = _loaded(storage, name, facts)
             else:
                 begun.parent.mkdir(parents=True, exist_ok=True)
                 begun.touch()
-                made = optuna.create_study(storage=storage, study_name=name, directions=DIRECTIONS, load_if_exists=True)
+                study = optuna.create_study(storage=storage, study_name=name, directions=DIRECTIONS, load_if_exists=True)
                 for key, value in facts.items():
-                    made.set_user_attr(key, value)
+                    study.set_user_attr(key, value)
                 begun.unlink()
-        yield Study(made, storage, pace, uri)
+        yield Study(study, root, pace)
 
 
 @contextmanager
 def existing(root: Path, name: str) -> Iterator[Study]:
-    """A study that is there already.
+    """An existing study.
 
     Raises:
-        InputError: it is not, or another program made it.
+        InputError: there is none of that name, or another program made it.
     """
-    import optuna
-
-    if not is_postgres(uri := studies_uri(root)) and not (root / "mlruns" / "optuna.db").is_file():
+    if not _database_exists(root):
         raise InputError(f"{name}: no such study, nothing was searched here yet; begin with `python cli.py sweep`")
-    with _storage(root, USUAL) as storage:
+    with opened_storage(root, DEFAULT_PACE) as storage:
         known = optuna.get_all_study_names(storage)
         if name not in known:
             raise InputError(f"{name}: no such study; there are {', '.join(known) or 'none'}")
-        yield Study(_own(storage, name, {}), storage, USUAL, uri)
+        yield Study(_loaded(storage, name, {}), root, DEFAULT_PACE)
 
 
 def studies_in(root: Path) -> list[str]:
@@ -219,18 +237,18 @@ def studies_in(root: Path) -> list[str]:
     Raises:
         InputError: the database cannot be used.
     """
-    import optuna
-
-    if not is_postgres(studies_uri(root)) and not (root / "mlruns" / "optuna.db").is_file():
+    if not _database_exists(root):
         return []
-    with _storage(root, USUAL) as storage:
+    with opened_storage(root, DEFAULT_PACE) as storage:
         return optuna.get_all_study_names(storage)
 
 
-def _own(storage: Any, name: str, facts: Mapping[str, str]) -> optuna.Study:
-    """A study that is there, if this program made it with these facts. Only reads."""
-    import optuna
+def _database_exists(root: Path) -> bool:
+    return is_postgres(studies_uri(root)) or (root / "mlruns" / "optuna.db").is_file()
 
+
+def _loaded(storage: RDBStorage, name: str, facts: Mapping[str, str]) -> optuna.Study:
+    """An existing study, if this program made it with these facts. Only reads."""
     study = optuna.load_study(storage=storage, study_name=name)
     if [direction.name.lower() for direction in study.directions] != DIRECTIONS:
         refuse_others(name, {}, {})
@@ -238,63 +256,21 @@ def _own(storage: Any, name: str, facts: Mapping[str, str]) -> optuna.Study:
     return study
 
 
-@contextmanager
-def _storage(root: Path, pace: Pace) -> Iterator[Any]:
-    import optuna
-
-    def cut_off(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        """Close the run of the killed trial, and queue its values again."""
-        run_id = end_lost(f"{study.study_name} trial {trial.number}", study.user_attrs.get("parent_run", ""), root)
-        if "run_id" not in trial.user_attrs:
-            study.set_user_attr(f"run_of_{trial.number}", run_id)
-        say(f"sweep {study.study_name} trial {trial.number}: killed; it is tried again up to {RETRIES} times")
-        trial.user_attrs = {"retry_of": trial.number}
-        optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is said in one line, without its traceback
-    uri = studies_uri(root)
-    engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
-    if is_postgres(uri):
-        engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}  # a server may be started anew meanwhile
-    try:
-        with alone_at(uri, root / "mlruns", "studies"), warnings.catch_warnings():
-            wait_for(uri, "mlruns/optuna.db")
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat's callback is called so
-            storage = optuna.storages.RDBStorage(
-                driven(uri),
-                engine_kwargs=engine,
-                heartbeat_interval=pace.heartbeat_s,
-                grace_period=pace.grace_s,
-                heartbeat_stale_trial_callback=cut_off,
-            )
-    except _database_errors(RuntimeError, ValueError, ImportError, OSError, sqlite3.Error) as error:
-        raise unusable(uri, error) from error
-    try:
-        yield storage
-    except _database_errors() as error:
-        raise unusable(uri, error) from error
-    except KeyError as error:
-        if "Record does not exist" not in str(error):
-            raise
-        raise InputError("the study was deleted while it was worked on; the sweep ends") from error
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _database_errors(*further: type[Exception]) -> tuple[type[Exception], ...]:
-    from optuna.exceptions import OptunaError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return SQLAlchemyError, OptunaError, *further
+def _row(trial: optuna.trial.FrozenTrial, lost_run: str) -> TrialRow:
+    """A row from Optuna's trial; `lost_run` is the run of one that was killed before it stored its run's id."""
+    state = trial.state.name.lower().replace("pruned", "fail")  # see Study._outcome
+    dsc, hd95_mm = trial.values if state == "complete" else (None, None)
+    seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None
+    attributes = trial.user_attrs
+    reason = str(attributes.get("reason", KILLED)) if state == "fail" else ""
+    run_id, killed = str(attributes.get("run_id", lost_run)), RetryHeartbeatStaleTrialCallback.retry_history(trial)
+    return TrialRow(trial.number, state, dict(trial.params), dsc, hd95_mm, reason, seconds, run_id, killed[-1] if killed else None)
 
 
 def _sampler(settings: SweepSettings, number: int) -> optuna.samplers.BaseSampler:
-    from optuna import samplers
-
     seed = int(digest(settings.seed, number), 16) % 2**32
     if settings.sampler == "nsgaii":
-        return samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+        return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
     if settings.sampler == "gp":
-        return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-    return samplers.RandomSampler(seed=seed) if settings.sampler == "random" else samplers.TPESampler(seed=seed)
+        return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+    return optuna.samplers.RandomSampler(seed=seed) if settings.sampler == "random" else optuna.samplers.TPESampler(seed=seed)

@@ -33,7 +33,7 @@ class Pace:
     poll_s: float = 2.0
 
 
-USUAL = Pace()
+DEFAULT_PACE = Pace()
 
 
 def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:

@@ -30,7 +30,7 @@ from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import Settings, digest
 from angiosynth.settings.audit import AUDIT_FILES
-from angiosynth.tracking.runs import training_run
+from angiosynth.tracking.runs import RunSpec, training_run
 
 SHARED = "shared"  # below an audit's folder: what of it may leave, for a release and for a tracking server
 
@@ -45,7 +45,7 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
     split = _usable(load_split(home.splits, settings.cohort.source), settings.cohort.source)
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
-    with training_run("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data) as run:
+    with training_run(RunSpec("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data)) as run:
         # Patients' patches stay with the project, and go with the stage.
         with scratch_folder(home.root / ".work" / "held-out") as folder, whole_folder(home.audit(model)) as target:
             found = _audit(settings, home, model, split, folder, target)

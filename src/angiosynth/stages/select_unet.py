@@ -53,7 +53,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     from angiosynth.project.facts import unet_settings
     from angiosynth.project.preflight import preflight
     from angiosynth.stages.train_unet import fit_unet
-    from angiosynth.tracking.runs import training_run
+    from angiosynth.tracking.runs import RunSpec, training_run
 
     preflight(settings, home, ("unet", "transfer"))
     split = load_split(home.splits, settings.cohort.source)
@@ -66,7 +66,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     scored = home.patients(settings, settings.cohort.source, split.validation)
     kept = resume_folder(home, "select-unet", facts, home.patches(settings.cohort.source), split, scored)
     points = []
-    with training_run("unet", "select-unet", stage="select-unet", settings=facts, data=source, resume=kept / RUN) as parent:
+    with training_run(RunSpec("unet", "select-unet", stage="select-unet", settings=facts, data=source), resume=kept / RUN) as parent:
         for number, unet in enumerate(grid):
             folder = kept / f"point-{number}"
             name = _name(_values(unet))
@@ -77,7 +77,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
                 own = settings.model_copy(update={"unet": unet})
                 tracked = unet_settings(own, "real")
                 child = training_run(
-                    "unet", name, stage="select-unet", settings=tracked, data=source, parent=parent.id or None, lineage=False
+                    RunSpec("unet", name, stage="select-unet", settings=tracked, data=source, parent=parent.id or None), lineage=False
                 )
                 with child as run:
                     run.final(fit_unet(own, home, "real", run, folder, scans).scores)

@@ -17,7 +17,7 @@ from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.settings import Settings, digest
-from angiosynth.tracking.runs import training_run
+from angiosynth.tracking.runs import RunSpec, training_run
 
 
 def train_generator(settings: Settings, home: Workspace, model: str) -> None:
@@ -35,7 +35,7 @@ def train_generator(settings: Settings, home: Workspace, model: str) -> None:
 def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
     data, facts = data_source(home.patches(settings.cohort.source)), generator_settings(settings, model)
     folder = home.generator(model)
-    with training_run("generator", model, stage=f"train-generator@{model}", settings=facts, data=data) as run:
+    with training_run(RunSpec("generator", model, stage=f"train-generator@{model}", settings=facts, data=data)) as run:
         trained = fit_generator(settings, home, model, run, checkpoints)
         run.final({"chosen_step": trained.step, **trained.scores})
         for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):

@@ -38,7 +38,7 @@ from angiosynth.segmentation.unet import build_unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings, digest
 from angiosynth.tracking.registry import DRAWN, VALIDATED_ON
-from angiosynth.tracking.runs import DataSource, Run, reopen, training_run
+from angiosynth.tracking.runs import DataSource, Run, RunSpec, reopen, training_run
 
 
 def train_unet(settings: Settings, home: Workspace, data: str) -> None:
@@ -58,13 +58,15 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
     kept = resume_folder(home, f"train-unet-{data}", facts, home.training_patches(settings, data), split, scored)
     seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
     whole = training_run(
-        "unet",
-        f"unet {data}",
-        stage=f"train-unet@{data}",
-        settings=facts,
-        data=source,
-        tags={VALIDATED_ON: scans_digest(scored), DRAWN: "yes" if home.drawn(settings) else "no"} if scored else {},
-        resume=kept / RUN if len(seeds) > 1 else None,  # one seed starts anew, and so does its curve
+        RunSpec(
+            "unet",
+            f"unet {data}",
+            stage=f"train-unet@{data}",
+            settings=facts,
+            data=source,
+            tags={VALIDATED_ON: scans_digest(scored), DRAWN: "yes" if home.drawn(settings) else "no"} if scored else {},
+        ),
+        resume=kept / RUN if len(seeds) > 1 else None,
     )
     with whole as run:
         for seed in seeds:
@@ -121,12 +123,14 @@ def fit_unet(
 
 def _run_of_seed(settings: Settings, data: str, source: DataSource, parent: Run) -> AbstractContextManager[Run]:
     return training_run(
-        "unet",
-        f"unet {data} seed {settings.unet.seed}",
-        stage=f"train-unet@{data}",
-        settings=unet_settings(settings, data),
-        data=source,
-        parent=parent.id or None,
+        RunSpec(
+            "unet",
+            f"unet {data} seed {settings.unet.seed}",
+            stage=f"train-unet@{data}",
+            settings=unet_settings(settings, data),
+            data=source,
+            parent=parent.id or None,
+        ),
         lineage=False,
     )
 

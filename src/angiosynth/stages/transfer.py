@@ -26,7 +26,7 @@ from angiosynth.segmentation.training import TrainedUnet, train_unet
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
-from angiosynth.tracking.runs import training_run
+from angiosynth.tracking.runs import RunSpec, training_run
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -59,7 +59,7 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
     folder = resume_folder(home, f"transfer-{start}-{site}", facts, patches.folder, split, scored, weights)
     test, validation = (home.scans(settings, site, names) for names in (split.test, split.validation))
     source, stage = data_source(patches.folder), f"transfer@{start}"
-    whole = training_run("transfer", f"transfer {start} {site}", stage=stage, settings=facts, data=source, resume=folder / RUN)
+    whole = training_run(RunSpec("transfer", f"transfer {start} {site}", stage=stage, settings=facts, data=source), resume=folder / RUN)
     with whole as parent:
         for number, subset in enumerate(grid):
             label, kept = f"transfer {start} {site}: {subset.name}", folder / f"{subset.name}.csv"
@@ -69,12 +69,14 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
             say(f"{label}, {number + 1} of {len(grid)}")
             own = patches.of_patients(subset.patients)
             child = training_run(
-                "transfer",
-                f"{start} {site} {subset.name}",
-                stage=stage,
-                settings={**facts, "n_patients": subset.n_patients, "subset": subset.number},
-                data=replace(source, rows=len(own)),
-                parent=parent.id or None,
+                RunSpec(
+                    "transfer",
+                    f"{start} {site} {subset.name}",
+                    stage=stage,
+                    settings={**facts, "n_patients": subset.n_patients, "subset": subset.number},
+                    data=replace(source, rows=len(own)),
+                    parent=parent.id or None,
+                ),
                 lineage=False,
             )
             with child as run:

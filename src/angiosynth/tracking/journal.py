@@ -84,7 +84,7 @@ def _send(box: Path, store: MlflowStore) -> Iterator[None]:
 def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> None:
     named = (box / RUN_ID).read_text(encoding="utf-8")
     if call == "begin":
-        write(box / RUN_ID, _begin(store, named, **entry))
+        write(box / RUN_ID, _begin(store, named, entry))
         return
     if call == "end_lost":
         store.end_lost(**entry)
@@ -105,16 +105,17 @@ def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> No
         getattr(store, call)(run_id, **entry)
 
 
-def _begin(store: MlflowStore, named: str, known: str, experiment: str, name: str, tags: dict[str, str], start_time: int) -> str:
-    """The id of the run that began while the store was away: of the known one, set running, or of one that is made, but once."""
+def _begin(store: MlflowStore, named: str, entry: dict[str, Any]) -> str:
+    """The id of the run that began while the server was away: an earlier one that is resumed, or one that is created, but once."""
+    known = entry.pop("known")
     if known and store.resume_run(known):
         return store.resolve(known)
-    if not named.startswith(LOCAL):  # the known one, which is gone
-        return store.create_run(experiment, name, tags, start_time)
+    if not named.startswith(LOCAL):  # the earlier run was deleted
+        return store.create_run(**entry)
     try:
         return store.resolve(named)
     except NotThereYetError:
-        return store.create_run(experiment, name, {**tags, STARTED_AS: named}, start_time)
+        return store.create_run(**{**entry, "tags": {**entry["tags"], STARTED_AS: named}})
 
 
 def _settle(lineage: Path, local: str, run_id: str) -> None:

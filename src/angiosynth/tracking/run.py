@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +48,29 @@ class DataSource:
     digest: str
     path: str
     rows: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is: all that a tracking system shows of it from its beginning.
+
+    Attributes:
+        experiment: one of store.EXPERIMENTS.
+        name: the run's name.
+        stage: the DVC stage, e.g. "train-generator@NAME": a tag, and the name of the lineage file.
+        settings: nested mappings or settings sections, logged as dotted parameters.
+        data: the training data, logged as the run's input.
+        tags: further tags.
+        parent: run id of the parent run.
+    """
+
+    experiment: str
+    name: str
+    stage: str
+    settings: Mapping[str, Any]
+    data: DataSource | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent: str | None = None
 
 
 class Store(Protocol):

@@ -40,13 +40,14 @@ from angiosynth.tracking.opening import (
     tracking_uri,
 )
 from angiosynth.tracking.outbox import Outbox
-from angiosynth.tracking.run import DataSource, Run, Store, StoreError, one_line
+from angiosynth.tracking.run import DataSource, Run, RunSpec, Store, StoreError, one_line
 from angiosynth.tracking.store import EXPERIMENTS, PARENT, watch_machine
 
 __all__ = [
     "EXPERIMENTS",
     "DataSource",
     "Run",
+    "RunSpec",
     "end_lost",
     "ensure_store",
     "project_root",
@@ -83,29 +84,11 @@ def reach_store(root: Path) -> None:
 
 
 @contextmanager
-def training_run(
-    experiment: str,
-    name: str,
-    *,
-    stage: str,
-    settings: Mapping[str, Any],
-    data: DataSource | None = None,
-    tags: Mapping[str, str] | None = None,
-    parent: str | None = None,
-    root: Path | None = None,
-    lineage: bool = True,
-    resume: Path | None = None,
-) -> Iterator[Run]:
+def training_run(spec: RunSpec, *, root: Path | None = None, lineage: bool = True, resume: Path | None = None) -> Iterator[Run]:
     """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on Ctrl-C or SIGTERM.
 
     Args:
-        experiment: one of EXPERIMENTS.
-        name: the run's name.
-        stage: the DVC stage, e.g. "train-generator@NAME": a tag, and the name of the lineage file.
-        settings: nested mappings or settings sections, logged as dotted parameters.
-        data: the training data, logged as the run's input.
-        tags: further tags.
-        parent: run id of the parent run.
+        spec: what the run is.
         root: holds mlruns/ and lineage/. By default project_root() and workspace_root(): in a temporary `dvc exp`
             the store is the main repository's, the lineage file the experiment's own.
         lineage: write lineage/<stage>.json once the run has finished; False in sweeps.
@@ -120,38 +103,47 @@ def training_run(
         yield Run(None, "", Path())
         return
     store_root, home = _roots(root)
-    facts = {"dvc_stage": stage, "git_commit": git_commit(home), "data_digest": data.digest if data else ""}
-    labels = {**(tags or {}), **facts}
-    if experiment_name := os.environ.get("DVC_EXP_NAME"):
-        labels["dvc_experiment"] = experiment_name
-    labels, name = {key: portable(value, home) for key, value in labels.items()}, portable(name, home)
-    if parent:
-        labels[PARENT] = parent
-    store: Store | None
-    try:
-        with or_input_error(store_root):
-            store, run_id, known = begun(store_root, resume, experiment, name, labels)
-            run = Run(store, run_id, home)
-            if not known:
-                run.describe(settings, data, must=not parent)
-    except Exception as error:
-        if not parent:
-            raise
-        say(f"tracking: {name} is not recorded, the work goes on without: {one_line(error)}")
-        store, run = None, Run(None, "", home)
+    commit = git_commit(home)
+    store, run = _begun(spec, store_root, home, commit, resume)
     if resume is not None:
         with whole_file(resume) as temporary:
             temporary.write_text(run.id, encoding="utf-8")
     try:
-        yield from _watched(run, _watching(run) if not parent else lambda: None)  # a child's machine is its parent's
+        yield from _watched(run, _watching(run) if not spec.parent else lambda: None)  # a child's machine is its parent's
         if lineage and store is not None:
-            kept = {"run_id": run.id, "experiment": experiment, "git_commit": facts["git_commit"], "data_digest": facts["data_digest"]}
-            kept["settings_digest"] = _settings_digest(settings, home)
-            _keep_lineage(store, home, stage, {**kept, "store": tracking_uri(store_root).partition(":")[0]})
+            facts = {"run_id": run.id, "experiment": spec.experiment, "git_commit": commit, "data_digest": _digest_of(spec.data)}
+            facts |= {"settings_digest": _settings_digest(spec.settings, home), "store": tracking_uri(store_root).partition(":")[0]}
+            _keep_lineage(store, home, spec.stage, facts)
     finally:
         if isinstance(store, Outbox):
             _finish(store)
             run.id = store.id
+
+
+def _begun(spec: RunSpec, store_root: Path, home: Path, commit: str, resume: Path | None) -> tuple[Store | None, Run]:
+    """Create or resume the run and describe it. A child that cannot be recorded is said, and gets no store."""
+    tags = {**spec.tags, "dvc_stage": spec.stage, "git_commit": commit, "data_digest": _digest_of(spec.data)}
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc_experiment"] = experiment
+    tags, name = {key: portable(value, home) for key, value in tags.items()}, portable(spec.name, home)
+    if spec.parent:
+        tags[PARENT] = spec.parent
+    try:
+        with or_input_error(store_root):
+            store, run_id, known = begun(store_root, resume, spec.experiment, name, tags)
+            run = Run(store, run_id, home)
+            if not known:
+                run.describe(spec.settings, spec.data, must=not spec.parent)
+            return store, run
+    except Exception as error:
+        if not spec.parent:
+            raise
+        say(f"tracking: {name} is not recorded, the work goes on without: {one_line(error)}")
+        return None, Run(None, "", home)
+
+
+def _digest_of(data: DataSource | None) -> str:
+    return data.digest if data else ""
 
 
 def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, settings: Mapping[str, Any] | None = None) -> bool:

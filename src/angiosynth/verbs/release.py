@@ -38,7 +38,7 @@ from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
 from angiosynth.stages.train_unet import unet_facts
 from angiosynth.stages.transfer import transfer
-from angiosynth.tracking.runs import DataSource, training_run
+from angiosynth.tracking.runs import DataSource, RunSpec, training_run
 
 PACKAGE = "package"  # the name of a U-net that was trained on somebody else's set
 
@@ -140,7 +140,7 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
         own = settings.unet
         data = DataSource(f"package-{package.name}", str(patches.meta.get("set_digest", "")), package.name, len(patches))
         with training_run(
-            "unet", f"unet {PACKAGE}", stage=f"pretrain-from@{package.name}", settings=unet_settings(settings, PACKAGE), data=data
+            RunSpec("unet", f"unet {PACKAGE}", stage=f"pretrain-from@{package.name}", settings=unet_settings(settings, PACKAGE), data=data)
         ) as run:
             trained = train_unet(
                 build_unet(own.width, own.dropout, own.seed),

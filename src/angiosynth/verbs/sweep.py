@@ -17,16 +17,9 @@ from angiosynth.project.workspace import Workspace, data_source, patients_digest
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.recorder import NullRecorder
-from angiosynth.search.space import (
-    SweepResult,
-    TrialRow,
-    TrialScore,
-    chosen,
-    hypervolumes,
-    knee,
-    model_values,
-)
-from angiosynth.search.sweep import join_sweep, load_sweep, run_sweep
+from angiosynth.search.results import SweepResult, TrialRow, TrialScore, chosen, hypervolumes, knee
+from angiosynth.search.space import model_values
+from angiosynth.search.sweep import Sweep, join_sweep, load_sweep, run_sweep
 from angiosynth.settings import Settings, load_settings
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import fit_generator, generator_checkpoints
@@ -55,15 +48,17 @@ class ModelTrial:
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
     """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
     preflight(settings, home, (f"generators.{model}", "unet"), workers)
-    data, rests_on = data_source(home.patches(settings.cohort.source)), basis(settings, home)
-    root, trial = project_root(), ModelTrial(model)
-    draw = partial(show, home=home)
-    return run_sweep(settings, model, trials, trial, root, study, data, basis=rests_on, workers=workers, draw=draw)
+    return run_sweep(_sweep_of(settings, home, model), trials, study, workers=workers, draw=partial(show, home=home))
 
 
 def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
     """Work on a study that was begun elsewhere: on this machine or, with studies in PostgreSQL, on any."""
-    return join_sweep(settings, study, ModelTrial, project_root(), data_source(home.patches(settings.cohort.source)), basis(settings, home))
+    return join_sweep(project_root(), study, partial(_sweep_of, settings, home))
+
+
+def _sweep_of(settings: Settings, home: Workspace, model: str) -> Sweep:
+    data = data_source(home.patches(settings.cohort.source))
+    return Sweep(settings, model, ModelTrial(model), project_root(), data, basis(settings, home))
 
 
 def basis(settings: Settings, home: Workspace) -> dict[str, str]:

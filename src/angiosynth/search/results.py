@@ -1,0 +1,149 @@
+"""What a study has found, as plain tables: its trials, Pareto front, hypervolume and knee."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import whole_file, write_json
+from angiosynth.runtime.progress import duration
+from angiosynth.runtime.tables import write_table
+
+Value = float | str
+KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
+CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how the reasons begin of trials that ended for no fault of their values; they do not count
+BEYOND_WORST = 1.1  # upper end of the hypervolume's box, in units of the worst 95HD
+RULES = {
+    "knee": "the greatest sum of DSC and 95HD, each scaled to the front's own range (0 worst, 1 best)",
+    "dsc": "the highest DSC",
+    "hd95_mm": "the lowest 95HD",
+}
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """Means over the validation patients: DSC, and 95HD in millimetres."""
+
+    dsc: float
+    hd95_mm: float
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial as the study holds it; scores are None unless its state is "complete"."""
+
+    number: int
+    state: str
+    params: dict[str, Value]
+    dsc: float | None
+    hd95_mm: float | None
+    reason: str
+    seconds: float | None
+    run_id: str
+    retry_of: int | None = None  # number of the killed trial whose values it repeats
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All trials of the study, its Pareto front (best DSC first), and the folder with trials.csv and front.json."""
+
+    study: str
+    model: str
+    trials: tuple[TrialRow, ...]
+    front: tuple[TrialRow, ...]
+    folder: Path
+    interrupted: bool
+    importances: dict[str, dict[str, float]] = field(default_factory=dict)  # objective -> searched value -> share of 1
+
+
+def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
+    """The complete trials that no other one is at least as good as in both scores and better in one; best DSC first."""
+    done = [(row, *score) for row in rows if (score := scores_of(row)) is not None]
+    front = [
+        (row, dsc) for row, dsc, hd95_mm in done if not any(d >= dsc and h <= hd95_mm and (d, h) != (dsc, hd95_mm) for _, d, h in done)
+    ]
+    return tuple(row for row, _ in sorted(front, key=lambda pair: -pair[1]))
+
+
+def hypervolume(scores: Sequence[tuple[float, float]], worst_mm: float) -> float:
+    """The share of the box DSC 0 to 1, 95HD 0 to `worst_mm` that is worse than some (DSC, hd95_mm) in both.
+
+    The area is summed in strips of DSC, from the best down; each strip is as high as the lowest 95HD of the points at or above it.
+    """
+    area, least = 0.0, worst_mm
+    ranked = sorted(scores, reverse=True)
+    for (dsc, hd95_mm), (below, _) in zip(ranked, [*ranked[1:], (0.0, 0.0)], strict=True):
+        least = min(least, hd95_mm)
+        area += (dsc - below) * (worst_mm - least)
+    return area / worst_mm if worst_mm > 0 else 0.0
+
+
+def hypervolumes(rows: Sequence[TrialRow]) -> list[tuple[int, float]]:
+    """(trial number, hypervolume of the study up to it), one a complete trial."""
+    done = [(row.number, score) for row in rows if (score := scores_of(row)) is not None]
+    worst = BEYOND_WORST * max((hd95_mm for _, (_, hd95_mm) in done), default=0.0)
+    return [(number, hypervolume([score for _, score in done[: place + 1]], worst)) for place, (number, _) in enumerate(done)]
+
+
+def knee(front: Sequence[TrialRow]) -> TrialRow:
+    """The front's point furthest above the line between its ends (Das 1999, Struct. Optim. 18:107); of equals the one with more DSC.
+
+    Raises:
+        InputError: the front is empty.
+    """
+    scores = [(row, *score) for row in front if (score := scores_of(row)) is not None]
+    if not scores:
+        raise InputError("the study has no complete trial yet; let it run on")
+    (dsc_low, dsc_high), (hd_low, hd_high) = ((min(column), max(column)) for column in list(zip(*scores, strict=True))[1:])
+    width, height = (dsc_high - dsc_low) or 1.0, (hd_high - hd_low) or 1.0
+    return max(scores, key=lambda point: (round((point[1] - dsc_low) / width + (hd_high - point[2]) / height, 9), point[1]))[0]
+
+
+def chosen(front: Sequence[TrialRow], rule: str) -> tuple[TrialRow, str]:
+    """The front's point by one of RULES, and the rule in words.
+
+    Raises:
+        InputError: the front is empty.
+    """
+    row = knee(front)
+    if rule == "dsc":
+        row = front[0]
+    elif rule == "hd95_mm":
+        row = front[-1]
+    return row, f"rule {rule}: {RULES[rule]}"
+
+
+def counted(rows: Sequence[TrialRow]) -> int:
+    """Number of trials that count: complete, or failed by their values; not those cut off, or ended by a fault such as a full disk."""
+    return sum(row.state == "complete" or (row.state == "fail" and not row.reason.startswith(CUT_OFF)) for row in rows)
+
+
+def how_far(rows: Sequence[TrialRow], goal: int) -> str:
+    """Such as "3/20, about 40:00 min left": at the trials' mean length, with as many workers as now."""
+    done = counted(rows)
+    lengths = [row.seconds for row in rows if row.state == "complete" and row.seconds is not None]
+    if done >= goal or not lengths:
+        return f"{done}/{goal}"
+    workers = 1 + sum(row.state == "running" for row in rows)
+    return f"{done}/{goal}, about {duration(sum(lengths) / len(lengths) * (goal - done) / workers)} left"
+
+
+def scores_of(row: TrialRow) -> tuple[float, float] | None:
+    """(DSC, hd95_mm) of a complete trial."""
+    return None if row.dsc is None or row.hd95_mm is None else (row.dsc, row.hd95_mm)
+
+
+def write_tables(result: SweepResult) -> None:
+    """Write trials.csv and front.json into the result's folder."""
+    rows, names = result.trials, sorted({name for row in result.trials for name in row.params})
+    with whole_file(result.folder / "trials.csv") as target, target.open("w", newline="", encoding="utf-8") as stream:
+        columns = ["number", "state", "val_dsc", "val_hd95_mm", *names, "seconds", "reason", "retry_of", "run_id"]
+        cells = (
+            [row.number, row.state, row.dsc, row.hd95_mm, *map(row.params.get, names), row.seconds, row.reason, row.retry_of, row.run_id]
+            for row in rows
+        )
+        write_table(stream, columns, cells, line_end="\r\n")
+    points = [{"number": row.number, "val_dsc": row.dsc, "val_hd95_mm": row.hd95_mm, "params": row.params} for row in result.front]
+    write_json(result.folder / "front.json", {"study": result.study, "model": result.model, "front": points})
