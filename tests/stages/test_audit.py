@@ -20,7 +20,8 @@ from angiosynth.stages.audit import audit
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import fit_unet
-from angiosynth.verbs.release import pretrain_from, release
+from angiosynth.verbs.pretrain import pretrain_from
+from angiosynth.verbs.release import release
 from tests.factories import lab_settings
 from tests.stages.conftest import SETTINGS
 

@@ -73,6 +73,6 @@ def pretrain_from(
     `dvc repro patches` to have run.
     """
     from angiosynth.project.workspace import Workspace
-    from angiosynth.verbs import release as stage
+    from angiosynth.verbs import pretrain as stage
 
     tell(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

@@ -1,4 +1,4 @@
-"""Commands release and pretrain-from: a set leaves the house, and arrives at another."""
+"""Command release: one generator's set as a package for others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from angiosynth.data.bids import find_patients
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
@@ -19,28 +17,15 @@ from angiosynth.errors import InputError
 from angiosynth.importing.name_words import name_words
 from angiosynth.importing.originals import find_originals
 from angiosynth.privacy.shared import shared_audit
-from angiosynth.project.facts import unet_settings
-from angiosynth.project.preflight import preflight
-from angiosynth.project.workspace import Workspace, data_digest, write_curve
+from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.reading import resolved
 from angiosynth.release.identifiers import Identifiers, refuse_originals
-from angiosynth.release.package import build_package, open_package, refusal
-from angiosynth.runtime.output import read_json, scratch_folder, whole_folder
-from angiosynth.runtime.progress import say
-from angiosynth.segmentation.serving import Served
-from angiosynth.segmentation.storage import save_unet
-from angiosynth.segmentation.training import train_unet
-from angiosynth.segmentation.unet import build_unet
-from angiosynth.segmentation.validation import validator
+from angiosynth.release.package import build_package, refusal
+from angiosynth.runtime.output import read_json
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
-from angiosynth.stages.train_unet import unet_facts
-from angiosynth.stages.transfer import transfer
-from angiosynth.tracking.runs import DataSource, training_run
-
-PACKAGE = "package"  # the name of a U-net that was trained on somebody else's set
 
 
 def release(
@@ -107,62 +92,6 @@ def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any
     if not path.is_file() or read_json(path) != wanted:
         raise InputError(f"{path}: is not what may leave of {folder / 'audit.json'}; {again}")
     return wanted
-
-
-def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: Path | None) -> str:
-    """Train a U-net on somebody's package, chosen by the own site's validation patients, and go on from it to the own patients.
-
-    The first target site's where there is one: then transfer from the package to all of them follows. Else the source's.
-
-    Args:
-        package: a folder that `release` made.
-        trusted: the sender's public key.
-
-    Returns:
-        What was trained and how it did.
-
-    Raises:
-        InputError: the package is not as its checksums tell, its intensity rule is another, or there is no validation patient.
-    """
-    preflight(settings, home, ("unet", "transfer"))
-    with scratch_folder(home.root / ".work" / "package") as scratch:
-        patches, intensity, told = open_package(package, trusted, scratch / "set")
-        say(f"{package}: {told}")
-        if intensity != settings.cohort.intensity:
-            raise InputError(f"{package}: was made with cohort.intensity {intensity.model_dump(mode='json')}; set that in params.yaml")
-        cohort = settings.cohort
-        site = cohort.targets[0] if cohort.targets else cohort.source  # whose validation patients choose
-        scans = home.scans(settings, site, load_split(home.splits, site).validation)
-        if not scans:
-            raise InputError(
-                f"splits/{site}.json: no validation patient, who would choose the weights; name one in params.yaml, section cohort"
-            )
-        own = settings.unet
-        data = DataSource(f"package-{package.name}", str(patches.meta.get("set_digest", "")), package.name, len(patches))
-        with training_run(
-            "unet", f"unet {PACKAGE}", stage=f"pretrain-from@{package.name}", settings=unet_settings(settings, PACKAGE), data=data
-        ) as run:
-            trained = train_unet(
-                build_unet(own.width, own.dropout, own.seed),
-                patches,
-                own,
-                validator(scans),
-                run,
-                validations=own.validations,
-                augmentation=own.augmentation,
-                precision=own.precision,
-                what=f"pretrain-from {package.name}",
-            )
-            run.final(trained.scores)
-            run.log_model(Served(trained.segmenter).eval(), np.zeros((2, 1, patches.size, patches.size), np.float32), name="unet")
-        with whole_folder(home.unet(PACKAGE)) as folder:
-            save_unet(folder, trained, own, {**unet_facts(settings, PACKAGE, patches), "package": package.name})
-            write_curve(folder / "curve.csv", trained.curve)
-    line = f"{home.unet(PACKAGE)}: DSC {trained.scores['val_dsc']:.3f} on {len(scans)} validation patients of {site}"
-    if site == cohort.source:
-        return f"{line}; there is no other site, so nothing was transferred"
-    transfer(settings, home, PACKAGE)
-    return f"{line}; transferred: {home.metrics / 'transfer' / f'{PACKAGE}.csv'}"
 
 
 def _identifiers(settings: Settings, home: Workspace, allowed: Iterable[str]) -> Identifiers:
