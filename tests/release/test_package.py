@@ -16,9 +16,10 @@ import pytest
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.release import package as module
-from angiosynth.release.checksums import SUMS, verify
+from angiosynth.release.checksums import verify
 from angiosynth.release.identifiers import Identifiers, find_identifiers
 from angiosynth.release.package import build_package, open_package, refusal
+from angiosynth.release.signature import SUMS
 from tests.release.conftest import AUDIT, BY
 
 nib: Any = nibabel

@@ -79,7 +79,8 @@ Released on $date by: $creator. Licence: $licence.
 | load.py | ten lines that load the pairs |
 | card.json, croissant.json | the facts for machines |
 | audit/index.html, audit/audit.json | the privacy audit of this very set |
-| SHA256SUMS | `sha256sum --check SHA256SUMS` |
+| SHA256SUMS | `sha256sum --check --strict SHA256SUMS` |
+| SHA256SUMS.sig | if the set is signed: `ssh-keygen -Y verify -f ALLOWED_SIGNERS -I NAME -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS` |
 
 Intensity: percentiles $low and $high inside the brain became -1 and 1 (rule `$rule`). Scale your own scans likewise before using a network
 that was trained on these pairs; `python cli.py pretrain-from FOLDER` of angiosynth sees to that.

@@ -19,8 +19,9 @@ from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
 from angiosynth.release.card import LOADER, card_of, croissant_of, readme_of
-from angiosynth.release.checksums import SUMS, sign, verify, write_checksums
+from angiosynth.release.checksums import verify, write_checksums
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers
+from angiosynth.release.signature import SUMS, sign
 from angiosynth.runtime.archives import PackedArray, packed_arrays
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import IntensitySettings
