@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from angiosynth.errors import InputError
 from angiosynth.reading import file_digest, read_text, refuse_other_kinds
+from angiosynth.release.formats import Format
 from angiosynth.release.signature import SIGNATURE, SUMS, verify_signature
 from angiosynth.runtime.progress import progress
 
 MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # of a package; one of the paper's set has 25 files and a GB
+FORMATS = {SUMS: Format("text/plain", text=True)}
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 

@@ -18,10 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from angiosynth.errors import InputError
 from angiosynth.reading import MOST_TEXT, read_bytes
-from angiosynth.release.sshsig import fingerprint, sign_message, verify_message
+from angiosynth.release.formats import Format
+from angiosynth.release.sshsig import dearmored, fingerprint, sign_message, verify_message
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 NAMESPACE = "angiosynth-release"  # a signature of the same key over anything else is none of a package
+# Searched within: words made of the letters of base64 would be chance.
+FORMATS = {".sig": Format("text/plain", lambda armored: [dearmored(armored)])}
 MOST_KEY = 64 * 1024  # bytes of a key or a signature
 Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 
