@@ -18,6 +18,12 @@ from tests.factories import make_arrays, write_nifti
 
 # Who runs a command; the command stands in that file word for word.
 RUN_BY = {
+    "cd FOLDER": "release/test_signature.py::test_a_receiver_checks_a_package_without_this_project",
+    'echo "lab $(cat sender.pub)" > allowed_signers': "release/test_signature.py::test_a_receiver_checks_a_package_without_this_project",
+    "ssh-keygen -Y verify -f ../allowed_signers -I lab -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS": (
+        "release/test_signature.py::test_a_receiver_checks_a_package_without_this_project"
+    ),
+    "sha256sum --check --strict SHA256SUMS": "release/test_signature.py::test_a_receiver_checks_a_package_without_this_project",
     "dvc add data/raw/site-a": "test_dvc.py::build",
     "dvc exp apply NAME": "test_dvc.py::_experiments",
     "dvc gc --all-commits --all-experiments": "test_dvc.py::test_collecting_garbage_never_takes_the_only_copy",

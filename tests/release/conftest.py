@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from angiosynth.data.patches import PatchSet
-from angiosynth.release.package import build_package
+from angiosynth.release.card import Terms
+from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.runtime.output import write_json
 from angiosynth.settings.audit import ReleaseSettings
 from tests.factories import tiny_patches
 
-BY = ReleaseSettings(creator="a lab", url="https://lab.example/set")
+TERMS = Terms(ReleaseSettings(creator="a lab", url="https://lab.example/set"), "2026-01-31")
 AUDIT: dict[str, Any] = {
     "model": "wgan-gp",
     "set_digest": "abc",
@@ -44,5 +45,5 @@ def audited(tmp_path: Path) -> Path:
 @pytest.fixture
 def package(synthetic: PatchSet, audited: Path, tmp_path: Path) -> Path:
     target = tmp_path / "out" / "demo-1"
-    build_package(target, synthetic, AUDIT, audited, by=BY, date="2026-01-31")
+    build_package(target, synthetic, SharedAudit(AUDIT, audited), TERMS)
     return target

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import re
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -13,6 +16,7 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.release.identifiers import Identifiers, find_identifiers, is_common, refuse_identifiers
+from angiosynth.release.package import FORMATS
 
 NFC, NFD = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
 LOGINS = ["root", "research", "user", "data", "patch", "patches", "vessels", "label", "jane.doe", NFC, NFD, "x", "1234567", "scans", "a b"]
@@ -23,7 +27,7 @@ FOLDERS = ["scans", "nifti", "raw", "Müller-Klinik", "Köpfe 2", "site-a", "ima
 @pytest.mark.parametrize("name", [*LOGINS, *HOSTS, *FOLDERS])
 def test_a_package_leaves_whatever_user_machine_and_folders_are_called(name: str, package: Path) -> None:
     """Neighbours: words that the package's own texts have, parts of such words, odd names, names that nobody else has."""
-    refuse_identifiers(package, Identifiers(words={name: "this user's name"}))
+    refuse_identifiers(package, Identifiers(words={name: "this user's name"}), FORMATS)
 
 
 def test_common_are_the_words_of_the_fixed_texts_alone() -> None:
@@ -51,7 +55,7 @@ def test_a_name_is_found_however_it_is_written(name: str, form: str, package: Pa
         composed = unicodedata.normalize("NFC", name).encode("latin-1")
         np.savez(package / "patches.npz", image=np.frombuffer(b"\xff\0" + composed + b"\xfe", np.uint8))
     with pytest.raises(InputError) as caught:
-        refuse_identifiers(package, Identifiers(words={name: "this user's name"}))
+        refuse_identifiers(package, Identifiers(words={name: "this user's name"}), FORMATS)
     assert "--allow-word" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -79,7 +83,7 @@ def test_a_patient_or_a_path_is_found_in_every_kind_of_file(kind: str, secret: s
             stream.write(f"\n# {secret.upper()}\n")
     for identifiers in (Identifiers([secret]), Identifiers([secret], allowed=[secret])):
         with pytest.raises(InputError, match="belongs to a patient or this machine"):
-            refuse_identifiers(package, identifiers)
+            refuse_identifiers(package, identifiers, FORMATS)
 
 
 @pytest.mark.parametrize(
@@ -87,17 +91,45 @@ def test_a_patient_or_a_path_is_found_in_every_kind_of_file(kind: str, secret: s
 )
 def test_a_part_of_a_longer_word_is_nobodys_name(name: str, text: str, package: Path) -> None:
     (package / "README.md").write_text(text)
-    assert list(find_identifiers(package, [name])) == []
+    assert list(find_identifiers(package, [name], FORMATS)) == []
     (package / "README.md").write_text(f"{text} {name}_1")
-    assert [found for _, found in find_identifiers(package, [name])] == [name]
+    assert [found for _, found in find_identifiers(package, [name], FORMATS)] == [name]
 
 
 def test_a_word_is_let_through_by_name_alone(package: Path) -> None:
     (package / "README.md").write_text("by the research group of Jane")
     identifiers = {"jane": "this user's name", "research": "part of the project's path"}
     with pytest.raises(InputError, match=r"'jane' \(this user's name\) in README\.md; 'research' .*--allow-word jane --allow-word"):
-        refuse_identifiers(package, Identifiers(words=identifiers))
+        refuse_identifiers(package, Identifiers(words=identifiers), FORMATS)
     with pytest.raises(InputError, match="'jane'") as caught:
-        refuse_identifiers(package, Identifiers(words=identifiers, allowed=["Research"]))
+        refuse_identifiers(package, Identifiers(words=identifiers, allowed=["Research"]), FORMATS)
     assert "'research'" not in str(caught.value)
-    refuse_identifiers(package, Identifiers(words=identifiers, allowed=["research", "JANE"]))
+    refuse_identifiers(package, Identifiers(words=identifiers, allowed=["research", "JANE"]), FORMATS)
+
+
+@pytest.mark.parametrize("name", ["notes.tar.gz", "notes.txt.xz", "patches.h5", "notes", "nifti/image-00.nii"])
+def test_a_file_of_an_unknown_format_refuses_the_package(name: str, package: Path) -> None:
+    (package / name).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=rf"^{re.escape(name)}: no format is known for such a name"):
+        refuse_identifiers(package, Identifiers(), FORMATS)
+
+
+@pytest.mark.parametrize("name", ["patches.npz", "nifti/label-00.nii.gz", "card.json", "audit/index.html", "SHA256SUMS.sig"])
+def test_a_file_that_cannot_be_unpacked_refuses_the_package(name: str, package: Path) -> None:
+    (package / name).write_bytes(b'<img src="data:image/png;base64,A">{')
+    with pytest.raises(InputError, match=rf"^{re.escape(name)}: cannot be unpacked, so it cannot be searched") as caught:
+        refuse_identifiers(package, Identifiers(["sub-01"]), FORMATS)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_within_the_archive_of_arrays_refuses_the_package(package: Path) -> None:
+    with zipfile.ZipFile(package / "patches.npz", "a") as archive:
+        archive.writestr("more.zip", b"")
+    with pytest.raises(InputError, match=r"^patches\.npz: cannot be unpacked"):
+        refuse_identifiers(package, Identifiers(["sub-01"]), FORMATS)
+
+
+def test_the_pictures_of_a_page_are_searched_and_their_base64_is_no_text(package: Path) -> None:
+    picture = base64.b64encode(b"\x89PNG\0\0tEXtAuthor\0Jane Doe\xff").decode()
+    (package / "audit" / "index.html").write_text(f'<img src="data:image/png;base64,{picture}"><img src="data:image/png;base64,anna">')
+    assert [name for _, name in find_identifiers(package, ["jane doe", "anna"], FORMATS)] == ["jane doe"]

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.release import package as module
-from angiosynth.release.checksums import SUMS, verify
+from angiosynth.release.checksums import verify
 from angiosynth.release.identifiers import Identifiers, find_identifiers
-from angiosynth.release.package import build_package, open_package, refusal
-from tests.release.conftest import AUDIT, BY
+from angiosynth.release.package import FORMATS, SharedAudit, build_package, open_package, refusal
+from angiosynth.release.signature import SUMS
+from tests.release.conftest import AUDIT, TERMS
 
 nib: Any = nibabel
 
@@ -95,7 +97,8 @@ def test_a_package_comes_back_as_a_patch_set(package: Path, synthetic: PatchSet,
 
 
 def test_a_reason_goes_into_card_and_readme(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
-    build_package(tmp_path / "p", synthetic, AUDIT, audited, by=BY, date="2026-01-31", override="asked for by the board")
+    terms = replace(TERMS, override="asked for by the board")
+    build_package(tmp_path / "p", synthetic, SharedAudit(AUDIT, audited), terms)
     assert json.loads((tmp_path / "p" / "card.json").read_text())["override"] == "asked for by the board"
     assert (
         "**Released against the audit's verdict.** The reason given: asked for by the board" in (tmp_path / "p" / "README.md").read_text()
@@ -112,14 +115,14 @@ def test_an_identifier_keeps_a_package_back(what: str, synthetic: PatchSet, audi
         synthetic.image.reshape(-1)[:6] = np.frombuffer(b"sub-x7", np.uint8)
     target = tmp_path / ("sub-x7" if what == "name" else "p")
     with pytest.raises(InputError, match="sub-x7"):
-        build_package(target, synthetic, AUDIT, audited, by=BY, date="2026-01-31", identifiers=Identifiers(["sub-x7"]))
+        build_package(target, synthetic, SharedAudit(AUDIT, audited), TERMS, identifiers=Identifiers(["sub-x7"]))
     assert not target.exists()
     assert not list(tmp_path.glob(".partial-*"))
 
 
 def test_what_is_packed_is_searched_unpacked(package: Path) -> None:
     (package / "notes.json").write_text('{"who": "sub-\\u0030\\u0031"}')
-    assert [found[0].name for found in find_identifiers(package, ["sub-01"])] == ["notes.json"]
+    assert [found[0].name for found in find_identifiers(package, ["sub-01"], FORMATS)] == ["notes.json"]
 
 
 @pytest.mark.parametrize(
@@ -153,14 +156,14 @@ def test_a_package_that_is_not_whole_is_refused(package: Path, name: str, fault:
 
 def test_a_folder_that_is_there_is_left_alone(package: Path, synthetic: PatchSet, audited: Path) -> None:
     with pytest.raises(InputError, match="is there already"):
-        build_package(package, synthetic, AUDIT, audited, by=BY, date="2026-01-31")
+        build_package(package, synthetic, SharedAudit(AUDIT, audited), TERMS)
     verify(package, None)
 
 
 @pytest.mark.parametrize("name", ["../up", ".hidden", "a b", "x" * 80])
 def test_a_name_is_a_name(name: str, synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name"):
-        build_package(tmp_path / name if name != "../up" else tmp_path / "..", synthetic, AUDIT, audited, by=BY, date="2026-01-31")
+        build_package(tmp_path / name if name != "../up" else tmp_path / "..", synthetic, SharedAudit(AUDIT, audited), TERMS)
 
 
 def test_an_audit_of_another_set_or_other_limits_is_no_audit() -> None:

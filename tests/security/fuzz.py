@@ -48,7 +48,8 @@ def make_sound(folder: Path) -> None:
 
     from angiosynth.data.patches import PatchSet
     from angiosynth.evaluation.patients import write_scores
-    from angiosynth.release.package import build_package
+    from angiosynth.release.card import Terms
+    from angiosynth.release.package import SharedAudit, build_package
     from angiosynth.runtime.output import write_json
     from angiosynth.segmentation.prediction import Segmenter
     from angiosynth.segmentation.storage import save_unet
@@ -86,10 +87,8 @@ def make_sound(folder: Path) -> None:
     build_package(
         folder / "package",
         synthetic,
-        audit,
-        folder / "audit",
-        by=ReleaseSettings(creator="a lab", url="https://lab.example/set"),
-        date="2026-01-31",
+        SharedAudit(audit, folder / "audit"),
+        Terms(ReleaseSettings(creator="a lab", url="https://lab.example/set"), "2026-01-31"),
     )
 
 

@@ -17,10 +17,11 @@ from angiosynth.cli import commands
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
-from angiosynth.release.package import build_package
+from angiosynth.release.card import Terms
+from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import LONGEST_LINE, escaped_markdown, licence_fault, line_fault, url_fault
-from angiosynth.verbs.release import release
+from angiosynth.verbs.release import ReleaseRequest, release
 from tests.factories import tiny_settings, tiny_tree
 
 NO_LINE = [
@@ -183,7 +184,8 @@ def test_markdown_shows_a_text_word_for_word(text: str, shown: str) -> None:
 def test_fields_are_escaped_where_they_are_shown_and_whole_where_machines_read(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     by = ReleaseSettings(creator='A *B* _C_ & "D" #1', licence="CC-BY-4.0", url="https://lab.example/a_b?c=1&d=2")
     audit = json.loads((audited / "audit.json").read_text())
-    build_package(tmp_path / "a_b_c", synthetic, audit, audited, by=by, date="2026-01-31", override="the *board* asked; see www.x.example")
+    terms = Terms(by, "2026-01-31", "the *board* asked; see www.x.example")
+    build_package(tmp_path / "a_b_c", synthetic, SharedAudit(audit, audited), terms)
     readme = (tmp_path / "a_b_c" / "README.md").read_text()
     assert r'A \*B\* \_C\_ \& "D" \#1' in readme
     assert r"# a\_b\_c" in readme
@@ -201,7 +203,7 @@ def test_a_reason_is_a_line_too_and_is_looked_at_first(reason: str, tmp_path: Pa
     """Neighbours: lines, tags, links, a terminal's sequence, too much, a change of direction; nothing is written."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="--override: ") as caught:
-        release(tiny_settings(), Workspace(), "wgan-gp", "set-1", reason, None)
+        release(tiny_settings(), Workspace(), "wgan-gp", ReleaseRequest("set-1", reason))
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 

@@ -18,7 +18,7 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.reading import file_digest, open_file, read_bytes, read_text
-from angiosynth.release.checksums import sign
+from angiosynth.release.signature import sign
 from angiosynth.runtime.unpacking import Unpacking
 from tests.security.fuzz import make_sound
 from tests.security.measured import ROOT, measure
@@ -70,7 +70,6 @@ PLACES = {
         for name in (
             "SHA256SUMS",
             "SHA256SUMS.sig",
-            "signer.pub",
             "patches.npz",
             "card.json",
             "audit/audit.json",

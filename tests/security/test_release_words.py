@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from angiosynth.importing.originals import KEY, find_originals, keep_words, word
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.release import package
+from angiosynth.release.formats import Format
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers, refuse_originals
 from angiosynth.runtime.output import write_json
 from angiosynth.settings import load_settings
@@ -181,9 +183,9 @@ def test_every_text_of_a_package_is_searched(file: str, project: Path, monkeypat
         names = json.dumps("Anna Mueller") if file.endswith(".json") else "M&uuml;ller" if file.endswith(".html") else "x Mueller"
         (folder / file).write_text(text.rstrip()[:-1] + f', "z": {names}}}' if file.endswith(".json") else f"{text}\n# {names}\n")
 
-    def planted(folder: Path, identifiers: Identifiers) -> None:
+    def planted(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format]) -> None:
         as_made(folder)
-        refuse_identifiers(folder, identifiers)
+        refuse_identifiers(folder, identifiers, formats)
 
     monkeypatch.setattr(package, "refuse_identifiers", planted)
     assert _release(project, monkeypatch).startswith(f"{file}: holds a word of the name that sub-00")

@@ -317,7 +317,9 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
     ("limit", "most", "bytes_sent"),
     [("MOST_REQUESTS", 1, 1), ("MOST_HELD", 1000, 700)],  # the one that is computed has 400
 )
-def test_more_than_may_wait_is_sent_away_and_may_come_again(monkeypatch: pytest.MonkeyPatch, limit: str, most: int, bytes_sent: int) -> None:
+def test_more_than_may_wait_is_sent_away_and_may_come_again(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: int, bytes_sent: int
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(body: bytearray) -> Iterator[bytes]:

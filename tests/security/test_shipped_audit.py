@@ -28,7 +28,8 @@ from angiosynth.privacy.nearest import as_points
 from angiosynth.privacy.shared import coarse, p_bound, shared_audit, step_of, to_step
 from angiosynth.privacy.verdict import judge
 from angiosynth.project.workspace import data_digest
-from angiosynth.release.package import build_package
+from angiosynth.release.card import Terms
+from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.settings import PatchSettings
 from angiosynth.settings.audit import AuditLimits, ReleaseSettings
 from angiosynth.stages.audit import write_shared
@@ -138,7 +139,7 @@ def _packed(folder: Path, audit: dict[str, Any], pairs: Pair) -> Path:
     synthetic = PatchSet(*pairs, np.full(len(pairs[0]), ""), np.arange(len(pairs[0])), meta, folder)
     shared = shared_audit(audit)
     write_shared(shared, folder / "shared")
-    build_package(folder / "set-1", synthetic, shared, folder / "shared", by=ReleaseSettings(), date="2026-01-31")
+    build_package(folder / "set-1", synthetic, SharedAudit(shared, folder / "shared"), Terms(ReleaseSettings(), "2026-01-31"))
     return folder / "set-1"
 
 

@@ -13,6 +13,7 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.project.workspace import Workspace
 from angiosynth.release.identifiers import find_identifiers
+from angiosynth.release.package import FORMATS
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings
@@ -20,7 +21,8 @@ from angiosynth.stages.audit import audit
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import fit_unet
-from angiosynth.verbs.release import pretrain_from, release
+from angiosynth.verbs.pretrain import pretrain_from
+from angiosynth.verbs.release import ReleaseRequest, release
 from tests.factories import lab_settings
 from tests.stages.conftest import SETTINGS
 
@@ -56,25 +58,25 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     shutil.copytree(folder / "shared", kept)
     for name in ("audit.json", "index.html"):
         shutil.copy(folder / name, kept / f"house-{name}")
-    assert list(find_identifiers(kept, [*names, "lab/a", str(Path.cwd())])) == []
+    assert list(find_identifiers(kept, [*names, "lab/a", str(Path.cwd())], FORMATS)) == []
     first = {path: path.read_bytes() for path in folder.rglob("*.*")}
     assert len(first) == 6
     audit(SETTINGS, home, "wgan-gp")
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == first
 
     with pytest.raises(InputError, match="--override"):
-        release(SETTINGS, home, "wgan-gp", "demo", "", None)
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", ""))
     with pytest.raises(InputError, match="--override"):
-        release(SETTINGS, home, "wgan-gp", "demo", "  ", None)
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", "  "))
     monkeypatch.setenv("LOGNAME", "research")
     with pytest.raises(InputError, match=r"'research' .this user's name. in README\.md, card\.json; .*--allow-word research"):
-        release(SETTINGS, home, "wgan-gp", "demo", "for research", None)
-    release(SETTINGS, home, "wgan-gp", "allowed", "for research", None, ["research"])
-    said = release(SETTINGS, home, "wgan-gp", "demo", "a test", None)
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", "for research"))
+    release(SETTINGS, home, "wgan-gp", ReleaseRequest("allowed", "for research", allowed_words=["research"]))
+    said = release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", "a test"))
     package = home.releases / "demo"
     assert "dvc add releases/demo" in said
     assert "gallery.png" not in {path.name for path in package.rglob("*")}
-    assert list(find_identifiers(package, [*names, "lab/a", "lab/b", str(Path.cwd())])) == []
+    assert list(find_identifiers(package, [*names, "lab/a", "lab/b", str(Path.cwd())], FORMATS)) == []
     assert "The reason given: a test" in (package / "README.md").read_text()
 
     said = pretrain_from(SETTINGS, home, package, None)
@@ -89,21 +91,21 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
         tree = read_json(home.audit("wgan-gp") / file)
         write_json(home.audit("wgan-gp") / file, {name: value for name, value in tree.items() if name != "planted"})
         with pytest.raises(InputError, match=fault):
-            release(SETTINGS, home, "wgan-gp", "later", "a test", None)
+            release(SETTINGS, home, "wgan-gp", ReleaseRequest("later", "a test"))
         write_json(home.audit("wgan-gp") / file, tree)
     with pytest.raises(InputError, match="other settings or limits"):
-        release(_other(audit__limits={"auc": 0.99}), home, "wgan-gp", "later", "a test", None)
+        release(_other(audit__limits={"auc": 0.99}), home, "wgan-gp", ReleaseRequest("later", "a test"))
     image = np.load(home.synthetic("wgan-gp") / "image.npy")
     image[0, 0, 0] ^= 1
     np.save(home.synthetic("wgan-gp") / "image.npy", image)
     with pytest.raises(InputError, match="another set"):
-        release(SETTINGS, home, "wgan-gp", "later", "a test", None)
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("later", "a test"))
     assert not (home.releases / "later").exists()
 
 
 def test_no_set_leaves_without_an_audit(home: Workspace) -> None:
     with pytest.raises(InputError, match="there is no audit, and no set leaves without one; run `dvc repro audit@dcgan`"):
-        release(SETTINGS, home, "dcgan", "demo", "a reason", None)
+        release(SETTINGS, home, "dcgan", ReleaseRequest("demo", "a reason"))
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])

@@ -23,7 +23,7 @@ from angiosynth.stages.audit import audit
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import fit_unet
-from angiosynth.verbs.release import release
+from angiosynth.verbs.release import ReleaseRequest, release
 from angiosynth.verbs.sweep import ModelTrial
 from tests.factories import changed, tiny_tree
 from tests.generators import gaussian
@@ -78,8 +78,8 @@ def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gau
     assert "holder of the set" in page
     assert "holder of the generator" not in page
     with pytest.raises(InputError, match="--override"):
-        release(gaussians, home, "normal", "demo", "", None)
-    release(gaussians, home, "normal", "demo", "a test", None)
+        release(gaussians, home, "normal", ReleaseRequest("demo"))
+    release(gaussians, home, "normal", ReleaseRequest("demo", "a test"))
     assert read_json(home.releases / "demo" / "card.json")["model"] == "normal"
 
 

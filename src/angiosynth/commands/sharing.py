@@ -58,7 +58,7 @@ def release(
     from angiosynth.verbs import release as stage
 
     chosen = one_of(settings, "--model", model) if model else None
-    tell(stage.release(settings, Workspace(), chosen, name, override, sign_key, allow_word or ()))
+    tell(stage.release(settings, Workspace(), chosen, stage.ReleaseRequest(name, override, sign_key, allow_word or ())))
 
 
 def pretrain_from(
@@ -73,6 +73,6 @@ def pretrain_from(
     `dvc repro patches` to have run.
     """
     from angiosynth.project.workspace import Workspace
-    from angiosynth.verbs import release as stage
+    from angiosynth.verbs import pretrain as stage
 
     tell(stage.pretrain_from(settings_of(params), Workspace(), package, trusted_key))

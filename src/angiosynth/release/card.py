@@ -1,11 +1,14 @@
-"""What stands beside the patches: README, card.json, the Croissant description, a loader."""
+"""The texts of a package: README, card.json, the Croissant description, a loader."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from angiosynth.release.formats import Format
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import escaped_markdown
 
@@ -45,12 +48,17 @@ CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-ENCODINGS = {
-    ".npz": "application/x-npz",
-    ".gz": "application/gzip",
-    ".json": "application/json",
-    ".html": "text/html",
-    ".py": "text/x-python",
+
+
+def unpack_json(content: bytes) -> list[bytes]:
+    """A JSON text as it is, and with its escaped letters written out."""
+    return [content, json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "backslashreplace")]
+
+
+FORMATS = {
+    ".md": Format("text/plain", text=True),
+    ".json": Format("application/json", unpack_json, text=True),
+    ".py": Format("text/x-python", text=True),
 }
 
 LOADER = '''"""Load the patches: image (n, x, y) float32 in [-1, 1], label (n, x, y) 0 or 1. `python load.py` shows a few figures."""
@@ -79,7 +87,8 @@ Released on $date by: $creator. Licence: $licence.
 | load.py | ten lines that load the pairs |
 | card.json, croissant.json | the facts for machines |
 | audit/index.html, audit/audit.json | the privacy audit of this very set |
-| SHA256SUMS | `sha256sum --check SHA256SUMS` |
+| SHA256SUMS | `sha256sum --check --strict SHA256SUMS` |
+| SHA256SUMS.sig | of a signed set: `ssh-keygen -Y verify -f SIGNERS -I NAME -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS` |
 
 Intensity: percentiles $low and $high inside the brain became -1 and 1 (rule `$rule`). Scale your own scans likewise before using a network
 that was trained on these pairs; `python cli.py pretrain-from FOLDER` of angiosynth sees to that.
@@ -99,31 +108,51 @@ them. Trying to find out who was trained on is against the terms of this release
 """)
 
 
-def card_of(
-    name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], override: str, by: ReleaseSettings, date: str
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Terms:
+    """Under which a set is released.
+
+    Attributes:
+        by: section `release`: who releases it, under which licence.
+        date: YYYY-MM-DD.
+        override: why it is released although the audit speaks against it, "" where the audit does not.
+    """
+
+    by: ReleaseSettings
+    date: str
+    override: str = ""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of a package, for its description."""
+
+    sha256: str
+    size: int  # bytes
+    media_type: str
+
+
+def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
     """card.json: the facts of a package, none of them of a patient.
 
     Args:
         name: of the package.
         set_card: card.json of the synthetic set.
-        audit: what of audit.json may leave.
-        override: why it is released although the audit speaks against it, "" where it does not.
-        by: section `release`.
-        date: of the release, YYYY-MM-DD.
+        audit: the part of audit.json that may be released.
+        terms: of the release.
     """
     # Not the seed: with a generator that got out it would say which pairs were kept.
     kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction")
     return {
         "name": name,
-        "date": date,
-        **by.model_dump(mode="json"),
+        "date": terms.date,
+        **terms.by.model_dump(mode="json"),
         "format": 1,
         **{key: set_card[key] for key in kept},
         "patients_trained_on": audit["patients"]["training"],
         "set_digest": audit["set_digest"],
         "audit": {"verdicts": audit["verdicts"], "limits": audit["limits"]},
-        "override": override,
+        "override": terms.override,
     }
 
 
@@ -148,12 +177,12 @@ def readme_of(card: Mapping[str, Any]) -> str:
     return text.replace("\n\n\n\n", "\n\n")
 
 
-def croissant_of(card: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+def croissant_of(card: Mapping[str, Any], files: Mapping[str, DataFile]) -> dict[str, Any]:
     """The description in Croissant 1.0 (MLCommons): required fields and one file object a file.
 
     Args:
         card: card.json.
-        files: name -> (SHA-256, bytes) of the package's data files.
+        files: the package's data files by name.
     """
     objects = [
         {
@@ -161,11 +190,11 @@ def croissant_of(card: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) 
             "@id": name,
             "name": name,
             "contentUrl": name,
-            "contentSize": f"{size} B",
-            "encodingFormat": next((kind for ending, kind in ENCODINGS.items() if name.endswith(ending)), "text/plain"),
-            "sha256": digest,
+            "contentSize": f"{file.size} B",
+            "encodingFormat": file.media_type,
+            "sha256": file.sha256,
         }
-        for name, (digest, size) in sorted(files.items())
+        for name, file in sorted(files.items())
     ]
     return {
         "@context": CONTEXT,

@@ -1,19 +1,18 @@
-"""Names and paths that may stand nowhere in a package, and where a package holds one.
+"""Search a package for identifiers: names and paths of patients, of this machine and of its user.
 
-A name is looked for as a whole, not as a part of a longer word, whatever its case, its Unicode form, and how it is written in a file
-(escaped, percent-encoded, compressed). Patients and paths are never let through. The login, the machine and the folders' names are
-often ordinary words: the words of a package's own fixed texts are no sign of them, for others somebody who reads the place decides.
+A name matches as a whole word, in any case and Unicode form, and however a file encodes it (escaped, percent-encoded, compressed).
+Patients' names and paths are never allowed. The login, the machine's and the folders' names are often ordinary words: those that occur in
+the fixed texts of every package are ignored, and the user may allow others.
 """
 
 from __future__ import annotations
 
-import gzip
 import html
 import itertools
-import json
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,14 +24,14 @@ from angiosynth.errors import InputError
 from angiosynth.importing.name_words import forms_in, words_in
 from angiosynth.importing.originals import Originals
 from angiosynth.reading import read_bytes, read_text
+from angiosynth.release.formats import Format, format_of
 
-MOST_FILE = 8 << 30  # bytes; what is looked through was made here a moment before
-SHORTEST = 2  # of a name that is looked for
+MOST_FILE = 8 << 30  # bytes; the files were written here a moment before
+SHORTEST = 2  # characters of a name
 SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # Where the fixed texts of a package come from: card, README and loader, the audit's page and its keys.
-TEXTS = ("release", "privacy", "report/audit_page.py", "report/text.py", "report/style.py", "settings")
+TEXTS = ("release/card.py", "release/signature.py", "privacy", "report/audit_page.py", "report/text.py", "report/style.py", "settings")
 WORD = re.compile(r"[^\W_]+")
-TEXT_FILES = (".md", ".json", ".html", ".py", "")
 NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # a picture, a digest
 ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # in JSON and in the loader
 HOST = re.compile(r"xn--[a-z0-9-]+", re.IGNORECASE | re.ASCII)
@@ -41,11 +40,13 @@ NO_ORIGINALS = Originals()
 
 @dataclass(frozen=True)
 class Identifiers:
-    """What is looked for in a package.
+    """The names and paths that a package must not hold.
 
-    secret: patients' names, paths; never let through.
-    words: name -> what it is, for names that may be ordinary words; let through where they are in `allowed`.
-    originals: words of the names that patients had before they were imported; let through likewise.
+    Attributes:
+        secret: patients' names, paths; never allowed.
+        words: name -> its description, for names that may be ordinary words.
+        allowed: of `words` and of the words of `originals`, those that the package may hold.
+        originals: words of the names that patients had before they were imported.
     """
 
     secret: Sequence[str] = ()
@@ -55,23 +56,27 @@ class Identifiers:
 
 
 def refuse_originals(texts: Mapping[str, str], identifiers: Identifiers) -> None:
-    """Refuse texts, by what they are, that hold a word of a patient's name, of that before the import too, whatever the words' order.
+    """Refuse texts that hold a word of a patient's name, also of the name before the import, whatever the order of the words.
+
+    Args:
+        texts: description -> text.
+        identifiers: the names.
 
     Raises:
-        InputError: one does; the line tells which text and whose name, and not the name.
+        InputError: one does; the line says which text and whose name, and not the name.
     """
     allowed = _allowed_forms(identifiers.allowed)
-    for what, text in texts.items():
-        _refuse(what, identifiers.originals.whose({form for read in _readings(text) for form in forms_in(read)} - allowed))
+    for description, text in texts.items():
+        _refuse(description, identifiers.originals.whose({form for read in _readings(text) for form in forms_in(read)} - allowed))
 
 
-def _refuse_originals_within(folder: Path, identifiers: Identifiers) -> None:
-    """The same for all files of a package and their names; the words of the fixed texts are nobody's."""
+def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format]) -> None:
+    """The same for all files of a package and their names; the words of the fixed texts are ignored."""
     allowed = _allowed_forms(identifiers.allowed) | _fixed_forms()
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     held = {path: words_in(path.relative_to(folder).as_posix()) for path in files}
     for path in files:
-        if path.suffix in TEXT_FILES:
+        if _known_format(folder, path, formats).text:
             text = NO_WORDS.sub(" ", read_text(path, MOST_FILE))
             held[path] |= {word for read in _readings(text) for word in words_in(read)}
     for path, words in held.items():
@@ -79,7 +84,7 @@ def _refuse_originals_within(folder: Path, identifiers: Identifiers) -> None:
 
 
 def _allowed_forms(allowed: Iterable[str]) -> set[str]:
-    """Words that are let through, also joined."""
+    """The allowed words, also joined in pairs."""
     words = list(allowed)
     return {form for pair in itertools.product(words, repeat=2) for form in forms_in(" ".join(pair))}
 
@@ -90,46 +95,56 @@ def _readings(text: str) -> set[str]:
     return {text, read, HOST.sub(_letters_of_host, read)}
 
 
-def _letters_of_host(found: re.Match[str]) -> str:
+def _letters_of_host(match: re.Match[str]) -> str:
     try:
-        return found[0].encode("ascii").decode("idna")
+        return match[0].encode("ascii").decode("idna")
     except UnicodeError:
-        return found[0]
+        return match[0]
 
 
-def _refuse(what: str, whose: str) -> None:
+def _refuse(description: str, whose: str) -> None:
     if whose:
         advice = "take it out, or where it is no more than a word, name it with --allow-word"
-        raise InputError(f"{what}: holds a word of {whose}; {advice}")
+        raise InputError(f"{description}: holds a word of {whose}; {advice}")
 
 
-def refuse_identifiers(folder: Path, identifiers: Identifiers) -> None:
-    """Refuse a package that holds one.
+def refuse_identifiers(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format]) -> None:
+    """Refuse a package that holds an identifier.
+
+    Args:
+        folder: the package.
+        identifiers: the names and paths.
+        formats: of the package's files, by the end of their names.
 
     Raises:
-        InputError: it does; the text names the file, the name and what can be done.
+        InputError: it does, or a file cannot be searched since its format is unknown; the text names the file, the name and the cure.
     """
-    _refuse_originals_within(folder, identifiers)
-    if found := next(find_identifiers(folder, identifiers.secret), None):
-        name = found[0].relative_to(folder)
-        raise InputError(f"{name}: holds {found[1]!r}, which belongs to a patient or this machine; take it out of params.yaml or names")
+    _refuse_originals_within(folder, identifiers, formats)
+    for path, secret in find_identifiers(folder, identifiers.secret, formats):
+        name = path.relative_to(folder)
+        raise InputError(f"{name}: holds {secret!r}, which belongs to a patient or this machine; take it out of params.yaml or names")
     allowed = {_plain(word) for word in identifiers.allowed}
-    asked = {word: what for word, what in identifiers.words.items() if _plain(word) not in allowed and not is_common(word)}
+    words = {word: title for word, title in identifiers.words.items() if _plain(word) not in allowed and not is_common(word)}
     places: dict[str, set[str]] = {}
-    for path, word in find_identifiers(folder, asked):
+    for path, word in find_identifiers(folder, words, formats):
         places.setdefault(word, set()).add(path.relative_to(folder).as_posix())
     if places:
-        told = "; ".join(f"{word!r} ({asked[word]}) in {', '.join(sorted(files))}" for word, files in sorted(places.items()))
+        matches = "; ".join(f"{word!r} ({words[word]}) in {', '.join(sorted(files))}" for word, files in sorted(places.items()))
         options = " ".join(f"--allow-word {_quoted(word)}" for word in sorted(places))
-        raise InputError(f"the package holds {told}; take it out of params.yaml, or where it is no more than a word, add {options}")
+        raise InputError(f"the package holds {matches}; take it out of params.yaml, or where it is no more than a word, add {options}")
 
 
-def find_identifiers(folder: Path, names: Iterable[str]) -> Iterator[tuple[Path, str]]:
-    """(file, name) for every name that a folder's files hold: in their own names, or in content as it is or unpacked."""
+def find_identifiers(folder: Path, names: Iterable[str], formats: Mapping[str, Format]) -> Iterator[tuple[Path, str]]:
+    """Yield (file, name) for every name that a file of a folder holds, in its path or in its unpacked content.
+
+    Raises:
+        InputError: the format of a file is unknown, or it cannot be unpacked.
+    """
+    # Text is searched with the names' patterns, for whole words; other content, such as pixels, for the names' bytes.
     wanted = [(name, _pattern(name), _encoded(name)) for name in dict.fromkeys(names) if len(name.strip()) >= SHORTEST]
     for path in sorted(folder.rglob("*")):
         texts, arrays = [_plain(path.relative_to(folder).as_posix())], []
-        for content in _contents(path) if path.is_file() else ():
+        for content in _contents(folder, path, formats) if path.is_file() else ():
             try:
                 text = content.decode("utf-8")
             except UnicodeDecodeError:
@@ -144,7 +159,7 @@ def find_identifiers(folder: Path, names: Iterable[str]) -> Iterator[tuple[Path,
 
 
 def is_common(name: str) -> bool:
-    """Whether it is one word, and that a word of the package's fixed texts."""
+    """Whether a name is a single word that occurs in the fixed texts of every package."""
     return _plain(name) in _fixed_words()
 
 
@@ -164,34 +179,40 @@ def _fixed_forms() -> frozenset[str]:
 
 
 def _plain(text: str) -> str:
-    """One form for all ways to write the same letters."""
+    """The text in one case and one Unicode form."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """The name where no letter or digit goes on on either side."""
+    """Matches the name between characters that are no letters or digits."""
     return re.compile(rf"(?<![^\W_]){re.escape(_plain(name.strip()))}(?![^\W_])")
 
 
 def _encoded(name: str) -> list[bytes]:
-    """The name as bytes that are no text may hold it."""
-    found: set[bytes] = set()
+    """The byte strings that stand for the name in content that is no text: lower case, UTF-8 or Latin-1, composed or decomposed."""
+    encodings: set[bytes] = set()
     for form in {unicodedata.normalize(kind, written) for kind in ("NFC", "NFD") for written in (name.strip(), name.strip().upper())}:
-        found |= {form.encode("utf-8", "surrogateescape").lower(), form.encode("latin-1", "ignore").lower()}
-    return [form for form in sorted(found) if len(form) >= SHORTEST_IN_BYTES]
+        encodings |= {form.encode("utf-8", "surrogateescape").lower(), form.encode("latin-1", "ignore").lower()}
+    return [form for form in sorted(encodings) if len(form) >= SHORTEST_IN_BYTES]
 
 
-def _contents(path: Path) -> list[bytes]:
-    """A file's bytes, and what is packed in them."""
-    raw = read_bytes(path, MOST_FILE)
-    if path.suffix == ".gz":
-        return [raw, gzip.decompress(raw)]
-    if path.suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            return [raw, *(archive.read(name) for name in archive.namelist())]
-    if path.suffix == ".json":
-        return [raw, json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-8", "backslashreplace")]
-    return [raw]
+def _contents(folder: Path, path: Path, formats: Mapping[str, Format]) -> list[bytes]:
+    """The unpacked content of a file."""
+    unpack = _known_format(folder, path, formats).unpack
+    try:
+        return list(unpack(read_bytes(path, MOST_FILE)))
+    except (OSError, ValueError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.relative_to(folder)}: cannot be unpacked, so it cannot be searched for names; make it anew") from error
+
+
+def _known_format(folder: Path, path: Path, formats: Mapping[str, Format]) -> Format:
+    known = format_of(path.name, formats)
+    if known is None:
+        raise InputError(
+            f"{path.relative_to(folder)}: no format is known for such a name, so the file cannot be searched for names; "
+            "leave it out, or let its writer declare its format (docs/extending.md)"
+        )
+    return known
 
 
 def _quoted(word: str) -> str:

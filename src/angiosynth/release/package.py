@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import gzip
+import io
 import re
 import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,16 @@ from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
-from angiosynth.release.card import LOADER, card_of, croissant_of, readme_of
-from angiosynth.release.checksums import SUMS, sign, verify, write_checksums
+from angiosynth.release import card, checksums, signature
+from angiosynth.release.card import LOADER, DataFile, Terms, card_of, croissant_of, readme_of
+from angiosynth.release.checksums import verify, write_checksums
+from angiosynth.release.formats import Format, format_of
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers
+from angiosynth.release.signature import SUMS, sign
 from angiosynth.runtime.archives import PackedArray, packed_arrays
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import IntensitySettings
-from angiosynth.settings.audit import AUDIT_FILES, ReleaseSettings
+from angiosynth.settings.audit import AUDIT_FILES
 
 nib: Any = nibabel
 NOTHING = Identifiers()
@@ -32,6 +39,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
 BLOCK = 1 << 24  # bytes that are unpacked at once
 MOST_PAGE = 64 * MIB  # of the audit's page, whose figures are within it
+PICTURE = re.compile(rb"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 REFUSED = {
     "over": "the audit found a leak",
     "inconclusive": "the audit is inconclusive: it did not find leaks planted to test it",
@@ -41,8 +49,7 @@ REFUSED = {
 
 
 def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str:
-    """Why a set may not be released as it is, "" where nothing speaks against it. An override does not help where the audit is of
-    another set.
+    """The reason why a set may not be released without an override, "" where there is none.
 
     Args:
         audit: audit.json.
@@ -50,7 +57,7 @@ def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str
         audit_digest: of the section `audit` as it is now.
 
     Raises:
-        InputError: the audit is of another set, or was made with other settings or limits.
+        InputError: the audit is of another set, or was made with other settings or limits, which no override helps.
     """
     model = audit.get("model", "MODEL")
     if audit.get("set_digest") != set_digest:
@@ -60,15 +67,53 @@ def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str
     return REFUSED.get(audit["verdicts"]["set"], "")
 
 
+def _unpack_page(content: bytes) -> list[bytes]:
+    """An HTML page without its embedded pictures, and the pictures' files."""
+    return [PICTURE.sub(b"", content), *(base64.b64decode(match, validate=True) for match in PICTURE.findall(content))]
+
+
+def _unpack_gzip(content: bytes) -> list[bytes]:
+    return [content, gzip.decompress(content)]
+
+
+def _unpack_arrays(content: bytes) -> list[bytes]:
+    """An .npz file, whose list of contents is plain, and its arrays."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if not all(name.endswith(".npy") for name in archive.namelist()):
+            raise ValueError("holds other files than arrays")
+        return [content, *(archive.read(name) for name in archive.namelist())]
+
+
+# Every file of a package has one of these: another format is declared beside its writer and joined here.
+FORMATS: dict[str, Format] = {
+    ".npz": Format("application/x-npz", _unpack_arrays),
+    ".nii.gz": Format("application/gzip", _unpack_gzip),
+    ".html": Format("text/html", _unpack_page, text=True),
+    **card.FORMATS,
+    **checksums.FORMATS,
+    **signature.FORMATS,
+}
+
+
+@dataclass(frozen=True)
+class SharedAudit:
+    """The part of an audit that may be released.
+
+    Attributes:
+        facts: its audit.json.
+        folder: holds AUDIT_FILES.
+    """
+
+    facts: Mapping[str, Any]
+    folder: Path
+
+
 def build_package(
     target: Path,
     synthetic: PatchSet,
-    audit: Mapping[str, Any],
-    audit_folder: Path,
+    audit: SharedAudit,
+    terms: Terms,
     *,
-    by: ReleaseSettings,
-    date: str,
-    override: str = "",
     key: Path | None = None,
     identifiers: Identifiers = NOTHING,
 ) -> None:
@@ -77,61 +122,67 @@ def build_package(
     Args:
         target: a new folder; its name is the package's.
         synthetic: the set.
-        audit: what of audit.json may leave, and the folder that it lies in.
-        by, date, override: for the card.
+        audit: of the set.
+        terms: under which it is released.
         key: an ed25519 private key to sign with.
-        identifiers: names and paths that may stand nowhere in the package.
+        identifiers: names and paths that the package must not hold.
 
     Raises:
-        InputError: the folder is there already, its name is unusable, or an identifier was found.
+        InputError: the folder exists, its name is unusable, or the package holds an identifier.
     """
     if not NAME.fullmatch(target.name):
         raise InputError(f"{target}: the name of a package is letters, digits, dots and dashes; name another")
     if target.exists():
         raise InputError(f"{target}: is there already; what was released is not changed, name another")
     with whole_folder(target) as folder:
-        image, label = (np.ascontiguousarray(part[synthetic.rows]) for part in (synthetic.image, synthetic.label))
-        np.savez_compressed(folder / "patches.npz", image=image, label=label)
-        for name, stack in (("image", image), ("label", label)):
-            _write_stacks(folder / "nifti", name, stack)
+        _write_patches(folder, synthetic)
         (folder / "audit").mkdir()
         for name in AUDIT_FILES:
-            (folder / "audit" / name).write_bytes(read_bytes(audit_folder / name, MOST_PAGE))
-        card = card_of(target.name, synthetic.meta, audit, override, by, date)
-        write_json(folder / "card.json", card)
-        (folder / "README.md").write_text(readme_of(card), encoding="utf-8")
+            (folder / "audit" / name).write_bytes(read_bytes(audit.folder / name, MOST_PAGE))
+        facts = card_of(target.name, synthetic.meta, audit.facts, terms)
+        write_json(folder / "card.json", facts)
+        (folder / "README.md").write_text(readme_of(facts), encoding="utf-8")
         (folder / "load.py").write_text(LOADER, encoding="utf-8")
+        # The description holds the other files' digests, the final list that of the description too.
         write_checksums(folder)
-        write_json(folder / "croissant.json", croissant_of(card, _listed(folder)))
+        write_json(folder / "croissant.json", croissant_of(facts, _data_files(folder)))
         write_checksums(folder)
         if key is not None:
             sign(folder, key)
-        refuse_identifiers(folder, identifiers)
+        refuse_identifiers(folder, identifiers, FORMATS)
 
 
 def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[PatchSet, IntensitySettings, str]:
-    """A package checked against its checksums: its pairs as a patch set in `scratch`, its intensity rule, what was checked.
+    """Check a package against its checksums and unpack it.
+
+    Args:
+        folder: the package.
+        trusted: the sender's public key.
+        scratch: a folder for the unpacked arrays.
+
+    Returns:
+        Its pairs as a patch set in `scratch`, its intensity rule, and a line that says what was checked.
 
     Raises:
         InputError: the package is not whole, not what its checksums tell, or not by the trusted key.
     """
-    told = verify(folder, trusted)
-    card = read_json(folder / "card.json")
+    checked = verify(folder, trusted)
+    facts = read_json(folder / "card.json")
     try:
-        intensity = IntensitySettings.model_validate(card["intensity"])
+        intensity = IntensitySettings.model_validate(facts["intensity"])
         with packed_arrays(folder / "patches.npz", ("image", "label")) as pair:
             image, label = _unpacked(folder / "patches.npz", pair, scratch)
     except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         raise InputError(f"{folder}: patches.npz or card.json is no package's; get it again") from error
-    return PatchSet(image, label, np.full(len(image), "", np.str_), np.arange(len(image)), card, scratch), intensity, told
+    return PatchSet(image, label, np.full(len(image), "", np.str_), np.arange(len(image)), facts, scratch), intensity, checked
 
 
 def _unpacked(path: Path, pair: tuple[PackedArray, ...], scratch: Path) -> tuple[ImagePatches, LabelPatches]:
     """Image and label as files in `scratch`, a block at a time: the set may be larger than the memory."""
     n, size = pair[0].shape[0] if pair[0].shape else 0, pair[0].shape[-1] if pair[0].shape else 0
-    if any(part.dtype != np.uint8 or part.shape != (n, size, size) for part in pair):
+    if any(array.dtype != np.uint8 or array.shape != (n, size, size) for array in pair):
         raise InputError(f"{path}: not pairs (n, x, y) of square 8-bit patches; get the package again")
     if not n or not size:
         raise InputError(f"{path}: no pairs, or labels other than 0 and 1; get the package again")
@@ -141,12 +192,19 @@ def _unpacked(path: Path, pair: tuple[PackedArray, ...], scratch: Path) -> tuple
         raise InputError(f"{path}: takes {needed / 1e9:.1f} GB in {scratch}, {free / 1e9:.1f} GB are free; free some space")
     arrays = create_patch_arrays(scratch, n, size)
     block = max(1, BLOCK // size**2)
-    for part, array, most in zip(pair, arrays, (255, 1), strict=True):
+    for packed, array, most in zip(pair, arrays, (255, 1), strict=True):
         for start in range(0, n, block):
-            part.read_into(array[start : start + block])
+            packed.read_into(array[start : start + block])
             if array[start : start + block].max() > most:
                 raise InputError(f"{path}: no pairs, or labels other than 0 and 1; get the package again")
     return arrays
+
+
+def _write_patches(folder: Path, synthetic: PatchSet) -> None:
+    image, label = (np.ascontiguousarray(array[synthetic.rows]) for array in (synthetic.image, synthetic.label))
+    np.savez_compressed(folder / "patches.npz", image=image, label=label)
+    for name, stack in (("image", image), ("label", label)):
+        _write_stacks(folder / "nifti", name, stack)
 
 
 def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> None:
@@ -159,6 +217,11 @@ def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> Non
         nib.save(image, folder / f"{name}-{number:02d}.nii.gz")
 
 
-def _listed(folder: Path) -> dict[str, tuple[str, int]]:
-    lines = (line.split("  ", 1) for line in read_text(folder / SUMS).splitlines())
-    return {name: (digest, (folder / name).stat().st_size) for digest, name in lines}
+def _data_files(folder: Path) -> dict[str, DataFile]:
+    """The files that SHA256SUMS lists."""
+    files = {}
+    for line in read_text(folder / SUMS).splitlines():
+        digest, name = line.split("  ", 1)
+        known = format_of(name, FORMATS)
+        files[name] = DataFile(digest, (folder / name).stat().st_size, known.media_type if known else "application/octet-stream")
+    return files
