@@ -21,22 +21,20 @@ from angiosynth.importing.originals import find_originals
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.project.facts import unet_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.workspace import Workspace, data_digest, write_curve
+from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.reading import resolved
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import build_package, open_package, refusal
-from angiosynth.runtime.output import read_json, scratch_folder, whole_folder
+from angiosynth.runtime.output import read_json, scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
-from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import train_unet
-from angiosynth.segmentation.unet import build_unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
-from angiosynth.stages.train_unet import unet_facts
+from angiosynth.stages.train_unet import unet_facts, write_unet
 from angiosynth.stages.transfer import transfer
 from angiosynth.tracking.runs import DataSource, training_run
 
@@ -137,27 +135,14 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
             raise InputError(
                 f"splits/{site}.json: no validation patient, who would choose the weights; name one in params.yaml, section cohort"
             )
-        own = settings.unet
         data = DataSource(f"package-{package.name}", str(patches.meta.get("set_digest", "")), package.name, len(patches))
         with training_run(
             "unet", f"unet {PACKAGE}", stage=f"pretrain-from@{package.name}", settings=unet_settings(settings, PACKAGE), data=data
         ) as run:
-            trained = train_unet(
-                build_unet(own.width, own.dropout, own.seed),
-                patches,
-                own,
-                validator(scans),
-                run,
-                validations=own.validations,
-                augmentation=own.augmentation,
-                precision=own.precision,
-                what=f"pretrain-from {package.name}",
-            )
+            trained = train_unet(settings.unet, patches, validator(scans), run, f"pretrain-from {package.name}")
             run.final(trained.scores)
             run.log_model(Served(trained.segmenter).eval(), np.zeros((2, 1, patches.size, patches.size), np.float32), name="unet")
-        with whole_folder(home.unet(PACKAGE)) as folder:
-            save_unet(folder, trained, own, {**unet_facts(settings, PACKAGE, patches), "package": package.name})
-            write_curve(folder / "curve.csv", trained.curve)
+        write_unet(home.unet(PACKAGE), trained, settings, {**unet_facts(settings, PACKAGE, patches), "package": package.name})
     line = f"{home.unet(PACKAGE)}: DSC {trained.scores['val_dsc']:.3f} on {len(scans)} validation patients of {site}"
     if site == cohort.source:
         return f"{line}; there is no other site, so nothing was transferred"
