@@ -38,10 +38,10 @@ from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.storage import load_segmenter
-from angiosynth.segmentation.training import train_unet
-from angiosynth.segmentation.unet import build_unet
+from angiosynth.segmentation.training import train_unet, with_values_of
+from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
-from angiosynth.settings import Settings, load_settings
+from angiosynth.settings import Settings, UnetSettings, load_settings
 
 COUNTS = (1, 2, 3)
 SCRATCH, PRETRAINED, THRESHOLD, REAL = "scratch", "pretrained", "threshold", "real"
@@ -82,27 +82,16 @@ class Fold:
         return lambda scan: above(scan, cut)
 
     def _unet(self, patches: PatchSet) -> Segment:
-        own = self.settings.unet
-        unet = build_unet(own.width, own.dropout, own.seed)
-        return self._trained(unet, patches, own, own.precision)
+        return self._trained(self.settings.unet, patches)
 
     def _tuned(self, count: int, start: Path | None) -> Segment:
         """With the first `count` training patients after the test patient, so that nobody is in every fold's subset."""
-        own, unet = self.settings.transfer, self.settings.unet
-        net = build_unet(unet.width, unet.dropout, own.seed) if start is None else load_segmenter(start).unet
-        return self._trained(net, self.patches.of_patients([patient.id for patient in self.train[:count]]), own, unet.precision)
+        unet = None if start is None else load_segmenter(start).unet
+        patches = self.patches.of_patients([patient.id for patient in self.train[:count]])
+        return self._trained(with_values_of(self.settings.transfer, self.settings.unet), patches, unet)
 
-    def _trained(self, unet: Any, patches: PatchSet, schedule: Any, precision: str) -> Segment:
-        trained = train_unet(
-            unet,
-            patches,
-            schedule,
-            validator([self.validation]),
-            NullRecorder(),
-            validations=schedule.validations,
-            augmentation=schedule.augmentation,
-            precision=precision,
-        )
+    def _trained(self, settings: UnetSettings, patches: PatchSet, unet: Unet | None = None) -> Segment:
+        trained = train_unet(settings, patches, validator([self.validation]), NullRecorder(), unet=unet)
         return _whole(trained.segmenter)
 
 

@@ -42,8 +42,8 @@ def train(settings: Any, section: str) -> int:
     from angiosynth.runtime.checkpoint import Checkpoints
     from angiosynth.runtime.memory import keep_freed_memory
     from angiosynth.runtime.recorder import NullRecorder
-    from angiosynth.segmentation.training import train_unet
-    from angiosynth.segmentation.unet import build_unet
+    from angiosynth.segmentation.training import train_unet, with_values_of
+    from angiosynth.settings import UnetSettings
 
     keep_freed_memory()
     torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # what libraries take once
@@ -59,9 +59,10 @@ def train(settings: Any, section: str) -> int:
         with tempfile.TemporaryDirectory() as folder:
             family_of(own).train(name, own, patches, lambda *_: {}, Checkpoints(Path(folder)), NullRecorder())
     else:
-        own = getattr(settings, section).model_copy(update={"steps": STEPS})
-        width = settings.probe.width if section == "probe" else settings.unet.width
-        train_unet(build_unet(width, 0.0, 1), patches, own, None, NullRecorder())
+        one = settings.unet
+        if section != "unet":
+            one = with_values_of(getattr(settings, section), UnetSettings(steps=STEPS) if section == "probe" else one)
+        train_unet(one.model_copy(update={"steps": STEPS}), patches, None, NullRecorder())
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 

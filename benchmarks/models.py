@@ -30,8 +30,7 @@ from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.segmentation.training import train_unet
-from angiosynth.segmentation.unet import build_unet
-from angiosynth.segmentation.validation import validator
+from angiosynth.segmentation.validation import validation_scores, validator
 from angiosynth.settings import Settings, load_settings
 
 
@@ -53,15 +52,14 @@ def made_by(model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan
     return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores
 
 
-def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], what: str) -> dict[str, Any]:
+def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
     """A U-net trained on the patches, on whole scans."""
-    own = settings.unet
-    unet = build_unet(own.width, own.dropout, own.seed)
-    trained = train_unet(
-        unet, patches, own, validator(validation), NullRecorder(), validations=own.validations, augmentation=own.augmentation, what=what
-    )
+    trained = train_unet(settings.unet, patches, validator(validation), NullRecorder(), title)
     patients = {"validation": validation, "test": test}
-    scores = {part: [validator([scan])(trained.segmenter) for scan in scans] for part, scans in patients.items()}
+    scores = {
+        part: [validation_scores([scan], lambda scan: trained.segmenter.segment(scan.image, scan.brain)) for scan in scans]
+        for part, scans in patients.items()
+    }
     return {**trained.scores, **scores}
 
 

@@ -21,8 +21,7 @@ from angiosynth.project.preflight import memory_needs
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.runtime.rehearsal import rehearsal
-from angiosynth.segmentation.training import train_unet
-from angiosynth.segmentation.unet import build_unet
+from angiosynth.segmentation.training import train_unet, with_values_of
 from angiosynth.settings import Settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.phantom import phantom
@@ -179,9 +178,8 @@ def _train_a_step(settings: Settings) -> None:
         assert isinstance(generator, GanSettings)
         training = GanTraining(generator, patches)
         assert all(bool(torch.isfinite(value).all()) for value in training.train_step().values())
-    for width, sizes in ((settings.unet.width, settings.unet), (settings.probe.width, settings.probe)):
-        one = sizes.model_copy(update={"steps": 1})
-        train_unet(build_unet(width, settings.unet.dropout, 1), patches, one, None, NullRecorder())
+    for one in (settings.unet, with_values_of(settings.probe, settings.unet)):
+        train_unet(one.model_copy(update={"steps": 1}), patches, None, NullRecorder())
 
 
 @pytest.mark.parametrize("size", [24, 20, 17])

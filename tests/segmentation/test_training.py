@@ -14,14 +14,15 @@ from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from angiosynth.segmentation import training
 from angiosynth.segmentation.losses import Loss, segmentation_loss
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_unet
+from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_unet, with_values_of
 from angiosynth.segmentation.unet import Unet, build_unet
-from angiosynth.settings import UnetSettings
+from angiosynth.settings import ProbeSettings, TransferSettings, UnetSettings
 from tests.factories import tiny_patches
 
 
-def _schedule(steps: int = 6, **values: float | str) -> UnetSettings:
-    return UnetSettings.model_validate({"width": 2, "batch_size": 4, "learning_rate": 5e-3, **values, "steps": steps})
+def _settings(steps: int = 6, **values: float | str) -> UnetSettings:
+    tiny = {"width": 2, "batch_size": 4, "learning_rate": 5e-3, "validations": 1, "precision": "float32"}
+    return UnetSettings.model_validate({**tiny, **values, "steps": steps})
 
 
 class Validation:
@@ -35,8 +36,8 @@ class Validation:
         return {"val_dsc": self.scores[len(self.seen) - 1], "val_hd95_mm": 1.0}
 
 
-def _train(unet: Unet, schedule: UnetSettings, validation: Validation | None = None, **options: object) -> TrainedUnet:
-    return train_unet(unet, tiny_patches(), schedule, validation, NullRecorder(), precision="float32", **options)  # type: ignore[arg-type]
+def _train(settings: UnetSettings, validation: Validation | None = None, unet: Unet | None = None) -> TrainedUnet:
+    return train_unet(settings, tiny_patches(), validation, NullRecorder(), "transfer real", unet)
 
 
 def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -45,7 +46,7 @@ def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool
 
 def test_the_best_validation_step_is_kept() -> None:
     validation = Validation(0.1, 0.6, 0.6, 0.2)
-    trained = _train(build_unet(2, 0.0, 1), _schedule(8), validation, validations=4)
+    trained = _train(_settings(8, validations=4), validation)
     assert (trained.step, trained.scores) == (4, {"val_dsc": 0.6, "val_hd95_mm": 1.0})
     assert _equal(trained.segmenter.unet.state_dict(), validation.seen[1])
     assert not _equal(validation.seen[1], validation.seen[3])
@@ -54,14 +55,14 @@ def test_the_best_validation_step_is_kept() -> None:
 
 def test_a_score_of_zero_is_a_score() -> None:
     validation = Validation(0.0, 0.0)
-    trained = _train(build_unet(2, 0.0, 1), _schedule(4), validation, validations=2)
+    trained = _train(_settings(4, validations=2), validation)
     assert trained.step == 2
     assert _equal(trained.segmenter.unet.state_dict(), validation.seen[0])
 
 
 def test_the_last_weights_without_validation() -> None:
     unet = build_unet(2, 0.0, 1)
-    trained = _train(unet, _schedule(3))
+    trained = _train(_settings(3), unet=unet)
     assert (trained.step, trained.scores) == (3, {})
     assert trained.segmenter.unet is unet
 
@@ -69,17 +70,17 @@ def test_the_last_weights_without_validation() -> None:
 def test_training_lowers_the_loss() -> None:
     recorder = ListRecorder()
     patches = tiny_patches(24)
-    train_unet(build_unet(4, 0.0, 1), patches, _schedule(60, batch_size=16), None, recorder, augmentation=False, precision="float32")
+    train_unet(_settings(60, width=4, batch_size=16, augmentation=False), patches, None, recorder)
     losses = [values["loss"] for _, values in recorder.rows]
     assert losses[-1] < 0.5 * losses[0]
     assert [step for step, _ in recorder.rows] == [20, 40, 60]
 
 
 def test_a_pre_trained_start_is_used() -> None:
-    start = _train(build_unet(2, 0.0, 1), _schedule(5)).segmenter.unet
+    start = _train(_settings(5)).segmenter.unet
     kept = copy.deepcopy(start.state_dict())
     validation = Validation(0.5)
-    _train(start, _schedule(1, learning_rate=1e-9), validation)
+    _train(_settings(1, learning_rate=1e-9), validation, start)
     fresh = build_unet(2, 0.0, 1).state_dict()
     for name, weight in validation.seen[0].items():
         torch.testing.assert_close(weight, kept[name], atol=1e-6, rtol=0)
@@ -87,22 +88,22 @@ def test_a_pre_trained_start_is_used() -> None:
 
 
 def test_the_seed_alone_decides() -> None:
-    one = _train(build_unet(2, 0.0, 1), _schedule()).segmenter.unet.state_dict()
+    one = _train(_settings()).segmenter.unet.state_dict()
     torch.randn(7)
-    assert _equal(one, _train(build_unet(2, 0.0, 1), _schedule()).segmenter.unet.state_dict())
-    assert not _equal(one, _train(build_unet(2, 0.0, 1), _schedule(seed=2)).segmenter.unet.state_dict())
-    assert not _equal(one, _train(build_unet(2, 0.0, 1), _schedule(), augmentation=False).segmenter.unet.state_dict())
+    assert _equal(one, _train(_settings()).segmenter.unet.state_dict())
+    assert not _equal(one, _train(_settings(seed=2), unet=build_unet(2, 0.0, 1)).segmenter.unet.state_dict())
+    assert not _equal(one, _train(_settings(augmentation=False), unet=build_unet(2, 0.0, 1)).segmenter.unet.state_dict())
 
 
 def test_the_input_is_standardised_by_the_training_set() -> None:
     patches = tiny_patches()
     mean, deviation = patches.mean_deviation()
-    trained = _train(build_unet(2, 0.0, 1), _schedule(2))
+    trained = _train(_settings(2))
     assert (trained.segmenter.mean, trained.segmenter.deviation) == (mean, deviation)
     seen: list[torch.Tensor] = []
     unet = build_unet(2, 0.0, 1)
     unet.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
-    _train(unet, _schedule(30, batch_size=32), augmentation=False)
+    _train(_settings(30, batch_size=32, augmentation=False), unet=unet)
     batches = torch.cat(seen)
     assert batches.mean().item() == pytest.approx(0.0, abs=0.05)
     assert batches.std().item() == pytest.approx(1.0, abs=0.05)
@@ -127,7 +128,7 @@ def test_short_trainings_have_a_rate_too(steps: int) -> None:
 def test_the_rate_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
     unet, before = build_unet(2, 0.0, 1), build_unet(2, 0.0, 1).state_dict()
     monkeypatch.setattr(training, "rate_factor", lambda _step, _steps: 0.0)
-    _train(unet, _schedule(3))
+    _train(_settings(3), unet=unet)
     assert _equal(unet.state_dict(), before)
 
 
@@ -136,29 +137,29 @@ def test_a_loss_that_is_not_finite_names_the_step() -> None:
     with torch.no_grad():
         unet.last.weight.fill_(math.nan)
     with pytest.raises(InputError, match=r"transfer real: loss is not finite at step 3, diverged.*learning rate") as caught:
-        _train(unet, _schedule(3), what="transfer real")
+        _train(_settings(3), unet=unet)
     assert "\n" not in str(caught.value)
 
 
 def test_no_patches_are_one_line() -> None:
     with pytest.raises(InputError, match="no patches to train on"):
-        train_unet(build_unet(2, 0.0, 1), tiny_patches().of_patients([]), _schedule(), None, NullRecorder())
+        train_unet(_settings(), tiny_patches().of_patients([]), None, NullRecorder())
 
 
 def _falls(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     """The first attempts' losses are those of an empty prediction. Gives the attempts seen."""
     begun: list[int] = []
-    draw, real_loss = training._batches, segmentation_loss
+    draw, real_loss = training._Training.batches, segmentation_loss
 
-    def batches(patches: object, schedule: object, attempt: int, augmentation: bool) -> object:
+    def batches(self: training._Training, attempt: int) -> object:
         begun.append(attempt)
-        return draw(patches, schedule, attempt, augmentation)  # type: ignore[arg-type]
+        return draw(self, attempt)
 
     def loss(logits: torch.Tensor, label: torch.Tensor, form: Loss) -> torch.Tensor:
-        found = real_loss(logits, label, form)
-        return found * 0 + 0.999 if len(begun) <= times else found
+        loss = real_loss(logits, label, form)
+        return loss * 0 + 0.999 if len(begun) <= times else loss
 
-    monkeypatch.setattr(training, "_batches", batches)
+    monkeypatch.setattr(training._Training, "batches", batches)
     monkeypatch.setattr(training, "segmentation_loss", loss)
     return begun
 
@@ -168,7 +169,7 @@ def test_an_empty_prediction_is_started_again_twice_at_most(
     falls: int, attempts: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun = _falls(monkeypatch, falls)
-    trained = _train(build_unet(2, 0.0, 1), _schedule(60))
+    trained = _train(_settings(60))
     assert begun == attempts
     assert capsys.readouterr().err.count("starts again") == len(attempts) - 1
     assert [row["step"] for row in trained.curve] == [20, 40, 60]  # the last attempt's alone
@@ -176,15 +177,15 @@ def test_an_empty_prediction_is_started_again_twice_at_most(
 
 def test_with_cross_entropy_there_is_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = _falls(monkeypatch, 9)
-    _train(build_unet(2, 0.0, 1), _schedule(60, loss="dice_cross_entropy"))
+    _train(_settings(60, loss="dice_cross_entropy"))
     assert begun == [0]
 
 
 def test_another_attempt_starts_from_the_first_weights_with_half_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     _falls(monkeypatch, 1)
-    again = _train(build_unet(2, 0.0, 1), _schedule(60, learning_rate=4e-3))
+    again = _train(_settings(60, learning_rate=4e-3))
     monkeypatch.undo()
-    straight = _train(build_unet(2, 0.0, 1), _schedule(60, learning_rate=2e-3, seed=1001))
+    straight = _train(_settings(60, learning_rate=2e-3, seed=1001), unet=build_unet(2, 0.0, 1))
     assert _equal(again.segmenter.unet.state_dict(), straight.segmenter.unet.state_dict())
 
 
@@ -193,8 +194,16 @@ def test_dropout_is_the_same_twice_and_leaves_the_global_generator_alone() -> No
     for seed in (7, 8):
         torch.manual_seed(seed)  # what others drew before must not matter
         before = torch.get_rng_state()
-        weights.append(_train(build_unet(2, 0.5, 1), _schedule()).segmenter.unet.state_dict())
+        weights.append(_train(_settings(dropout=0.5)).segmenter.unet.state_dict())
         states.append(torch.equal(torch.get_rng_state(), before))
     assert _equal(*weights)
-    assert not _equal(weights[0], _train(build_unet(2, 0.0, 1), _schedule()).segmenter.unet.state_dict())
+    assert not _equal(weights[0], _train(_settings()).segmenter.unet.state_dict())
     assert all(states)
+
+
+def test_a_sections_values_go_before_the_unets_own() -> None:
+    unet = UnetSettings(width=24, steps=9, dropout=0.3, precision="float32", augmentation=True, seed=4)
+    tuned = with_values_of(TransferSettings(patients=(1,), steps=5, learning_rate=1e-4, augmentation=False, seed=7), unet)
+    assert (tuned.width, tuned.dropout, tuned.precision) == (24, 0.3, "float32")
+    assert (tuned.steps, tuned.learning_rate, tuned.augmentation, tuned.validations, tuned.seed) == (5, 1e-4, False, 3, 7)
+    assert with_values_of(ProbeSettings(width=8, steps=2), unet).width == 8

@@ -38,8 +38,9 @@ def test_a_validator_asks_the_segmenter() -> None:
     with torch.no_grad():
         unet.last.bias.fill_(50.0)  # type: ignore[union-attr]
         unet.last.weight.zero_()  # everything is a vessel, but only within the brain
-    found = validator([scan])(Segmenter(unet, 0.0, 1.0, "float32"))
-    assert found["val_dsc"] == pytest.approx(dsc(scan.truth, scan.brain))
+    validate = validator([scan])
+    assert validate is not None
+    assert validate(Segmenter(unet, 0.0, 1.0, "float32"))["val_dsc"] == pytest.approx(dsc(scan.truth, scan.brain))
 
 
 def test_a_patient_without_label_is_refused() -> None:

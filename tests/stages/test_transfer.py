@@ -14,6 +14,7 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.output import read_json, write_json
+from angiosynth.segmentation import training
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.stages import transfer as stage
 from angiosynth.stages.train_unet import fit_unet
@@ -40,18 +41,23 @@ def test_the_grid_is_trained_and_scored_on_test_patients(home: Workspace) -> Non
     assert not Path(".work", "transfer-scratch").exists() or not list(Path(".work", "transfer-scratch").iterdir())
 
 
+def _subset(arguments: tuple[Any, ...]) -> str:
+    """The subset's name, which ends the title that `train_unet` is given."""
+    return str(arguments[4]).split()[-1]
+
+
 def _stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
     """Notes the trainings; the one at this place is stopped in its middle, after it has trained and before it is scored."""
-    fine_tune, trained = stage._fine_tune, list[str]()
+    train, trained = training.train_unet, list[str]()
 
     def counted(*parts: Any) -> Any:
-        trained.append(parts[3].name)
-        done = fine_tune(*parts)
+        trained.append(_subset(parts))
+        done = train(*parts)
         if len(trained) == at:
             raise Interrupted
         return done
 
-    monkeypatch.setattr(stage, "_fine_tune", counted)
+    monkeypatch.setattr(stage, "train_unet", counted)
     return trained
 
 
@@ -94,21 +100,21 @@ def test_from_scratch_has_the_chosen_dropout(home: Workspace, monkeypatch: pytes
         begun.append(dropout)
         return build_unet(width, dropout, seed)
 
-    monkeypatch.setattr(stage, "build_unet", noted)
+    monkeypatch.setattr(training, "build_unet", noted)
     transfer(SETTINGS, home, "scratch")
     assert begun == [0.25, 0.25]
 
 
 def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    fine_tune, trained = stage._fine_tune, list[str]()
+    train, trained = training.train_unet, list[str]()
 
     def stopped(*parts: Any) -> Any:
-        trained.append(parts[3].name)
+        trained.append(_subset(parts))
         if trained == ["1-patients-0", "2-patients-0"]:
             raise Interrupted
-        return fine_tune(*parts)
+        return train(*parts)
 
-    monkeypatch.setattr(stage, "_fine_tune", stopped)
+    monkeypatch.setattr(stage, "train_unet", stopped)
     with pytest.raises(Interrupted):
         transfer(SETTINGS, home, "scratch")
     other = lab_settings(transfer__patients=[1, 2], transfer__steps=3)
@@ -120,7 +126,7 @@ def test_a_pre_trained_start_begins_with_its_weights(home: Workspace, monkeypatc
     from angiosynth.runtime.recorder import NullRecorder
 
     weights = fit_unet(SETTINGS, home, "real", NullRecorder()).segmenter.unet.state_dict()
-    starts: list[Unet] = []
+    starts: list[Any] = []
     begin = stage._start
     monkeypatch.setattr(stage, "_start", lambda *parts: starts.append(begin(*parts)) or begin(*parts))  # type: ignore[func-returns-value]
     transfer(SETTINGS, home, "real")

@@ -15,9 +15,8 @@ from angiosynth.metrics.segmentation import dsc
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.features import Features, unet_features
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.training import train_unet
-from angiosynth.segmentation.unet import build_unet
-from angiosynth.settings import ProbeSettings
+from angiosynth.segmentation.training import train_unet, with_values_of
+from angiosynth.settings import ProbeSettings, UnetSettings
 
 if TYPE_CHECKING:
     from angiosynth.generators.base import Sampler
@@ -58,9 +57,9 @@ class UnetProbe:
     def _dsc(self, segmenter: Segmenter) -> float:
         return float(np.mean([dsc(scan.truth, segmenter.segment(scan.image, scan.brain)) for scan in self.thinned]))
 
-    def _train(self, patches: PatchSet, what: str) -> Segmenter:
-        unet = build_unet(self.settings.width, 0.0, self.settings.seed)
-        return train_unet(unet, patches, self.settings, None, NullRecorder(), what=what).segmenter
+    def _train(self, patches: PatchSet, title: str) -> Segmenter:
+        settings = with_values_of(self.settings, UnetSettings(steps=self.settings.steps))
+        return train_unet(settings, patches, None, NullRecorder(), title).segmenter
 
 
 def _every(scan: Scan, stride: int) -> Scan:

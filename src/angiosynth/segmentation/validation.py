@@ -13,8 +13,10 @@ from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import Validate
 
 
-def validator(scans: Sequence[Scan]) -> Validate:
-    """Mean DSC and 95HD over labelled scans, as a function of a segmenter."""
+def validator(scans: Sequence[Scan]) -> Validate | None:
+    """Mean DSC and 95HD over labelled scans as a function of a segmenter; None where there is no scan."""
+    if not scans:
+        return None
 
     def validate(segmenter: Segmenter) -> dict[str, float]:
         return validation_scores(scans, lambda scan: segmenter.segment(scan.image, scan.brain))

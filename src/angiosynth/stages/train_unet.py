@@ -34,7 +34,6 @@ from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.training import train_unet as fit
-from angiosynth.segmentation.unet import build_unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings, digest
 from angiosynth.tracking.registry import DRAWN, VALIDATED_ON
@@ -103,22 +102,16 @@ def fit_unet(
     if data == "real":
         patches = patches.of_patients(split.train)
     scans = home.scans(settings, settings.cohort.source, split.validation) if scans is None else scans
-    own = settings.unet
-    trained = fit(
-        build_unet(own.width, own.dropout, own.seed),
-        patches,
-        own,
-        validator(scans) if scans else None,
-        recorder,
-        validations=own.validations,
-        augmentation=own.augmentation,
-        precision=own.precision,
-        what=f"train-unet {data}",
-    )
-    with whole_folder(folder or home.unet(data)) as written:
-        save_unet(written, trained, own, unet_facts(settings, data, patches))
-        write_curve(written / "curve.csv", trained.curve)
+    trained = fit(settings.unet, patches, validator(scans), recorder, f"train-unet {data}")
+    write_unet(folder or home.unet(data), trained, settings, unet_facts(settings, data, patches))
     return trained
+
+
+def write_unet(target: Path, trained: TrainedUnet, settings: Settings, facts: dict[str, Any]) -> None:
+    """Write a U-net's folder: weights, metadata with `facts`, the curve of its training; whole or not at all."""
+    with whole_folder(target) as folder:
+        save_unet(folder, trained, settings.unet, facts)
+        write_curve(folder / "curve.csv", trained.curve)
 
 
 def _run_of_seed(settings: Settings, data: str, source: DataSource, parent: Run) -> AbstractContextManager[Run]:

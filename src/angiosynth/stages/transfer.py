@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
-from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.data.patches import open_patch_set
 from angiosynth.evaluation.patients import SCRATCH, TransferScore, read_transfer, write_transfer
 from angiosynth.evaluation.transfer import Subset, subsets
 from angiosynth.metrics.segmentation import all_metrics
@@ -22,8 +21,8 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
-from angiosynth.segmentation.training import TrainedUnet, train_unet
-from angiosynth.segmentation.unet import Unet, build_unet
+from angiosynth.segmentation.training import TrainedUnet, train_unet, with_values_of
+from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
 from angiosynth.tracking.runs import RunSpec, training_run
@@ -52,7 +51,7 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
     """One site's rows, and the folder with its resume files."""
     split = load_split(home.splits, site)
     grid = list(subsets(split.train, settings.transfer))
-    patches = open_patch_set(home.patches(site))
+    patches, schedule = open_patch_set(home.patches(site)), with_values_of(settings.transfer, settings.unet)
     weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
     scored = home.patients(settings, site, (*split.validation, *split.test))
     facts = transfer_settings(settings, start, site)
@@ -80,7 +79,8 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
                 lineage=False,
             )
             with child as run:
-                trained = _fine_tune(settings, home, start, subset, own, validation, run)
+                title = f"transfer {start} {subset.name}"
+                trained = train_unet(schedule, own, validator(validation), run, title, _start(home, start))
                 rows = _score(trained, start, site, subset, test)
                 run.final({**trained.scores, **_means(rows)})
                 example = np.zeros((2, 1, own.size, own.size), np.float32)
@@ -92,26 +92,9 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
     return rows, folder
 
 
-def _fine_tune(
-    settings: Settings, home: Workspace, start: str, subset: Subset, own: PatchSet, validation: list[Scan], run: Any
-) -> TrainedUnet:
-    return train_unet(
-        _start(settings, home, start),
-        own,
-        settings.transfer,
-        validator(validation) if validation else None,
-        run,
-        validations=settings.transfer.validations,
-        augmentation=settings.transfer.augmentation,
-        precision=settings.unet.precision,
-        what=f"transfer {start} {subset.name}",
-    )
-
-
-def _start(settings: Settings, home: Workspace, start: str) -> Unet:
-    if start == SCRATCH:
-        return build_unet(settings.unet.width, settings.unet.dropout, settings.transfer.seed)
-    return load_segmenter(home.unet(start)).unet
+def _start(home: Workspace, start: str) -> Unet | None:
+    """The pre-trained network, loaded anew for each training; None for a fresh one."""
+    return None if start == SCRATCH else load_segmenter(home.unet(start)).unet
 
 
 def _score(trained: TrainedUnet, start: str, site: str, subset: Subset, test: list[Scan]) -> list[TransferScore]:
