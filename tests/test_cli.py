@@ -15,6 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from angiosynth import cli
+from angiosynth.commands import tools
 from angiosynth.commands.options import generator_names
 from angiosynth.errors import InputError
 from angiosynth.settings import load_settings
@@ -160,7 +161,7 @@ def _with_profiles(folder: Path) -> None:
 def test_a_profile_becomes_params_yaml_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _with_profiles(tmp_path)
-    cli.profile("small")
+    tools.profile("small")
     assert Path("params.yaml").read_text() == Path("profiles/small.yaml").read_text()
     assert load_settings(Path("params.yaml")).unet.width == 2
 
@@ -170,7 +171,7 @@ def test_an_unknown_profile_names_those_there_are(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     _with_profiles(tmp_path)
     with pytest.raises(InputError, match="no such profile; there are bad, small"):
-        cli.profile(name)
+        tools.profile(name)
     assert not Path("params.yaml").exists()
 
 
@@ -179,7 +180,7 @@ def test_a_bad_profile_leaves_params_yaml_alone(tmp_path: Path, monkeypatch: pyt
     _with_profiles(tmp_path)
     Path("params.yaml").write_text("mine")
     with pytest.raises(InputError):
-        cli.profile("bad")
+        tools.profile("bad")
     assert Path("params.yaml").read_text() == "mine"
 
 
@@ -213,10 +214,10 @@ def test_settings_that_are_a_profiles_give_way_and_the_same_are_not_written(
     _with_profiles(tmp_path)
     Path("profiles/other.yaml").write_text("# other\n" + yaml.safe_dump(tiny_tree()))
     Path("params.yaml").write_bytes(Path("profiles/other.yaml").read_bytes().replace(b"\n", ends.encode()))
-    cli.profile("small")
+    tools.profile("small")
     assert Path("params.yaml").read_bytes() == Path("profiles/small.yaml").read_bytes()
     same = Path("params.yaml").stat()
-    cli.profile("small")  # as `make demo` does in a container with a read-only params.yaml
+    tools.profile("small")  # as `make demo` does in a container with a read-only params.yaml
     assert Path("params.yaml").stat().st_ino == same.st_ino
     assert not list(Path().glob("params.yaml.bak*"))
 

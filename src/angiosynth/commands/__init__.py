@@ -1,1 +1,4 @@
-"""The command line's larger groups of commands, and what its commands share."""
+"""The commands of the command line, a module a group, and the options that they share.
+
+A command has a parameter for each of its options, so that `import` has more than functions elsewhere may have.
+"""

@@ -1,4 +1,4 @@
-"""How the command line refuses words that it does not know: in one line, as any other input."""
+"""Errors in the command line's arguments as one line, like those of any other input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from angiosynth.runtime.progress import say
 
 
 class Commands(TyperGroup):
-    """The group of all commands. typer's own messages repeat what was typed as it is, also to a terminal that would obey it."""
+    """The group of all commands. typer would print control characters among the arguments as they are, and a terminal obey them."""
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *, standalone_mode: bool = True, **more: Any
@@ -20,7 +20,7 @@ class Commands(TyperGroup):
         """Run a command.
 
         Raises:
-            SystemExit: with the command's exit code; 2 where the words are wrong.
+            SystemExit: with the command's exit code; 2 where the arguments are wrong.
         """
         words: Any = {"args": args, "prog_name": prog_name, **more}
         try:

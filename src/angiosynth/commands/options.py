@@ -1,4 +1,4 @@
-"""What the commands of the command line share: names to choose from, and the settings file."""
+"""Options that several commands share: names to choose from, and the settings file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def one_of(settings: Settings, option: str, name: str, *others: str) -> str:
     """The name, if it is a generator's or one of the others.
 
     Raises:
-        InputError: it is neither; the text lists what there is.
+        InputError: it is neither; the message lists the known names.
     """
     known = (*others, *settings.generators)
     if name not in known:
@@ -48,7 +48,7 @@ def site_of(settings: Settings, name: str | None) -> str | None:
     """The name of a site of section `cohort`, or None for all of them.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no site has that name.
     """
     if name is not None and name not in settings.cohort.sites:
         raise InputError(f"--site {name}: there is none such; there are {', '.join(settings.cohort.sites)} (params.yaml, cohort.sites)")

@@ -29,9 +29,7 @@ def add_to(commands: typer.Typer) -> None:
 
 def sweep(
     model: Model,
-    trials: Annotated[
-        int, typer.Option("--trials", min=1, help="How many trials the study shall have, those there already among them.")
-    ] = 20,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials the study shall have, existing ones among them.")] = 20,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes at work at once; they share the cores.")] = 1,
     study: Annotated[
         str | None, typer.Option("--study", help="Its name. By default one for each set of settings, ranges and data.")
@@ -42,7 +40,7 @@ def sweep(
 
     A trial is a short training of section `sweep`. Killed and started again, the study goes on; a trial cut off is tried again.
     """
-    settings = settings_of(params)  # before what takes seconds to import
+    settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
     from angiosynth.verbs import sweep as trial
 

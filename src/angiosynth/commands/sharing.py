@@ -1,4 +1,4 @@
-"""The commands by which a set leaves the house and arrives at another: audit, release, pretrain-from."""
+"""The commands that share a synthetic set with other labs: audit, release, pretrain-from."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def add_to(commands: typer.Typer) -> None:
 
 
 def audit(model: Model, params: Params = PARAMS) -> None:
-    """Attack one generator's set, the generator and its critic: who was trained on, what is copied, what leads back to a patient?
+    """Attack one generator's set, the generator and its critic: membership, copies, and links to a patient.
 
     Each attack stands beside a control that knows nothing of the generator, and leaks planted on purpose show whether the audit could
-    find one. Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer,
-    scores.png and gallery.png, which hold people's scores and patches and stay in the house; and shared/, what of them may leave, rounded.
+    detect one. Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer,
+    scores.png and gallery.png, which hold people's scores and patches and stay in the lab; and shared/, the fields that may be
+    released, rounded.
     """
-    settings = settings_of(params)  # before what takes seconds to import
+    settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import audit as stage
 
@@ -53,7 +54,7 @@ def release(
 
     python cli.py release vessels-1 --sign-key ~/.ssh/release
     """
-    settings = settings_of(params)  # before what takes seconds to import
+    settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
     from angiosynth.verbs import release as stage
 
@@ -66,7 +67,7 @@ def pretrain_from(
     trusted_key: Annotated[Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned is refused then.")] = None,
     params: Params = PARAMS,
 ) -> None:
-    """Train a U-net on a package from elsewhere, chosen by the own validation patients, then go on with the own patients.
+    """Train a U-net on a package from elsewhere, chosen by this lab's validation patients, then fine-tune it on this lab's patients.
 
     Checks the package against its checksums first. Where there are target sites (`cohort.sites`) the first one's validation patients
     choose, and transfer from the package to all of them follows. Writes models/unet/package and metrics/transfer/package.csv. Needs

@@ -1,4 +1,4 @@
-"""The command that brings a lab's own files into a BIDS folder: import."""
+"""The commands that prepare scans: phantom, import, cohort, patches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from angiosynth.commands.options import PARAMS, Params, Site, settings_of, site_of
 from angiosynth.errors import InputError
 from angiosynth.runtime.progress import say, shown, tell
 
@@ -29,8 +30,28 @@ class WithoutBrainName(StrEnum):
 
 
 def add_to(commands: typer.Typer) -> None:
-    """Register the command."""
+    """Register the four commands."""
+    commands.command()(phantom)
     commands.command("import")(import_scans)
+    commands.command()(cohort)
+    commands.command()(patches)
+
+
+def phantom(
+    site: Annotated[str | None, typer.Option("--site", help="One site of params.yaml, phantom.sites; by default all.")] = None,
+    params: Params = PARAMS,
+) -> None:
+    """Draw sites of TOF-MRA heads with labelled vessels, as BIDS folders under data/phantom.
+
+    For trying the pipeline without real scans. Deterministic from `phantom.seed`.
+    """
+    settings = settings_of(params)  # before the slow imports
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import phantom as stage
+
+    if site is not None and site not in settings.phantom.sites:
+        raise InputError(f"--site {site}: there is none such; there are {', '.join(settings.phantom.sites) or 'none'} (phantom.sites)")
+    stage.phantom(settings, Workspace(), site)
 
 
 def import_scans(
@@ -89,22 +110,43 @@ def import_scans(
     if left := not_taken(folder, paired):
         say(f"{folder}: not taken: {some_of(left, folder)}")
     names = names or (Path("names") / f"{target.name}.csv" if target else None)
-    found = import_folder(paired, rules, target, names)
-    labelled = sum(1 for checked in found if checked.sources.vessels)
+    checked_scans = import_folder(paired, rules, target, names)
+    labelled = sum(1 for checked in checked_scans if checked.sources.vessels)
     if target is None or names is None:
-        tell(*_table(found))
-        tell(f"{len(found)} patients, {labelled} with a label; nothing written")
+        tell(*_table(checked_scans))
+        tell(f"{len(checked_scans)} patients, {labelled} with a label; nothing written")
         return
-    for checked in found:
+    for checked in checked_scans:
         for note in checked.notes:
             tell(f"note  {checked.sources.name}  {note}")
-    tell(f"{target}: {len(found)} patients, {labelled} with a label; who is who: {names}, which stays with you")
+    tell(f"{target}: {len(checked_scans)} patients, {labelled} with a label; who is who: {names}, which stays with you")
     tell(_split(target, labelled))
 
 
-def _table(found: list[Checked]) -> list[str]:
+def cohort(site: Site = None, params: Params = PARAMS) -> None:
+    """Check every patient of the sites and split them into training, validation and test.
+
+    Reads the BIDS folders of `cohort.sites`. All faults are listed at once. Writes splits/<site>.json and data/cohort/<site>.json.
+    """
+    settings = settings_of(params)  # before the slow imports
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import cohort as stage
+
+    stage.cohort(settings, Workspace(), site_of(settings, site))
+
+
+def patches(site: Site = None, params: Params = PARAMS) -> None:
+    """Cut labelled patches from the training patients' axial slices into data/patches/<site>."""
+    settings = settings_of(params)  # before the slow imports
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import patches as stage
+
+    stage.patches(settings, Workspace(), site_of(settings, site))
+
+
+def _table(checked_scans: list[Checked]) -> list[str]:
     rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "grid from", "vessel share", "notes")]
-    for checked in found:
+    for checked in checked_scans:
         files = [path.name if path else "-" for path in (checked.sources.vessels, checked.sources.brain)]
         size = " x ".join(map(str, checked.shape))
         spacing = " x ".join(f"{length:.3g}" for length in checked.spacing_mm)
@@ -116,10 +158,10 @@ def _table(found: list[Checked]) -> list[str]:
 
 
 def _split(target: Path, labelled: int) -> str:
-    """What params.yaml could say of them: about three fifths train, the others validate and test."""
+    """A suggestion for params.yaml: about three fifths train, the others validate and test."""
     if labelled < 3:
         return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
     test = validation = max(1, labelled // 5)
-    parts = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
-    settings = f"cohort.sites in params.yaml, with a split such as {parts}"
+    split = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
+    settings = f"cohort.sites in params.yaml, with a split such as {split}"
     return f"next: dvc add {shlex.quote(str(target))}; python cli.py profile quick; {settings}; then dvc repro cohort patches"

@@ -1,0 +1,126 @@
+"""The commands around the stages: segment, profile, sync, doctor, and the servers ui and serve."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from angiosynth.commands.options import PARAMS
+from angiosynth.runtime.progress import tell
+
+SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
+
+
+def add_to(commands: typer.Typer) -> None:
+    """Register the six commands."""
+    commands.command()(segment)
+    commands.command()(profile)
+    commands.command()(sync)
+    commands.command()(doctor)
+    commands.command()(ui)
+    commands.command()(serve)
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(help="The scan: NIfTI, of any orientation.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="The mask to write, .nii or .nii.gz; a PNG of that name goes beside it.")],
+    brain: Annotated[Path | None, typer.Option("--mask", help="Its brain mask. Without one the whole volume is searched.")] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="A folder, or of MLflow's runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS.")
+    ] = "models/unet/real",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the mask and the PNG where they are there already.")] = False,
+) -> None:
+    """Segment the vessels of one scan with a trained U-net, in the scan's grid.
+
+    The intensity rule is the one the U-net was trained with. Mask and PNG are for your eyes alone; a model from MLflow lies in a hidden
+    folder beside them until the command ends. An example:
+
+    python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
+    """
+    from angiosynth.verbs import segment as stage
+
+    tell(stage.segment(scan, target, brain, model, force=force))
+
+
+def profile(
+    name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper, real or quick.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace edited settings too; they are kept as params.yaml.bak.")] = False,
+) -> None:
+    """Make params.yaml from a profile, validated first. Settings that were edited are left unless --force is given."""
+    from angiosynth.project.params import take_profile
+
+    if said := take_profile(PARAMS, Path("profiles"), name, force):
+        tell(said)
+
+
+def sync() -> None:
+    """Send the entries that runs have kept in mlruns/outbox while the MLflow server was away; the next stage does the same by itself.
+
+    Only with MLFLOW_TRACKING_URI at a server. Entries sent twice are not doubled; those of a training that still runs are left to it.
+    """
+    from angiosynth.tracking import runs as tracking
+
+    left = tracking.sync(tracking.project_root())
+    tell("all is sent" if not left else f"{left} entries are left, of trainings that go on")
+
+
+def doctor() -> None:
+    """Check all that a run needs (Python, packages, torch and device, settings, DVC, MLflow, Optuna, disk, memory) and say how to mend it.
+
+    Exit code 1 where something would keep the stages from running.
+    """
+    from angiosynth.verbs import doctor as stage
+
+    table, healthy = stage.doctor(Path())
+    tell(*table.split("\n"))
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the pages are, on 127.0.0.1.")] = 5000) -> None:
+    """Show MLflow's pages of the runs, until Ctrl-C. The same as `make ui UI_PORT=5000`."""
+    from angiosynth.runtime.ports import HERE, free_or_refuse
+    from angiosynth.tracking import runs as tracking
+    from angiosynth.tracking.databases import driven
+
+    root = tracking.project_root()
+    uri = tracking.tracking_uri(root)
+    if uri.startswith("http"):
+        tell("MLFLOW_TRACKING_URI names a server; its pages are at that address")
+        return
+    free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
+    tracking.ensure_store(root)
+    tell(f"The generators' runs: http://{HERE}:{port}/#/{SCORES}")
+    # By default MLflow answers to any name that leads to a private address, so that a page of the internet could have a browser ask here.
+    names = [f"{name}:{port}" for name in (HERE, "localhost")]
+    guard = ("--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(f"http://{name}" for name in names))
+    environment = {"MLFLOW_BACKEND_STORE_URI": driven(uri), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    _become(environment, "ui", "--host", HERE, "--port", str(port), "--workers", "1", *guard)
+
+
+def serve(
+    model: Annotated[str, typer.Option("--model", help="A registered U-net: models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it answers, on 127.0.0.1.")] = 5001,
+) -> None:
+    """Serve a registered U-net over HTTP, until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
+    from angiosynth.runtime.ports import listening
+
+    with listening(port, f"make serve PORT={port + 2 if port < 65000 else 5001}") as listener:
+        from angiosynth.verbs import serve as stage  # seconds, which a taken port need not wait for
+
+        stage.serve(model, listener)
+
+
+def _become(environment: dict[str, str], *words: str) -> None:
+    """Replace this process by MLflow's command, so that a signal to it reaches the server.
+
+    MLflow looks for further commands on the PATH; this interpreter's folder is put in front.
+    """
+    sys.stdout.flush()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], {**os.environ, "PATH": path, **environment})
