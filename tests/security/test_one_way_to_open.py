@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"
 # Calls by the last two parts of their name: methods of any object by the last one alone.
-METHODS = {"read_text", "read_bytes", "open"}
+METHODS = {"read_text", "read_bytes", "open", "YAML"}
 FUNCTIONS = {
     *("json.load", "json.loads", "yaml.load", "yaml.safe_load", "yaml.full_load", "yaml.compose", "yaml.safe_load_all"),
     *("np.load", "np.loadtxt", "np.genfromtxt", "np.fromfile", "np.memmap", "nib.load", "nibabel.load", "torch.load", "os.open"),
@@ -21,7 +21,7 @@ FUNCTIONS = {
 # Module -> calls that it may make, and why.
 ALLOWED: dict[str, tuple[set[str], str]] = {
     "reading": ({"os.open", "json.loads", "csv.DictReader"}, "the one way itself"),
-    "settings/yaml_text": ({"yaml.load"}, "the one way for YAML: a safe loader with limits"),
+    "settings/yaml_text": ({"YAML"}, "the one way for YAML: a safe loader with limits"),
     "runtime/unpacking": ({"zlib.decompressobj"}, "the one way for gzip: as much as is asked for"),
     "runtime/archives": ({"zipfile.ZipFile", "np.memmap", "open"}, "the one way for archives and arrays, after their lists and headers"),
     "runtime/checkpoint": ({"torch.load", "open"}, "the one way for weights, and this project's own resume files; open writes"),
@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "phantom/drawing": ({"open"}, "writes participants.tsv"),
     "evaluation/patients": ({"open"}, "writes tables"),
     "project/workspace": ({"open"}, "writes curves"),
-    "project/params": ({"yaml.compose"}, "of a text that load_settings has accepted"),
+    "project/params": ({"YAML"}, "of a text that load_settings has accepted"),
     "generators/storage": ({"shutil.copyfile"}, "copies weights that this training has just written"),
     "stages/train_unet": ({"shutil.copytree"}, "copies folders that this training has just written"),
     "release/card": ({"json.loads"}, "unpacks a package that was made a moment before, to search it"),
@@ -55,8 +55,8 @@ def calls_of(text: str) -> Iterator[tuple[int, str]]:
     """Every call of METHODS and FUNCTIONS, by line and name."""
     for node in ast.walk(ast.parse(text)):
         name = node.func if isinstance(node, ast.Call) else None
-        if isinstance(name, ast.Name) and name.id == "open":
-            yield name.lineno, "open"
+        if isinstance(name, ast.Name) and name.id in {"open", "YAML"}:
+            yield name.lineno, name.id
         if isinstance(name, ast.Attribute):
             owner = name.value.attr if isinstance(name.value, ast.Attribute) else name.value.id if isinstance(name.value, ast.Name) else ""
             if f"{owner}.{name.attr}" in FUNCTIONS:
@@ -96,6 +96,8 @@ def test_what_is_allowed_is_done() -> None:
         "with path.open('rb') as s: pass",
         "import numpy as np\nnp.load(p)",
         "import yaml\nyaml.safe_load(s)",
+        "from ruamel.yaml import YAML\nYAML(typ='safe').load(s)",
+        "import ruamel.yaml\nruamel.yaml.YAML().load(s)",
         "nib.load(p)",
         "import zipfile\nzipfile.ZipFile(p)",
         "torch.load(p, weights_only=True)",

@@ -1,43 +1,33 @@
-"""YAML as plain values, within limits: PyYAML's safe loader takes keys twice, follows any nesting and raises many kinds of errors."""
+"""YAML as plain values, within limits of length, depth, digits and keys.
+
+Version 1.2 of YAML, as DVC reads the same file: `yes` and `on` are texts, 010 is ten, 1e-5 is a number.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-MOST_YAML = 128 * 1024  # bytes; PyYAML reads a hundred kB a second, and the longest profile has four
+MOST_YAML = 128 * 1024  # bytes; the parser reads a hundred kB a second, and the longest profile has four
 MOST_DEPTH = 16  # params.yaml has 4
 MOST_DIGITS = 40  # of a number
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which refuses keys that stand twice, deep nesting and endless numbers."""
+class _BoundedComposer(Composer):
+    """Refuses endless numbers, which take time that grows with the square of their length."""
 
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.depth += 1
-        if self.depth > MOST_DEPTH:
-            raise yaml.composer.ComposerError(None, None, "nested too deep", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise yaml.composer.ComposerError(None, None, "a key stands twice", key.start_mark)
-                seen.add((key.tag, key.value))
-        return node
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # would be printed
 
     def compose_scalar_node(self, anchor: Any) -> Any:
         node = super().compose_scalar_node(anchor)
-        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MOST_DIGITS:
-            raise yaml.composer.ComposerError(None, None, "a number of too many digits", node.start_mark)
+        if node.tag in NUMBERS and len(node.value) > MOST_DIGITS:
+            raise ComposerError(None, None, "a number of too many digits", node.start_mark)
         return node
 
 
@@ -48,10 +38,13 @@ def parse_yaml(text: str) -> Any:
         ValueError: it is no YAML, holds a key twice in one mapping, a number of more than MOST_DIGITS digits or nesting beyond MOST_DEPTH.
             The text says in which line, " line 3", where that is known.
     """
+    parser = YAML(typ="safe", pure=True)
+    parser.Composer = _BoundedComposer
+    parser.max_depth = MOST_DEPTH
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        return parser.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
         raise ValueError(f" line {mark.line + 1}" if mark else "") from error
-    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
+    except (YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, AssertionError, RecursionError) as error:
         raise ValueError("") from error  # of constructors: `!!bool maybe`, `!!timestamp soon`, 2024-99-99
