@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiosynth.arrays import Mask, SpacingMm
-from angiosynth.metrics.distances import Apart
+from angiosynth.metrics.distances import MaskPair
 from angiosynth.metrics.segmentation import all_metrics, cldice, dsc
 
 SPACING_MM: SpacingMm = (0.52, 0.52, 0.65)
@@ -50,7 +50,7 @@ def vessel_pair(shape: tuple[int, int, int], seed: int = 1) -> tuple[Mask, Mask]
 
 
 def ours(truth: Mask, prediction: Mask) -> dict[str, float]:
-    found = Apart.of(truth, prediction).at(SPACING_MM)
+    found = MaskPair.of(truth, prediction).distances(SPACING_MM)
     return {"dsc": dsc(truth, prediction), "hd95": found.hd95, "hd": found.hd, "assd": found.assd}
 
 

@@ -175,7 +175,7 @@ def _header_with(path: Path, **fields: Any) -> None:
         ({"dim": [3, 3, 0, 5, 1, 1, 1, 1]}, "no voxels"),
         ({"xyzt_units": 1}, "lengths are in meter"),
         ({"vox_offset": np.nan}, "damaged"),
-        ({"sform_code": 99}, "sform_code is 99, no code of NIfTI's"),
+        ({"sform_code": 99}, "sform_code is 99, no code of NIfTI"),
         ({"sform_code": -1}, "sform_code is -1"),
         ({"qform_code": 7}, "qform_code is 7"),
         ({"qform_code": 1, "pixdim": [5, 0.8, 0.9, 1.1, 0, 0, 0, 0]}, "qfac, "),

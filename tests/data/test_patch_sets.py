@@ -129,10 +129,10 @@ DAMAGES = [
     (_no_description, r"card\.json: missing"),
     (_list_description, r"set\.json: damaged"),
     (_no_array, r"label\.npy: missing"),
-    (_short_index, "tell another number"),
+    (_short_index, "give another number"),
     (_bad_name, r"index\.csv: a row has no patient's name"),
     (_no_column, r"index\.csv: damaged"),
-    (_wrong_n, "tell another number"),
+    (_wrong_n, "give another number"),
 ]
 
 

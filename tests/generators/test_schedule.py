@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from angiosynth.generators.schedule import probe_steps, rate_share, watch_steps
+from angiosynth.generators.schedule import linear_decay, probe_steps, watch_steps
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ def test_pairs_are_watched_twice_as_far_each_time(steps: int, expected: set[int]
 
 
 def test_rates_are_whole_in_the_first_half_and_fall_to_nothing() -> None:
-    assert [rate_share(done, 8) for done in range(9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert [linear_decay(done, 8) for done in range(9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]

@@ -143,7 +143,7 @@ def test_an_import_without_checksums_is_judged_by_names(tmp_path: Path, paired: 
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"patient,scan,vessels,brain,age\nsub-001,p0,,,71\n", "columns of your own that would be lost, age"),
+        (b"patient,scan,vessels,brain,age\nsub-001,p0,,,71\n", "further columns that would be lost, age"),
         (b"age,weight\n71,80\n", "needs the columns patient, scan"),
         (b"call Mrs Miller\n", "needs the columns patient, scan"),
         (b"\xff\xfe\x00", "needs the columns patient, scan"),

@@ -218,7 +218,7 @@ def test_the_digests_tell_nothing_by_themselves(without_table: Path, monkeypatch
     key.write_text("0" * 64)
     assert "wgan-gp set" in _release(without_table, monkeypatch, creator="Anna Müller")  # another key finds nothing
     key.unlink()
-    assert "whose scans these are is not known here" in _release(without_table, monkeypatch)
+    assert "the names of its patients are unknown" in _release(without_table, monkeypatch)
     shutil.copy(without_table.parent / "project/names/../params.yaml", key)
     assert "damaged" in _release(without_table, monkeypatch)
 

@@ -1,1 +1,1 @@
-"""Where and how precisely torch computes: device, precision, several processes."""
+"""Device, precision and processes of torch's computations."""

@@ -1,8 +1,8 @@
-"""One training on several processes: `torchrun --nproc-per-node N cli.py train-generator ...`, each a device or a share of the cores.
+"""Data-parallel training on several processes: `torchrun --nproc-per-node N cli.py train-generator ...`, one per GPU or group of cores.
 
-All processes draw the same random numbers for the whole batch and each keeps its part, so the batch, and with it
-the result, is that of one process but for the order in which sums are taken. What runs over the batch (batch
-norm, minibatch discrimination, means of features) is taken over all parts. In one process everything here does nothing.
+All processes draw the same random numbers for the whole batch and each keeps its rows, so the result equals that of one process except
+for the order of sums. Operations across the batch (batch norm, minibatch discrimination, means of features) run over all processes' rows.
+In a single process every function here is an identity.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
-    """How many processes train together."""
+def world_size() -> int:
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the processes that torchrun has started, if it has."""
+    """Join the process group of torchrun, if started by it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -46,28 +46,28 @@ def joined() -> Iterator[None]:
 
 
 def check_batch(batch_size: int) -> None:
-    """Refuse a batch that cannot be dealt out evenly.
+    """Check that a batch splits evenly over the processes.
 
     Raises:
-        InputError: it cannot; the text names both numbers.
+        InputError: it does not; the text names both numbers.
     """
-    if batch_size % size():
-        raise InputError(f"params.yaml: batch_size {batch_size} does not split evenly over {size()} processes; choose a multiple")
+    if batch_size % world_size():
+        raise InputError(f"params.yaml: batch_size {batch_size} does not split evenly over {world_size()} processes; choose a multiple")
 
 
-def part(whole: Tensor) -> Tensor:
-    """This process's rows of what was drawn for the whole batch."""
-    return whole[rank() :: size()]
+def local_rows(batch: Tensor) -> Tensor:
+    """This process's rows of a tensor (n, ...) drawn for the whole batch: every `world_size()`-th, from `rank()` on."""
+    return batch[rank() :: world_size()]
 
 
 def parallel(network: nn.Module) -> nn.Module:
-    """The network with gradients averaged over the processes in its backward."""
-    return DistributedDataParallel(network, forward_sync_buffers=False) if size() > 1 else network
+    """The network, its gradients averaged over the processes in `backward`."""
+    return DistributedDataParallel(network, forward_sync_buffers=False) if world_size() > 1 else network
 
 
 def any_of(flag: bool) -> bool:
     """Whether it is true in any process."""
-    if size() == 1:
+    if world_size() == 1:
         return flag
     flags = torch.tensor([float(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(flags, dist.ReduceOp.MAX)
@@ -75,7 +75,7 @@ def any_of(flag: bool) -> bool:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum of a tensor over the processes; so is the gradient, since each process's result depends on all."""
+    """Sum of a tensor over the processes. The gradient is summed as well, since every process's result depends on every input."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -89,18 +89,18 @@ class _Sum(torch.autograd.Function):
 
 
 class _Rows(torch.autograd.Function):
-    """The rows of all processes, one process after the other; each gets back the gradient of its own."""
+    """The rows of all processes, one process after the other; the backward returns the gradient of this process's rows."""
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:
-        context.own = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+        context.count = len(rows)
+        gathered_rows = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(gathered_rows, rows.contiguous())
+        return torch.cat(gathered_rows)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        return _summed(gradient)[rank() * context.own :][: context.own]
+        return _summed(gradient)[rank() * context.count :][: context.count]
 
 
 def _summed(values: Tensor) -> Tensor:
@@ -110,34 +110,34 @@ def _summed(values: Tensor) -> Tensor:
 
 
 def mean_over_all(values: Tensor) -> Tensor:
-    """Mean of a tensor over the processes, differentiable; it is that of the whole batch where the parts are equal."""
-    return _Sum.apply(values) / size() if size() > 1 else values  # type: ignore[no-untyped-call]
+    """Mean of a tensor over the processes, differentiable: that of the whole batch, as each process has as many rows."""
+    return _Sum.apply(values) / world_size() if world_size() > 1 else values  # type: ignore[no-untyped-call]
 
 
 def gathered(rows: Tensor) -> Tensor:
     """The rows of all processes, differentiable, in the order of the processes."""
-    return _Rows.apply(rows) if size() > 1 else rows  # type: ignore[no-untyped-call]
+    return _Rows.apply(rows) if world_size() > 1 else rows  # type: ignore[no-untyped-call]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the whole batch, on processors as well (torch's own synchronised one needs GPUs)."""
+    """Batch norm over the rows of all processes, also on CPUs (torch's SyncBatchNorm needs GPUs)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or size() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(x)
         wide = x.float()
         moments = mean_over_all(torch.stack([wide.mean(dim=(0, 2, 3)), wide.square().mean(dim=(0, 2, 3))]))
         mean, variance = moments[0], moments[1] - moments[0].square()
-        self._remember(mean.detach(), variance.detach(), size() * x.numel() // x.shape[1])
+        self._update_running(mean.detach(), variance.detach(), world_size() * x.numel() // x.shape[1])
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
-        share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * count / (count - 1), share)
+        weight = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance * count / (count - 1), weight)

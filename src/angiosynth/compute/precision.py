@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision."""
+"""The device of torch's computations and their precision."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import nn
 
 
 def device() -> torch.device:
-    """The first GPU where there is one, else the processor."""
+    """The first GPU if available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def place(network: nn.Module, where: torch.device) -> None:
-    """Move a network to the device, its convolutions' weights with the channels last: measured faster for both GANs and U-net."""
-    if any(parameter.device != where for parameter in network.parameters()):
-        network.to(where)
+def place(network: nn.Module, target: torch.device) -> None:
+    """Move a network to a device in place, convolution weights in channels-last memory format: measured faster for GANs and U-net."""
+    if any(parameter.device != target for parameter in network.parameters()):
+        network.to(target)
     for parameter in network.parameters():
-        if parameter.dim() == 4:  # not by Module.to, which tensors without content do not stand
-            # Not `contiguous`, which leaves the strides of one input channel as they are: other strides, other rounding.
+        if parameter.dim() == 4:  # Module.to would fail for fake tensors
+            # Not `contiguous`, which keeps the strides where there is one input channel: other strides, other rounding.
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
-def bfloat16_is_native(where: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
-    if where.type == "cuda":
-        return torch.cuda.get_device_capability(where) >= (8, 0)
+def bfloat16_is_native(target: torch.device) -> bool:
+    """Whether the device has bfloat16 matrix products in hardware."""
+    if target.type == "cuda":
+        return torch.cuda.get_device_capability(target) >= (8, 0)
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def autocast(precision: str, where: torch.device) -> AbstractContextManager[None]:
+def autocast(precision: str, target: torch.device) -> AbstractContextManager[None]:
     """Mixed precision: `bfloat16`, `float32`, or `auto` for bfloat16 where the hardware has it."""
-    use = precision == "bfloat16" or (precision == "auto" and bfloat16_is_native(where))
-    context: AbstractContextManager[None] = torch.autocast(where.type, torch.bfloat16, enabled=use)
+    use = precision == "bfloat16" or (precision == "auto" and bfloat16_is_native(target))
+    context: AbstractContextManager[None] = torch.autocast(target.type, torch.bfloat16, enabled=use)
     return context

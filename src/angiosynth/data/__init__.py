@@ -1,1 +1,1 @@
-"""Scans in, patches out: NIfTI, the cohort and its split, the embedded phantom, patch sets."""
+"""Scans in, patches out: NIfTI, BIDS, the cohort and its split, patch sets."""

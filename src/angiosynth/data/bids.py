@@ -1,8 +1,8 @@
 """Finding patients in a BIDS folder: scans, brain masks and vessel labels by their names.
 
 A patient is one person, `sub-<letters and digits>`, with exactly one TOF-MRA scan. A person with several scans
-(sessions, runs) is refused rather than guessed at: which one counts is the lab's decision, and naming each
-session a patient of its own would let one person into two splits.
+(sessions, runs) is refused rather than guessed at: which one counts is the lab's decision, and making each
+session a separate patient would let one person into two splits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Patient:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a BIDS folder holds: patients without fault, faults and notes, one line each. Notes tell what lies there and is not taken."""
+    """The content of a BIDS folder: patients without fault, faults, and notes on files that are not used, one line each."""
 
     patients: tuple[Patient, ...]
     faults: list[str]
@@ -44,7 +44,7 @@ class Survey:
 
 
 def find_patients(root: Path) -> tuple[Patient, ...]:
-    """All patients under `root`, sorted by name.
+    """Find all patients under `root`, sorted by name.
 
     Scans are root/sub-*/[ses-*/]anat/*_angio.nii[.gz]; masks (*_desc-brain_mask) and labels (*_desc-vessel_mask) lie
     beside them or in the same place under root/derivatives/<any>/. Of several masks the one named like the scan counts. Capital letters
@@ -53,10 +53,10 @@ def find_patients(root: Path) -> tuple[Patient, ...]:
     Raises:
         InputError: the folder is missing or has no scan, or files cannot be told apart; one line for each fault.
     """
-    found = survey(root)
-    if found.faults:
-        raise InputError(*found.faults)
-    return found.patients
+    content = survey(root)
+    if content.faults:
+        raise InputError(*content.faults)
+    return content.patients
 
 
 def survey(root: Path) -> Survey:
@@ -84,10 +84,10 @@ def survey(root: Path) -> Survey:
             patients.append(patient)
     if not patients and not faults:
         faults.append(f"{root}: no scan found; expected sub-*/anat/*{SCAN}.nii.gz")
-    left = [path for path in _not_taken(root, patients) if _person(path, root) not in faulty]
-    if left:
-        notes.append(f"{root}: not taken: {some_of(left, root)}")
-    faults += _labels_left(root, left, {patient.id for patient in patients if patient.label})
+    unused = [path for path in _not_taken(root, patients) if _person(path, root) not in faulty]
+    if unused:
+        notes.append(f"{root}: not taken: {some_of(unused, root)}")
+    faults += _unused_labels(root, unused, {patient.id for patient in patients if patient.label})
     return Survey(tuple(patients), faults, notes)
 
 
@@ -110,20 +110,20 @@ def _patient(root: Path, folder: Path) -> Patient | None:
 
 
 def _companion(root: Path, scan: Path, role: str) -> Path | None:
-    """The mask or label that belongs to a scan: named exactly like it, else beginning like it, else the only one there.
+    """The mask or label that belongs to a scan: named exactly like it, else beginning like it, else the only one of its role.
 
     Raises:
         InputError: several cannot be told apart, or the only one is in a format that is not read.
     """
     place = scan.parent.relative_to(root)
     folders = [scan.parent, *(path / place for path in sorted(root.glob("derivatives/*")))]
-    there = _of_role(folders, role)
-    if not there and (other := _of_role(folders, role, nifti=False)):
+    candidates = _of_role(folders, role)
+    if not candidates and (other := _of_role(folders, role, nifti=False)):
         raise InputError(f"{other[0]}: is {foreign_format(other[0].name)}; {CONVERT}")
     stem = NIFTI.sub("", scan.name).lower().removesuffix(SCAN)
-    exact = [path for path in there if NIFTI.sub("", path.name).lower() == stem + role]
-    alike = [path for path in there if path.name.lower().startswith(f"{stem}_")]
-    best = exact or alike or there
+    exact = [path for path in candidates if NIFTI.sub("", path.name).lower() == stem + role]
+    alike = [path for path in candidates if path.name.lower().startswith(f"{stem}_")]
+    best = exact or alike or candidates
     if len(best) > 1:
         names = ", ".join(str(path.relative_to(root)) for path in best)
         raise InputError(f"{scan}: several files *{role}.nii.gz ({names}); keep the one to be used")
@@ -133,19 +133,19 @@ def _companion(root: Path, scan: Path, role: str) -> Path | None:
 def _not_taken(root: Path, patients: Iterable[Patient]) -> list[Path]:
     """Files that belong to no patient: all below patients' folders but text beside images, elsewhere those that are named like images."""
     taken = {path for patient in patients for path in (patient.image, patient.brain, patient.label) if path}
-    left = []
+    unused = []
     for path in files_below(root):
         parts = path.relative_to(root).parts
         if path in taken or parts[0] in APART or path.suffix.lower() in SIDECARS:
             continue
         if _person(path, root) or NIFTI.search(path.name) or foreign_format(path.name):
-            left.append(path)
-    return left
+            unused.append(path)
+    return unused
 
 
-def _labels_left(root: Path, left: Iterable[Path], labelled: set[str]) -> list[str]:
+def _unused_labels(root: Path, unused: Iterable[Path], labelled: set[str]) -> list[str]:
     """A fault for each vessel label that is not taken, but of patients who have another one."""
-    lost = [path for path in left if _has_role(path, LABEL) and _person(path, root) not in labelled]
+    lost = [path for path in unused if _has_role(path, LABEL) and _person(path, root) not in labelled]
     return [
         f"{path}: is a vessel label that no scan takes; put it beside its scan *{SCAN}.nii.gz, named like it, or remove it" for path in lost
     ]
@@ -161,9 +161,9 @@ def _anat_folders(patient: Path) -> list[Path]:
 
 
 def _of_role(folders: list[Path], role: str, nifti: bool = True) -> list[Path]:
-    """Files of a role in folders, in NIfTI or in a format that is not read; hidden ones are some system's own notes."""
-    there = (path for folder in folders if folder.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in there if _has_role(path, role) and bool(NIFTI.search(path.name)) == nifti)
+    """Files of a role in folders, in NIfTI or in a format that is not read; hidden files are left out."""
+    files = (path for folder in folders if folder.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in files if _has_role(path, role) and bool(NIFTI.search(path.name)) == nifti)
 
 
 def _has_role(path: Path, role: str) -> bool:

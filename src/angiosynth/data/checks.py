@@ -22,10 +22,10 @@ from angiosynth.settings import IntensitySettings
 
 @dataclass(frozen=True)
 class PatientFacts:
-    """What the cohort knows of a patient. Shape and spacing are in canonical order, orientation is the file's own.
+    """A patient's entry in the cohort. Shape and spacing are in canonical order; orientation is that of the stored file.
 
-    `sha256` is over the digests of scan, mask and label. Without a mask `brain_voxels` counts the whole volume. `grid_from` is what of the
-    scan's header its grid was taken from: "sform", "qform" or "pixdim".
+    `sha256` is over the digests of scan, mask and label. Without a mask `brain_voxels` counts the whole volume. `grid_from` is the field of
+    the scan's header that its grid was taken from: "sform", "qform" or "pixdim".
     """
 
     id: str
@@ -43,7 +43,7 @@ class PatientFacts:
 def check_patients(
     patients: Sequence[Patient], intensity: IntensitySettings | None = None, copies: CopySearch | None = None
 ) -> tuple[list[PatientFacts], list[str]]:
-    """Read every file once, one patient in memory at a time, and try on it what later stages will do.
+    """Read every file once, one patient in memory at a time, and check the requirements of later stages.
 
     Args:
         patients: their files.
@@ -64,15 +64,15 @@ def check_patients(
     return facts, faults
 
 
-def copy_fault(path: Path, what: str, twin: Twin | None) -> str:
-    """One line for a copy that keeps the cohort from being split, "" for none and for near copies."""
+def copy_fault(path: Path, role: str, twin: Twin | None) -> str:
+    """A line for an exact copy, of which `role` is "scan" or "label"; "" for none and for near copies."""
     if twin is None or twin.near:
         return ""
-    return f"{path}: the same {what} as {twin.name}, so one person could be in two splits; remove one of them"
+    return f"{path}: the same {role} as {twin.name}, so one person could be in two splits; remove one of them"
 
 
 def near_copy_note(twin: Twin | None) -> str:
-    """What to say of a near copy, "" where there is none."""
+    """A note on a near copy, "" where there is none."""
     if twin is None or not twin.near:
         return ""
     return f"looks like {twin.name} processed once more (correlation {twin.correlation:.2f}); if they are one person's, remove one of them"
@@ -122,7 +122,7 @@ def _label_faults(
 ) -> list[str]:
     mask = label.volume.array
     if fault := copy_fault(path, "label", copies.label(str(path), mask)):
-        return [fault] if on_grid else []  # of a scan that is there twice the scan is told
+        return [fault] if on_grid else []  # the fault of the scan, which is a copy too, is enough
     if not on_grid or scan is None:
         return []
     lies = label_in_brain(mask, brain.volume.array if brain else np.ones_like(mask))

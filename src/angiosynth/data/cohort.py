@@ -77,12 +77,12 @@ def split_patients(facts: Sequence[PatientFacts], settings: SplitSettings, seed:
 
 
 def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: Path, only: str | None = None) -> None:
-    """Check the sites; write splits_folder/<site>.json, cohort_folder/<site>.json and <site>.npz. Nothing is written where a fault is.
+    """Check the sites; write splits_folder/<site>.json, cohort_folder/<site>.json and <site>.npz, or nothing where there is a fault.
 
     Args:
         settings: section `cohort`.
         splits_folder: for the splits.
-        cohort_folder: for what is known of the patients, and what copies are recognised by.
+        cohort_folder: for the facts of the patients, and the digests and fingerprints by which copies are recognised.
         only: one site; it is compared with what earlier calls kept of the others. None: all of them.
 
     Raises:
@@ -111,7 +111,7 @@ def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: P
 
 
 def _known_of(sites: Sequence[str], settings: CohortSettings, cohort_folder: Path) -> CopySearch:
-    """What earlier checks of these sites remember of scans and labels that are still theirs: patients move, sites change folders."""
+    """The digests that earlier checks kept of these sites' scans and labels, without those that have left the site's folder since."""
     searches = []
     for site in sites:
         kept, root = cohort_folder / f"{site}.npz", Path(settings.sites[site].path)
@@ -157,8 +157,8 @@ def load_split(splits_folder: Path, site: str) -> Split:
 
 def _claim(name: str, part: str, site: str, labelled: set[str], unlabelled: set[str], taken: dict[str, str]) -> None:
     if name in taken:
-        where = f"twice in {part}" if taken[name] == part else f"in both {taken[name]} and {part}"
-        raise InputError(f"{site}: patient {name} is {where}; name every patient once in params.yaml")
+        places = f"twice in {part}" if taken[name] == part else f"in both {taken[name]} and {part}"
+        raise InputError(f"{site}: patient {name} is {places}; name every patient once in params.yaml")
     if name in unlabelled:
         raise InputError(f"{site}: patient {name} in {part} has no vessel label; add one or take the name out of params.yaml")
     if name not in labelled:
@@ -167,12 +167,12 @@ def _claim(name: str, part: str, site: str, labelled: set[str], unlabelled: set[
 
 
 def _check_site(site: str, settings: CohortSettings, copies: CopySearch) -> tuple[list[PatientFacts], Split, list[str]]:
-    there = survey(Path(settings.sites[site].path))
-    for note in there.notes:
+    content = survey(Path(settings.sites[site].path))
+    for note in content.notes:
         say(note)
-    facts, wrong = check_patients(there.patients, settings.intensity, copies)
-    faults = [*there.faults, *wrong]
-    if faults:  # numbers of a split mean nothing before all patients are sound
+    facts, wrong = check_patients(content.patients, settings.intensity, copies)
+    faults = [*content.faults, *wrong]
+    if faults:  # a split by numbers depends on which patients are sound
         return facts, Split(), faults
     say(_grids(site, facts))
     try:
@@ -182,7 +182,7 @@ def _check_site(site: str, settings: CohortSettings, copies: CopySearch) -> tupl
 
 
 def _grids(site: str, facts: Sequence[PatientFacts]) -> str:
-    """What of their headers the scans' grids were taken from, in one line."""
+    """One line on the header fields that the scans' grids were taken from."""
     counts = Counter(fact.grid_from for fact in facts)
     blind = "; pixdim alone says nothing of left and right" if counts["pixdim"] else ""
     return f"{site}: grids taken from {', '.join(f'{source} ({count} scans)' for source, count in sorted(counts.items()))}{blind}"

@@ -1,8 +1,8 @@
-"""Whether a scan or a label is there twice: one person under two names would be trained on and tested on.
+"""Detect scans and labels that occur twice: one person under two names could be trained on and tested on.
 
-Copies are the same voxels in any order, so that a file may be renamed, packed anew, stored in another orientation or mirrored. Near copies
-differ in their values too: rounded, scaled, denoised, moved by a voxel
-or two, resampled.
+Copies have the same voxels in any order: a file may be renamed, compressed again, stored in another orientation or mirrored. They are
+detected by a digest that does not depend on the order. Near copies differ in their values too: rounded, scaled, denoised, shifted by a
+voxel or two, resampled. They are detected by the correlation of coarse fingerprints.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from angiosynth.runtime.output import whole_file
 BLOCKS = 24  # along each axis of a fingerprint
 # Correlation of fingerprints from which a scan is said to be a near copy; its errors are in docs/benchmarks.md.
 NEAR_COPY = 0.75
-FEWEST_VOXELS = 100  # of a label; of fewer, two people's may be alike wherever they lie
+FEWEST_VOXELS = 100  # of a label; smaller ones, of two people, may agree by chance wherever they lie
 MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64 (Steele et al. 2014)
 
 
@@ -41,9 +41,9 @@ class Twin:
 
 @dataclass
 class CopySearch:
-    """Remembers scans and labels by digests and fingerprints of some 50 kB; finds the ones that are there already.
+    """Remembers scans and labels by digests and fingerprints of about 50 kB, and detects those seen before.
 
-    `earlier`: what is compared with and not remembered again, such as other sites'.
+    `earlier`: scans and labels that are compared with but not saved, such as other sites'.
     """
 
     earlier: CopySearch | None = None
@@ -54,7 +54,7 @@ class CopySearch:
 
     @classmethod
     def joined(cls, searches: Sequence[CopySearch]) -> CopySearch:
-        """What all of them remember."""
+        """One search with the memories of all."""
         whole = cls()
         for search in searches:
             whole._scans |= search._scans
@@ -64,13 +64,13 @@ class CopySearch:
         return whole
 
     def among(self, names: Callable[[str], bool]) -> CopySearch:
-        """What is remembered of some scans and labels: those whose name is accepted."""
+        """A search with the scans and labels whose name is accepted."""
         scans, labels = ({digest: name for digest, name in known.items() if names(name)} for known in (self._scans, self._labels))
         kept = [place for place, name in enumerate(self._names) if names(name)]
         return CopySearch(None, scans, labels, [self._names[place] for place in kept], [self._prints[place] for place in kept])
 
     def save(self, path: Path) -> None:
-        """Write what is remembered, but not `earlier`, as npz."""
+        """Write the memory, without `earlier`, as npz."""
         texts = {
             name: np.array([*known.items()], np.str_).reshape(-1, 2) for name, known in (("scans", self._scans), ("labels", self._labels))
         }
@@ -124,10 +124,10 @@ class CopySearch:
 
 
 def order_free_digest(array: NDArray[Any]) -> str:
-    """A digest of the values of a volume but 0, whatever the order of its axes and voxels and the zeros around them.
+    """A digest of the nonzero values of a volume (x, y, z) that does not depend on their order.
 
-    Each value is mixed to 64 bits, and two sums over all of them, which no order changes, make the digest. Two scans that share all their
-    values have not been seen but for copies.
+    Each value is hashed to 64 bits in two ways; the two sums over all voxels are the digest, and sums do not depend on order. So
+    transposing, mirroring and padding with zeros change nothing. Two different scans with the same values have never been seen.
     """
     sums = np.zeros(2, np.uint64)
     for plane in array.T:  # slice by slice, so that no second copy of the volume is made
@@ -143,7 +143,8 @@ def order_free_digest(array: NDArray[Any]) -> str:
 def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
     """Means of at most 24 x 24 x 24 blocks, less the mean of the blocks around, with mean 0 and length 1.
 
-    The means do not feel noise, rounding or filters; what is subtracted is what all heads have in common. Zero where a volume is flat.
+    Means are insensitive to noise, rounding and filters. The subtraction removes the coarse shape that all heads have in common. A flat
+    volume gives zeros.
     """
     means = array
     for axis, length in enumerate(array.shape):
@@ -157,13 +158,13 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    """The highest correlation of two fingerprints over all turns and mirrorings of the first; sorted, their shapes are one."""
+    """The highest correlation of two fingerprints over all 48 rotations and mirrorings of the first; their sorted shapes are equal."""
     views = [view.ravel() for view in _symmetries(detail) if view.shape == known.shape]
     return float((np.stack(views) @ known.ravel()).max())
 
 
-def _symmetries(prints: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+def _symmetries(detail: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for axes in itertools.permutations(range(3)):
-        turned = prints.transpose(axes)
+        turned = detail.transpose(axes)
         for signs in itertools.product((1, -1), repeat=3):
             yield turned[:: signs[0], :: signs[1], :: signs[2]]

@@ -1,4 +1,4 @@
-"""What lies below a folder, links followed, so that nothing in it vanishes without a word."""
+"""List the files below a folder, links followed, each once."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from angiosynth.reading import resolved
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 NAMES_SHOWN = 20
-STORES = (".git", ".dvc")  # where a repository keeps the content of links
+STORES = (".git", ".dvc")  # folders in which a repository keeps the content of links
 
 
 def files_below(folder: Path, *, within: bool = False) -> Iterator[Path]:
-    """Files and links that lead nowhere, sorted by folder; hidden ones are some system's own notes and left out.
+    """Files and broken links, sorted by folder; hidden ones are left out.
 
-    A folder that is reached by several ways, as by a link beside it or in a circle, is looked into once, by the way without a link.
+    A folder that is reached by several paths, as by a link beside it or in a circle, is listed once, by the path without a link.
 
     Args:
-        folder: where to begin.
-        within: do not look into folders elsewhere, to which a link leads; such a link is given as if it were a file.
+        folder: the root.
+        within: do not follow links to folders outside `folder`; such a link is yielded as if it were a file.
     """
     real = resolved(folder)
     yield from _files_below(folder, {real}, real if within else None)
 
 
 def leads_outside(path: Path, folder: Path) -> bool:
-    """Whether a path below a folder is, by links at any depth of it, one that lies elsewhere.
+    """Whether a path below a folder resolves, through links at any depth, to a place outside it.
 
-    What git-annex and DVC keep in the store of a repository that holds the folder is the folder's own.
+    Files that git-annex and DVC keep in the store of a repository that holds the folder count as inside.
     """
     real, root = resolved(path), resolved(folder)
     if real.is_relative_to(root):

@@ -1,11 +1,11 @@
-"""What a file is that should be NIfTI and is not, and what to do about it."""
+"""Recognise files that should be NIfTI and are not, and say how to convert them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# The ending of a name -> what such files are called.
+# The ending of a name -> the name of the format.
 OTHER_FORMATS = {
     ".dcm": "DICOM",
     ".ima": "DICOM",
@@ -31,7 +31,7 @@ OTHER_FORMATS = {
     ".hdr.gz": "Analyze or split NIfTI",
     ".img.gz": "Analyze or split NIfTI",
 }
-# What stands behind the ending of a file that is not there as itself.
+# Endings added to the name of a file by programs that replace it by a stand-in.
 STAND_INS = {
     ".dvc": "a pointer of DVC",
     ".icloud": "a file that is in a cloud",
@@ -44,7 +44,7 @@ OTHER_FORMATS |= {f"{nifti}{ending}": kind for nifti in (".nii", ".nii.gz") for 
 
 CONVERT = "convert it to .nii or .nii.gz"
 UNPACK = "unpack it to .nii or .nii.gz"
-# How a file begins -> what it is, and the cure. Texts are compared in small letters, after leading spaces.
+# The first bytes of a file -> its format, and the remedy. Texts are compared in small letters, after leading spaces.
 BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a pointer of Git LFS", "bring the file itself, `git lfs pull`"),
     (b"/annex/objects/", "a pointer of git-annex", "bring the file itself, `git annex get` or `datalad get`"),
@@ -74,7 +74,7 @@ BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def foreign_format(name: str) -> str:
-    """What files with a name's ending are called, "" where the ending is not a known one."""
+    """The format that a name's ending stands for, "" for an unknown ending."""
     lowered = name.lower()
     return max(((len(ending), kind) for ending, kind in OTHER_FORMATS.items() if lowered.endswith(ending)), default=(0, ""))[1]
 
@@ -103,14 +103,14 @@ def not_nifti(data: bytes) -> str:
     if data[344:348] == b"ni1\0" or data[4:8] == b"ni2\0":
         return "is the header of a NIfTI pair (.hdr and .img); convert it to one file"
     if data[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and data[344:348] == bytes(4):
-        return "is Analyze 7.5, whose left and right are anybody's guess, not NIfTI; convert it to .nii or .nii.gz"
+        return "is Analyze 7.5, which does not tell left from right, not NIfTI; convert it to .nii or .nii.gz"
     return "not a NIfTI file (wrong magic bytes); convert it to .nii or .nii.gz"
 
 
 def not_readable(path: Path, error: OSError) -> str:
-    """Why a file cannot be read and what to do; a link that leads nowhere is told as one."""
+    """Why a file cannot be read and what to do; a broken link is named as one."""
     if path.is_symlink() and not path.exists():
         if "annex" in os.readlink(path):
-            return "is a link of git-annex whose content is not here; `git annex get` or `datalad get` fetches it"
+            return "is a link of git-annex without its content; `git annex get` or `datalad get` fetches it"
         return f"cannot be read, it is a link that leads nowhere ({error.strerror}); bring what it names or remove it"
     return f"cannot be read ({error.strerror}); put the file there or remove what names it"

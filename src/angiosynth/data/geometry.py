@@ -1,8 +1,8 @@
-"""Which grid a NIfTI header means, where its sform, its qform and its voxel size may contradict one another.
+"""The grid of a NIfTI header, whose sform, qform and voxel size may contradict one another.
 
 A header has up to three descriptions of one grid: the sform (any affine), the qform (a rotation with the lengths of `pixdim`) and `pixdim`
-alone. Distances and volumes in millimetres, and left and right, follow from the one that is taken, so a header whose descriptions do not
-agree is refused until somebody says which of them holds.
+alone. Distances and volumes in millimetres, and left and right, follow from the one that is used, so a header whose descriptions do not
+agree is refused until the user says which of them is right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEAST_SPACING_MM, MOST_SPACING_MM = 0.01, 25.0
 class Grid:
     """The grid of the voxels as they are stored.
 
-    affine: (4, 4), stored voxel index -> mm. source: the description that it was taken from. conflict: what contradicted it, or "".
+    affine: (4, 4), stored voxel index -> mm. source: the description that it was taken from. conflict: the contradiction in words, or "".
     """
 
     affine: Affine
@@ -50,12 +50,12 @@ class Grid:
 
     @property
     def orientation(self) -> str:
-        """Where the stored axes point to, such as "LPS"."""
+        """The directions of the stored axes, such as "LPS"."""
         return "".join(nib.aff2axcodes(self.affine))
 
 
 def grid_of(header: Any, path: Path, prefer: GridSource | None = None) -> Grid:
-    """The grid that a NIfTI header means.
+    """The grid that a NIfTI header describes.
 
     The sform is taken where its code is set, else the qform, else the voxel size alone, as the NIfTI standard and nibabel have it.
 
@@ -100,7 +100,7 @@ def _forms(header: Any) -> dict[GridSource, Affine | None]:
 
 
 def _with_lengths(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, Any], header: Any) -> Affine:
-    """The directions of sform or qform, made orthogonal, with the lengths of pixdim; without directions nibabel's own choice."""
+    """The directions of sform or qform, made orthogonal, with the lengths of pixdim; without directions nibabel's default."""
     for affine in forms.values():
         if affine is not None and not _singular(affine):
             left, _, right = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))

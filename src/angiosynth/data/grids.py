@@ -1,4 +1,4 @@
-"""Whether a scan's mask or label lies on its grid and within its brain."""
+"""Check that a scan's mask or label lies on its grid and within its brain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from angiosynth.arrays import Mask
 from angiosynth.data.nifti import Volume
 
 # A brain mask often cuts off a few voxels of a vessel at its surface; more means that mask and label do not belong together.
-LABEL_OUTSIDE_BRAIN = 0.01  # share of the label's voxels
+LABEL_OUTSIDE_BRAIN = 0.01  # fraction of the label's voxels
 # Arteries are about 1% of the brain. A label of more than half of it is a brain mask, or one whose background is set.
 MOST_VESSEL_SHARE = 0.5
 # qform and sform of one grid differ by rounding; a tenth of a voxel is far above that and far below a real shift.
@@ -42,7 +42,7 @@ def grid_fault(path: Path, volume: Volume, scan: Volume) -> str:
 
 @dataclass(frozen=True)
 class LabelInBrain:
-    """How a vessel label lies in the brain. `fault`: why it cannot be its label; `note`: what of it does not count; "" for nothing."""
+    """The position of a vessel label in the brain. `fault`: why it cannot be its label; `note`: on voxels left out; "" for none."""
 
     fault: str = ""
     note: str = ""

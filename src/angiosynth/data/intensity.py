@@ -1,4 +1,9 @@
-"""From a patient's files to what networks see: the one intensity rule for volumes and patches."""
+"""Load a patient's files and scale the intensities: the one rule for volumes and patches.
+
+MR intensities have no unit, and coils make them vary between scanners. So a volume's percentiles inside the brain become -1 and 1;
+percentiles rather than extremes, since a few very bright voxels would otherwise set the scale. Patches are cut from scaled volumes, so
+training and prediction share one scale. Slow changes of brightness across a volume (bias fields) are not corrected.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ class Scan:
     """A patient's arrays, all (x, y, z) in canonical order.
 
     image: [-1, 1], -1 outside the brain. brain: the whole volume where no mask was given. label: inside the brain
-    only, None where there is none. path: the scan's file, for writing a prediction in its own grid.
+    only, None where there is none. path: the scan's file, for writing a prediction on its grid.
     """
 
     patient: str
@@ -43,9 +48,9 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
     """Read a patient and scale the scan.
 
     Rule "volume" maps the percentiles `low` and `high` of the brain's voxels to -1 and 1 and clips beyond. It is the
-    default since training patches and test volumes then share one range. Rule "patch" reproduces the published code:
-    here the volume's own least and greatest brain value become -1 and 1, and `build_patches` stretches every patch
-    anew, so a network meets another range in training than in prediction.
+    default since training patches and test volumes then have the same scale. Rule "patch" reproduces the published code:
+    the least and greatest brain value of the volume become -1 and 1, and `build_patches` stretches every patch
+    again, so the scale differs between training and prediction.
 
     Raises:
         InputError: a file is unusable, grids disagree, or the brain has no contrast between the percentiles.
@@ -61,15 +66,15 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
 
 
 def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, path: Path) -> tuple[float, float]:
-    """The values that become -1 and 1.
+    """The values of a scan that become -1 and 1.
 
     Args:
-        inside: the brain's voxels, flat; their order is lost.
+        inside: (n,) the brain's voxels; reordered in place.
         intensity: the rule.
         path: the scan, for messages.
 
     Raises:
-        InputError: the two are not apart.
+        InputError: the two are equal.
     """
     low, high = (intensity.low, intensity.high) if intensity.rule == "volume" else (0.0, 100.0)
     bottom, top = (float(value) for value in np.percentile(inside, (low, high), overwrite_input=True))
@@ -82,7 +87,7 @@ def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, p
 
 
 def stretch_patch(patch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(x, y) -> its least value -1, its greatest 1; a patch of one value becomes -1 throughout."""
+    """Scale a patch (x, y) so that its least value becomes -1, its greatest 1; a constant patch becomes -1 throughout."""
     bottom, top = float(patch.min()), float(patch.max())
     stretched = np.array(patch, np.float32)
     if top > bottom:
@@ -100,7 +105,7 @@ def _mask(path: Path, scan: Volume) -> Mask:
 
 
 def _stretch(image: NDArray[np.float32], bottom: float, top: float) -> None:
-    """bottom..top -> [-1, 1] in place: a second copy of a volume would cost more than the rest of the step."""
+    """Map bottom..top to [-1, 1] in place and clip beyond: a copy of the volume would take longer than the rest."""
     image -= np.float32(bottom)
     image *= np.float32(2.0 / (top - bottom))
     image -= np.float32(1.0)

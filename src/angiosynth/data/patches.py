@@ -1,5 +1,9 @@
 """Patch sets: pairs of image and label cut from axial slices, memory-mapped.
 
+A patient's patches are centred on three kinds of voxels. Vessels fill about 1% of the brain, so centres drawn evenly in the brain would
+give hardly any vessel; patches around vessels alone would teach that every patch has one in its middle. Bright voxels that are no vessel
+are drawn on purpose, since networks confuse them with vessels.
+
 A set is a folder with image.npy and label.npy, both (n, x, y) uint8. A real one also has index.csv (patient, slice,
 centre, kind) and set.json; a synthetic one has card.json.
 """
@@ -30,7 +34,7 @@ from angiosynth.runtime.tables import write_table
 from angiosynth.settings import IntensitySettings, PatchSettings
 
 COLUMNS = ("patient", "slice", "x", "y", "kind")
-STATISTICS_PATCHES = 2000  # mean and deviation of a set settle long before
+STATISTICS_PATCHES = 2000  # so many give mean and deviation of a set closely enough
 BRIGHT_QUANTILE = 0.99
 LONGEST_ROW = 256  # bytes of index.csv
 LEAST_DEVIATION = 1 / 127.5  # one grey level: a set of blank images must not divide by zero
@@ -41,10 +45,15 @@ Centres: TypeAlias = NDArray[np.int64]  # (k, 3) voxel indices x, y, z of the ca
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Pairs on disk, of which `rows` are in the set.
+    """Pairs on disk, of which `rows` are in the set; `len` is their number.
 
-    image: (n, x, y) uint8, 0..255 for [-1, 1]. label: (n, x, y) uint8, 0 or 1. patient: (n,) names, "" for synthetic.
-    rows: (k,) int64 into those; `len` is k, and indices given to `pairs` count within `rows`.
+    Attributes:
+        image: (n, x, y) uint8, 0..255 for [-1, 1].
+        label: (n, x, y) uint8, 0 or 1.
+        patient: (n,) names, "" for synthetic pairs.
+        rows: (k,) indices of the pairs in the set; those given to `pairs` count within `rows`.
+        meta: content of set.json or card.json.
+        folder: of the set.
     """
 
     image: ImagePatches
@@ -63,25 +72,35 @@ class PatchSet:
         return int(self.image.shape[1])
 
     def of_patients(self, names: Iterable[str]) -> PatchSet:
-        """The pairs of some patients; arrays stay on disk.
+        """The subset of some patients' pairs; arrays stay on disk.
+
+        Args:
+            names: of patients; each must have a pair.
 
         Raises:
             InputError: a patient has no pair in this set.
         """
-        wanted = sorted(set(names))
-        missing = sorted(set(wanted) - set(np.unique(self.patient[self.rows]).tolist()))
+        unique = sorted(set(names))
+        missing = sorted(set(unique) - set(np.unique(self.patient[self.rows]).tolist()))
         if missing:
             raise InputError(f"{self.folder}: no patches of {', '.join(missing)}; run `dvc repro patches`")
-        chosen = self.rows[np.isin(self.patient[self.rows], np.array(wanted, dtype=np.str_))]
+        chosen = self.rows[np.isin(self.patient[self.rows], np.array(unique, dtype=np.str_))]
         return PatchSet(self.image, self.label, self.patient, chosen, self.meta, self.folder)
 
     def pairs(self, indices: NDArray[np.integer[Any]] | Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Images (k, x, y) in [-1, 1] and labels (k, x, y) of 0 and 1, both float32, in the order of the indices."""
+        """Read pairs.
+
+        Args:
+            indices: (k,) below `len`.
+
+        Returns:
+            Images (k, x, y) in [-1, 1] and labels (k, x, y) of 0 and 1, both float32, in the order of the indices.
+        """
         rows = self.rows[np.asarray(indices, np.int64)]
         return from_levels(self.image[rows]), np.asarray(self.label[rows], np.float32)
 
     def vessel_fraction(self) -> float:
-        """Share of the label that is vessel."""
+        """Fraction of the labels' pixels that are vessel, 0..1; 0 for an empty set."""
         return float(self.label[self.rows].mean()) if len(self) else 0.0
 
     def mean_deviation(self) -> tuple[float, float]:
@@ -94,6 +113,7 @@ class PatchSet:
             raise InputError(f"{self.folder}: has no patches; check the split's training patients")
         spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_PATCHES)).round().astype(np.int64))
         counts = np.bincount(self.image[self.rows[spread]].ravel(), minlength=256).astype(np.float64)
+        # From the histogram of grey levels: exact, and no float copy of the images is made.
         values = np.arange(256) / 127.5 - 1
         mean = float((counts * values).sum() / counts.sum())
         deviation = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
@@ -103,9 +123,16 @@ class PatchSet:
 def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, intensity: IntensitySettings, target: Path) -> None:
     """Cut patches of the named patients and write the set to `target`, whole or not at all.
 
-    `on_vessels` patches a patient are centred on random vessel voxels, `on_bright` on what is bright and no vessel, `in_brain`
-    on random brain voxels, none twice. What of a patch lies beyond the slice is air. What is drawn depends on seed and
-    patient's name alone. A patient with fewer candidates gives what there is. One patient is in memory at a time.
+    Of each patient `on_vessels` patches are centred on random vessel voxels, `on_bright` on bright voxels that are no vessel, `in_brain` on
+    random brain voxels, none twice; where there are fewer such voxels, on all of them. Pixels beyond the slice's border are air. The draw
+    depends on the seed and the patient's name alone. One patient is in memory at a time.
+
+    Args:
+        root: the site's BIDS folder.
+        patients: names, all of them labelled.
+        patches: size, numbers of each kind, seed.
+        intensity: the rule of scaling.
+        target: a folder; an existing one is replaced.
 
     Raises:
         InputError: unknown or unlabelled patients, a volume smaller than a patch, unusable files.
@@ -113,13 +140,14 @@ def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, i
     chosen = _choose(root, patients)
     with whole_folder(target) as folder:
         most = len(chosen) * (patches.on_vessels + patches.on_bright + patches.in_brain)
+        # The arrays have room for all patches that settings ask for, and are shortened to those that were cut.
         image, label = create_patch_arrays(folder, most, patches.size)
         rows: list[Row] = []
         vessel = 0
         for patient in progress(chosen, "cutting patches", len(chosen)):
-            found = _cut_patient(patient, patches, intensity, image[len(rows) :], label[len(rows) :])
-            vessel += int(np.count_nonzero(label[len(rows) : len(rows) + len(found)]))
-            rows += found
+            cut = _cut_patient(patient, patches, intensity, image[len(rows) :], label[len(rows) :])
+            vessel += int(np.count_nonzero(label[len(rows) : len(rows) + len(cut)]))
+            rows += cut
         del image, label  # closed before they are trimmed or moved
         _trim(folder, len(rows), most)
         with (folder / "index.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -130,7 +158,10 @@ def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, i
 
 
 def open_patch_set(folder: Path) -> PatchSet:
-    """Open a real or synthetic set; instant, since the arrays stay on disk.
+    """Open a real or synthetic set, all its pairs; instant, since the arrays stay on disk.
+
+    Args:
+        folder: with image.npy and label.npy, and either index.csv and set.json, or card.json.
 
     Raises:
         InputError: a file is missing or damaged, or the files disagree.
@@ -145,12 +176,24 @@ def open_patch_set(folder: Path) -> PatchSet:
         raise InputError(f"{description}: damaged; run `dvc repro` to make it")
     patient = _read_names(index, len(image)) if os.path.lexists(index) else np.full(len(image), "", np.str_)
     if len(patient) != len(image) or (description.name == "set.json" and meta.get("n") != len(image)):
-        raise InputError(f"{folder}: {len(image)} patches, but index.csv or set.json tell another number; make it again with `dvc repro`")
+        raise InputError(f"{folder}: {len(image)} patches, but index.csv or set.json give another number; make it again with `dvc repro`")
     return PatchSet(image, label, patient, np.arange(len(image)), meta, folder)
 
 
 def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, LabelPatches]:
-    """New image.npy and label.npy in an existing folder, (n, size, size) of zeros, writable and memory-mapped."""
+    """Create image.npy and label.npy in a folder.
+
+    Args:
+        folder: created where it is missing.
+        n: number of pairs.
+        size: side of a patch.
+
+    Returns:
+        Image and label, (n, size, size) uint8 of zeros, writable and memory-mapped.
+
+    Raises:
+        OSError: the disk is full.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     image: ImagePatches = open_memmap(folder / "image.npy", mode="w+", dtype=np.uint8, shape=(n, size, size))
     label: LabelPatches = open_memmap(folder / "label.npy", mode="w+", dtype=np.uint8, shape=(n, size, size))
@@ -160,7 +203,14 @@ def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, 
 
 
 def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]]:
-    """Centres (k, 3) of one labelled scan's patches, and the kind of each: "vessel" first, then "bright", then "brain".
+    """Draw the centres of one labelled scan's patches.
+
+    Args:
+        scan: with a label.
+        patches: size, numbers of each kind, seed.
+
+    Returns:
+        Centres (k, 3), voxel indices x, y, z, and the kind of each: "vessel" first, then "bright", then "brain".
 
     Raises:
         InputError: the scan has no label or is smaller than a patch.
@@ -171,54 +221,61 @@ def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]
         raise InputError(f"{scan.path}: slices of {scan.image.shape[:2]} are smaller than a patch of {patches.size}; lower patches.size")
     seed = int.from_bytes(hashlib.sha256(f"{patches.seed}/{scan.patient}".encode()).digest()[:16], "big")
     rng = np.random.default_rng(seed)
-    free = scan.brain.copy()
+    free = scan.brain.copy()  # brain voxels that are no centre yet
     centres: list[Centres] = []
     kinds: list[str] = []
-    for kind, wanted in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
+    for kind, count in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
         candidates = free
         if kind == "vessel":
             candidates = scan.label
-        elif kind == "bright" and wanted:  # costs a second a scan
+        elif kind == "bright" and count:  # costs a second a scan
             candidates = free & bright_lookalikes(scan)
-        found = _draw(candidates, wanted, rng)
-        free[tuple(found.T)] = False  # no centre twice
-        if len(found) < wanted:
-            say(f"{scan.path}: {len(found)} patches on {kind} voxels instead of {wanted}, there are no more")
-        centres.append(found)
-        kinds += [kind] * len(found)
+        drawn = _draw(candidates, count, rng)
+        free[tuple(drawn.T)] = False  # no centre twice
+        if len(drawn) < count:
+            say(f"{scan.path}: {len(drawn)} patches on {kind} voxels instead of {count}, there are no more")
+        centres.append(drawn)
+        kinds += [kind] * len(drawn)
     return np.concatenate(centres), kinds
 
 
 def bright_lookalikes(scan: Scan) -> Mask:
-    """Brain voxels that a threshold would take for vessels: the brightest hundredth of those apart from the label.
+    """Brain voxels (x, y, z) that a threshold would confuse with vessels: the brightest hundredth of those away from the label.
 
-    Venous sinuses, veins and plexus, a small part of the brain. Random patches show them seldom, and a GAN that has seldom seen
-    them gives them a label. Partial volume at a vessel's wall is bright too, so two voxels around the label are left out.
+    They are venous sinuses, veins and plexus. Random patches rarely show them, and a GAN that has rarely seen them draws a label on them.
+    Partial volume at a vessel's wall is bright too, so voxels up to two steps from the label are excluded.
     """
     assert scan.label is not None
-    apart = scan.brain & ~binary_dilation(scan.label, iterations=2)
-    values = scan.image[apart]
-    return apart & (scan.image >= np.quantile(values, BRIGHT_QUANTILE)) if values.size else apart
+    away = scan.brain & ~binary_dilation(scan.label, iterations=2)
+    values = scan.image[away]
+    return away & (scan.image >= np.quantile(values, BRIGHT_QUANTILE)) if values.size else away
 
 
-def _draw(candidates: Mask, wanted: int, rng: np.random.Generator) -> Centres:
-    """Distinct random voxels of a mask, as (k, 3). Slice by slice: a list of all a brain's voxels would be huge."""
+def _draw(candidates: Mask, count: int, rng: np.random.Generator) -> Centres:
+    """Distinct random voxels (k, 3) of a mask, all of them where there are fewer than `count`.
+
+    Ranks are drawn among the candidates, counted slice by slice, and only the drawn slices are listed: indices of all voxels of a brain
+    would take hundreds of megabytes.
+    """
     ends = np.cumsum(np.count_nonzero(candidates, axis=(0, 1)))
     total = int(ends[-1])
-    ranks = np.sort(rng.choice(total, min(wanted, total), replace=False)) if total else np.zeros(0, np.int64)
+    ranks = np.sort(rng.choice(total, min(count, total), replace=False)) if total else np.zeros(0, np.int64)
     slices = np.searchsorted(ends, ranks, side="right")
-    found: list[Centres] = [np.zeros((0, 3), np.int64)]
+    drawn: list[Centres] = [np.zeros((0, 3), np.int64)]
     for z in np.unique(slices):
         within = ranks[slices == z] - (ends[z - 1] if z else 0)
         plane = np.argwhere(candidates[:, :, z])[within]
-        found.append(np.column_stack([plane, np.full(len(plane), z)]))
-    return np.concatenate(found)
+        drawn.append(np.column_stack([plane, np.full(len(plane), z)]))
+    return np.concatenate(drawn)
 
 
 def _cut_patient(
     patient: Patient, patches: PatchSettings, intensity: IntensitySettings, image: ImagePatches, label: LabelPatches
 ) -> list[Row]:
-    """Write one patient's patches to the arrays' beginnings. A function, so that its volumes are gone before the next one's come."""
+    """Write one patient's patches to the beginning of the arrays; returns their rows of index.csv.
+
+    A function of its own, so that its volumes are freed before the next patient's are read.
+    """
     scan = load_scan(patient, intensity)
     centres, kinds = draw_centres(scan, patches)
     assert scan.label is not None  # draw_centres has refused such a scan
@@ -232,7 +289,17 @@ def _cut_patient(
 
 
 def cut_square(plane: NDArray[Any], x: int, y: int, size: int, outside: float) -> NDArray[Any]:
-    """(size, size) of a slice (x, y) around a voxel, its element [size // 2, size // 2]; `outside` is what lies beyond the slice."""
+    """Cut a square out of a slice.
+
+    Args:
+        plane: (x, y).
+        x, y: the voxel that becomes element [size // 2, size // 2].
+        size: side of the square.
+        outside: value of pixels beyond the slice.
+
+    Returns:
+        (size, size) of the slice's dtype.
+    """
     square = np.full((size, size), outside, plane.dtype)
     left, front = x - size // 2, y - size // 2
     inside = plane[max(left, 0) : left + size, max(front, 0) : front + size]
@@ -249,7 +316,7 @@ def _choose(root: Path, names: Sequence[str]) -> list[Patient]:
 
 
 def _trim(folder: Path, n: int, most: int) -> None:
-    """Shorten the arrays to the n patches that were found."""
+    """Shorten the arrays to the n patches that were cut."""
     for name in ("image.npy", "label.npy") if n < most else ():
         long = open_array(folder / name)
         short = open_memmap(folder / f"short-{name}", mode="w+", dtype=np.uint8, shape=(n, *long.shape[1:]))

@@ -1,1 +1,1 @@
-"""Tables of patients' scores and what is said about them; the threshold baseline; which patients a transfer trains with."""
+"""Tables of patients' scores and their statistics; the threshold baseline; the subsets of patients that a transfer trains with."""

@@ -1,4 +1,4 @@
-"""Patients' tables: one line a patient and a training, as CSV. What is said about them stands in evaluation/summary.py."""
+"""Patients' tables as CSV, one line a patient and a training. Their statistics are in evaluation/summary.py."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PatientScore(Scores, _Named):
 
     @classmethod
     def of(cls, patient: str, metrics: Mapping[str, float], seed: int = 0) -> PatientScore:
-        """From what `metrics.segmentation.all_metrics` gives."""
+        """From the dictionary of `metrics.segmentation.all_metrics`."""
         return cls(patient=patient, **{name: float(metrics[name]) for name in _numbers(cls)}, empty=int(metrics["empty"]), seed=seed)
 
 

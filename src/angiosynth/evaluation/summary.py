@@ -1,17 +1,16 @@
-"""What is said about patients' tables: means, 95% bootstrap intervals, spreads, paired differences.
+"""Statistics of patients' tables: means, 95% bootstrap intervals, spreads, paired differences.
 
-A table holds every test patient as scored by every training of its kind: a U-net's seeds at site A, a start's subsets of
-patients at site B. The two are treated differently, because they ask different things.
+A table holds the score of every test patient by every training: by the seeds of a U-net at the source, by the subsets of training patients
+of a start at a target. The two are treated differently, since they answer different questions.
 
-Seeds: a patient's scores are averaged over them, patients are resampled, and the standard deviation of the seeds' means stands
-beside the interval. Two or three seeds are too few to resample.
+Seeds: a patient's scores are averaged over them, patients are resampled, and the standard deviation of the seeds' means is
+reported beside the interval. Two or three seeds are too few to resample.
 
 Subsets: which patients a lab happens to have is a draw like that of the test patients, so both are resampled, each independently
 of the other, and a resample's score is the mean over all its pairs of subset and patient: the pigeonhole bootstrap for crossed
 samples (Owen 2007, Annals of Applied Statistics 1, 386-411), which errs on the wide side. A single subset leaves patients alone.
 
-The same resamples serve every table, so that differences between two tables are paired. All here are pure functions of files
-and settings.
+The same resamples serve every table, so that differences between two tables are paired. All functions depend on files and settings alone.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ class ScoreTable:
         InputError: there are no rows, or a training has not scored a patient, or twice.
     """
 
-    def __init__(self, rows: Sequence[PatientScore] | Sequence[TransferScore], training: str, where: Path) -> None:
+    def __init__(self, rows: Sequence[PatientScore] | Sequence[TransferScore], training: str, path: Path) -> None:
         if not rows:
-            raise InputError(f"{where}: no patient was scored, so there is nothing to average; name a test patient in params.yaml, cohort")
+            raise InputError(f"{path}: no patient was scored, so there is nothing to average; name a test patient in params.yaml, cohort")
         cells = {(getattr(row, training), row.patient): row for row in rows}
         self.trainings = sorted({which for which, _ in cells})
         self.patients = sorted({patient for _, patient in cells})
         if not len(rows) == len(cells) == len(self.trainings) * len(self.patients):
-            raise InputError(f"{where}: not every {training} scored every patient once; run `dvc repro` to make it anew")
+            raise InputError(f"{path}: not every {training} scored every patient once; run `dvc repro` to make it anew")
         self._rows = [[cells[which, patient] for patient in self.patients] for which in self.trainings]
 
     def __call__(self, name: str) -> Table:
@@ -76,7 +75,7 @@ def summarise(rows: Sequence[PatientScore], bootstrap: int, seed: int) -> dict[s
 def evaluation_summary(
     folder: Path, unets: Mapping[str, Mapping[str, Any]], threshold: float, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """What metrics/evaluation.json holds.
+    """The content of metrics/evaluation.json.
 
     Args:
         folder: metrics/patients, with <data>.csv for real, each generator and threshold, all over the same patients.
@@ -134,7 +133,7 @@ TransferSummary = dict[str, dict[str, dict[str, dict[str, float | int]]]]
 
 
 def transfer_summary(folder: Path, settings: EvaluationSettings) -> TransferSummary:
-    """What metrics/transfer.json holds: site -> start -> number of training patients (as text) -> scores.
+    """The content of metrics/transfer.json: site -> start -> number of training patients (as text) -> scores.
 
     Each point has dsc and hd95_mm with intervals over subsets and test patients, hd_mm, n_patients, n_subsets, n_empty, with several
     subsets dsc_subset_sd (standard deviation of the subsets' means); a pre-training's points also dsc_gain, dsc_gain_low,
@@ -188,7 +187,7 @@ def _transfer_point(scores: ScoreTable, settings: EvaluationSettings) -> dict[st
 
 
 def _gain(rows: Sequence[TransferScore], scratch: Sequence[TransferScore], path: Path, settings: EvaluationSettings) -> dict[str, float]:
-    """What pre-training adds to the DSC, cell by cell."""
+    """The gain in DSC by pre-training, with its interval: differences of the cells of two tables."""
     ours, theirs = ({(row.subset, row.trained_on, row.patient) for row in table} for table in (rows, scratch))
     if ours != theirs:
         raise InputError(f"{path}: its subsets or patients are not those of {SCRATCH}.csv; run `dvc repro` to make both anew")
@@ -202,14 +201,15 @@ def _with_interval(name: str, values: Table, settings: EvaluationSettings) -> di
     rng = np.random.default_rng(settings.seed)
     columns = rng.integers(patients, size=(settings.bootstrap, 1, patients))
     rows = rng.integers(trainings, size=(settings.bootstrap, trainings, 1))
+    # Broadcast to (bootstrap, trainings, patients): each resample holds every pair of a drawn training and a drawn patient.
     low, high = np.percentile(values[rows, columns].mean(axis=(1, 2)), (2.5, 97.5))
     mean = float(values.mean())
-    # Rounding in the last place must not push the mean of equal values out of its own interval.
+    # Rounding in the last place must not push the mean of equal values out of its interval.
     return {name: mean, f"{name}_low": min(float(low), mean), f"{name}_high": max(float(high), mean)}
 
 
 def _spread(name: str, values: Table) -> dict[str, float]:
-    """Standard deviation of the trainings' means; nothing where there is one training, which has no spread to tell."""
+    """Standard deviation of the trainings' means; nothing where there is one training, which has no spread."""
     return {name: float(values.mean(axis=1).std(ddof=1))} if len(values) > 1 else {}
 
 

@@ -1,4 +1,4 @@
-"""The baseline beside every U-net: the one global threshold that does best on training patients."""
+"""The baseline for every U-net: the one global threshold with the highest DSC on training patients."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def best_threshold(scans: Iterable[Scan]) -> float:
         levels = to_levels(scan.image)
         vessel = np.bincount(levels[scan.truth], minlength=LEVELS)
         brain = np.bincount(levels[scan.brain], minlength=LEVELS)
-        hits, found = (np.cumsum(counts[::-1])[::-1] for counts in (vessel, brain))  # at a level and above
-        dsc += 2.0 * hits / np.maximum(found + vessel.sum(), 1)
+        hits, positives = (np.cumsum(counts[::-1])[::-1] for counts in (vessel, brain))  # at a level and above
+        dsc += 2.0 * hits / np.maximum(positives + vessel.sum(), 1)
     level = int(np.argmax(dsc))
     # Half a level below, so that on the continuous scale exactly the levels from this one on lie above.
     return float(from_levels(np.array(level, np.uint8))) - 1.0 / (LEVELS - 1)
@@ -31,5 +31,5 @@ def best_threshold(scans: Iterable[Scan]) -> float:
 
 def above(scan: Scan, threshold: float) -> Mask:
     """The brain's voxels that are brighter than the threshold."""
-    found: Mask = (scan.image > threshold) & scan.brain
-    return found
+    mask: Mask = (scan.image > threshold) & scan.brain
+    return mask

@@ -1,4 +1,4 @@
-"""Transfer to another site: how much do n of its patients teach, with and without pre-training?"""
+"""The subsets of a target's patients that transfer trains with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from angiosynth.settings import TransferSettings
 
 @dataclass(frozen=True)
 class Subset:
-    """One training of the grid: which of a site's training patients it may see."""
+    """The patients of one training of the grid."""
 
     n_patients: int
     number: int
@@ -25,18 +25,23 @@ class Subset:
 
 
 def subsets(patients: Sequence[str], settings: TransferSettings) -> Iterator[Subset]:
-    """The same subsets for every start: runs of one random circle of the patients, begun at places spread evenly round it.
+    """Subsets of a site's training patients, the same for every start.
 
-    A larger subset of the same number goes on where the smaller one ended, so they are nested and a curve's points differ by added
-    patients only. Two subsets of one size are never the same, and every patient is drawn as often as any other or once more or
-    less, which independent draws do not give. Of a size there are as many as were asked for, or as there are patients.
+    Patients are put on a circle in random order. The subsets of a size are runs of neighbours that begin at points spread evenly around it.
+    Larger subsets of one number extend the smaller ones, so the points of a learning curve differ by added patients only. Subsets of one
+    size differ, and each patient is in as many of them as any other, or one more or less; independent draws would not ensure that.
 
-    Sizes above the cohort's are clipped to it; the whole cohort makes one subset.
+    Args:
+        patients: names of the training patients.
+        settings: sizes, number of subsets of each size (at most as many as there are patients), seed.
+
+    Yields:
+        Subsets by size, then by number. Sizes above the cohort's are clipped to it; the whole cohort is one subset.
     """
     rng = np.random.default_rng(settings.seed)
     circle = [sorted(patients)[i] for i in rng.permutation(len(patients))]
-    begun = min(settings.subsets, len(circle))
+    starts = min(settings.subsets, len(circle))
     for count in sorted({min(count, len(circle)) for count in settings.patients} - {0}):
-        for number in range(begun if count < len(circle) else 1):
-            first = number * len(circle) // begun
+        for number in range(starts if count < len(circle) else 1):
+            first = number * len(circle) // starts
             yield Subset(count, number, tuple(sorted((circle + circle)[first : first + count])))

@@ -1,6 +1,6 @@
-"""What every kind of generator is described by, and what the rest of the program asks of it.
+"""The description of a kind of generator, and the interface through which the rest of the program uses it.
 
-Nothing here is particular to one family. `registry.py` lists the kinds; a family's folder holds its networks, its training loop and
+Nothing here is specific to one family. `registry.py` lists the kinds; a family's folder holds its networks, its training loop and
 `family.py`, a module with the functions of `Family`.
 """
 
@@ -37,7 +37,7 @@ class GeneratorSettings(Section):
     width: Width
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_choice: Literal["probe_dsc", "last"] = "probe_dsc"
-    probes: Positive = 3  # how often the probe looks, evenly over the training's second half
+    probes: Positive = 3  # number of probes, evenly over the training's second half
     checkpoint_every: Positive = 200  # steps between two resume files
     seed: Seed = 1
 
@@ -76,7 +76,7 @@ class Sampler(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """The generator itself, in inference mode."""
+        """The generator in inference mode."""
         ...
 
     def example(self) -> NDArray[np.float32]:
@@ -84,7 +84,7 @@ class Sampler(Protocol):
         ...
 
     def pairs(self, count: int, seed: int, threshold: float | None = None) -> tuple[ImagePatches, LabelPatches]:
-        """`count` pairs, (n, x, y) each, the same for the same seed and weights; `threshold` cuts the label, None for the usual place."""
+        """`count` pairs, (n, x, y) each, the same for a seed and weights; `threshold` cuts the label, None for the kind's default."""
         ...
 
     def chunks(self, count: int, seed: int, threshold: float | None = None) -> Iterator[tuple[ImagePatches, LabelPatches]]:
@@ -93,7 +93,7 @@ class Sampler(Protocol):
 
 
 class LatentSpace(Protocol):
-    """A generator that draws a pair from a vector and has gradients: what an attack by reconstruction needs."""
+    """A generator that maps a vector to a pair and has gradients: the interface that a reconstruction attack needs."""
 
     @property
     def size(self) -> int:
@@ -105,12 +105,12 @@ class LatentSpace(Protocol):
         ...
 
     def encode(self, image: Tensor, label: Tensor) -> Tensor:
-        """Real images in [-1, 1] and labels 0 or 1, (n, x, y) each, as the generator draws them: (n, 2, x, y)."""
+        """Real images in [-1, 1] and labels 0 or 1, (n, x, y) each, on the generator's ranges: (n, 2, x, y)."""
         ...
 
 
 class PairCritic(Protocol):
-    """A network of the training that scores pairs: what an attack by its score needs."""
+    """A network of the training that scores pairs: the interface that an attack by its score needs."""
 
     @property
     def batch_size(self) -> int:
@@ -132,7 +132,7 @@ Probe = Callable[[Sampler, int], dict[str, float]]
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """The chosen generator: its weights, the step they are from, its scores, the curve of the training, and what was drawn on the way.
+    """The chosen generator: its weights, their step, its scores, the curve of the training, and pairs drawn during it.
 
     `audited`: file name without ending -> weights that only the audit reads, such as a critic's. `watched`: step -> (image, label),
     each (n, x, y) uint8, of the same random numbers each time.
@@ -158,8 +158,8 @@ class Family(Protocol):
             name: of the generator, for progress and errors.
             settings: its entry in params.yaml.
             patches: pairs of training patients only.
-            probe: scores a generator on validation patients; asked `probes` times where it chooses.
-            checkpoints: where resume files go, and the weights of every generator that the probe saw; a sound one there is continued.
+            probe: scores a generator on validation patients; called `probes` times where its scores choose the generator.
+            checkpoints: keeps resume files and the weights of every probed generator; a valid resume file in it is continued.
             recorder: takes the curves.
 
         Raises:
@@ -176,13 +176,13 @@ class Family(Protocol):
         ...
 
     def latent_space(self, sampler: Sampler) -> LatentSpace | None:
-        """What an attacker who holds the generator can search, or None where there is no vector to search."""
+        """The latent space for an attacker who holds the generator, or None where the kind has none."""
         ...
 
     def critic(self, settings: Any, patch_size: int, weights: Mapping[str, Mapping[str, Tensor]]) -> PairCritic | None:
-        """What scores pairs, from `TrainedGenerator.audited`, or None. Raises RuntimeError or KeyError where they do not fit."""
+        """The network that scores pairs, from `TrainedGenerator.audited`, or None. RuntimeError or KeyError where weights do not fit."""
         ...
 
     def rehearse(self, settings: Any, patch_size: int, counted: Rehearsal) -> Need:
-        """Bytes that a training takes, by one step on tensors without content."""
+        """Bytes that a training takes, measured by one step on fake tensors."""
         ...

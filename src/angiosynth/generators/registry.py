@@ -14,7 +14,7 @@ from angiosynth.generators.gan import kinds as gan
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in gan.KINDS}
 
-# What the audit overfits on purpose, to see whether its attacks notice: the same for every kind that is audited.
+# The generator that the audit overfits on purpose, to see whether its attacks detect that: the same whatever kind is audited.
 CONTROL = gan.memoriser
 
 
@@ -24,14 +24,14 @@ def family_of(settings: GeneratorSettings) -> Family:
 
 
 def title_of(name: str) -> str:
-    """A generator's name for people: one that is called like its kind has the kind's title."""
+    """A generator's display name: the title of its kind where it has the kind's name."""
     return KINDS[name].title if name in KINDS else name
 
 
-def with_defaults(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of `generators` with the values of `generator_defaults` that its kind has, where it has none of its own."""
-    fields = KINDS[own["kind"]].settings.model_fields
-    return {name: value for name, value in defaults.items() if name in fields} | dict(own)
+def with_defaults(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `generators`, its missing settings filled from `generator_defaults` as far as its kind has them."""
+    fields = KINDS[entry["kind"]].settings.model_fields
+    return {name: value for name, value in defaults.items() if name in fields} | dict(entry)
 
 
 def known_settings() -> set[str]:

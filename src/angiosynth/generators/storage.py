@@ -1,4 +1,4 @@
-"""A trained generator's folder: generator.pt, what the audit reads beside it, and the generators of other steps that the probe saw."""
+"""A trained generator's folder: generator.pt, the weights that only the audit reads, and the probed generators of other steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GENERATOR = "generator"
 
 
 def checkpoint_file(folder: Path, step: int) -> Path:
-    """Where a folder holds the generator of a step that the probe saw and did not choose."""
+    """The file of a probed generator that was not chosen, by its step."""
     return folder / "checkpoints" / f"step-{step:08d}.pt"
 
 
@@ -32,7 +32,7 @@ def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpo
 def load_sampler(
     folder: Path, settings: GeneratorSettings, patch_size: int, device: torch.device | None = None, step: int | None = None
 ) -> Sampler:
-    """The generator that was chosen, or that of another step that the probe saw, ready to draw; on the processor unless told.
+    """The chosen generator, or the probed one of another step, ready to draw; on the CPU unless a device is given.
 
     Raises:
         InputError: it is missing, damaged, or of other settings.
@@ -44,11 +44,11 @@ def load_sampler(
 
 
 def load_critic(folder: Path, settings: GeneratorSettings, patch_size: int) -> PairCritic | None:
-    """What of the training scores pairs, or None where the kind has no such thing.
+    """The network of the training that scores pairs, or None where the kind has none.
 
     Raises:
         InputError: its weights are missing, damaged, or of other settings.
     """
     family = family_of(settings)
-    wanted = {name: weights for name, weights in family.blank(settings, patch_size).items() if name != GENERATOR}
-    return family.critic(settings, patch_size, {name: read_weights(folder / f"{name}.pt", own) for name, own in wanted.items()})
+    blank = {name: weights for name, weights in family.blank(settings, patch_size).items() if name != GENERATOR}
+    return family.critic(settings, patch_size, {name: read_weights(folder / f"{name}.pt", like) for name, like in blank.items()})

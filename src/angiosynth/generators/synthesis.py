@@ -1,4 +1,4 @@
-"""From a sampler to a synthetic patch set with its card."""
+"""Draw a synthetic patch set with its card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def synthesize(sampler: Sampler, settings: SynthesisSettings, real: PatchSet, fa
         sampler: of the chosen generator.
         settings: section `synthesis`.
         real: the training patients' patches, for the vessel fraction to compare with.
-        facts: what else belongs on the card (model, digest of settings); nothing volatile.
+        facts: further entries of the card (model, digest of settings); nothing volatile.
         target: an existing folder.
     """
     image, label = create_patch_arrays(target, settings.pairs, real.size)

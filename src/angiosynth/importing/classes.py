@@ -1,4 +1,4 @@
-"""From a label file's values to one mask: which classes are meant, and whether the file is a mask at all."""
+"""Turn the values of a label file into one mask: select the classes, and refuse files that are no mask."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from angiosynth.errors import InputError
 ClassRanges: TypeAlias = tuple[tuple[int, int], ...] | None
 
 RANGE = re.compile(r"(-?\d{1,9})(?:\s*[-\u2013]\s*(-?\d{1,9}))?")
-NEARLY_WHOLE = 1e-3  # a class stored as a scaled float comes back as 0.9999998
+NEARLY_WHOLE = 1e-3  # a class stored as a scaled float is read as 0.9999998
 # Atlases of the brain have up to about 190 classes; an 8-bit image has up to 255 grey values.
 MOST_CLASSES = 200
-# Grey values change from voxel to voxel, classes at borders alone: few classes are a mask whatever their shape, of more at least half of
-# all neighbours must agree.
+# Grey values change from voxel to voxel, classes at borders alone: a file of few classes is a mask whatever their shape; in one of more, at
+# least half of all neighbours must agree.
 FEW_CLASSES, LEAST_AGREEMENT = {"brain": 8, "vessels": 64}, 0.5
 LEAST_BRAIN = 0.01  # of a volume
 
@@ -50,17 +50,17 @@ def parse_classes(text: str) -> ClassRanges:
 
 
 def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassRanges, notes: list[str]) -> Mask:
-    """The mask that a label or brain mask means.
+    """The mask in a label or brain mask file.
 
     Args:
         values: (x, y, z), the file's.
         path: for messages.
         kind: "brain" joins all classes, "vessels" takes those of `vessel_classes`.
         vessel_classes: see `ClassRanges`.
-        notes: what was left out or joined is added.
+        notes: lines on classes left out or joined are appended.
 
     Raises:
-        InputError: the file is empty or no mask, or leaves open which classes are vessels.
+        InputError: the file is empty or no mask, or does not say which classes are vessels.
     """
     whole = np.rint(values)
     if np.abs(values - whole).max() > NEARLY_WHOLE:
@@ -72,8 +72,8 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
         raise InputError(f"{path}: is empty, no voxel is set; draw it again or remove the file")
     few = FEW_CLASSES[kind]
     if len(classes) > MOST_CLASSES or (len(classes) > few and _agreement(whole) < LEAST_AGREEMENT):
-        what = "brain mask" if kind == "brain" else "vessel label"
-        raise InputError(f"{path}: is no mask, it has {len(classes)} values like an image ({value_runs(classes)}); give a {what}")
+        role = "brain mask" if kind == "brain" else "vessel label"
+        raise InputError(f"{path}: is no mask, it has {len(classes)} values like an image ({value_runs(classes)}); give a {role}")
     if kind == "brain":
         _refuse_odd_brain(path, whole, len(classes))
     if kind == "brain" or vessel_classes is None or (not vessel_classes and len(classes) == 1):
@@ -88,21 +88,21 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
         taken |= (whole >= first) & (whole <= last)
     if not taken.any():
         raise InputError(f"{path}: has none of the classes --vessel-values names, but {value_runs(classes)}")
-    left = [value for value in classes if not any(first <= value <= last for first, last in vessel_classes)]
-    notes += [f"vessels: without classes {value_runs(np.array(left))}"] if left else []
+    unused = [value for value in classes if not any(first <= value <= last for first, last in vessel_classes)]
+    notes += [f"vessels: without classes {value_runs(np.array(unused))}"] if unused else []
     return taken
 
 
 def _refuse_odd_brain(path: Path, whole: NDArray[Any], classes: int) -> None:
     share = float(np.mean(whole != 0))
     if classes > 1 and share == 1.0:
-        raise InputError(f"{path}: has {classes} classes and no 0, so nothing says what is no brain; write the background as 0")
+        raise InputError(f"{path}: has {classes} classes and no 0, so nothing marks the background; write the background as 0")
     if share < LEAST_BRAIN:
         raise InputError(f"{path}: covers {share:.2%} of the volume, which is no brain; draw it again")
 
 
 def _agreement(whole: NDArray[Any]) -> float:
-    """The share of neighbours along any axis, both of them not 0, that have one value."""
+    """The fraction of pairs of neighbouring voxels, both not 0, that have equal values."""
     same = pairs = 0
     for axis in range(3):
         along = np.moveaxis(whole, axis, 0)

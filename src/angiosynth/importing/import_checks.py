@@ -1,4 +1,4 @@
-"""Whether a lab's files of one patient can be taken, and what is read into them."""
+"""Check a lab's files of one patient, and interpret them by the import's rules."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LEAST_BACKGROUND = 0.05  # of a scan's voxels; a head that is not stripped, or a
 
 @dataclass(frozen=True)
 class Rules:
-    """How to read what the files leave open.
+    """How to interpret files that are ambiguous.
 
-    vessel_values: the classes of a label that are vessels; empty where it has but one, None for every class. without_brain: what to do
-    for a scan without a brain mask. trust_shape: take a mask of the scan's stored shape in its stored order on the scan's grid, whatever
-    its header says. geometry: what to take where a header contradicts itself.
+    vessel_values: the classes of a label that are vessels; empty where it has but one, None for every class. without_brain: the rule
+    for a scan without a brain mask. trust_shape: place a mask of the scan's stored shape voxel by voxel on the scan's grid, whatever its
+    header says. geometry: the description of the grid to use where a header contradicts itself.
     """
 
     vessel_values: ClassRanges = ()
@@ -42,7 +42,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Checked:
-    """One patient whose files are sound. `masks` is None where only facts are wanted; notes tell what was read into the files."""
+    """One patient whose files are sound. `masks` is None where only facts are kept; `notes` describe how files were interpreted."""
 
     sources: Sources
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class Checked:
 
 @dataclass
 class _Reading:
-    """What is read of one patient: masks by kind ("brain", "vessels"), notes and faults, one line each."""
+    """The reading of one patient in progress: masks by kind ("brain", "vessels"), notes and faults, one line each."""
 
     sources: Sources
     rules: Rules
@@ -71,7 +71,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
 
     Args:
         sources: the files.
-        rules: how to read what they leave open.
+        rules: how to interpret ambiguous files.
         copies: scans and labels seen before; the patient's are added.
 
     Raises:
@@ -134,9 +134,9 @@ def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> 
 
 
 def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> LoadedVolume:
-    """A mask by its own header or, where that does not fit and the shape is trusted, in its stored order on the scan's grid.
+    """A mask on the grid of its header or, where that does not fit and the shape is trusted, voxel by voxel on the scan's grid.
 
-    Trusted is the order in which the voxels are stored: a header that is wrong says nothing of where its axes point to.
+    Trusting the shape means to trust the order of the stored voxels: the axes of a wrong header mean nothing.
     """
     rules = reading.rules
     try:
@@ -144,12 +144,12 @@ def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> Lo
     except InputError:
         if not rules.trust_shape:
             raise
-        loaded = load_volume(path, grid=scan.grid)  # raises again where it is not the header's geometry that is wrong
+        loaded = load_volume(path, grid=scan.grid)  # raises again if the fault is not in the header's geometry
     else:
         if same_grid(scan.volume, loaded.volume):
             return loaded
         if loaded.orientation != scan.orientation and (voxels := grids_apart(scan.volume, loaded.volume)) < NEAR_GRID:
-            # Its header fits but for a shift: in stored order it would lie turned or mirrored.
+            # The header is nearly right but for a shift: voxel by voxel the mask would be rotated or mirrored.
             raise InputError(f"{path}: lies {voxels:.1f} voxels off the scan's grid by its header; export it on the scan's grid")
     stored_alike = loaded.stored_shape == scan.stored_shape
     if not (rules.trust_shape and stored_alike):
@@ -172,7 +172,7 @@ def _check_label_copies(copies: CopySearch, reading: _Reading) -> None:
 
 
 def _without_brain(scan: LoadedVolume, reading: _Reading) -> None:
-    """Nobody but the lab knows whether a scan is stripped of its skull, so nothing is guessed."""
+    """Apply the rule for scans without a brain mask; whether a scan is skull-stripped is never guessed."""
     path, rule = reading.sources.scan, reading.rules.without_brain
     if rule == "whole":
         reading.notes.append("no brain mask: whole volume")
@@ -191,9 +191,9 @@ def _without_brain(scan: LoadedVolume, reading: _Reading) -> None:
         )
 
 
-def _filled(there: Mask) -> Mask:
-    """The largest connected piece with its holes."""
-    pieces, count = ndimage.label(there)
+def _filled(mask: Mask) -> Mask:
+    """The largest connected component of a mask, its holes filled."""
+    pieces, count = ndimage.label(mask)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     filled: Mask = ndimage.binary_fill_holes(pieces == sizes.argmax())

@@ -1,4 +1,4 @@
-"""A lab's own files into BIDS: checked, under numbers instead of names, nothing of their headers but geometry and scaling."""
+"""Import a lab's files into BIDS: checked, under numbers instead of names, of their headers geometry and scaling alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import nibabel
 from angiosynth.data.bids import BRAIN, LABEL, SCAN
 from angiosynth.data.copies import CopySearch
 from angiosynth.data.geometry import GridSource, grid_of
-from angiosynth.data.nifti import GEOMETRY_FIELDS, open_stored, scaling, write_mask
+from angiosynth.data.nifti import open_stored, write_mask
+from angiosynth.data.nifti_header import GEOMETRY_FIELDS, scaling
 from angiosynth.errors import InputError
 from angiosynth.importing.import_checks import Checked, Rules, check_files
 from angiosynth.importing.originals import keep_words
@@ -29,13 +30,13 @@ nib: Any = nibabel
 def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, names: Path | None) -> list[Checked]:
     """Check all files and write `target` as a BIDS folder, whole or not at all; with no target only check.
 
-    Scans keep voxels, type, scaling and grid; labels and masks become 8 bit in their scan's grid. Who is who goes into the CSV file
-    `names`, which only its owner can read: a scan that it knows keeps its number, a new one draws a free one, so that numbers do not
-    follow the alphabet. One patient is in memory at a time.
+    Scans keep voxels, type, scaling and grid; labels and masks become 8 bit in their scan's grid. The table of names and numbers is the
+    CSV file `names`, which only its owner can read: a scan that is in it keeps its number, a new one gets a free number at random, so that
+    numbers do not follow the alphabet. One patient is in memory at a time.
 
     Args:
         paired: each patient's files.
-        rules: how to read what the files leave open.
+        rules: how to interpret ambiguous files.
         target: a new folder, or one that an import has made.
         names: the table of numbers and names; outside of `target`.
 
@@ -52,19 +53,19 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
     numbers = draw_numbers(names, [sources.name for sources in paired])
     gone = sorted({path.name for path in target.glob("sub-*")} - {numbers[sources.name] for sources in paired})
     with whole_folder(target) as folder:
-        found = _checked_all(paired, rules, folder, numbers)
+        checked = _checked_all(paired, rules, folder, numbers)
         describe(folder, target.name)
         refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
         write_names(names, paired, numbers)
         keep_words(target, names)
     if gone:
         say(f"{target}: {len(gone)} patients of an earlier import are not among these scans and are gone from it: {', '.join(gone)}")
-    return found
+    return checked
 
 
 def _checked_all(paired: Sequence[Sources], rules: Rules, folder: Path | None, numbers: Mapping[str, str]) -> list[Checked]:
     faults: list[str] = []
-    found: list[Checked] = []
+    sound: list[Checked] = []
     copies = CopySearch()
     for sources in progress(paired, "import" if folder else "checking", len(paired)):
         try:
@@ -72,12 +73,12 @@ def _checked_all(paired: Sequence[Sources], rules: Rules, folder: Path | None, n
         except InputError as error:
             faults += error.lines
             continue
-        if folder is not None and not faults:  # after a fault nothing is kept, only what else is wrong is looked for
+        if folder is not None and not faults:  # after a fault nothing is written, but further faults are looked for
             _write(checked, rules, folder / numbers[sources.name] / "anat" / numbers[sources.name])
-        found.append(replace(checked, masks=None))
+        sound.append(replace(checked, masks=None))
     if faults:
         raise all_faults(faults)
-    return found
+    return sound
 
 
 def all_faults(faults: Sequence[str]) -> InputError:
@@ -100,15 +101,15 @@ def _write(checked: Checked, rules: Rules, stem: Path) -> None:
 def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
     """A NIfTI file with the voxels as stored, under a fresh header with type, shape, grid and scaling alone.
 
-    Names, dates and free text of the old header, and its extensions, which may hold whole DICOM headers, are not taken along. A last axis
-    of length 1 is dropped. Where the old header contradicts itself the new one says what was taken, three times alike.
+    Names, dates and free text of the old header, and its extensions, which may hold whole DICOM headers, are not copied. A last axis of
+    length 1 is dropped. Where the old header contradicts itself, sform, qform and pixdim of the new one all state the grid that was used.
 
     Args:
         path: a file that `load_volume` has accepted.
-        prefer: what to take where its header contradicts itself.
+        prefer: the description to use where its header contradicts itself.
     """
     stored = open_stored(path)
-    old, two = stored.header, isinstance(stored.header, nib.Nifti2Header)
+    old, is_nifti2 = stored.header, isinstance(stored.header, nib.Nifti2Header)
     header = type(old)(endianness=old.endianness)
     header.set_data_dtype(stored.array.dtype)
     header.set_data_shape(stored.array.shape)
@@ -121,6 +122,6 @@ def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
         header.set_sform(grid.affine, code=1)
         header.set_qform(grid.affine, code=1)
     header["scl_slope"], header["scl_inter"] = scaling(old, path)
-    header["vox_offset"] = 544 if two else 352
+    header["vox_offset"] = 544 if is_nifti2 else 352
     voxels: bytes = stored.array.tobytes(order="F")
     return bytes(header.binaryblock) + bytes(4) + voxels

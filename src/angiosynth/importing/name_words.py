@@ -1,7 +1,7 @@
 """Words of people's names, in one form for all ways to write them: in any case, with or without accents, apart or joined.
 
-What names a patient in a lab's files is searched for in what leaves the house. A file's name also holds words that name nobody, which
-would stand in the way everywhere; they are left out, and with them a person who is called so.
+The words that name a patient in a lab's files are searched for in everything that is released. File names also hold words that name
+nobody and occur everywhere; these are not searched for, nor is a person of such a name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOBODYS = frozenset(f"{IMAGING}{SENTENCES}".split())
 
 
 def name_words(names: Iterable[str]) -> set[str]:
-    """What to search for, of the names of one patient's files: each word, words within a word (AnnaMeier), neighbours joined."""
+    """The forms to search for, from the names of one patient's files: each word, words within a word (AnnaMeier), neighbours joined."""
     return {form for name in names for form in forms_in(name) if names_somebody(form)}
 
 

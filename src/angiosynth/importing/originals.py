@@ -1,8 +1,8 @@
-"""Whose name a word is: from the tables of names, and where those are kept elsewhere from digests of the words in them.
+"""Recognise patients' names: from the tables of names, or where those are kept elsewhere from digests of their words.
 
 An import keeps a digest of each word beside the site, so that a search needs no table. It is slow to make (scrypt, with a salt of the site)
 and keyed with a secret of the project, names/words.key, which no package holds. Who has the digests alone can try no word. Who has both can
-try words, some fifty a second: a list of common surnames in a day. It then tells that somebody of that name is among the patients, not who.
+try words, some fifty a second: a list of common surnames in a day. That would show that a patient has that name, not which one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from angiosynth.runtime.tables import plain_cell
 NAMES = Path("names")  # of the project; ignored by git, DVC and the container
 KEY = NAMES / "words.key"
 KEY_BYTES, SALT_BYTES, DIGEST_BYTES = 32, 16, 16
-MOST_KEY_FILE = 1 << 16  # bytes; a whole one has 65, what is damaged is to be said so
+MOST_KEY_FILE = 1 << 16  # bytes; a valid one has 65, a longer one is reported as damaged
 COST: dict[str, int] = {"n": 2**13, "r": 8, "p": 1}  # some 20 ms and 8 MB a word
 MOST_COST = 2**16  # of a file that is read: 64 MB
 FORMAT = 1
@@ -39,7 +39,7 @@ HEX = re.compile(r"[0-9a-f]+")
 
 @dataclass(frozen=True)
 class Digests:
-    """Words that may only be tried."""
+    """Digests of words: a word can be tested, none can be listed."""
 
     path: Path
     key: bytes
@@ -53,18 +53,18 @@ class Digests:
 
 @dataclass(frozen=True)
 class Originals:
-    """The words of patients' names. `tables`: word -> whose it is, without the name. `digests`: of sites whose table is not here."""
+    """The words of patients' names. `tables`: word -> description without the name. `digests`: of sites whose table is kept elsewhere."""
 
     tables: Mapping[str, str] = field(default_factory=dict)
     digests: tuple[Digests, ...] = ()
 
     def whose(self, words: Iterable[str]) -> str:
-        """Whose name one of the words is of, "" where none is anybody's: the pseudonym where there is a table, never the name."""
-        wanted = sorted(filter(names_somebody, set(words)))
-        found = next((self.tables[word] for word in wanted if word in self.tables), "")
-        if found or not self.digests:
-            return found
-        for word in progress(wanted, "searching for names", len(wanted)):
+        """A description of the patient that one of the words names, "" for none: with the pseudonym if a table has it, never the name."""
+        candidates = sorted(filter(names_somebody, set(words)))
+        match = next((self.tables[word] for word in candidates if word in self.tables), "")
+        if match or not self.digests:
+            return match
+        for word in progress(candidates, "searching for names", len(candidates)):
             for kept in self.digests:
                 if kept.holds(word):
                     return f"the name that a patient had before the import (digests in {kept.path})"
@@ -72,13 +72,13 @@ class Originals:
 
 
 def words_file(site: Path) -> Path:
-    """Where the digests of a site's words lie: beside it, since no scan and no DVC pointer of it may hold them."""
-    where = site.resolve()
-    return where.parent / f".{where.name}.words.json"
+    """The file of the digests of a site's words: beside the site's folder, which DVC tracks and which is shared."""
+    folder = site.resolve()
+    return folder.parent / f".{folder.name}.words.json"
 
 
 def keep_words(site: Path, names: Path) -> None:
-    """Write the digests of all words of a table of names beside the site, for its owner's eyes alone.
+    """Write the digests of all words of a table of names beside the site, readable by its owner alone.
 
     Raises:
         InputError: a file cannot be written, or the key is damaged.
@@ -94,25 +94,25 @@ def keep_words(site: Path, names: Path) -> None:
 
 
 def find_originals(project: Path, sites: Iterable[Path]) -> Originals:
-    """The words of all tables in the project's names/, and the digests of sites that an import made and whose table is not there.
+    """The words of all tables in the project's names/, and the digests of imported sites without a table in it.
 
     Raises:
-        InputError: a site was imported, and neither its table nor digests and key are here.
+        InputError: a site was imported, and neither its table nor its digests with the key exist.
     """
     tables: dict[str, str] = {}
     digests: list[Digests] = []
-    found = set()
+    with_table = set()
     for table in sorted((project / NAMES).glob("*.csv")):
         words = _words_of(table)
-        found.add(table.stem)
+        with_table.add(table.stem)
         tables |= {word: f"the name that {patient} had before the import ({table})" for word, patient in words.items()}
     for site in dict.fromkeys(site for site in sites if site.is_dir() and is_imported(site)):
         kept, key = words_file(site), _key(project)
-        if site.name in found:
+        if site.name in with_table:
             continue
         if not kept.is_file() or key is None:
             raise InputError(
-                f"{site}: whose scans these are is not known here, so names cannot be searched for; "
+                f"{site}: the names of its patients are unknown, so they cannot be searched for; "
                 f"bring {project / NAMES / site.name}.csv, or {kept} and {project / KEY} from where they were imported"
             )
         digests.append(_read_digests(kept, key))
@@ -125,7 +125,7 @@ def _scrypt(word: str, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 
 def word_digest(word: str, key: bytes, salt: bytes, cost: Mapping[str, int]) -> str:
-    """Hexadecimal; neither the salt without the key nor the key without the salt makes it."""
+    """Hexadecimal digest of a word; computing it needs both the key and the salt."""
     slow = _scrypt(word, salt, cost["n"], cost["r"], cost["p"])
     return hmac.new(key, slow, hashlib.sha256).digest()[:DIGEST_BYTES].hex()
 
@@ -151,7 +151,7 @@ def _key(project: Path) -> bytes | None:
 
 
 def _kept_key() -> bytes | None:
-    """The project's own, closed to others if something has opened it."""
+    """The project's existing key, its file made readable by the owner alone; None where there is none."""
     key = _key(Path())
     if key is not None:
         KEY.chmod(0o600)

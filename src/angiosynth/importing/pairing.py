@@ -1,9 +1,9 @@
-"""A folder of NIfTI files that is no BIDS: which scan, vessel label and brain mask belong together, by names or by a table.
+"""Pair scans, vessel labels and brain masks in a folder of NIfTI files that is not BIDS, by names or by a table.
 
-A pattern is a file's name with wildcards, its ending left out: `*` and `?` stay within a name, `**/` stands for any folders, capital
-letters and the Unicode form of a letter do not count, .nii and .nii.gz are the same. A pattern without a slash looks in every folder. What
-the wildcards of two patterns stand for, and for a pattern without a slash the folder too, tells which files are one patient's; so does the
-scan's whole name.
+A pattern is a file's name with wildcards and without its ending: `*` and `?` match within a name, `**/` matches any folders, capital
+letters and the Unicode form of a letter do not count, .nii and .nii.gz are the same. A pattern without a slash matches in every folder.
+Files belong to one patient where the wildcards of their patterns match the same text (for patterns without a slash in the same
+folder), or where that text is the scan's whole name.
 """
 
 from __future__ import annotations
@@ -43,15 +43,14 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     """Files below `folder` by their names, sorted by the scan's; a file that `vessels` or `brain` names is no scan.
 
     Returns:
-        What belongs together, and the faults, one line each: no file of a pattern, two files for one place, a label or mask without its
-        scan, a file that a pattern names and that is no NIfTI, a link that leads outside the folder.
+        Each patient's files, and the faults, one line each: a pattern without a file, two files of one kind for one patient, a label or
+        mask without its scan, a matching file in another format, a link that leads outside the folder.
 
     Raises:
         InputError: no such folder, or no NIfTI file in it.
     """
-    found = _nifti_files(folder)
-    away = _links_outside(folder)
-    files = [path for path in found if path not in away]
+    outside = _links_outside(folder)
+    files = [path for path in _nifti_files(folder) if path not in outside]
     lost = [path for path in files_below(folder, within=True) if path.is_symlink() and not path.exists() and not path.suffix]
     patterns = {"vessels": vessels, "brain": brain}
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
@@ -59,25 +58,23 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     scans = _matches(folder, [path for path in files if path not in taken], scan)
     foreign = _foreign(folder, {**{kind: (patterns[kind], set(named[kind])) for kind in patterns}, "scan": (scan, set(scans))})
     if not scans:
-        return [], [*away.values()] or [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
+        return [], [*outside.values()] or [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
     faults = [
         f"{folder}: no file is named as --{kind} {pattern!r} says; {_there_are(files, folder)}"
         for kind, pattern in patterns.items()
         if pattern and not named[kind]
     ]
-    faults += away.values()
+    faults += outside.values()
     faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in lost]
     paired: list[Sources] = []
     for key, paths in scans.items():
-        here = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
-        for kind, several in here.items():
+        matched = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
+        for kind, several in matched.items():
             if len(several) > 1:
                 names = ", ".join(path.relative_to(folder).as_posix() for path in several)
-                faults.append(
-                    f"{folder}: {len(several)} files as {kind} of one patient ({names}); narrow --{kind} or remove what is not meant"
-                )
-        if all(len(several) <= 1 for several in here.values()):
-            first = {kind: several[0] if several else None for kind, several in here.items()}
+                faults.append(f"{folder}: {len(several)} files as {kind} of one patient ({names}); narrow --{kind} or remove all but one")
+        if all(len(several) <= 1 for several in matched.values()):
+            first = {kind: several[0] if several else None for kind, several in matched.items()}
             paired.append(Sources(paths[0].relative_to(folder).as_posix(), paths[0], first["vessels"], first["brain"]))
     for kind, matches in named.items():
         for path in (path for paths in matches.values() for path in paths):
@@ -86,7 +83,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
 
 
 def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
-    """The files below `folder` that are nobody's, text beside images left out."""
+    """The files below `folder` that belong to no patient, text beside images left out."""
     taken = {path for sources in paired for path in (sources.scan, sources.vessels, sources.brain)}
     return [path for path in files_below(folder, within=True) if path not in taken and path.suffix.lower() not in SIDECARS]
 
@@ -127,9 +124,9 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    """Whether a file, or a link to one, lies below the folder; a link that leads nowhere is told when it is read."""
-    there = path.is_file() or (path.is_symlink() and not path.exists())
-    return there and not leads_outside(path, folder)
+    """Whether a file, or a link to one, lies below the folder; a broken link is reported when it is read."""
+    exists = path.is_file() or (path.is_symlink() and not path.exists())
+    return exists and not leads_outside(path, folder)
 
 
 def _nifti_files(folder: Path) -> list[Path]:
@@ -138,8 +135,8 @@ def _nifti_files(folder: Path) -> list[Path]:
     below = list(files_below(folder, within=True))
     files = [path for path in below if NIFTI.search(path.name)]
     if not files:
-        if away := _links_outside(folder):
-            raise InputError(next(iter(away.values())))
+        if outside := _links_outside(folder):
+            raise InputError(next(iter(outside.values())))
         other = next((kind for path in below if (kind := foreign_format(path.name))), "")
         advice = f"there is {other}: convert it first, DICOM with dcm2niix" if other else "scans are files .nii or .nii.gz"
         raise InputError(f"{folder}: no NIfTI file in it; {advice}")
@@ -147,7 +144,7 @@ def _nifti_files(folder: Path) -> list[Path]:
 
 
 def _links_outside(folder: Path) -> dict[Path, str]:
-    """Links to folders and NIfTI files elsewhere, each with its fault: what is not in the folder that was named is not taken."""
+    """Links to folders and NIfTI files elsewhere, each with its fault: only files inside the given folder are imported."""
     advice = "put a copy in its place, or name the folder that holds both"
     return {
         path: f"{path}: is a link that leads outside {folder}; {advice}"
@@ -163,11 +160,11 @@ def _there_are(files: list[Path], folder: Path) -> str:
 def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[str]:
     """A fault for each file that a pattern names and that is in a format which is not read.
 
-    None for a pattern of wildcards alone, which names everything, nor where there is NIfTI of the same name.
+    None for a pattern of wildcards alone, which matches everything, nor where a NIfTI file has the same name.
 
     Args:
         folder: that of the scans.
-        patterns: of each kind, with what its wildcards stand for among the NIfTI files.
+        patterns: of each kind, with the texts that its wildcards match among the NIfTI files.
     """
     faults = []
     others = [path for path in files_below(folder, within=True) if foreign_format(path.name)]
@@ -183,7 +180,7 @@ def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[st
 
 
 def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Path]]:
-    """What the wildcards stand for -> the files."""
+    """The texts that the pattern's wildcards match -> the files."""
     matches: dict[Key, list[Path]] = {}
     if not pattern:
         return matches
@@ -197,12 +194,12 @@ def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Pa
 
 
 def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[Key, list[Path]]) -> list[Path]:
-    """The files whose wildcards stand for what the scan's do, or for the scan's whole name (scan* with *_vessels), taken out."""
+    """Take out the files whose wildcards match the same text as the scan's, or the scan's whole name (scan* with *_vessels)."""
     name = _plain(without_ending(scan.name)).lower()
     place = _plain(scan.parent.as_posix()).lower() + "/" if scan.parent.parts else ""
-    for wanted in (key, *(other for other in ((place, name), (name,)) if other not in scans)):
-        if wanted in matches:
-            return matches.pop(wanted)
+    for candidate in (key, *(other for other in ((place, name), (name,)) if other not in scans)):
+        if candidate in matches:
+            return matches.pop(candidate)
     return []
 
 

@@ -1,4 +1,4 @@
-"""Who is who among imported scans: numbers instead of names, and the one table that joins them."""
+"""Pseudonyms of imported scans: numbers instead of names, and the table that joins them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from angiosynth.runtime.output import followed, whole_file
 from angiosynth.runtime.tables import plain_cell, write_table
 
 
-def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
+def draw_numbers(names: Path, scans: Sequence[str]) -> dict[str, str]:
     """sub-001, sub-002, ... for each scan's name: the one it has in the table `names`, else a free one drawn at random.
 
     Raises:
@@ -32,9 +32,9 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
         if len(set(known.values())) < len(known) or not all(PATIENT_NAME.fullmatch(number or "") for number in known.values()):
             raise InputError(f"{names}: damaged, a number is no patient's or stands twice; move it away to give new numbers")
         if more := sorted(set(columns) - {"patient", *COLUMNS}):
-            raise InputError(f"{names}: has columns of your own that would be lost, {', '.join(more)}; keep them in another file")
-    known = _renamed(known, wanted)
-    new = [name for name in wanted if name not in known]
+            raise InputError(f"{names}: has further columns that would be lost, {', '.join(more)}; keep them in another file")
+    known = _renamed(known, scans)
+    new = [name for name in scans if name not in known]
     taken = set(known.values())
     free = [number for number in (f"sub-{index:03d}" for index in range(1, len(known) + len(new) + 1)) if number not in taken][: len(new)]
     random.SystemRandom().shuffle(free)
@@ -42,7 +42,7 @@ def draw_numbers(names: Path, wanted: Sequence[str]) -> dict[str, str]:
 
 
 def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, str]) -> None:
-    """Write the table, for its owner's eyes alone. Scans that are gone keep their line, so that their number is never another's.
+    """Write the table, readable by its owner alone. Scans that are gone keep their line, so that their number is not given again.
 
     Raises:
         InputError: it cannot be written.
@@ -59,10 +59,10 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
             write_table(stream, ("patient", *COLUMNS), rows, line_end="\r\n")  # both kinds of line end in a name are quoted
 
 
-def _renamed(known: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
-    """The table with names as they are written now: an umlaut may be one letter or two, and a file packed or unpacked."""
-    forms = {_form(name): name for name in wanted if name not in known}
-    return {name if name in wanted else forms.get(_form(name), name): number for name, number in known.items()}
+def _renamed(known: Mapping[str, str], scans: Sequence[str]) -> dict[str, str]:
+    """The table under the scans' present names: the Unicode form of a letter or the ending .gz may have changed."""
+    forms = {_form(name): name for name in scans if name not in known}
+    return {name if name in scans else forms.get(_form(name), name): number for name, number in known.items()}
 
 
 def _form(name: str) -> str:

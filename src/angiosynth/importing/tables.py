@@ -1,4 +1,4 @@
-"""Tables that people keep: CSV as programs write it and as spreadsheets save it again."""
+"""Read CSV tables as programs write them and spreadsheets save them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DELIMITERS = (",", ";", "\t")
 def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """A CSV table's columns, and its rows with the number of the line that each ends in.
 
-    A byte order mark, semicolons or tabs for commas, spaces and capitals in the heading and empty rows are spreadsheets' and do not count.
-    Bytes that are no UTF-8 come as the file system has them, for they name files.
+    A byte order mark, semicolons or tabs for commas, spaces and capitals in the heading, and empty rows are accepted, as spreadsheets write
+    them. Bytes that are no UTF-8 are decoded as in file names (surrogateescape).
 
     Args:
         path: the table.
@@ -36,7 +36,7 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple
     except (OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV table; save it as comma-separated UTF-8") from error
     if len(rows) > MOST_ROWS or max((len(row) for _, row in rows), default=0) > MOST_COLUMNS:
-        raise InputError(f"{path}: has more than {MOST_ROWS:,} rows or {MOST_COLUMNS:,} columns; look at what it is")
+        raise InputError(f"{path}: has more than {MOST_ROWS:,} rows or {MOST_COLUMNS:,} columns; check that it is the right file")
     columns = [name.strip().lower() for name in rows[0][1]] if rows else []
     while columns and not columns[-1]:
         columns.pop()

@@ -1,4 +1,4 @@
-"""The folder that an import writes: which may be used, and what in it is not the import's own."""
+"""The folder that an import writes: check that it may be replaced, and that no file in it was added or changed since."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ CHECKSUMS = "Checksums"  # in the description: each file's SHA-256
 KEYS = {"Name", "BIDSVersion", "DatasetType", "GeneratedBy", CHECKSUMS}
 IMPORTED = re.compile(rf"(sub-[^/]+)/anat/\1({'|'.join(map(re.escape, (SCAN, BRAIN, LABEL)))})\.nii\.gz")
 OF_THE_SYSTEM = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
-TOLD = 4
+NAMES_SHOWN = 4
 
 
 def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
-    """See that `target` may be replaced and that nothing of a user's would be lost.
+    """Check that `target` may be replaced without loss of a user's files.
 
     Args:
         target: a new folder, an empty one, or one that an import has made and nobody has added to or changed.
-        names: the table of who is who; outside of `target`.
+        names: the table of names and numbers; outside of `target`.
         sources: the files to import; outside of `target` too.
 
     Raises:
         InputError: it may not.
     """
-    where = resolved(target)
-    if any(resolved(path).is_relative_to(where) for path in sources):
+    root = resolved(target)
+    if any(resolved(path).is_relative_to(root) for path in sources):
         raise InputError(f"{target}: holds the files that are to be imported; name another folder with -o")
-    if resolved(names).is_relative_to(where):
+    if resolved(names).is_relative_to(root):
         raise InputError(f"{names}: would lie among the scans; keep the names elsewhere, --names FILE")
     if names.is_dir():
         raise InputError(f"{names}: is a folder; name a file with --names")
@@ -49,7 +49,7 @@ def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
 
 
 def refuse_users_files(target: Path) -> None:
-    """See that all in the folder is as an import has made it: derivatives, labels drawn or changed since would be lost.
+    """Check that an imported folder holds its imported files alone, unchanged: others would be lost when it is replaced.
 
     Raises:
         InputError: names the first files that are not.
@@ -65,18 +65,18 @@ def refuse_users_files(target: Path) -> None:
         if name != DESCRIPTION and not OF_THE_SYSTEM.fullmatch(path.name) and not _is_as_made(path, name, made):
             others.append(name)
     if others:
-        more = f" and {len(others) - TOLD} more" if len(others) > TOLD else ""
+        more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
         raise InputError(
             f"{target}: importing again would remove what no import has made, or what was changed since: "
-            f"{', '.join(others[:TOLD])}{more}; move that out of the folder, then import again"
+            f"{', '.join(others[:NAMES_SHOWN])}{more}; move that out of the folder, then import again"
         )
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
-    """Files and links. A folder that cannot be read is an error: what is in it would be lost."""
+    """Files and links. A folder that cannot be read is an error: files in it would be lost."""
 
     def unreadable(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}), so nobody knows what would be lost; mend its permissions")
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}), so files in it could be lost; mend its permissions")
 
     for place, folders, files in os.walk(folder, onerror=unreadable):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
@@ -98,12 +98,12 @@ def is_imported(target: Path) -> bool:
     try:
         described = read_json(target / DESCRIPTION)
     except InputError as error:
-        raise InputError(f"{target / DESCRIPTION}: damaged, so nobody knows who made this folder; name another folder with -o") from error
+        raise InputError(f"{target / DESCRIPTION}: damaged, so it is unknown who made this folder; name another folder with -o") from error
     return isinstance(described, dict) and described.get("GeneratedBy") == [{"Name": MADE_BY}]
 
 
 def _is_as_made(path: Path, name: str, made: Any) -> bool:
-    if path.is_symlink() and not path.exists():  # DVC's, into a cache that is not there: nothing of it can be lost
+    if path.is_symlink() and not path.exists():  # a link into DVC's cache without its content: nothing can be lost
         return True
     if not isinstance(made, dict):  # an import before there were checksums
         return IMPORTED.fullmatch(name) is not None

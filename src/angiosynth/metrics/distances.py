@@ -1,7 +1,11 @@
-"""Nearest distances between two masks. Vessels are sparse, so surfaces are point sets in a k-d tree and no map of the whole grid is made.
+"""Nearest distances between two masks.
 
-A point that is on both surfaces is at distance 0, as is a voxel in both masks, and asks no search. The nearest voxel to one outside a
-mask is always on its surface, so surfaces serve voxels' distances too.
+Vessels are sparse, so surfaces are point sets in a k-d tree and no distance map of the whole grid is made: the work grows with the voxels
+of the masks, not with the volume. Two facts save most of the searches:
+
+- a point on both surfaces, like a voxel in both masks, has distance 0;
+- the voxel of a mask that is nearest to a voxel outside it is always a surface voxel, so the trees of the surfaces serve the balanced
+  average distance of all voxels as well.
 """
 
 from __future__ import annotations
@@ -23,112 +27,133 @@ LEAF = 32  # points a leaf of the tree: measured a quarter faster than 10 on ves
 
 @dataclass(frozen=True)
 class Distances:
-    """Nearest distances from each surface to the other, or the penalty that stands for them; and the balanced average of all voxels'."""
+    """Nearest distances between two surfaces in both directions, or the penalty in their place; and the balanced average over all voxels.
 
-    there: Lengths  # from the truth's surface
-    back: Lengths  # from the prediction's surface
+    Attributes:
+        truth_to_prediction: (n,) from each surface voxel of the truth.
+        prediction_to_truth: (m,) from each surface voxel of the prediction.
+        bahd: balanced average Hausdorff distance.
+    """
+
+    truth_to_prediction: Lengths
+    prediction_to_truth: Lengths
     bahd: float
 
     @property
     def hd95(self) -> float:
-        return float(max(np.percentile(self.there, 95), np.percentile(self.back, 95)))
+        """The greater of the two directed 95th percentiles."""
+        return float(max(np.percentile(self.truth_to_prediction, 95), np.percentile(self.prediction_to_truth, 95)))
 
     @property
     def hd(self) -> float:
-        return float(max(self.there.max(), self.back.max()))
+        """The maximum of all distances."""
+        return float(max(self.truth_to_prediction.max(), self.prediction_to_truth.max()))
 
     @property
     def assd(self) -> float:
-        return float((self.there.sum() + self.back.sum()) / (self.there.size + self.back.size))
+        """The mean over both surfaces' voxels."""
+        total = self.truth_to_prediction.sum() + self.prediction_to_truth.sum()
+        return float(total / (self.truth_to_prediction.size + self.prediction_to_truth.size))
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One mask as a source of questions, and as what the other's are measured to."""
+class _MaskPoints:
+    """One mask as points.
+
+    Attributes:
+        surface: all surface voxels.
+        queries: voxels that need a search: surface voxels that are not shared, then interior voxels outside the other mask.
+        surface_queries: how many of the queries are surface voxels.
+        outside: for each query, whether it lies outside the other mask.
+        shared: number of voxels on both surfaces.
+    """
 
     surface: Points
-    asked: Points  # first what of the surface is not on the other's too, then what else is outside the other mask
-    on_surface: int  # how many of the asked are
-    outside: NDArray[np.bool_]  # which of the asked are outside the other mask
-    shared: int  # points on both surfaces
+    queries: Points
+    surface_queries: int
+    outside: NDArray[np.bool_]
+    shared: int
 
-    def to(self, other: _Side, spacing: NDArray[np.float64]) -> tuple[Lengths, float]:
-        """Distances from the surface, unordered, and the sum of all voxels' distances."""
-        found = _to_nearest(self.asked * spacing, other.surface * spacing)
-        return np.concatenate([found[: self.on_surface], np.zeros(self.shared)]), float(found[self.outside].sum())
+    def distances_to(self, other: _MaskPoints, spacing: NDArray[np.float64]) -> tuple[Lengths, float]:
+        """Distances (n,) of the surface voxels, in no order, and the sum of all voxels' distances."""
+        distances = _nearest_distances(self.queries * spacing, other.surface * spacing)
+        return np.concatenate([distances[: self.surface_queries], np.zeros(self.shared)]), float(distances[self.outside].sum())
 
 
 @dataclass(frozen=True)
-class Apart:
-    """Two masks made ready for measuring at any spacing."""
+class MaskPair:
+    """A true and a predicted mask, prepared for distances at any spacing."""
 
-    sides: tuple[_Side, _Side] | None  # truth and prediction; None where one of them is empty
-    true: int  # voxels of the truth
-    empty: int  # how many of the two masks are
+    points: tuple[_MaskPoints, _MaskPoints] | None  # of truth and prediction; None where a mask is empty
+    true_voxels: int
+    empty_masks: int  # 0, 1 or 2
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, truth: Mask, prediction: Mask) -> Apart:
+    def of(cls, truth: Mask, prediction: Mask) -> MaskPair:
         """From two boolean masks (x, y, z) of one shape."""
-        turned = truth.flags.f_contiguous and prediction.flags.f_contiguous  # as NIfTI files are read: no copy is needed either way round
-        masks = [np.ascontiguousarray(mask.T if turned else mask) for mask in (truth, prediction)]
-        inside = [np.flatnonzero(mask) for mask in masks]
-        true, empty = inside[0].size, sum(voxels.size == 0 for voxels in inside)
-        if empty:
-            return cls(None, true, empty, truth.shape)
-        on_surface = [_is_surface(mask, voxels) for mask, voxels in zip(masks, inside, strict=True)]
-        places = [np.stack(np.unravel_index(voxels, masks[0].shape)[:: -1 if turned else 1], axis=1) for voxels in inside]
-        # Measured from the joint corner, so that a shift of both masks changes no bit of the result.
+        # NIfTI files are read in Fortran order: transposed, such masks are contiguous without a copy.
+        transposed = truth.flags.f_contiguous and prediction.flags.f_contiguous
+        masks = [np.ascontiguousarray(mask.T if transposed else mask) for mask in (truth, prediction)]
+        voxels = [np.flatnonzero(mask) for mask in masks]
+        true_voxels, empty_masks = voxels[0].size, sum(indices.size == 0 for indices in voxels)
+        if empty_masks:
+            return cls(None, true_voxels, empty_masks, truth.shape)
+        on_surface = [_is_surface(mask, indices) for mask, indices in zip(masks, voxels, strict=True)]
+        places = [np.stack(np.unravel_index(indices, masks[0].shape)[:: -1 if transposed else 1], axis=1) for indices in voxels]
+        # Coordinates count from the joint corner, so that a shift of both masks changes no bit of the result.
         corner = np.minimum(places[0].min(axis=0), places[1].min(axis=0))
 
-        def side(me: int, other: int) -> _Side:
-            own = on_surface[me]
-            alone = own.copy()
-            alone[own] = np.isin(inside[me][own], inside[other][on_surface[other]], assume_unique=True, invert=True)
-            outside = ~masks[other].reshape(-1)[inside[me]]
-            order = np.concatenate([np.flatnonzero(alone), np.flatnonzero(~own & outside)])
-            on, shared = int(np.count_nonzero(alone)), int(np.count_nonzero(own & ~alone))
-            return _Side(places[me][own] - corner, places[me][order] - corner, on, outside[order], shared)
+        def points_of(this: int, other: int) -> _MaskPoints:
+            surface = on_surface[this]
+            unshared = surface.copy()
+            unshared[surface] = np.isin(voxels[this][surface], voxels[other][on_surface[other]], assume_unique=True, invert=True)
+            outside = ~masks[other].reshape(-1)[voxels[this]]
+            order = np.concatenate([np.flatnonzero(unshared), np.flatnonzero(~surface & outside)])
+            surface_queries, shared = int(np.count_nonzero(unshared)), int(np.count_nonzero(surface & ~unshared))
+            return _MaskPoints(places[this][surface] - corner, places[this][order] - corner, surface_queries, outside[order], shared)
 
-        return cls((side(0, 1), side(1, 0)), true, empty, truth.shape)
+        return cls((points_of(0, 1), points_of(1, 0)), true_voxels, empty_masks, truth.shape)
 
-    def at(self, spacing_mm: SpacingMm) -> Distances:
+    def distances(self, spacing_mm: SpacingMm) -> Distances:
         """Distances at a spacing, (1, 1, 1) for voxels. One empty mask gives the volume's diagonal, two give 0.
 
         Raises:
             InputError: the spacing is not three positive numbers.
         """
         spacing = _checked_spacing(spacing_mm)
-        if self.sides is None:
-            length = float(np.linalg.norm(np.array(self.shape) * spacing)) if self.empty == 1 else 0.0
-            return Distances(np.array([length]), np.array([length]), length)
-        truth, prediction = self.sides
-        (there, missed), (back, extra) = truth.to(prediction, spacing), prediction.to(truth, spacing)
-        return Distances(there, back, (missed + extra) / (2 * self.true))
+        if self.points is None:
+            penalty = float(np.linalg.norm(np.array(self.shape) * spacing)) if self.empty_masks == 1 else 0.0
+            return Distances(np.array([penalty]), np.array([penalty]), penalty)
+        truth, prediction = self.points
+        to_prediction, false_negative_sum = truth.distances_to(prediction, spacing)
+        to_truth, false_positive_sum = prediction.distances_to(truth, spacing)
+        return Distances(to_prediction, to_truth, (false_negative_sum + false_positive_sum) / (2 * self.true_voxels))
 
 
-def _is_surface(mask: Mask, inside: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of a mask's voxels, given by their flat indices, ascending, are 6-connected surface. Work grows with their number."""
+def _is_surface(mask: Mask, voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each voxel of a mask, given by ascending flat indices (n,), has one of its six neighbours outside the mask."""
     flat = mask.reshape(-1)
-    at_border = np.zeros(inside.size, bool)
-    rest = inside
+    at_border = np.zeros(voxels.size, bool)
+    remainder = voxels
     for size in reversed(mask.shape):
-        rest, position = np.divmod(rest, size)
+        remainder, position = np.divmod(remainder, size)
         at_border |= (position == 0) | (position == size - 1)
-    core = inside[~at_border]
+    # Voxels at the volume's border are surface; of the others neighbours are looked up by their flat index, one stride away.
+    core = voxels[~at_border]
     surrounded = np.ones(core.size, bool)
-    for step in (1, mask.shape[2], mask.shape[1] * mask.shape[2]):
-        surrounded &= flat[core - step] & flat[core + step]
+    for stride in (1, mask.shape[2], mask.shape[1] * mask.shape[2]):
+        surrounded &= flat[core - stride] & flat[core + stride]
     is_surface = at_border
     is_surface[~at_border] = ~surrounded
     return is_surface
 
 
-def _to_nearest(places: NDArray[np.float64], others: NDArray[np.float64]) -> Lengths:
-    """Distance of each place (n, 3) to the nearest other (m, 3); the tree is built only where someone asks."""
-    if len(places) == 0:
+def _nearest_distances(queries: NDArray[np.float64], others: NDArray[np.float64]) -> Lengths:
+    """Distance of each query (n, 3) to the nearest of the others (m, 3); no tree is built for no queries."""
+    if len(queries) == 0:
         return np.zeros(0)
-    distances: Any = cKDTree(others, leafsize=LEAF, balanced_tree=False, compact_nodes=False).query(places)[0]
+    distances: Any = cKDTree(others, leafsize=LEAF, balanced_tree=False, compact_nodes=False).query(queries)[0]
     return np.asarray(distances, np.float64)
 
 

@@ -1,4 +1,4 @@
-"""How far apart two sets are by their features."""
+"""The Frechet distance of two sets by their features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def frechet_distance(first: Features, second: Features) -> float:
     """
     shift = first.mean(axis=0) - second.mean(axis=0)
     covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (first, second)]
-    # The product of two covariances has real eigenvalues, none negative; rounding leaves traces of others.
+    # The trace of the matrix square root is the sum of the roots of the eigenvalues. Those of a product of two covariances are real and not
+    # negative; rounding leaves small imaginary and negative parts.
     roots = np.sqrt(np.clip(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0.0, None))
     traces = float(np.trace(covariances[0]) + np.trace(covariances[1]))
     return max(0.0, float(shift @ shift) + traces - 2.0 * float(roots.sum()))

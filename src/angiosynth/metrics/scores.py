@@ -1,4 +1,4 @@
-"""What is measured on one patient: the names of the metrics, which are also the columns of the patients' tables."""
+"""The metrics of one patient by name, which are also the columns of the patients' tables."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ definition of MONAI's `compute_hausdorff_distance(percentile=95)`.
 The balanced average Hausdorff distance is between all voxels, not surfaces, and both directions' sums are divided by the number of true
 voxels, so that a prediction is not rewarded for being large (Aydin et al. 2021, doi 10.1186/s41747-020-00200-2).
 
-Distances in voxels are those at a spacing of 1, 1, 1: for scans whose voxel size is uncertain, and for comparison with results that do
-not tell their unit.
+Distances in voxels are those at a spacing of 1, 1, 1: for scans whose voxel size is uncertain, and for comparison with results that
+name no unit.
 
 Empty masks, everywhere in this module:
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from angiosynth.arrays import Mask, SpacingMm
 from angiosynth.errors import InputError
-from angiosynth.metrics.distances import Apart
+from angiosynth.metrics.distances import MaskPair
 from angiosynth.metrics.scores import Scores
 from angiosynth.metrics.skeleton import skeleton
 
@@ -45,29 +45,29 @@ def dsc(truth: Mask, prediction: Mask) -> float:
 
 
 def precision(truth: Mask, prediction: Mask) -> float:
-    """Share of the predicted voxels that are true, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
+    """Fraction of the predicted voxels that are true, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
     return _Overlap.of(truth, prediction).precision
 
 
 def recall(truth: Mask, prediction: Mask) -> float:
-    """Share of the true voxels that are predicted, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
+    """Fraction of the true voxels that are predicted, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
     return _Overlap.of(truth, prediction).recall
 
 
 def cldice(truth: Mask, prediction: Mask) -> float:
-    """Centre line Dice (Shit et al. 2021, arXiv 2003.07311), 0..1: whether vessels are found at all, whatever their width.
+    """Centre line Dice (Shit et al. 2021, arXiv 2003.07311), 0..1: whether vessels are detected at all, whatever their width.
 
-    The harmonic mean of two shares: of the prediction's centre lines inside the truth, and of the truth's inside the prediction.
+    The harmonic mean of two fractions: of the prediction's centre lines inside the truth, and of the truth's inside the prediction.
     Masks (x, y, z); raises InputError as `dsc` does.
     """
     _check_masks(truth, prediction)
     true_lines, predicted_lines = skeleton(truth), skeleton(prediction)
-    held = int(np.count_nonzero(predicted_lines & truth)), int(np.count_nonzero(true_lines & prediction))
+    inside = int(np.count_nonzero(predicted_lines & truth)), int(np.count_nonzero(true_lines & prediction))
     lines = int(np.count_nonzero(predicted_lines)), int(np.count_nonzero(true_lines))
     if 0 in lines:
         return float(lines == (0, 0))
-    shares = held[0] / lines[0], held[1] / lines[1]
-    return _share(2 * shares[0] * shares[1], sum(shares), 0.0)
+    topology_precision, topology_sensitivity = inside[0] / lines[0], inside[1] / lines[1]
+    return _ratio(2 * topology_precision * topology_sensitivity, topology_precision + topology_sensitivity, 0.0)
 
 
 def hd95_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
@@ -81,23 +81,23 @@ def hd95_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     Raises:
         InputError: the masks are not boolean, not three-dimensional or of different shapes, or the spacing is not three positive numbers.
     """
-    return _apart(truth, prediction).at(spacing_mm).hd95
+    return _pair(truth, prediction).distances(spacing_mm).hd95
 
 
 def hd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     """Maximum Hausdorff distance in millimetres. Arguments and errors as in `hd95_mm`."""
-    return _apart(truth, prediction).at(spacing_mm).hd
+    return _pair(truth, prediction).distances(spacing_mm).hd
 
 
 def assd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     """Average symmetric surface distance in millimetres: the mean over both surfaces' points. Arguments and errors as in `hd95_mm`."""
-    return _apart(truth, prediction).at(spacing_mm).assd
+    return _pair(truth, prediction).distances(spacing_mm).assd
 
 
 def bahd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
     """Balanced average Hausdorff distance in millimetres (Aydin et al. 2021): half the sum of both directions' voxel distances, per true
     voxel. Not symmetric. Arguments and errors as in `hd95_mm`."""
-    return _apart(truth, prediction).at(spacing_mm).bahd
+    return _pair(truth, prediction).distances(spacing_mm).bahd
 
 
 def all_metrics(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> dict[str, float]:
@@ -106,17 +106,17 @@ def all_metrics(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> dict[st
     Arguments and errors as in `hd95_mm`.
     """
     overlap = _Overlap.of(truth, prediction)
-    apart = _apart(truth, prediction)
-    there, voxels = apart.at(spacing_mm), apart.at(VOXELS)
+    pair = _pair(truth, prediction)
+    millimetres, voxels = pair.distances(spacing_mm), pair.distances(VOXELS)
     scores = Scores(
         dsc=overlap.dsc,
-        hd95_mm=there.hd95,
-        hd_mm=there.hd,
-        assd_mm=there.assd,
+        hd95_mm=millimetres.hd95,
+        hd_mm=millimetres.hd,
+        assd_mm=millimetres.assd,
         precision=overlap.precision,
         recall=overlap.recall,
         cldice=cldice(truth, prediction),
-        bahd_mm=there.bahd,
+        bahd_mm=millimetres.bahd,
         hd95_voxels=voxels.hd95,
         hd_voxels=voxels.hd,
         assd_voxels=voxels.assd,
@@ -142,24 +142,24 @@ class _Overlap:
 
     @property
     def dsc(self) -> float:
-        return _share(2 * self.both, self.true + self.predicted, 1.0)
+        return _ratio(2 * self.both, self.true + self.predicted, 1.0)
 
     @property
     def precision(self) -> float:
-        return _share(self.both, self.predicted, 1.0 if self.true == 0 else 0.0)
+        return _ratio(self.both, self.predicted, 1.0 if self.true == 0 else 0.0)
 
     @property
     def recall(self) -> float:
-        return _share(self.both, self.true, 1.0 if self.predicted == 0 else 0.0)
+        return _ratio(self.both, self.true, 1.0 if self.predicted == 0 else 0.0)
 
 
-def _apart(truth: Mask, prediction: Mask) -> Apart:
+def _pair(truth: Mask, prediction: Mask) -> MaskPair:
     _check_masks(truth, prediction)
-    return Apart.of(truth, prediction)
+    return MaskPair.of(truth, prediction)
 
 
-def _share(part: float, whole: float, of_nothing: float) -> float:
-    return part / whole if whole else of_nothing
+def _ratio(numerator: float, denominator: float, default: float) -> float:
+    return numerator / denominator if denominator else default
 
 
 def _check_masks(truth: Mask, prediction: Mask) -> None:
@@ -171,4 +171,4 @@ def _check_masks(truth: Mask, prediction: Mask) -> None:
         if mask.ndim != 3 or mask.size == 0:
             raise InputError(f"{name}: its shape is {mask.shape}, not three sizes above zero; give one whole volume (x, y, z)")
     if truth.shape != prediction.shape:
-        raise InputError(f"truth {truth.shape} and prediction {prediction.shape} differ in shape; bring both to the scan's own grid")
+        raise InputError(f"truth {truth.shape} and prediction {prediction.shape} differ in shape; bring both to the scan's grid")

@@ -1,1 +1,1 @@
-"""The drawn heads: two sites of TOF-MRA with labelled vessels, for trying everything without a scan."""
+"""Synthetic heads: sites of TOF-MRA with labelled vessels, to try everything without a patient's scan."""

@@ -1,7 +1,7 @@
-"""The embedded cohort: TOF-MRA scans of two sites that never were, each patient drawn from a seed alone.
+"""The embedded phantom: simulated TOF-MRA scans of several sites, each patient drawn from a seed alone.
 
-A patient's anatomy is a head, a tree of arteries, veins and scalp vessels, all in millimetres; a scanner makes it a volume.
-Nothing depends on the order in which patients are drawn or on the number of processes.
+A patient is drawn in three steps: the anatomy in millimetres (head, tree of arteries, veins and scalp vessels), its signal on the scanner's
+grid, and the scanner's effects (blur, slabs, coil, noise). The result does not depend on the order of patients or the number of processes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMPRESSION = 1  # of gzip: noise does not compress, so more effort only takes t
 
 @dataclass(frozen=True)
 class _Pose:
-    """How the head lies in the scanner: scanner point = rotation @ head point + shift."""
+    """The head's position in the scanner, in mm: scanner point = rotation @ head point + shift."""
 
     rotation: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -61,6 +61,7 @@ def generate_patient(
         Image (x, y, z) uint8, brain mask, vessel label (inside the brain; at least half the voxel is artery), all in the
         scanner's own orientation, and the affine (4, 4) in mm.
     """
+    # A stream of random numbers for each part of the anatomy: a change in one leaves the others as they are.
     streams = np.random.SeedSequence([seed, zlib.crc32(site.encode()), patient]).spawn(5)
     rng_pose, rng_head, rng_tree, rng_veins, rng_scan = (np.random.default_rng(stream) for stream in streams)
     head = draw_shape(rng_head)
@@ -69,11 +70,13 @@ def generate_patient(
         tree = diseased(tree, rng_tree)
     veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
     pose, affine = _pose(rng_pose), _affine(scanner)
+    # signal on the scanner's grid: tissue, then veins, then arteries, which cover what they cross
     tissue, brain = draw_tissue(head, _head_coordinates(scanner.shape, affine, pose), scanner.spacing_mm, rng_head)
     tissue = 1 + (tissue - 1) * np.float32(scanner.tissue_contrast)
     arteries = draw(tree.tubes(_inflow(tree, scanner, affine, pose)).moved(pose.rotation, pose.shift), scanner.shape, affine)
     _add(tissue, draw(veins.moved(pose.rotation, pose.shift), scanner.shape, affine), scanner.vessel_contrast)
     _add(tissue, arteries, scanner.vessel_contrast)
+    # the scanner's effects on the image; the label stays exact
     image = _scan(tissue, scanner, rng_scan)
     label = np.zeros(scanner.shape, bool)
     label.reshape(-1)[arteries.voxels[arteries.fraction >= 0.5]] = True
@@ -88,47 +91,50 @@ def _pose(rng: np.random.Generator) -> _Pose:
 
 
 def _affine(scanner: ScannerSettings) -> Affine:
-    """Canonical affine (4, 4) that puts the volume's middle at CENTRE_MM."""
+    """Canonical affine (4, 4) in mm with the volume's centre at CENTRE_MM."""
     affine = np.diag([*scanner.spacing_mm, 1.0])
     affine[:3, 3] = np.array(CENTRE_MM) - (np.array(scanner.shape) - 1) / 2 * np.array(scanner.spacing_mm)
     return affine
 
 
 def _head_coordinates(shape: tuple[int, int, int], affine: Affine, pose: _Pose) -> Coordinates:
-    """Head coordinates (x, y, z), each a volume, of every voxel's centre."""
-    turn = pose.rotation.T @ affine[:3, :3]
+    """Head coordinates in mm of every voxel's centre: x, y and z, each an array (x, y, z)."""
+    # Voxel index -> scanner -> head, each affine: three products of one axis each are broadcast and added.
+    to_head = pose.rotation.T @ affine[:3, :3]
     shift = pose.rotation.T @ (affine[:3, 3] - pose.shift)
     axes = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    parts = [[(turn[row, axis] * axes[axis]).astype(np.float32) for axis in range(3)] for row in range(3)]
-    x, y, z = (first + second + third + np.float32(shift[row]) for row, (first, second, third) in enumerate(parts))
+    terms = [[(to_head[row, axis] * axes[axis]).astype(np.float32) for axis in range(3)] for row in range(3)]
+    x, y, z = (first + second + third + np.float32(shift[row]) for row, (first, second, third) in enumerate(terms))
     return x, y, z
 
 
 def _inflow(tree: Tree, scanner: ScannerSettings, affine: Affine, pose: _Pose) -> NDArray[np.float64]:
-    """Signal (n,) of the blood: it fades from a slab's entry to its exit, and more so where it flows slowly."""
+    """Signal (n,) of the blood: it saturates on its way up through a slab, and more so where it flows slowly."""
     height = (tree.points @ pose.rotation.T + pose.shift - affine[:3, 3])[:, 2] / scanner.spacing_mm[2]
-    within = np.clip(height / scanner.shape[2], 0, 0.999) * scanner.slabs % 1.0
+    in_slab = np.clip(height / scanner.shape[2], 0, 0.999) * scanner.slabs % 1.0
     slow = np.clip((1.1 / tree.radii_mm) ** 0.8, 0.4, 1.6) / tree.flow
-    return np.clip(1 - scanner.saturation * slow * (0.35 + 0.65 * within), 0.12, 1.0)
+    return np.clip(1 - scanner.saturation * slow * (0.35 + 0.65 * in_slab), 0.12, 1.0)
 
 
 def _add(tissue: Field, drawn: Drawn, contrast: float) -> None:
-    """Put vessels into the tissue by their share of each voxel, in place."""
+    """Blend vessels into the tissue by their fraction of each voxel, in place."""
     flat = tissue.reshape(-1)
-    share = drawn.fraction.astype(np.float32)
+    fraction = drawn.fraction.astype(np.float32)
     blood = (1 + contrast * drawn.signal).astype(np.float32)
-    flat[drawn.voxels] += share * (blood - flat[drawn.voxels])
+    flat[drawn.voxels] += fraction * (blood - flat[drawn.voxels])
 
 
 def _scan(tissue: Field, scanner: ScannerSettings, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Slab steps, coil, blur and noise; stored in 8 bits, in which the brightest blood is cut off."""
+    """Apply blur, slab steps, coil profile and Rician noise; stored in 8 bits, in which the brightest blood is clipped."""
     for axis, spacing in enumerate(scanner.spacing_mm):
         if scanner.blur_mm > 0:
             tissue = gaussian_filter1d(tissue, scanner.blur_mm / spacing, axis=axis, truncate=3.0)
     slices = np.arange(scanner.shape[2]) / scanner.shape[2] * scanner.slabs
     steps = 1 + scanner.slab_step * (0.5 - slices % 1.0) + 0.3 * scanner.slab_step * rng.standard_normal(scanner.slabs)[slices.astype(int)]
+    # The coil's profile is a smooth random field, multiplied in.
     field = smooth_noise(scanner.shape, scanner.spacing_mm, 70.0, rng)
     tissue = tissue * np.exp(np.float32(0.6 * scanner.bias) * field) * steps.astype(np.float32)
+    # The magnitude of a complex signal with normal noise in both parts has a Rician distribution.
     deviation = np.float32(scanner.noise)
     real = tissue + deviation * rng.standard_normal(scanner.shape, dtype=np.float32)
     imaginary = deviation * rng.standard_normal(scanner.shape, dtype=np.float32)
@@ -139,15 +145,15 @@ def _scan(tissue: Field, scanner: ScannerSettings, rng: np.random.Generator) -> 
 def _oriented(
     image: NDArray[np.uint8], brain: Mask, label: Mask, affine: Affine, orientation: str
 ) -> tuple[NDArray[np.uint8], Mask, Mask, Affine]:
-    """Canonical arrays and affine brought into the scanner's orientation: some axes run the other way."""
-    backwards = [axis for axis, (code, canonical) in enumerate(zip(orientation, "RAS", strict=True)) if code != canonical]
-    turned = affine.copy()
-    for axis in backwards:
-        turned[axis, axis] = -affine[axis, axis]
-        turned[axis, 3] += affine[axis, axis] * (image.shape[axis] - 1)
-    axes = tuple(backwards)
+    """Flip canonical arrays and their affine into the scanner's orientation, such as "LPS"; no axes are swapped."""
+    flipped = [axis for axis, (code, canonical) in enumerate(zip(orientation, "RAS", strict=True)) if code != canonical]
+    flipped_affine = affine.copy()
+    for axis in flipped:
+        flipped_affine[axis, axis] = -affine[axis, axis]
+        flipped_affine[axis, 3] += affine[axis, axis] * (image.shape[axis] - 1)
+    axes = tuple(flipped)
     image, brain, label = np.flip(image, axes), np.flip(brain, axes), np.flip(label, axes)
-    return np.ascontiguousarray(image), np.ascontiguousarray(brain), np.ascontiguousarray(label), turned
+    return np.ascontiguousarray(image), np.ascontiguousarray(brain), np.ascontiguousarray(label), flipped_affine
 
 
 def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share: float, target: Path) -> None:
@@ -156,14 +162,14 @@ def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share
     Args:
         scanner: the site's scanner and its number of patients.
         seed, site: another seed or name, other patients.
-        diseased_share: share of patients with stenoses or an occlusion, rounded to whole patients.
-        target: a folder, replaced when it is there.
+        diseased_share: fraction of patients with stenoses or an occlusion, rounded to whole patients.
+        target: a folder; an existing one is replaced.
 
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
     sick = _sick(scanner.patients, seed, site, diseased_share)
-    # Closed before the folder goes: workers that still draw would bring it back.
+    # The workers end before the folder is removed: those that still draw would create it anew.
     with whole_folder(target) as folder, closing(_drawn(scanner, seed, site, sick, folder)) as drawn:
         _describe(folder, site, sick)
         for _ in progress(drawn, f"phantom {site}", scanner.patients):
@@ -171,14 +177,14 @@ def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share
 
 
 def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
-    """Which patients are diseased: the nearest whole number to their share, at random."""
+    """Whether each patient is diseased: `share` of them, rounded, at random."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode())]))
     order = rng.permutation(patients)
     return [bool(place < round(share * patients)) for place in order]
 
 
 def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
-    """Draw and write the patients in processes of their own; yields each as it is done."""
+    """Draw and write the patients in worker processes; yields each one's number when it is done."""
     # Spawned, not forked: the caller may hold threads. Workers leave Ctrl-C to the parent, which lets them end their volume.
     pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
@@ -190,6 +196,7 @@ def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], fol
 
 
 def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int, ill: bool, folder: Path) -> int:
+    """Draw one patient and write scan, brain mask and label into a new BIDS folder; returns the patient's number."""
     image, brain, label, affine = generate_patient(scanner, seed, patient, ill, site)
     name = f"sub-{patient:02d}"
     anat = folder / name / "anat"

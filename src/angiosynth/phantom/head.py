@@ -1,6 +1,7 @@
 """The head around the arteries: its shape, tissues, skull and scalp, as signals of a TOF scan.
 
-World: millimetres, right-anterior-superior, zero in the middle of the circle of Willis. Signals are in those of white matter.
+Coordinates are in millimetres, right-anterior-superior, with the origin in the middle of the circle of Willis. Signals are relative to
+white matter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Field = NDArray[np.float32]  # (x, y, z)
-Coordinates = tuple[Field, Field, Field]  # millimetres, broadcast to the volume
+Coordinates = tuple[Field, Field, Field]  # millimetres, each broadcastable to the volume
 
 SKULL_MM = 10.0  # from the brain's surface to the air
 WHITE, GREY, CSF = 1.0, 0.93, 0.6
@@ -21,7 +22,7 @@ BONE, MARROW, FAT, SKIN, MUSCLE, EYE, AIR = 0.16, 0.5, 1.25, 0.75, 0.7, 0.5, 0.0
 
 @dataclass(frozen=True)
 class HeadShape:
-    """An egg above the skull base.
+    """The brain's outline: an egg-shaped surface, cut from below by the skull base.
 
     Attributes:
         scale: size of this head, 1 on average.
@@ -37,7 +38,7 @@ class HeadShape:
         return np.array([0.0, -12.0, 8.0]) * self.scale
 
     def rho(self, x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Distance from the brain's middle, 1 at its surface."""
+        """Relative distance of points in mm from the brain's centre, 1 at its surface."""
         centre, (half_x, half_y, half_z) = self.centre_mm.astype(np.float32), self.half_mm
         v = (y - centre[1]) / np.float32(half_y)
         w = (z - centre[2]) / np.float32(half_z)
@@ -46,7 +47,7 @@ class HeadShape:
         return np.asarray(np.sqrt(u * u + v * v + w * w))
 
     def base_mm(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Height of the skull base: frontal floor, sella, petrous ridges, temporal and posterior pits."""
+        """Height z in mm of the skull base below points (x, y): frontal floor, sella, petrous ridges, temporal and posterior fossae."""
         x, y = np.abs(x) / np.float32(self.scale), y / np.float32(self.scale)
         # The wings of the sphenoid: temporal lobes reach further forward than the middle.
         front = 34 / (1 + np.exp(-(y - 27 - 12 * _hill((x - 36) / 14)) / 3))
@@ -56,22 +57,22 @@ class HeadShape:
         return np.asarray((-34 + np.maximum(front, np.maximum(sella, ridge)) + pit) * np.float32(self.scale))
 
     def to_depth(self, points: NDArray[np.float64], depth_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (n, 3) moved along their ray from the middle to depths (n,) below the surface."""
+        """Points (n, 3) moved along their ray from the centre to depths (n,) in mm below the surface."""
         ray = points - self.centre_mm
         rho = np.maximum(self.rho(*points.T), 1e-3)
-        wanted = 1 - depth_mm / float(np.mean(self.half_mm))
-        return np.asarray(self.centre_mm + ray * (wanted / rho)[:, None])
+        target_rho = 1 - depth_mm / float(np.mean(self.half_mm))
+        return np.asarray(self.centre_mm + ray * (target_rho / rho)[:, None])
 
-    def at_depth(self, path: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A chord (n, 3) bent outwards so that its depth goes evenly from that of its start to that of its end."""
+    def at_depth(self, path: NDArray[np.float64], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A chord (n, 3) bent outwards so that its depth changes linearly along it; `fraction` (n,) goes from 0 to 1."""
         rho = np.maximum(self.rho(*path.T), 1e-3)
-        wanted = (1 - share) * rho[0] + share * rho[-1]
-        # Far from the surface there is nothing to follow; the chord stays.
-        stretch = np.clip(wanted / rho, 1.0, 1.35)
+        target_rho = (1 - fraction) * rho[0] + fraction * rho[-1]
+        # Never inwards, and limited outwards: near the centre rho is small and the quotient would explode.
+        stretch = np.clip(target_rho / rho, 1.0, 1.35)
         return np.asarray(self.centre_mm + (path - self.centre_mm) * stretch[:, None])
 
     def confined(self, points: NDArray[np.float64], margin_mm: float) -> NDArray[np.float64]:
-        """Points (n, 3), those outside the brain or nearer than the margin to its surface brought in."""
+        """Points (n, 3), those outside the brain or closer to its surface than the margin moved inside."""
         limit = 1 - margin_mm / float(min(self.half_mm))
         rho = np.maximum(self.rho(*points.T), 1e-3)
         points = self.centre_mm + (points - self.centre_mm) * np.minimum(1, limit / rho)[:, None]
@@ -81,24 +82,25 @@ class HeadShape:
 
 
 def draw_shape(rng: np.random.Generator) -> HeadShape:
-    """Another head for each patient: four per cent of size, and proportions."""
+    """Draw a head: sizes differ by 3% (standard deviation), proportions by 1.5%."""
     scale = float(np.clip(rng.normal(1, 0.03), 0.93, 1.06))
     half = np.array([66.0, 80.0, 64.0]) * scale * np.clip(rng.normal(1, 0.015, 3), 0.97, 1.03)
     return HeadShape(scale, (float(half[0]), float(half[1]), float(half[2])))
 
 
 def smooth_noise(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], grain_mm: float, rng: np.random.Generator) -> Field:
-    """Random field (x, y, z) of mean 0 and deviation about 1 with grains of `grain_mm`: cubic B-splines on random knots.
+    """Random field (x, y, z) of mean 0 and deviation about 1, smooth on the scale `grain_mm`.
 
-    Sparse products, not BLAS: the same bits with any number of threads.
+    Normal random values on a coarse grid of knots are interpolated by cubic B-splines, axis by axis. The interpolation is a sparse product
+    and not BLAS, so that the result has the same bits with any number of threads.
     """
     bases = [_splines(size, step, grain_mm) for size, step in zip(shape, spacing_mm, strict=True)]
     field = rng.standard_normal([base.shape[1] for base in bases], dtype=np.float32)
     for axis in (2, 1, 0):
-        turned = np.moveaxis(field, axis, 0)
-        product = bases[axis] @ np.ascontiguousarray(turned).reshape(turned.shape[0], -1)
-        field = np.moveaxis(product.reshape(-1, *turned.shape[1:]), 0, axis)
-    # Variance of a cubic B-spline sum along one axis is 0.4794 on average.
+        first = np.moveaxis(field, axis, 0)
+        product = bases[axis] @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
+        field = np.moveaxis(product.reshape(-1, *first.shape[1:]), 0, axis)
+    # The variance of a cubic B-spline sum along one axis is 0.4794 on average, so the deviation over three is 0.4794 ** 1.5.
     return np.asarray(np.ascontiguousarray(field) / np.float32(0.4794**1.5), np.float32)
 
 
@@ -114,10 +116,10 @@ def _splines(size: int, step_mm: float, grain_mm: float) -> csr_array:
 
 
 def _hill(distance: NDArray[np.floating]) -> NDArray[np.floating]:
-    """1 at 0, falling smoothly, 0.37 at 1."""
+    """exp(-distance^2): 1 at 0, 0.37 at 1."""
     return np.asarray(np.exp(-(distance**2)))
 
 
 def ramp(value: Field, low: float, high: float) -> Field:
-    """0 at `low`, 1 at `high`, straight in between."""
+    """0 up to `low`, 1 from `high` on, linear in between."""
     return np.asarray(np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)

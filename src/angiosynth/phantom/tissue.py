@@ -25,11 +25,11 @@ from angiosynth.phantom.head import (
 )
 
 GYRUS_MM = 11.0  # grain of the folding
-MASK_RIM_MM = 0.9  # the brain mask reaches this far beyond the brain
+MASK_RIM_MM = 0.9  # the brain mask extends so far beyond the brain
 
 
 def draw_tissue(head: HeadShape, at: Coordinates, spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> tuple[Field, Mask]:
-    """Signal (x, y, z) in those of white matter, and the brain mask.
+    """Signal (x, y, z) relative to white matter, and the brain mask (x, y, z).
 
     Args:
         head: its shape.
@@ -46,7 +46,7 @@ def draw_tissue(head: HeadShape, at: Coordinates, spacing_mm: tuple[float, float
     depth = (1 - head.rho(x, y, z).astype(np.float32)) * radius + bumps * np.float32(0.9)
     above = z - head.base_mm(x[:, :, :1], y[:, :, :1]).astype(np.float32) - bumps * 2
     inside = np.minimum(depth, above)
-    # As masks are drawn: a little of the fluid around the brain and of the inner skull is in.
+    # As in masks drawn by hand, a little of the fluid around the brain and of the inner skull is included.
     brain = inside > -np.float32(MASK_RIM_MM)
     signal = np.where(inside > 0, _brain(head, at, inside, depth, folds, patches), _outside(head, at, depth, above, patches, folds))
     return signal.astype(np.float32), brain
@@ -55,7 +55,7 @@ def draw_tissue(head: HeadShape, at: Coordinates, spacing_mm: tuple[float, float
 def _brain(head: HeadShape, at: Coordinates, inside: Field, depth: Field, folds: Field, patches: Field) -> Field:
     """White and grey matter, sulci, fissures, ventricles with plexus, and bright bits of dura at the rim."""
     x, y, z = at
-    # Sheets where a smooth field changes sign wind like sulci; the field's slope turns its value into millimetres.
+    # The zero surfaces of a smooth random field wind like sulci. Its value over its typical slope is about the distance in mm to them.
     sheet = np.abs(folds) * np.float32(GYRUS_MM / 1.3) + np.maximum(depth - 14, 0) * np.float32(0.6)
     midline = np.abs(x + patches * np.float32(0.5)) + np.maximum(depth - 24, 0) * np.float32(0.4)
     level = np.float32(4) + np.float32(0.15) * (np.abs(x) - 35) - np.float32(0.35) * y + folds * 2
@@ -75,10 +75,10 @@ def _brain(head: HeadShape, at: Coordinates, inside: Field, depth: Field, folds:
 
 
 def _ventricles(head: HeadShape, at: Coordinates) -> Field:
-    """Signed distance in mm, roughly, to the ventricles: negative inside."""
+    """Approximate signed distance in mm to the ventricles, negative inside."""
     x, y, z = (coordinate / np.float32(head.scale) for coordinate in at)
     side = np.abs(x)
-    # Front horns converge backwards, bodies arch over the thalami, hind horns diverge.
+    # The anterior horns converge backwards, the bodies arch over the thalami, the posterior horns diverge.
     middle = np.float32(4) + np.float32(0.008) * (y + 8) ** 2
     arch = np.float32(25) - np.float32(0.0075) * (y + 10) ** 2
     tube = np.sqrt(((side - middle) / np.float32(0.62)) ** 2 + ((z - arch) / np.float32(1.4)) ** 2)
@@ -89,7 +89,7 @@ def _ventricles(head: HeadShape, at: Coordinates) -> Field:
 
 def _outside(head: HeadShape, at: Coordinates, depth: Field, above: Field, patches: Field, folds: Field) -> Field:
     """Dura, bone with marrow, fat, skin and air around the brain; eyes, bone, air cells and muscle below it."""
-    # Fluid thins out towards the bone, so that the rim of the mask has no one value.
+    # Fluid thins out towards the bone, so that voxels at the rim of the mask differ in value.
     shell = np.float32(BONE) + np.float32(CSF - BONE) * (1 - ramp(-depth, -0.4, 1.4))
     marrow = ramp(-depth, 2.0, 3.0) * (1 - ramp(-depth, 4.2, 5.2)) * ramp(patches, -1.0, 0.5)
     shell += marrow * np.float32(MARROW - BONE)

@@ -1,4 +1,8 @@
-"""Tubes drawn finer than the voxel: which share of each voxel lies inside a set of tapering capsules."""
+"""Partial volume of tubes: the fraction of each voxel that lies inside a set of tapering capsules.
+
+Each voxel has 64 sub-voxels. For each capsule the sub-voxels of its bounding box are tested, in chunks of many capsules; the hits are
+counted per voxel, each sub-voxel once, so that overlapping capsules add nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ Points = NDArray[np.float64]  # (n, 3), millimetres
 Values = NDArray[np.float64]  # (n,)
 
 FINER = 4  # sub-voxels along an axis: 64 in a voxel
-_CHUNK = 200_000  # distances worked out at once: small enough for the processor's cache
+_CHUNK = 200_000  # distances computed at once: small enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Tubes:
     Attributes:
         starts, ends: (n, 3) end points in mm.
         start_radii, end_radii: (n,) in mm.
-        signal: (n,) signal above tissue, in tissue signals.
+        signal: (n,) signal above tissue, relative to tissue.
     """
 
     starts: Points
@@ -43,8 +47,8 @@ class Drawn:
 
     Attributes:
         voxels: (m,) flat indices in C order, ascending.
-        fraction: (m,) share of the voxel inside a tube, in (0, 1].
-        signal: (m,) mean signal of that share.
+        fraction: (m,) of the voxel inside a tube, in (0, 1].
+        signal: (m,) mean signal of the tubes in the voxel.
     """
 
     voxels: NDArray[np.int64]
@@ -52,14 +56,14 @@ class Drawn:
     signal: Values
 
 
-def join(parts: list[Tubes]) -> Tubes:
-    """All tubes of several sets in one; where two overlap, the first one's signal counts."""
+def join(sets: list[Tubes]) -> Tubes:
+    """One set of all tubes of several; where two overlap, the first one's signal counts."""
     return Tubes(
-        np.concatenate([part.starts for part in parts]),
-        np.concatenate([part.ends for part in parts]),
-        np.concatenate([part.start_radii for part in parts]),
-        np.concatenate([part.end_radii for part in parts]),
-        np.concatenate([part.signal for part in parts]),
+        np.concatenate([tubes.starts for tubes in sets]),
+        np.concatenate([tubes.ends for tubes in sets]),
+        np.concatenate([tubes.start_radii for tubes in sets]),
+        np.concatenate([tubes.end_radii for tubes in sets]),
+        np.concatenate([tubes.signal for tubes in sets]),
     )
 
 
@@ -69,7 +73,7 @@ def along(points: Points, radii: Values, signal: Values) -> Tubes:
 
 
 def draw(tubes: Tubes, shape: tuple[int, int, int], affine: Affine) -> Drawn:
-    """Work out the coverage of every touched voxel from FINER**3 sub-voxel centres.
+    """Compute the fraction and signal of every voxel that tubes touch, from FINER**3 sub-voxel centres.
 
     Args:
         tubes: in millimetres of the affine's world.
@@ -87,6 +91,7 @@ def draw(tubes: Tubes, shape: tuple[int, int, int], affine: Affine) -> Drawn:
     sizes = np.maximum(high - low + 1, 0)
     counts = sizes.prod(axis=1)
     inside = np.flatnonzero(counts)
+    # consecutive tubes whose boxes hold about _CHUNK sub-voxels together
     cells: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     edges = np.flatnonzero(np.diff(np.cumsum(counts[inside]) // _CHUNK)) + 1
@@ -106,30 +111,32 @@ def _cells_inside(
     origin: NDArray[np.float64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Sub-voxels (3, m) of the chosen tubes' boxes that lie in the tubes, and the tube (m,) of each."""
-    # 32 bits do: a chunk has few more than _CHUNK sub-voxels, and no axis has as many. Half the memory, twice the speed.
+    # 32 bits suffice: a chunk has few more than _CHUNK sub-voxels, and no axis has as many. Half the memory, twice the speed.
     sizes, low = sizes.astype(np.int32), low.astype(np.int32)
     counts = sizes.prod(axis=1, dtype=np.int32)
-    which = np.repeat(np.arange(len(chosen), dtype=np.int32), counts)
-    rank = np.arange(len(which), dtype=np.int32) - np.repeat(np.cumsum(counts, dtype=np.int32) - counts, counts)
-    rank, third = np.divmod(rank, sizes[which, 2])
-    first, second = np.divmod(rank, sizes[which, 1])
-    cell = np.stack([first, second, third]) + low.T[:, which]
+    # Number the sub-voxels of all boxes in one row; `tube` is each one's position in `chosen`.
+    tube = np.repeat(np.arange(len(chosen), dtype=np.int32), counts)
+    rank = np.arange(len(tube), dtype=np.int32) - np.repeat(np.cumsum(counts, dtype=np.int32) - counts, counts)
+    rank, third = np.divmod(rank, sizes[tube, 2])
+    first, second = np.divmod(rank, sizes[tube, 1])
+    cell = np.stack([first, second, third]) + low.T[:, tube]
     point = cell.astype(np.float32) * spacing[:, None].astype(np.float32) + origin[:, None].astype(np.float32)
+    # Project each point onto its tube's axis; it is inside where its distance from there is below the radius there.
     axis = (tubes.ends - tubes.starts)[chosen]
     length = np.maximum((axis**2).sum(axis=1), 1e-12)
     start, axis32 = tubes.starts[chosen].T.astype(np.float32), axis.T.astype(np.float32)
-    offset = point - start[:, which]
-    place = np.clip(np.einsum("kn,kn->n", offset, axis32[:, which]) / length.astype(np.float32)[which], 0, 1)
-    away = offset - place * axis32[:, which]
+    offset = point - start[:, tube]
+    place = np.clip(np.einsum("kn,kn->n", offset, axis32[:, tube]) / length.astype(np.float32)[tube], 0, 1)
+    from_axis = offset - place * axis32[:, tube]
     first_radius, last_radius = tubes.start_radii[chosen].astype(np.float32), tubes.end_radii[chosen].astype(np.float32)
-    radius = first_radius[which] + place * (last_radius - first_radius)[which]
-    hit = np.einsum("kn,kn->n", away, away) <= radius**2
-    return cell[:, hit], chosen[which[hit]]
+    radius = first_radius[tube] + place * (last_radius - first_radius)[tube]
+    hit = np.einsum("kn,kn->n", from_axis, from_axis) <= radius**2
+    return cell[:, hit], chosen[tube[hit]]
 
 
 def _gather(cells: NDArray[np.int64], owners: NDArray[np.int64], signal: Values, shape: tuple[int, int, int]) -> Drawn:
-    """Count sub-voxels per voxel, each once."""
-    # Tubes come in the order of their importance and chunks keep it, so the first hit of a cell is the one that counts.
+    """Count the sub-voxels in tubes of each voxel, each once."""
+    # Tubes are ordered by priority and chunks keep that order, so `np.unique` returns each sub-voxel's first hit, the one that counts.
     cells, first = np.unique(cells, return_index=True)
     values = signal[owners[first]]
     fine = np.unravel_index(cells, tuple(size * FINER for size in shape))

@@ -1,4 +1,4 @@
-"""Vessels that are not in the label: dural sinuses and veins, faint in a TOF scan, and the scalp's arteries."""
+"""Vessels outside the label: dural sinuses and veins, faint in a TOF scan, and the scalp's arteries."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from angiosynth.phantom.tubes import Points, Tubes, Values, along, join
 
 
 def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
-    """Superior sagittal, straight and transverse sinuses, each with its own signal that comes and goes."""
+    """Superior sagittal, straight and transverse sinuses, each with a signal that varies along it."""
     arc = np.linspace(np.radians(-15), np.radians(205), 160)
     centre, (half_x, half_y, half_z) = head.centre_mm, head.half_mm
     rim = 1.0 - 1.0 / half_y
     sagittal = centre + rim * np.stack([0.02 * half_x * np.sin(3 * arc), half_y * np.cos(arc), half_z * np.sin(arc)], axis=1)
     straight = np.linspace([0, -42, 14], [0, -82, -2], 50) * head.scale
-    parts = [
+    veins = [
         _vein(sagittal, np.linspace(1.0, 2.8, 160), rng.uniform(0.35, 0.95), rng),
         _vein(straight, np.full(50, 1.5), rng.uniform(0.3, 0.8), rng),
     ]
@@ -23,42 +23,42 @@ def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
         turn = np.linspace(np.radians(95), np.radians(20), 60)
         level = np.full(60, -8.0 * head.scale)
         path = np.stack([side * half_x * np.cos(turn), centre[1] - half_y * np.sin(turn), level], axis=1)
-        parts.append(_vein(head.to_depth(path, np.full(60, 1.0)), np.full(60, 2.2), rng.uniform(0.2, 0.75), rng))
-    return join(parts)
+        veins.append(_vein(head.to_depth(path, np.full(60, 1.0)), np.full(60, 2.2), rng.uniform(0.2, 0.75), rng))
+    return join(veins)
 
 
 def draw_cortical_veins(head: HeadShape, rng: np.random.Generator, count: int = 26) -> Tubes:
-    """Faint veins that run up the convexity just below the surface towards the midline."""
-    parts = []
+    """Faint veins just below the surface of the convexity, running up towards the midline."""
+    veins = []
     for _ in range(count):
         side, length = rng.choice([-1, 1]), rng.uniform(20, 60)
         start = rng.uniform([20, -80, 0], [62, 50, 55]) * [side, 1, 1]
-        share = np.linspace(0, 1, int(length))[:, None]
-        path = start + share * length * np.array([-side * rng.uniform(0.3, 0.8), rng.normal(0, 0.4), rng.uniform(0.3, 0.9)])
-        path += np.sin(share * np.pi * rng.uniform(1, 3, 3)) * rng.normal(0, 2.0, 3)
-        parts.append(
+        fraction = np.linspace(0, 1, int(length))[:, None]
+        path = start + fraction * length * np.array([-side * rng.uniform(0.3, 0.8), rng.normal(0, 0.4), rng.uniform(0.3, 0.9)])
+        path += np.sin(fraction * np.pi * rng.uniform(1, 3, 3)) * rng.normal(0, 2.0, 3)
+        veins.append(
             _vein(head.to_depth(path, np.full(len(path), rng.uniform(1.5, 5))), np.full(len(path), 0.65), rng.uniform(0.1, 0.4), rng)
         )
-    return join(parts)
+    return join(veins)
 
 
 def draw_scalp_arteries(head: HeadShape, rng: np.random.Generator) -> Tubes:
-    """Bright winding arteries outside the skull."""
-    parts = []
+    """Bright, winding arteries outside the skull."""
+    veins = []
     for side in (1, -1):
         for _ in range(3):
             start, end = rng.uniform([70, -50, -30], [70, 40, -10]), rng.uniform([55, -80, 20], [70, 60, 60])
-            share = np.linspace(0, 1, 120)[:, None]
-            path = (start + share * (end - start)) * [side, 1, 1]
-            path += np.sin(share * np.pi * rng.uniform(3, 8, 3)) * rng.normal(0, 2.0, 3)
+            fraction = np.linspace(0, 1, 120)[:, None]
+            path = (start + fraction * (end - start)) * [side, 1, 1]
+            path += np.sin(fraction * np.pi * rng.uniform(3, 8, 3)) * rng.normal(0, 2.0, 3)
             depth = np.full(len(path), -rng.uniform(6.6, 8.2))
-            parts.append(along(head.to_depth(path, depth), np.full(120, 0.75), np.full(120, rng.uniform(0.7, 1.5))))
-    return join(parts)
+            veins.append(along(head.to_depth(path, depth), np.full(120, 0.75), np.full(120, rng.uniform(0.7, 1.5))))
+    return join(veins)
 
 
 def _vein(path: Points, radius_mm: Values, signal: float, rng: np.random.Generator) -> Tubes:
-    """A vein whose signal swells and fades along its way, and whose calibre changes a little."""
-    share = np.linspace(0, 2 * np.pi, len(path))
-    swell = 0.75 + 0.25 * np.sin(share * rng.uniform(0.5, 2.5) + rng.uniform(0, 6))
-    calibre = radius_mm * (1 + 0.2 * np.sin(share * rng.uniform(0.5, 2) + rng.uniform(0, 6)))
+    """A vein whose signal and calibre vary along its path."""
+    fraction = np.linspace(0, 2 * np.pi, len(path))
+    swell = 0.75 + 0.25 * np.sin(fraction * rng.uniform(0.5, 2.5) + rng.uniform(0, 6))
+    calibre = radius_mm * (1 + 0.2 * np.sin(fraction * rng.uniform(0.5, 2) + rng.uniform(0, 6)))
     return along(np.asarray(path, np.float64), calibre, signal * swell)

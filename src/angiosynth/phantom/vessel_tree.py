@@ -1,8 +1,13 @@
 """Cerebral arteries grown in 3D from the circle of Willis.
 
-World: millimetres, right-anterior-superior, zero in the middle of the circle. A tree is a set of points, each with one
-parent; radii follow Murray's law (r0^3 = r1^3 + r2^3, Murray 1926) at each bifurcation and taper in between. The arteries
-that close the circle are ordinary thin branches that end at their other neighbour, so the law holds there as well.
+Coordinates are in millimetres, right-anterior-superior, with the origin in the middle of the circle. A tree is a set of points, each with
+one parent towards the heart. It is grown in three steps:
+
+1. The named trunks are laid as splines through way points (tables below), perturbed for each patient; the left side mirrors the right.
+2. Each territory (middle, anterior, posterior cerebral, superior cerebellar artery) gets end points spread over it. In the order of their
+   distance from the trunk, each is joined by a winding branch to the point of the tree where length and bend cost least.
+3. Radii follow from the ends: Murray's law (r0^3 = r1^3 + r2^3, Murray 1926) at each bifurcation, a slight taper in between. The arteries
+   that close the circle are thin branches that end at their other neighbour without joining it, so the law holds for them as well.
 """
 
 from __future__ import annotations
@@ -20,10 +25,10 @@ Indices = NDArray[np.int64]
 
 RIGHT, LEFT = 1, -1
 STEP_MM = 0.8  # distance between the points of a path
-TAPER = 0.0015  # relative gain of the radius for each millimetre towards the heart
+TAPER = 0.0015  # relative increase of the radius per millimetre towards the heart
 LEAF_RADIUS_MM = (0.55, 0.65)  # thinner ones fill less than half of a 0.8 mm voxel
-LESIONS_ABOVE_MM = -25.0  # height above which stenoses and occlusions lie: in the field of view
-_MARGIN_MM = 3.5  # arteries keep this far below the brain's surface
+LESIONS_ABOVE_MM = -25.0  # stenoses and occlusions lie above this height, in the field of view
+_MARGIN_MM = 3.5  # depth below the brain's surface that arteries keep
 
 # Way points of the arteries of the right side, from the heart outwards; the left side mirrors them.
 ICA = [(21, -6, -70), (22, -4, -45), (23, 4, -30), (15, -2, -20), (12, 6, -18), (11, 13, -13), (12, 9, -6), (13, 4, -1)]
@@ -38,15 +43,17 @@ P1 = [(5, -12, -3), (11, -16, -2)]
 P2 = [(18, -25, 0), (20, -37, 3), (15, -52, 6), (11, -68, 9)]
 SCA = [(10, -17, -8), (19, -28, -9), (16, -44, -7), (11, -58, -8)]
 
-# Deviation of a trunk's way points between patients, sideways, front to back and upwards, where it is not the usual one.
-WANDER_MM: dict[str, tuple[float, float, float]] = {"ACA": (0.9, 2.5, 2.5), "MCA": (1.8, 3.0, 3.0), "PCA": (2.2, 3.0, 2.5)}
-# Corners of the box of end points (right side, mm) and their depth below the surface in mm (None: where they fall).
+# Standard deviation in mm of a trunk's way points between patients, along x, y and z, where it is not the default.
+WAY_POINT_SD_MM: dict[str, tuple[float, float, float]] = {"ACA": (0.9, 2.5, 2.5), "MCA": (1.8, 3.0, 3.0), "PCA": (2.2, 3.0, 2.5)}
+DEFAULT_SD_MM = (1.3, 1.5, 1.5)
+# Corners of the box of end points (right side, mm), and the range of their depth below the surface in mm (None: not adjusted).
 TERRITORIES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[float, float] | None]] = {
     "MCA": ((34, -66, -14), (62, 48, 58), (4.0, 18.0)),
     "ACA": ((2, -54, 4), (12, 62, 68), None),
     "PCA": ((5, -88, -10), (40, -48, 34), (4.0, 22.0)),
     "SCA": ((5, -72, -34), (38, -32, -8), None),
 }
+# Range of the number of end points of a territory on one side, the upper end excluded.
 LEAVES: dict[str, tuple[int, int]] = {"MCA": (30, 38), "ACA": (12, 16), "PCA": (7, 11), "SCA": (3, 6)}
 
 
@@ -58,8 +65,8 @@ class Tree:
         points: (n, 3) in mm.
         parents: (n,) index of the point towards the heart, always a lower one; -1 for a root.
         radii_mm: (n,).
-        flow: (n,) relative speed of the blood, 1 where nothing upstream narrows.
-        arteries: (n,) names.
+        flow: (n,) relative speed of the blood, 1 without a stenosis upstream.
+        arteries: (n,) names, such as "MCA".
     """
 
     points: Points
@@ -74,23 +81,28 @@ class Tree:
         return np.where(self.parents < 0, 0.0, steps)
 
     def tubes(self, signal: Values) -> Tubes:
-        """One capsule from each point to its parent; `signal` (n,) is that of each point."""
+        """Capsules from each point to its parent, one a point but the roots, with the signal (n,) of the points."""
         ends = np.flatnonzero(self.parents >= 0)
         starts = self.parents[ends]
         forks = np.bincount(starts, minlength=len(self.points)) > 1
-        # A branch leaves its parent with its own calibre: the step of the radius lies inside the wider one.
+        # At a bifurcation a branch starts with its radius, not the parent's: the step lies inside the wider vessel.
         start_radii = np.where(forks[starts], self.radii_mm[ends], self.radii_mm[starts])
         return Tubes(self.points[starts], self.points[ends], start_radii, self.radii_mm[ends], signal[ends])
 
 
 def murray_radii(parents: Indices, lengths_mm: Values, leaf_radii_mm: Values) -> Values:
-    """Radii (n,) in mm from the leaves to the roots.
+    """Radii of a tree's points by Murray's law, from the leaves to the roots.
 
     Args:
         parents: (n,) each lower than its own index, -1 for roots.
         lengths_mm: (n,) distance to the parent.
         leaf_radii_mm: (n,) used at points without children only.
+
+    Returns:
+        (n,) in mm.
     """
+    # Cubes of radii are summed towards the roots. A parent's index is below its child's, so one pass from the last point suffices. With a
+    # single child the cube grows by the taper over the distance; at a bifurcation the law alone holds.
     children = np.bincount(parents[parents >= 0], minlength=len(parents))
     cubes = np.where(children == 0, leaf_radii_mm**3, 0.0)
     growth = (1 + TAPER * lengths_mm) ** 3
@@ -102,7 +114,12 @@ def murray_radii(parents: Indices, lengths_mm: Values, leaf_radii_mm: Values) ->
 
 
 class _Grower:
-    """Points so far, and the rules by which paths are laid."""
+    """A tree under construction.
+
+    Attributes:
+        points, parents, arteries: as in `Tree`, so far.
+        fertile: (n,) whether branches may start at a point.
+    """
 
     def __init__(self, head: HeadShape, rng: np.random.Generator) -> None:
         self.head, self.rng = head, rng
@@ -112,7 +129,7 @@ class _Grower:
         self.fertile: NDArray[np.bool_] = np.empty(0, bool)
 
     def lay(self, path: Points, parent: int, artery: str, fertile: bool) -> int:
-        """Append a path that leaves from `parent`; return the index of its last point."""
+        """Append a path (k, 3) that starts from the point `parent`, -1 for a root; returns the index of its last point."""
         first, count = len(self.points), len(path)
         self.points = np.concatenate([self.points, path])
         self.parents = np.concatenate([self.parents, [parent], np.arange(first, first + count - 1)]).astype(np.int64)
@@ -121,9 +138,9 @@ class _Grower:
         return first + count - 1
 
     def trunk(self, way: list[tuple[int, int, int]], side: int, parent: int, artery: str, fertile: bool = False) -> int:
-        """Lay a named artery along its way points, scaled to the head and shifted a little for this patient."""
+        """Lay a named artery along its way points, scaled to the head and perturbed; returns the index of its last point."""
         knots = np.asarray(way, np.float64) * self.head.scale
-        knots += self.rng.normal(0, 1.0, knots.shape) * WANDER_MM.get(artery, (1.3, 1.5, 1.5))
+        knots += self.rng.normal(0, 1.0, knots.shape) * WAY_POINT_SD_MM.get(artery, DEFAULT_SD_MM)
         knots *= [side, 1, 1]
         if parent >= 0:
             knots = np.concatenate([self.points[[parent]], knots])
@@ -136,69 +153,79 @@ class _Grower:
         return self.lay(path[1:] if parent >= 0 else path, parent, artery, fertile)
 
     def link(self, start: int, end: int, artery: str) -> int:
-        """A communicating artery: a branch from one point to another; return the index of its last point."""
-        return self.lay(self._path(self.points[start], self.points[end], hug=False), start, artery, False)
+        """Lay a communicating artery from one point to another; returns the index of its last point."""
+        return self.lay(self._path(self.points[start], self.points[end], follow_surface=False), start, artery, False)
 
     def fill(self, artery: str, side: int) -> None:
-        """Branches from the artery's trunks to end points all over its territory, the near ones first."""
+        """Grow branches from an artery's trunks to end points all over its territory, the nearest first."""
         targets = _targets(self.head, self.rng, artery, side, int(self.rng.integers(*LEAVES[artery])))
-        own = np.array(self.arteries) == artery
-        trunk = self.points[own & (self.points[:, 0] * side > -3)]
+        of_artery = np.array(self.arteries) == artery
+        trunk = self.points[of_artery & (self.points[:, 0] * side > -3)]
         distance = np.linalg.norm(targets[:, None] - trunk[None], axis=2).min(axis=1)
         for target in targets[np.argsort(distance)]:
-            self.sprout(target, artery, side)
+            self.branch(target, artery, side)
 
-    def sprout(self, target: NDArray[np.float64], artery: str, side: int) -> None:
-        """A branch to `target` (3,) from where the artery's own tree is near and bends least."""
-        taken = np.bincount(self.parents[self.parents >= 0], minlength=len(self.points))
-        own = (np.array(self.arteries) == artery) & (self.points[:, 0] * side > -3)
-        free = np.flatnonzero(self.fertile & (taken < 2) & own)
+    def branch(self, target: NDArray[np.float64], artery: str, side: int) -> None:
+        """Grow a branch to `target` (3,) from the point of the artery's tree with the least cost: distance times a factor for the bend."""
+        # Candidates: fertile points of this artery and side with at most one child, so that every fork is a bifurcation.
+        children = np.bincount(self.parents[self.parents >= 0], minlength=len(self.points))
+        of_artery = (np.array(self.arteries) == artery) & (self.points[:, 0] * side > -3)
+        free = np.flatnonzero(self.fertile & (children < 2) & of_artery)
         ahead = target - self.points[free]
         distance = np.linalg.norm(ahead, axis=1) + 1e-6
         heading = self.points[free] - self.points[np.maximum(self.parents[free], 0)]
         heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-6
+        # 0 straight on, 1 at a right angle, 2 backwards
         bend = 1 - (ahead * heading).sum(axis=1) / distance
         start = int(free[np.argmin(distance * (1 + 0.35 * bend))])
-        path = self._path(self.points[start], target, hug=True)
+        path = self._path(self.points[start], target, follow_surface=True)
         self.lay(self.head.confined(path, _MARGIN_MM), start, artery, True)
 
-    def _path(self, start: Points, end: Points, hug: bool) -> Points:
-        """A winding path, its start left out; hugging ones follow the brain's curvature instead of the chord."""
+    def _path(self, start: Points, end: Points, follow_surface: bool) -> Points:
+        """A winding path (k, 3) from start (3,) to end (3,), the start left out; along the chord, or along the brain's surface."""
         length = float(np.linalg.norm(end - start))
         count = max(int(np.ceil(length / STEP_MM)), 2)
-        share = np.linspace(0, 1, count + 1)[:, None]
-        path = start + share * (end - start)
-        if hug:
-            path = self.head.at_depth(path, share[:, 0])
-        path = path + self._wind(count + 1, 0.1 * length if hug else 0.03 * length)
+        fraction = np.linspace(0, 1, count + 1)[:, None]
+        path = start + fraction * (end - start)
+        if follow_surface:
+            path = self.head.at_depth(path, fraction[:, 0])
+        path = path + self._wind(count + 1, 0.1 * length if follow_surface else 0.03 * length)
         return np.asarray(path[1:])
 
     def _wind(self, count: int, amplitude_mm: float) -> Points:
-        """Sideways shifts (count, 3), zero at both ends."""
-        share = np.linspace(0, np.pi, count)[:, None]
-        waves = [self.rng.normal(0, amplitude_mm / order**0.7, 3) * np.sin(order * share) for order in (1, 2, 3, 4, 6)]
+        """Random shifts (count, 3) in mm that make a path wind: a few sine waves, zero at both ends."""
+        fraction = np.linspace(0, np.pi, count)[:, None]
+        waves = [self.rng.normal(0, amplitude_mm / order**0.7, 3) * np.sin(order * fraction) for order in (1, 2, 3, 4, 6)]
         return np.asarray(0.6 * np.sum(waves, axis=0))
 
 
 def _targets(head: HeadShape, rng: np.random.Generator, artery: str, side: int, count: int) -> Points:
-    """End points (count, 3) of an artery's territory, spread by taking the loneliest of a few random ones."""
+    """End points (count, 3) in mm of an artery's territory, each the candidate of twelve that is farthest from those before."""
     low, high, depth = TERRITORIES[artery]
     chosen: list[NDArray[np.float64]] = []
     while len(chosen) < count:
         trial = rng.uniform(low, high, (12, 3)) * head.scale * [side, 1, 1]
         trial = head.confined(head.to_depth(trial, rng.uniform(*depth, 12)), _MARGIN_MM) if depth else head.confined(trial, _MARGIN_MM)
-        lonely = np.min([np.linalg.norm(trial - other, axis=1) for other in chosen], axis=0) if chosen else np.ones(12)
-        chosen.append(trial[int(np.argmax(lonely))])
+        isolation = np.min([np.linalg.norm(trial - other, axis=1) for other in chosen], axis=0) if chosen else np.ones(12)
+        chosen.append(trial[int(np.argmax(isolation))])
     return np.array(chosen)
 
 
 def grow_tree(head: HeadShape, rng: np.random.Generator) -> Tree:
-    """Grow the arteries of one healthy patient inside `head`, all choices drawn from `rng`."""
+    """Grow the arteries of one healthy patient.
+
+    Args:
+        head: the shape that they are fitted into.
+        rng: all choices are drawn from it; the same state gives the same tree.
+
+    Returns:
+        A tree with the roots in the two carotids and the basilar artery, `flow` 1 throughout.
+    """
     grower = _Grower(head, rng)
     basilar = grower.trunk(BASILAR, RIGHT, -1, "BA")
-    fetal = rng.random(2) < 0.15  # the posterior artery hangs on the carotid
+    fetal = rng.random(2) < 0.15  # the posterior cerebral artery is fed by the carotid
     near = [_grow_side(grower, side, basilar, bool(fetal[place])) for place, side in enumerate((RIGHT, LEFT))]
-    if rng.random() < 0.12:  # one side's anterior artery hangs on the other's
+    if rng.random() < 0.12:  # one side's anterior cerebral artery is fed by the other's
         fed = int(rng.integers(2))
         near[fed] = grower.link(near[1 - fed], near[fed], "ACOM")
     elif rng.random() < 0.85:
@@ -212,7 +239,7 @@ def grow_tree(head: HeadShape, rng: np.random.Generator) -> Tree:
 
 
 def _grow_side(grower: _Grower, side: int, basilar: int, fetal: bool) -> int:
-    """Carotid, middle and posterior territory of one side; returns where the anterior artery may begin."""
+    """Grow carotid, middle and posterior territories of one side; returns the index of the last point of A1, where A2 may start."""
     carotid = grower.trunk(ICA, side, -1, "ICA")
     communicating = carotid - 4  # a little before the carotid's end
     middle = grower.trunk(M1, side, carotid, "M1")
@@ -234,7 +261,7 @@ def _grow_side(grower: _Grower, side: int, basilar: int, fetal: bool) -> int:
 
 
 def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
-    """The tree with one to three stenoses, or an occlusion with all that hangs on it gone, as in steno-occlusive disease."""
+    """The tree of a patient with steno-occlusive disease: one to three stenoses, in a third of patients an occlusion besides."""
     if rng.random() < 0.35:
         tree = occlude(tree, _lesion(tree, rng))
     for _ in range(int(rng.integers(1, 4))):
@@ -243,32 +270,42 @@ def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
 
 
 def _lesion(tree: Tree, rng: np.random.Generator) -> int:
-    """A point in the middle stretch of one of the large arteries that are there."""
-    seen = tree.points[:, 2] > LESIONS_ABOVE_MM
-    there = set(tree.arteries[seen].tolist())
-    artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in there]))
-    return int(rng.choice(np.flatnonzero(seen & (tree.arteries == artery))))
+    """The index of a random point on one of the large arteries in the field of view; M1 is drawn twice as often."""
+    in_view = tree.points[:, 2] > LESIONS_ABOVE_MM
+    present = set(tree.arteries[in_view].tolist())
+    artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in present]))
+    return int(rng.choice(np.flatnonzero(in_view & (tree.arteries == artery))))
 
 
 def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tree:
-    """A stenosis: the lumen's radius is less by `severity` (0..1) at the point `place`, and the flow behind it slower."""
+    """Add a stenosis.
+
+    Args:
+        tree: the arteries.
+        place: index of the point of the greatest narrowing.
+        severity: 0..1, the relative loss of radius at that point; it falls off as a Gaussian along the artery.
+        half_length_mm: distance at which the loss is 37% of that.
+
+    Returns:
+        A tree with other radii, and slower flow downstream.
+    """
     near = np.linalg.norm(tree.points - tree.points[place], axis=1)
-    stems = _stems(tree)  # the artery of the other side has the same name and may be near
+    stems = _stems(tree)  # the other side's artery of the same name may be close
     shape = np.where(stems == stems[place], np.exp(-((near / half_length_mm) ** 2)), 0.0)
-    behind = _behind(tree, place)
-    return replace(tree, radii_mm=tree.radii_mm * (1 - severity * shape), flow=tree.flow * np.where(behind, 1 - 0.4 * severity, 1.0))
+    downstream = _downstream(tree, place)
+    return replace(tree, radii_mm=tree.radii_mm * (1 - severity * shape), flow=tree.flow * np.where(downstream, 1 - 0.4 * severity, 1.0))
 
 
 def occlude(tree: Tree, place: int) -> Tree:
-    """An occlusion: nothing flows at the point `place` and behind it."""
-    kept = np.flatnonzero(~_behind(tree, place))
-    new = np.full(len(tree.points) + 1, -1)
-    new[kept] = np.arange(len(kept))
-    return Tree(tree.points[kept], new[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])
+    """The tree without the point `place` and all points downstream; indices of parents are renumbered."""
+    kept = np.flatnonzero(~_downstream(tree, place))
+    new_index = np.full(len(tree.points) + 1, -1)
+    new_index[kept] = np.arange(len(kept))
+    return Tree(tree.points[kept], new_index[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])
 
 
 def _stems(tree: Tree) -> Indices:
-    """(n,) where the artery that each point belongs to begins: the first point of its name on the way from the heart."""
+    """(n,) index of the first point of the artery that each point belongs to."""
     stems = np.arange(len(tree.points))
     for point, parent in enumerate(tree.parents):
         if parent >= 0 and tree.arteries[point] == tree.arteries[parent]:
@@ -276,10 +313,10 @@ def _stems(tree: Tree) -> Indices:
     return stems
 
 
-def _behind(tree: Tree, place: int) -> NDArray[np.bool_]:
-    """(n,) the point `place` and all that hangs on it."""
-    behind = np.zeros(len(tree.points), bool)
-    behind[place] = True
-    for point in range(place + 1, len(behind)):
-        behind[point] = tree.parents[point] >= 0 and behind[tree.parents[point]]
-    return behind
+def _downstream(tree: Tree, place: int) -> NDArray[np.bool_]:
+    """(n,) whether each point is `place` or one of its descendants."""
+    downstream = np.zeros(len(tree.points), bool)
+    downstream[place] = True
+    for point in range(place + 1, len(downstream)):
+        downstream[point] = tree.parents[point] >= 0 and downstream[tree.parents[point]]
+    return downstream

@@ -1,4 +1,4 @@
-"""Random rotation, shear and flip of a batch: one affine map a sample, image linear, label nearest."""
+"""Random rotation, shear and flip of a batch: one affine map a sample, linear interpolation of images, nearest of labels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ SHEAR = math.radians(20.0)
 
 
 def augment(image: Tensor, label: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Turn within 30 degrees, shear within 20 degrees, mirror half of the samples (Livne et al. 2019).
+    """Rotate by up to 30 degrees, shear by up to 20 degrees, mirror half of the samples (Livne et al. 2019).
 
     Args:
-        image: (n, 1, x, y) in [-1, 1]; what comes in from outside the patch is -1, as outside the brain.
-        label: (n, 1, x, y), 0 or 1; stays so.
+        image: (n, 1, x, y) in [-1, 1]; pixels from beyond the patch become -1, as outside the brain.
+        label: (n, 1, x, y), 0 or 1.
         random: draws the maps.
+
+    Returns:
+        Image and label of the same shapes and ranges.
     """
     maps = random_maps(len(image), random).to(image.device)
     grid = F.affine_grid(maps, list(image.shape), align_corners=False)
     # Sampling pads with zero, so the image is shifted to make zero its background.
-    turned = F.grid_sample(image + 1.0, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1.0
-    return turned, F.grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    warped = F.grid_sample(image + 1.0, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1.0
+    return warped, F.grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 
 
 def random_maps(count: int, random: torch.Generator) -> Tensor:
-    """(count, 2, 3) affine maps of output to input coordinates."""
+    """Draw affine maps (count, 2, 3) from output to input coordinates, the product of mirroring, rotation and shear."""
     draws = torch.rand(count, 3, generator=random) * 2.0 - 1.0
     angle, shear = draws[:, 0] * ROTATION, torch.tan(draws[:, 1] * SHEAR)
     mirror = torch.where(draws[:, 2] < 0, -1.0, 1.0)

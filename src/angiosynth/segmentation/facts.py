@@ -1,4 +1,4 @@
-"""What lies beside a U-net's weights, read without torch."""
+"""The metadata beside a U-net's weights, unet.json, read without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from angiosynth.settings import IntensitySettings
 
 
 class UnetFacts(BaseModel):
-    """What a U-net's weights need to be used, as unet.json has it beside other things. Images, and so their mean, lie in [-1, 1]."""
+    """The values of unet.json that are needed to use the weights. Images, and so their mean, lie in [-1, 1]."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -31,15 +31,15 @@ class UnetFacts(BaseModel):
 
 
 def read_facts(folder: Path) -> UnetFacts:
-    """What unet.json tells.
+    """Read unet.json of a U-net's folder.
 
     Raises:
-        InputError: it is missing or damaged, or a value is none that a training writes; the text names the first.
+        InputError: the file is missing or damaged, or a value is out of the range that trainings write; the text names the first.
     """
     path = folder / "unet.json"
     try:
         return UnetFacts.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ascii(".".join(map(str, first["loc"])))[1:-1]
-        raise InputError(f"{path}: damaged, {where}: {first['msg']}; run `dvc repro` to train it") from error
+        key = ascii(".".join(map(str, first["loc"])))[1:-1]
+        raise InputError(f"{path}: damaged, {key}: {first['msg']}; run `dvc repro` to train it") from error

@@ -1,4 +1,4 @@
-"""Features of images: what the levels of a trained U-net make of them."""
+"""Features of images from the encoder of a trained U-net."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ CHUNK = 128
 
 @torch.no_grad()
 def unet_features(segmenter: Segmenter, images: ImagePatches) -> Features:
-    """What each level of a U-net's way down makes of an image, averaged over its pixels.
+    """Mean activations of each channel of a U-net's encoder, averaged over the pixels of an image.
 
     Args:
         segmenter: trained on real patches.
         images: (n, x, y) levels 0..255.
 
     Returns:
-        (n, 31 * width): width of the first level, twice that of the second, and so on.
+        (n, 31 * width): the channels of the five levels, width of the first, twice as many of the second, and so on.
     """
     segmenter.unet.eval()
-    where = next(segmenter.unet.parameters()).device
-    found = []
+    device = next(segmenter.unet.parameters()).device
+    features = []
     for start in range(0, len(images), CHUNK):
         batch = torch.from_numpy(from_levels(images[start : start + CHUNK]))[:, None]
-        levels = segmenter.unet.encode(((batch - segmenter.mean) / segmenter.deviation).to(where))
-        found.append(torch.cat([level.mean(dim=(2, 3)) for level in levels], dim=1).double().cpu().numpy())
-    return np.concatenate(found)
+        levels = segmenter.unet.encode(((batch - segmenter.mean) / segmenter.deviation).to(device))
+        features.append(torch.cat([level.mean(dim=(2, 3)) for level in levels], dim=1).double().cpu().numpy())
+    return np.concatenate(features)

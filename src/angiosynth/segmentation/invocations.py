@@ -1,4 +1,4 @@
-"""Requests to a served U-net: JSON to images, images to probabilities, these to JSON. Nothing but numbers is ever taken from a request."""
+"""Requests to a served U-net: JSON to images, images to probabilities, these to JSON. Only numbers are accepted."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ AT_ONCE = 16_384  # voxels that are written as JSON in one go
 
 
 def answer(served: Served, body: bytes | bytearray) -> Iterator[bytes]:
-    """The parts of the JSON that answers a request.
+    """The chunks of the JSON that answers a request.
 
     Raises:
-        RefusedError: the request is none that a U-net can be asked.
+        RefusedError: the request is malformed or beyond the limits.
     """
     return as_json(probabilities(served, images_of(body)))
 
@@ -38,7 +38,7 @@ def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
     Raises:
         RefusedError: it is something else, holds what is no number in [-1, 1], is ragged, or larger than the limits.
     """
-    # Looked at before it is parsed: strings, true and null, NaN, escapes, other keys and a key twice all leave other letters or quotes.
+    # Checked before it is parsed: strings, true and null, NaN, escapes, other keys and a key twice all leave other letters or quotes.
     if body.translate(None, NUMBERS) not in NAMES or body.count(b'"') != 2:
         raise RefusedError(400, f"send {SHAPE}; {REFUSAL}")
     if body.count(b",") >= MOST_VOXELS:
@@ -58,30 +58,30 @@ def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
         raise RefusedError(400, f"the shape is {images.shape}; send {SHAPE}, each from {LEAST_SIDE} to {MOST_SIDE}")
     if not images.size or not (np.abs(images) <= np.float32(LIMIT)).all():
         raise RefusedError(400, REFUSAL)
-    found: NDArray[np.float32] = images
-    return found
+    checked: NDArray[np.float32] = images
+    return checked
 
 
 @torch.no_grad()
 def probabilities(served: Served, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images (n, 1, x, y) to the probability of vessel in the same shape, so many at a time as keep the memory bounded.
+    """Probabilities of vessel (n, 1, x, y) for images of the same shape, computed in batches of bounded memory.
 
-    What fits is computed at once, so that the answer is the U-net's own to the last bit. In parts the last bits may differ: how torch adds
-    depends on the number of images.
+    Requests within the limit are computed in one batch, so that the answer equals the U-net's to the last bit. In several batches the last
+    bits may differ, since the order of torch's sums depends on the number of images.
     """
     fitting = max(1, VOXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
     parts = [images[start : start + fitting] for start in range(0, len(images), fitting)]
-    found = np.concatenate([served(torch.from_numpy(part)).numpy() for part in parts])
-    if not np.isfinite(found).all():
+    answer = np.concatenate([served(torch.from_numpy(part)).numpy() for part in parts])
+    if not np.isfinite(answer).all():
         raise RefusedError(500, "the model's answer is not finite; train it anew")
-    return found
+    return answer
 
 
-def as_json(found: NDArray[np.float32]) -> Iterator[bytes]:
-    """The parts of {"predictions": ...}, so many rows at a time as keep the text short."""
-    rows = max(1, AT_ONCE // found.shape[3])
+def as_json(predictions: NDArray[np.float32]) -> Iterator[bytes]:
+    """The chunks of {"predictions": ...}, of a bounded number of rows each."""
+    rows = max(1, AT_ONCE // predictions.shape[3])
     yield b'{"predictions": ['
-    for number, image in enumerate(found[:, 0]):
+    for number, image in enumerate(predictions[:, 0]):
         yield b", [[" if number else b"[["
         for start in range(0, len(image), rows):
             yield (b", " if start else b"") + json.dumps(image[start : start + rows].tolist())[1:-1].encode()

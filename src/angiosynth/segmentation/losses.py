@@ -13,12 +13,12 @@ Loss = Literal["dice", "dice_cross_entropy"]
 def segmentation_loss(logits: Tensor, label: Tensor, form: Loss) -> Tensor:
     """Dice loss alone, or with the mean cross-entropy of the pixels added (Isensee et al. 2021).
 
-    Where the prediction is empty, Dice has next to no gradient; the cross-entropy leads out.
+    Where the prediction is empty the Dice loss has almost no gradient, but the cross-entropy has.
 
     Args:
         logits: (n, 1, x, y).
         label: (n, 1, x, y), 0 or 1.
-        form: which.
+        form: the loss.
     """
     dice = dice_loss(logits, label)
     return dice if form == "dice" else dice + F.binary_cross_entropy_with_logits(logits.float(), label)

@@ -1,4 +1,4 @@
-"""The probe: a generator's checkpoint scored by what it is for, a small U-net trained on its pairs."""
+"""The probe: score a generator's checkpoint by its use, a small U-net trained on its pairs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class UnetProbe:
-    """Scores a generator by what it is for: a small U-net trained on fresh pairs of it, on validation patients.
+    """Scores a generator by the DSC on validation patients of a small U-net trained on fresh pairs of it.
 
-    Axial slices are thinned out to keep the probe cheap; its DSC is over the slices that are left, of all patients alike. Beside it
-    stand that of a U-net of the same size trained on real patches, `probe_dsc_real`, the images' Frechet distance to real ones in the
-    latter's features, `fd_unet`, and what that distance is between real patches of two halves of the training patients, `fd_unet_floor`.
+    To keep the probe cheap only every n-th axial slice is segmented and scored. For comparison it gives `probe_dsc_real`, the DSC of such a
+    U-net trained on real patches; `fd_unet`, the Frechet distance of generated and real images in that U-net's features; and
+    `fd_unet_floor`, that distance between the real patches of two halves of the training patients.
     """
 
     def __init__(self, scans: Sequence[Scan], settings: ProbeSettings, real: PatchSet) -> None:
@@ -46,7 +46,7 @@ class UnetProbe:
 
     @cached_property
     def _judge(self) -> tuple[Segmenter, Features, float, float]:
-        """The U-net trained on real patches, features of some of those, their distance between two halves of the patients, its DSC."""
+        """The U-net trained on real patches, features of some of these, the Frechet distance of two halves of the patients, its DSC."""
         judge = self._train(self.real, "probe on real patches")
         rows = np.unique(np.linspace(0, len(self.real) - 1, self.settings.pairs).astype(np.int64))
         features = unet_features(judge, np.asarray(self.real.image[self.real.rows[rows]]))

@@ -1,4 +1,4 @@
-"""A trained U-net as a program for others: images in, probabilities out, nothing else to know."""
+"""A trained U-net as an exportable module from images to probabilities, with standardisation and input check inside."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ REFUSAL = "images must be finite, at least one, with values in [-1, 1]: standard
 class Served(nn.Module):
     """Images (n, 1, x, y) in [-1, 1], -1 outside the brain, to the probability of vessel (n, 1, x, y), in float32.
 
-    The segmenter's standardisation and U-net, its sides multiples of 16 as `SIDE_MULTIPLE` asks. A voxel is vessel where the probability
-    passes `THRESHOLD` inside the brain.
+    The sides x and y are multiples of `SIDE_MULTIPLE`. A voxel is vessel where the probability exceeds `THRESHOLD` inside the brain.
 
-    Grey levels as a scanner gives them would be answered with nonsense, so values beyond `LIMIT`, NaN and a batch without a voxel raise a
-    RuntimeError that says REFUSAL. The check is part of the exported program.
+    A scanner's unscaled grey levels would give meaningless probabilities, so values beyond `LIMIT`, NaN and a batch without a voxel raise a
+    RuntimeError with the text REFUSAL. The check is part of the exported program.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:

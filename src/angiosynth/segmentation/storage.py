@@ -1,4 +1,4 @@
-"""A trained U-net on disk: unet.pt with the weights, unet.json with what they need to be used."""
+"""A trained U-net on disk: unet.pt with the weights, unet.json with the metadata to use them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts:
 
 
 def load_segmenter(folder: Path) -> Segmenter:
-    """The U-net of a folder, ready to segment on the device that there is.
+    """The U-net of a folder, ready to segment on the available device.
 
     Raises:
         InputError: a file is missing or damaged, the two do not belong together, or a weight is not finite; the text names the file.
@@ -52,10 +52,10 @@ def count_weights(width: int) -> int:
 
 
 def _refuse_width(folder: Path, width: int) -> None:
-    """Refuse a width that the weights beside it cannot be of, or that does not fit the memory, before a network is built: InputError."""
+    """Raise InputError, before a network is built, for a width that disagrees with the file of weights or does not fit the memory."""
     path, needed = folder / "unet.pt", 4 * count_weights(width)
-    there, free = path.stat().st_size if path.is_file() else 0, memory_available()
-    if there < needed:
-        raise InputError(f"{path}: missing or damaged, {there} bytes instead of {needed} for width {width}; run `dvc repro` to train it")
-    if free and free < 2 * needed:  # the network, and what is read into it
+    existing, free = path.stat().st_size if path.is_file() else 0, memory_available()
+    if existing < needed:
+        raise InputError(f"{path}: missing or damaged, {existing} bytes instead of {needed} for width {width}; run `dvc repro` to train it")
+    if free and free < 2 * needed:  # the network, and the weights that are loaded into it
         raise InputError(f"{path}: takes {2 * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; close other programs")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEVELS = 5
-VESSEL_LOG_ODDS = -4.0  # of a first guess of 2%: from one of 50% Dice loss often falls into the empty prediction and stays there
+VESSEL_LOG_ODDS = -4.0  # initial probability of 2%: from 50% the Dice loss often falls into the empty prediction and stays there
 SIDE_MULTIPLE = 2 ** (LEVELS - 1)  # sides of the input must be multiples of this
 
 
@@ -44,12 +44,12 @@ class Unet(nn.Module):
                 nn.init.zeros_(module.bias)
         assert self.last.bias is not None
         nn.init.constant_(self.last.bias, VESSEL_LOG_ODDS)
-        # The features under it are never negative: were all its weights, no voxel could ever become vessel.
+        # Its inputs come from a ReLU: if all weights were negative the output could never be positive. So signs alternate.
         signs = 1.0 - 2.0 * (torch.arange(width) % 2)
         self.last.weight.data = self.last.weight.data.abs() * signs[None, :, None, None]
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """What each of the five levels makes on the way down, the finest first."""
+        """Activations of the encoder's five levels, the finest first: (n, width, x, y), (n, 2 width, x/2, y/2), ..."""
         skips: list[Tensor] = []
         for depth, level in enumerate(self.down):
             x = level(x if depth == 0 else F.max_pool2d(x, 2))
@@ -66,7 +66,7 @@ class Unet(nn.Module):
 
 
 def build_unet(width: int, dropout: float, seed: int) -> Unet:
-    """A U-net whose first weights depend on the seed alone."""
+    """A U-net whose initial weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Unet(width, dropout)

@@ -1,4 +1,4 @@
-"""Scores on whole volumes of validation patients: for choosing weights, generators and settings, never for the report's test."""
+"""Scores on whole volumes of validation patients, by which weights, generators and settings are chosen."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def validator(scans: Sequence[Scan]) -> Validate | None:
 
 def validation_scores(scans: Sequence[Scan], segment: Callable[[Scan], Mask]) -> dict[str, float]:
     """{"val_dsc", "val_hd95_mm"}: means over labelled scans, at least one."""
-    found = []
+    scores = []
     for scan in scans:  # one mask at a time in memory
         mask = segment(scan)
-        found.append((dsc(scan.truth, mask), hd95_mm(scan.truth, mask, scan.spacing_mm)))
-    return dict(zip(("val_dsc", "val_hd95_mm"), (float(value) for value in np.mean(found, axis=0)), strict=True))
+        scores.append((dsc(scan.truth, mask), hd95_mm(scan.truth, mask, scan.spacing_mm)))
+    return dict(zip(("val_dsc", "val_hd95_mm"), (float(value) for value in np.mean(scores, axis=0)), strict=True))

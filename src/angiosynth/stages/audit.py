@@ -1,4 +1,4 @@
-"""Stage audit: what one generator's set, the generator and its critic tell about the patients behind them."""
+"""Stage audit: privacy attacks on one generator, its synthetic set and its critic."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from angiosynth.settings import Settings, digest
 from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.tracking.runs import RunSpec, training_run
 
-SHARED = "shared"  # below an audit's folder: what of it may leave, for a release and for a tracking server
+SHARED = "shared"  # folder, in an audit's, of the files for a release and for a tracking server
 
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
     """Audit one generator as an MLflow run.
 
-    Exact numbers, their page and figures, and the gallery of the closest pairs go to audit/<model>, for the house alone; what of them may
-    leave goes to audit/<model>/shared.
+    Exact numbers, their page and figures, and the gallery of the closest pairs are confidential and go to audit/<model>; the rounded
+    numbers and the page that may be released go to audit/<model>/shared.
     """
     preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
     split = _usable(load_split(home.splits, settings.cohort.source), settings.cohort.source)
@@ -48,19 +48,19 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
     with training_run(RunSpec("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data)) as run:
         # Patients' patches stay with the project, and go with the stage.
         with scratch_folder(home.root / ".work" / "held-out") as folder, whole_folder(home.audit(model)) as target:
-            found = _audit(settings, home, model, split, folder, target)
-            write_json(target / "audit.json", found)
-            scores_figure(found, target / "scores.png")
-            (target / "index.html").write_text(build_audit_page(found, read_bytes(target / "scores.png", MOST_PICTURE)), encoding="utf-8")
-            write_shared(shared_audit(found), target / SHARED)
-        run.final({finding["name"]: finding["value"] for finding in found["findings"]})
-        run.tag("verdict_set", found["verdicts"]["set"])
+            results = _audit(settings, home, model, split, folder, target)
+            write_json(target / "audit.json", results)
+            scores_figure(results, target / "scores.png")
+            (target / "index.html").write_text(build_audit_page(results, read_bytes(target / "scores.png", MOST_PICTURE)), encoding="utf-8")
+            write_shared(shared_audit(results), target / SHARED)
+        run.final({finding["name"]: finding["value"] for finding in results["findings"]})
+        run.tag("verdict_set", results["verdicts"]["set"])
         for name in AUDIT_FILES:  # a tracking server may stand elsewhere
             run.artifact(home.audit(model) / SHARED / name)
 
 
 def write_shared(shared: Mapping[str, Any], folder: Path) -> None:
-    """What of an audit may leave: audit.json, and a page and a figure made of nothing but that."""
+    """Write the fields of an audit that may be released: audit.json, and a page with a figure made of these alone."""
     folder.mkdir()
     numbers, page = AUDIT_FILES
     write_json(folder / numbers, shared)
@@ -76,6 +76,7 @@ def audit_digest(settings: Settings) -> str:
 
 
 def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
+    """Run all attacks and controls; write the gallery into `target`; returns the content of audit.json."""
     audited = load_audited(settings, home, model, split, scratch)
     work = Audit(audited, settings.audit)
     numbers: dict[str, Any] = {}
@@ -90,7 +91,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "overfitted": work.overfitted_gan,
     }
     copied = work.copied()
-    numbers.update({name: found for name, (found, _) in copied.items()})
+    numbers.update({name: result for name, (result, _) in copied.items()})
     for name, step in progress(steps.items(), f"audit {model}", len(steps)):
         numbers[name] = step()
     searches = [search for _, search in copied.values()]
@@ -110,14 +111,16 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
 
 
 def _usable(split: Split, site: str) -> Split:
-    for part, what in (("validation", "what controls compare with"), ("test", "the people who were not trained on")):
+    for part, purpose in (("validation", "for the controls"), ("test", "the people who were not trained on")):
         if not getattr(split, part):
-            raise InputError(f"splits/{site}.json: no {part} patient; the audit needs at least one, {what}: see cohort.sites.{site}.split")
+            raise InputError(
+                f"splits/{site}.json: no {part} patient; the audit needs at least one, {purpose}: see cohort.sites.{site}.split"
+            )
     return split
 
 
 def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
-    """Everything that is audited. Test and validation patients' patches are cut for the audit alone and do not outlive it."""
+    """Load the inputs of an audit. Test and validation patients' patches are cut into `scratch`, which is removed after the audit."""
     training = home.real_patches(settings, split.train)
     names = (*split.test, *split.validation)
     build_patches(home.site_root(settings, settings.cohort.source), names, settings.patches, settings.cohort.intensity, scratch / "patches")
@@ -144,7 +147,7 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
 
 
 class _Chosen(BaseModel):
-    """What of generator.json the audit needs: the chosen step, and all that the probe saw, each with its step."""
+    """The fields of generator.json that the audit needs: the chosen step, and the scores of each probe with its step."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -170,7 +173,7 @@ def _synthetic(home: Workspace, model: str, training: PatchSet) -> PatchSet:
 
 
 def _with_distance(work: Audit) -> dict[str, Any]:
-    """Likeness and vessels, with the Frechet distance beside what it is between two halves of the training patients."""
+    """Usefulness, with the Frechet distance of the sets and that of two halves of the training patients as its floor."""
     features = work.raw_features
     halves = [features["training"][work.number % 2 == half] for half in (0, 1)]
     if not len(halves[1]):

@@ -1,4 +1,4 @@
-"""Stage evaluate: what a U-net, or the best global threshold, is worth on test patients."""
+"""Stage evaluate: score a U-net, or the best global threshold, on test patients."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def evaluate(settings: Settings, home: Workspace, data: str) -> None:
         for patient in progress(home.patients(settings, settings.cohort.source, split.test), f"evaluate {data}", len(split.test)):
             scan = load_scan(patient, settings.cohort.intensity)
             for place, (seed, segment) in enumerate(segmenters.items()):
-                found = segment(scan)
+                mask = segment(scan)
                 if place == 0:
-                    write_mask(found, scan.path, folder / f"{patient.id}.nii.gz")
-                rows.append(PatientScore.of(patient.id, all_metrics(scan.truth, found, scan.spacing_mm), seed))
+                    write_mask(mask, scan.path, folder / f"{patient.id}.nii.gz")
+                rows.append(PatientScore.of(patient.id, all_metrics(scan.truth, mask, scan.spacing_mm), seed))
     write_scores(home.metrics / "patients" / f"{data}.csv", rows)
-    _tell_runs(settings, data, rows)
+    _record_scores(settings, data, rows)
 
 
 def _segment(segmenter: Segmenter) -> Callable[[Scan], Mask]:
@@ -55,7 +55,7 @@ def _segment(segmenter: Segmenter) -> Callable[[Scan], Mask]:
 
 
 def _threshold(settings: Settings, home: Workspace, split: Split, folder: Path) -> Callable[[Scan], Mask]:
-    """The baseline, picked on training patients; threshold.json tells it and its validation scores."""
+    """The baseline, chosen on training patients; written to threshold.json with its validation scores."""
     training = (load_scan(patient, settings.cohort.intensity) for patient in home.patients(settings, settings.cohort.source, split.train))
     cut = best_threshold(progress(training, "best threshold", len(split.train)))
     scans = home.scans(settings, settings.cohort.source, split.validation)
@@ -64,7 +64,7 @@ def _threshold(settings: Settings, home: Workspace, split: Split, folder: Path) 
     return segment
 
 
-def _tell_runs(settings: Settings, data: str, rows: Sequence[PatientScore]) -> None:
+def _record_scores(settings: Settings, data: str, rows: Sequence[PatientScore]) -> None:
     """Add the test scores, means over patients and seeds, to the runs of the U-net and of the generator behind it."""
     if not rows or data == THRESHOLD:
         return

@@ -1,4 +1,4 @@
-"""Stage report: the figures and the page, from what the other stages wrote."""
+"""Stage report: the figures and the page, from the files of the other stages."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ def report(settings: Settings, home: Workspace) -> None:
 
 
 def _studies(folder: Path) -> list[dict[str, Any]]:
-    """What sweeps found: the repository's in shown/, then this folder's own, which win where both have a study's name."""
+    """Results of sweeps: the repository's in shown/, replaced by this folder's where both have a study of one name."""
     files = [*sorted((folder / "shown").glob("*.json")), *sorted(folder.glob("*.json"))]
     return list({path.stem: read_json(path) for path in files}.values())
 
 
-def _sweep_figures(found: dict[str, Any], drawn: Path) -> dict[str, Path]:
-    folder = drawn / "sweeps" / found["study"]
+def _sweep_figures(study: dict[str, Any], drawn: Path) -> dict[str, Path]:
+    folder = drawn / "sweeps" / study["study"]
     folder.mkdir(parents=True)
-    return sweep_figures(found, folder)
+    return sweep_figures(study, folder)
 
 
 def readme(home: Workspace, path: Path) -> None:
-    """Bring the README's table and two figures up to date with the report that is there."""
+    """Bring the README's table and two figures up to date with the existing report."""
     paths = {name: home.report / "figures" / f"{name}.png" for name in ("pairs", "transfer")}
     update_readme(path, read_json(home.metrics / "evaluation.json"), read_json(home.metrics / "transfer.json"), paths)
 
@@ -99,14 +99,14 @@ def _some(patches: PatchSet) -> tuple[Any, Any]:
 
 def _patient(settings: Settings, home: Workspace, tables: dict[str, list[PatientScore]], model: str, path: Path) -> None:
     """The test patient whose score is the median one: neither the best nor the worst is shown."""
-    kept = tables[model][0].seed  # whose predictions are kept stands first
+    kept = tables[model][0].seed  # the first row's predictions are the ones that were kept
     rows = sorted((row for row in tables[model] if row.seed == kept), key=lambda row: row.dsc)
     row = rows[len(rows) // 2]
     (patient,) = home.patients(settings, settings.cohort.source, [row.patient])
     scan = load_scan(patient, settings.cohort.intensity)
-    found = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
+    prediction = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
     title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
-    patient_figure(scan.image, scan.brain, scan.truth, found, title, path, scan.spacing_mm)
+    patient_figure(scan.image, scan.brain, scan.truth, prediction, title, path, scan.spacing_mm)
 
 
 def _curve(path: Path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Stage select-unet: which of a grid of settings gives the best U-net on validation patients."""
+"""Stage select-unet: choose the U-net's settings from a grid by its scores on validation patients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def select_unet(settings: Settings, home: Workspace) -> None:
     """Write models/unet-choice.json: the settings every U-net is trained with, and the grid's scores.
 
     The grid is trained on real patches, so that all U-nets share one choice and differ in their data alone. Where it has one point
-    nothing is trained. What an earlier run finished is kept.
+    nothing is trained. Points that an earlier run has finished are kept.
 
     Raises:
         InputError: a grid without a validation patient.
@@ -59,8 +59,8 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     split = load_split(home.splits, settings.cohort.source)
     scans: list[Scan] = home.scans(settings, settings.cohort.source, split.validation)
     if not scans:
-        where = home.splits / f"{settings.cohort.source}.json"
-        raise InputError(f"{where}: no validation patients to choose by; name some in cohort.sites, or empty the lists of selection")
+        path = home.splits / f"{settings.cohort.source}.json"
+        raise InputError(f"{path}: no validation patients to choose by; name some in cohort.sites, or empty the lists of selection")
     source = data_source(home.patches(settings.cohort.source))
     facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity}
     scored = home.patients(settings, settings.cohort.source, split.validation)
@@ -74,15 +74,15 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
                 say(f"select-unet: {name} is there already")
             else:
                 say(f"select-unet: {number + 1} of {len(grid)}: {name}")
-                own = settings.model_copy(update={"unet": unet})
-                tracked = unet_settings(own, "real")
+                at_point = settings.model_copy(update={"unet": unet})
+                tracked = unet_settings(at_point, "real")
                 child = training_run(
                     RunSpec("unet", name, stage="select-unet", settings=tracked, data=source, parent=parent.id or None), lineage=False
                 )
                 with child as run:
-                    run.final(fit_unet(own, home, "real", run, folder, scans).scores)
-            found = read_facts(folder)
-            points.append({**_values(unet), "val_dsc": found.val_dsc, "val_hd95_mm": found.val_hd95_mm})
+                    run.final(fit_unet(at_point, home, "real", run, folder, scans).scores)
+            facts_of_point = read_facts(folder)
+            points.append({**_values(unet), "val_dsc": facts_of_point.val_dsc, "val_hd95_mm": facts_of_point.val_hd95_mm})
         best = _best(points)
         parent.final({key: best[key] for key in ("val_dsc", "val_hd95_mm")})
         for name in CHOSEN:

@@ -45,7 +45,7 @@ def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints:
 
 
 def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
-    """The training's resume files, which belong to everything that its result depends on."""
+    """The training's resume files, keyed by everything that its result depends on."""
     split = load_split(home.splits, settings.cohort.source)
     scored = home.patients(settings, settings.cohort.source, split.validation)
     facts = generator_settings(settings, model)
@@ -60,16 +60,16 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
     split = load_split(home.splits, settings.cohort.source)
     real = home.real_patches(settings, split.train)
     probe = UnetProbe(home.scans(settings, settings.cohort.source, split.validation), settings.probe, real)
-    own = settings.generator(model)
-    trained = family_of(own).train(model, own, real, probe, checkpoints, recorder)
+    generator = settings.generator(model)
+    trained = family_of(generator).train(model, generator, real, probe, checkpoints, recorder)
     if rank():
         return trained
     with whole_folder(home.generator(model)) as folder:
         save_generator(folder, trained, checkpoints)
-        facts = {"model": model, "kind": own.kind, "step": trained.step, "size": real.size}
+        facts = {"model": model, "kind": generator.kind, "step": trained.step, "size": real.size}
         facts |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
         write_json(folder / "generator.json", {**facts, "probes": [row for row in trained.curve if "probe_dsc" in row]})
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
-        contact_sheet(*load_sampler(folder, own, real.size).pairs(SHEET, seed=0), folder / "samples.png")
+        contact_sheet(*load_sampler(folder, generator, real.size).pairs(SHEET, seed=0), folder / "samples.png")
     return trained

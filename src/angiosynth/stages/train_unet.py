@@ -41,21 +41,18 @@ from angiosynth.tracking.runs import DataSource, Run, RunSpec, reopen, training_
 
 
 def train_unet(settings: Settings, home: Workspace, data: str) -> None:
-    """Train a U-net with every seed, as an MLflow run, with several seeds one of children; what an earlier run finished is kept.
+    """Train a U-net with every seed as an MLflow run, with a child run for each of several seeds.
 
-    A generator's run gets the validation scores of the U-nets trained on its pairs.
+    Seeds that an earlier, stopped run has finished are kept. Validation scores are added to the run of the generator that made the pairs.
     """
     preflight(settings, home, ("unet", "transfer"))
     settings = chosen_settings(settings, home)
-    source = data_source(home.training_patches(settings, data))
-    facts = unet_settings(settings, data)
+    source, facts = data_source(home.training_patches(settings, data)), unet_settings(settings, data)
     split = load_split(home.splits, settings.cohort.source)
-    scans, scored = (
-        home.scans(settings, settings.cohort.source, split.validation),
-        home.patients(settings, settings.cohort.source, split.validation),
-    )
+    scans = home.scans(settings, settings.cohort.source, split.validation)
+    scored = home.patients(settings, settings.cohort.source, split.validation)
     kept = resume_folder(home, f"train-unet-{data}", facts, home.training_patches(settings, data), split, scored)
-    seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
+    folders = {settings.unet.seed + number: kept / f"{SEED}{settings.unet.seed + number}" for number in range(settings.unet.seeds)}
     whole = training_run(
         RunSpec(
             "unet",
@@ -65,20 +62,20 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
             data=source,
             tags={VALIDATED_ON: scans_digest(scored), DRAWN: "yes" if home.drawn(settings) else "no"} if scored else {},
         ),
-        resume=kept / RUN if len(seeds) > 1 else None,
+        resume=kept / RUN if len(folders) > 1 else None,  # one seed starts anew, and so does its curve
     )
     with whole as run:
-        for seed in seeds:
-            folder = kept / f"{SEED}{seed}"
+        # every seed is trained into the resume folder, and then all move to the stage's output at once
+        for seed, folder in folders.items():
             if folder.exists():
                 say(f"train-unet {data}: seed {seed} is there already")
                 continue
-            own = settings.model_copy(update={"unet": settings.unet.model_copy(update={"seed": seed, "seeds": 1})})
-            with _run_of_seed(own, data, source, run) if len(seeds) > 1 else nullcontext(run) as recorder:
-                trained = fit_unet(own, home, data, recorder, folder, scans)
+            of_seed = settings.model_copy(update={"unet": settings.unet.model_copy(update={"seed": seed, "seeds": 1})})
+            with _run_of_seed(of_seed, data, source, run) if len(folders) > 1 else nullcontext(run) as recorder:
+                trained = fit_unet(of_seed, home, data, recorder, folder, scans)
                 if recorder is not run:
                     recorder.final(trained.scores)
-        _gather([kept / f"{SEED}{seed}" for seed in seeds], home.unet(data))
+        _gather([*folders.values()], home.unet(data))
         scores = validation_over_seeds(home.unet(data))
         run.final(scores)
         for name in UNET_FILES:
@@ -87,7 +84,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         run.log_model(Served(load_segmenter(home.unet(data))), example, name="unet", register=f"unet-{data}")
     if data in settings.generators:
         reopen(f"train-generator@{data}", scores, settings=generator_settings(settings, data))
-    Checkpoints(kept).clear()
+    Checkpoints(kept).clear()  # last: until all is written, a kill costs nothing
 
 
 def fit_unet(
@@ -95,7 +92,7 @@ def fit_unet(
 ) -> TrainedUnet:
     """Train once, with `unet.seed`, on real patches or a synthetic set; the source's validation patients choose. Writes the U-net's folder.
 
-    The patients' scans are read where none are handed in.
+    `scans` are the validation patients', read from disk where not given.
     """
     split = load_split(home.splits, settings.cohort.source)
     patches = open_patch_set(home.training_patches(settings, data))
@@ -129,20 +126,20 @@ def _run_of_seed(settings: Settings, data: str, source: DataSource, parent: Run)
 
 
 def _gather(trained: Sequence[Path], target: Path) -> None:
-    """The seed that validation patients score highest becomes the U-net, the others lie beneath it."""
+    """Copy trained U-nets into a new folder: the best by validation to its top, the others below it."""
 
-    def rank(path: Path) -> tuple[float, float]:
+    def quality(path: Path) -> tuple[float, float]:
         facts = read_facts(path)
         return facts.val_dsc or 0.0, -(facts.val_hd95_mm or 0.0)
 
-    best = max(trained, key=rank)
+    best = max(trained, key=quality)
     with whole_folder(target) as folder:
         for path in trained:
             shutil.copytree(path, folder if path == best else folder / path.name, dirs_exist_ok=True)
 
 
 def unet_facts(settings: Settings, data: str, patches: PatchSet) -> dict[str, Any]:
-    """What goes beside a U-net's weights, nothing volatile in it."""
+    """The metadata to write beside a U-net's weights, nothing volatile in it."""
     return {
         "data": data,
         "n_patches": len(patches),

@@ -29,7 +29,7 @@ from angiosynth.tracking.runs import RunSpec, training_run
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
-    """Fine-tune from one start at every target site with every subset of the grid; what an earlier run finished is kept."""
+    """Fine-tune from one start at every target site with every subset of the grid; trainings that an earlier run has finished are kept."""
     target = home.metrics / "transfer" / f"{start}.csv"
     if not settings.cohort.targets:
         say("transfer: there is no other site, the table stays empty")
@@ -66,24 +66,24 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
                 say(f"{label} is there already")
                 continue
             say(f"{label}, {number + 1} of {len(grid)}")
-            own = patches.of_patients(subset.patients)
+            chosen = patches.of_patients(subset.patients)
             child = training_run(
                 RunSpec(
                     "transfer",
                     f"{start} {site} {subset.name}",
                     stage=stage,
                     settings={**facts, "n_patients": subset.n_patients, "subset": subset.number},
-                    data=replace(source, rows=len(own)),
+                    data=replace(source, rows=len(chosen)),
                     parent=parent.id or None,
                 ),
                 lineage=False,
             )
             with child as run:
                 title = f"transfer {start} {subset.name}"
-                trained = train_unet(schedule, own, validator(validation), run, title, _start(home, start))
+                trained = train_unet(schedule, chosen, validator(validation), run, title, _start(home, start))
                 rows = _score(trained, start, site, subset, test)
                 run.final({**trained.scores, **_means(rows)})
-                example = np.zeros((2, 1, own.size, own.size), np.float32)
+                example = np.zeros((2, 1, chosen.size, chosen.size), np.float32)
                 run.log_model(Served(trained.segmenter).eval(), example, name="unet")
             write_transfer(kept, rows)
         rows = [row for subset in grid for row in read_transfer(folder / f"{subset.name}.csv")]

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from angiosynth.generators.gan import convolution as module
 from angiosynth.generators.gan.convolution import (
     Convolution,
-    SpectralScale,
     convolution,
     fold_enlargement,
     iterate_spectral_norms,
@@ -21,6 +20,7 @@ from angiosynth.generators.gan.convolution import (
 )
 from angiosynth.generators.gan.losses import gradient_penalty
 from angiosynth.generators.gan.networks import Critic
+from angiosynth.generators.gan.spectral import SpectralScale
 
 MATRIX = {"LARGE_WEIGHT": 0, "SMALL_MAP": 10**9}
 

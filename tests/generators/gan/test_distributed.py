@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from angiosynth.compute.distributed import joined, rank, size
+from angiosynth.compute.distributed import joined, rank, world_size
 from angiosynth.generators.base import Sampler, TrainedGenerator
 from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -41,7 +41,7 @@ def _all_cases(folder: Path) -> None:
     """What each process does."""
     torch.set_num_threads(1)
     with joined():
-        assert size() == 2
+        assert world_size() == 2
         for case in CASES:
             recorder = ListRecorder()
             trained = _train(case, folder / f"resume-{rank()}", recorder)

@@ -292,7 +292,7 @@ def test_sigterm_saves_where_it_stands_and_the_next_start_goes_on_to_the_same_en
         assert process.returncode == 128 + signal.SIGTERM
         _, plain = whole.communicate(timeout=60)
         assert whole.returncode == 0, plain
-    (stopped_at,) = re.findall(r"told to stop, saved at step (\d+)", said)
+    (stopped_at,) = re.findall(r"stopped by a signal, saved at step (\d+)", said)
     assert int(stopped_at) >= 7
     with _start(tmp_path / "stopped", 0.0) as process:
         _, said = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""The GANs behind the registry's interface: see `Family` for what each function is for."""
+"""The GANs behind the registry's interface; `Family` documents the functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from angiosynth.generators.gan.sampling import GanLatents, GanSampler
 from angiosynth.generators.gan.training import GanTraining, train_gan
 from angiosynth.runtime.rehearsal import Need, Rehearsal
 
-# A GAN's step takes and frees tensors of many sizes, which leaves gaps between those that live. On the safe side: benchmarks/memory.py
-# holds the estimates against trainings.
+# A GAN's step allocates and frees tensors of many sizes, which fragments memory. Conservative: benchmarks/memory.py compares the estimates
+# with trainings.
 GAPS = 1.5
 
 train = train_gan
@@ -71,9 +71,9 @@ class _GanRehearsal(GanTraining):
 
 
 def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
-    own = settings.model_copy(update={"critic_iterations": 1})  # one is as large as several
+    one_step = settings.model_copy(update={"critic_iterations": 1})  # one is as large as several
     blank = np.zeros((1, patch_size, patch_size), np.uint8)
-    training = _GanRehearsal(own, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
+    training = _GanRehearsal(one_step, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
     moments = _doubles(training.gan.generator), _doubles(training.gan.critic)  # Adam's, which come with the first step
     training.train_step()
     del moments
@@ -86,4 +86,5 @@ def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need
 
 
 def _doubles(network: nn.Module) -> list[Tensor]:
+    """Tensors of the size of Adam's two moments of each parameter."""
     return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]

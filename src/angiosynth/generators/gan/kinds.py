@@ -1,4 +1,4 @@
-"""The three GANs of the paper as kinds: their settings and what a sweep searches in them. Light: no torch."""
+"""The three GANs of the paper as kinds: their settings and the ranges that a sweep searches. Imports no torch."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ KINDS = (
 
 
 def memoriser(defaults: Mapping[str, Any], steps: int, seed: int) -> GanSettings:
-    """A GAN made to learn a few pairs by heart: a small latent, no noise, small batches, high and constant learning rates.
+    """Settings of a GAN that memorises a few pairs: a small latent, no noise, small batches, high and constant learning rates.
 
     Args:
         defaults: section `generator_defaults`, for the networks' sizes.

@@ -1,7 +1,7 @@
-"""What differs between the GANs: one loss module for the critic, one for the generator.
+"""The losses of the GANs: for each GAN one module for the critic and one for the generator.
 
 A critic step is one `forward` that returns the whole scalar and then one `backward`. Real pairs and generated ones are
-(n, 2, x, y). Random numbers come from the generator that is handed in, so that a resumed training draws the same ones.
+(n, 2, x, y). Random numbers come from the `torch.Generator` argument, so that a resumed training draws the same ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from angiosynth.compute.distributed import mean_over_all, part, size
+from angiosynth.compute.distributed import local_rows, mean_over_all, world_size
 from angiosynth.generators.gan.convolution import sharing_weights
 from angiosynth.generators.gan.networks import Critic, Discriminator
 
@@ -74,25 +74,26 @@ class FeatureMatchingLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = mean_over_all(self.critic.features(real).mean(dim=0))
-        return self.weight * F.l1_loss(mean_over_all(self.critic.features(fake).mean(dim=0)), wanted)
+            real_mean = mean_over_all(self.critic.features(real).mean(dim=0))
+        return self.weight * F.l1_loss(mean_over_all(self.critic.features(fake).mean(dim=0)), real_mean)
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:
     """(|grad D(x)| - 1)^2 at random points between real and fake pairs.
 
     `sample`: one weight and one norm a sample, as Gulrajani et al. 2017 state it. `batch`: one weight and one norm over the
-    whole batch, as in the paper's published code, where the norm 1 is asked of the sum of all samples.
+    whole batch, as in the paper's published code: the joint gradient of all samples is driven to norm 1.
     """
-    shape = (len(real) * size() if form == "sample" else 1, 1, 1, 1)
+    shape = (len(real) * world_size() if form == "sample" else 1, 1, 1, 1)
     drawn = torch.rand(shape, generator=random)
-    weights = (part(drawn) if form == "sample" else drawn).to(real.device)
+    weights = (local_rows(drawn) if form == "sample" else drawn).to(real.device)
     between = torch.lerp(real.detach(), fake.detach(), weights).requires_grad_(True)
     gradient: Tensor = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+    # In float32: bfloat16 has too few digits for a norm near 1.
     flat = gradient.float().flatten(1 if form == "sample" else 0)
     norm = torch.linalg.vector_norm(flat, dim=-1)
-    if form == "batch" and size() > 1:
-        norm = (size() * mean_over_all(norm**2)).sqrt()
+    if form == "batch" and world_size() > 1:
+        norm = (world_size() * mean_over_all(norm**2)).sqrt()
     penalty: Tensor = ((norm - 1.0) ** 2).mean()
     return penalty
 
@@ -100,4 +101,4 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
 def smooth_targets(like: Tensor, bounds: tuple[float, float], random: torch.Generator) -> Tensor:
     """One target a sample, uniform within `bounds`."""
     low, high = bounds
-    return (low + (high - low) * part(torch.rand(len(like) * size(), generator=random))).to(like.device)
+    return (low + (high - low) * local_rows(torch.rand(len(like) * world_size(), generator=random))).to(like.device)

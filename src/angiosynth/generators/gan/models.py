@@ -1,4 +1,4 @@
-"""From settings to a GAN's four parts: generator, critic and the loss of each."""
+"""Build a GAN from settings: generator, critic and the loss of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GeneratorLoss = WassersteinGeneratorLoss | FeatureMatchingLoss
 
 @dataclass(frozen=True)
 class Gan:
-    """One model, ready to train. Networks are drawn from the seed alone, whatever was drawn before."""
+    """One model, ready to train. Initial weights depend on the seed alone, not on the global random state."""
 
     generator: Generator
     critic: nn.Module
@@ -42,7 +42,7 @@ def build_generator(settings: GanSettings, patch_size: int) -> Generator:
 
 
 def encode_pairs(settings: GanSettings, image: Tensor, label: Tensor) -> Tensor:
-    """Images in [-1, 1] and labels 0 and 1 (n, x, y) as the GAN sees them, (n, 2, x, y): labels -1 and 1, or 0 and 1 as published."""
+    """Images in [-1, 1] and labels 0 and 1 (n, x, y) on the GAN's ranges, (n, 2, x, y): labels -1 and 1, or 0 and 1 as published."""
     return torch.stack([image, label * 2.0 - 1.0 if settings.label_range == "signed" else label], dim=1)
 
 
@@ -65,7 +65,7 @@ def _wasserstein(critic: Critic, settings: WganGpSettings | WganGpSnSettings) ->
     return critic, loss, WassersteinGeneratorLoss(critic)
 
 
-# Kind -> what builds its critic and the two losses.
+# Kind -> builder of its critic and the two losses.
 CRITICS: dict[str, Callable[[Any, int], tuple[nn.Module, CriticLoss, GeneratorLoss]]] = {
     "dcgan": _dcgan,
     "wgan-gp": _wgan_gp,

@@ -32,9 +32,10 @@ def pyramid(patch_size: int) -> tuple[int, int]:
 
 
 class LeakyReLU(nn.Module):
-    """max(x, 0.2 x), in place. It is piecewise linear: the gradient penalty has no derivative through where its pieces are.
+    """max(x, 0.2 x), in place, with a backward that is differentiable in the incoming gradient alone.
 
-    torch's own sends zeros through the whole critic for that derivative, a sixth of a critic step's arithmetic.
+    The gradient penalty differentiates the backward pass once more. The slope is piecewise constant in x, so that derivative is zero;
+    torch's LeakyReLU computes these zeros and sends them through the whole critic, a sixth of a critic step's arithmetic.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,6 +44,8 @@ class LeakyReLU(nn.Module):
 
 
 class _LeakyReLU(torch.autograd.Function):
+    """The output is saved in place of the input, which is overwritten: both have the same sign."""
+
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
         y = F.leaky_relu_(x, SLOPE)
@@ -53,14 +56,15 @@ class _LeakyReLU(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
         (y,) = context.saved_tensors
-        through: Tensor = torch.ops.aten.leaky_relu_backward(gradient, y.detach(), SLOPE, True)
-        return through
+        # `detach` cuts the path through y, whose second derivative is zero.
+        slopes_applied: Tensor = torch.ops.aten.leaky_relu_backward(gradient, y.detach(), SLOPE, True)
+        return slopes_applied
 
 
 class NoiseMaps(nn.Module):
-    """Adds a map of noise to features, in each channel by a learnt weight (after Karras et al. 2019, section 3.2).
+    """Adds a map of noise to features, scaled by a learnt weight for each channel (after Karras et al. 2019, section 3.2).
 
-    A latent vector has to spend its coordinates on where the vessels run; the grain of the scan comes from these maps.
+    They supply the grain of the scan, so that the latent vector can encode the course of the vessels.
     """
 
     def __init__(self, channels: int, side: int) -> None:
@@ -92,6 +96,7 @@ class Generator(nn.Module):
         noise: bool = False,
         sharpen: bool = False,
     ) -> None:
+        # Seven parameters, each a setting: networks import torch alone, so the settings section is unpacked in models.py.
         super().__init__()
         base, levels = pyramid(patch_size)
         channels = [width * 2 ** (levels - 1 - level) for level in range(levels)] + [width if sharpen else CHANNELS]
@@ -99,7 +104,7 @@ class Generator(nn.Module):
         first = Convolution(vector_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
         convolutions = [first, *(Convolution(a, b, KERNEL, upsampling) for a, b in itertools.pairwise(channels))]
         blocks: list[nn.Module] = []
-        if sharpen:  # features at the patch's own resolution; without them each pixel is a sum of features half as fine
+        if sharpen:  # features at full resolution; without them each pixel is a sum of features of half the resolution
             convolutions.append(Convolution(width, CHANNELS, 3, "valid", padding=1))
         for level, (convolution, outputs) in enumerate(zip(convolutions[:-1], channels, strict=False)):
             blocks += _normed(convolution, outputs, norm)
@@ -136,7 +141,7 @@ class Critic(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """How near each sample's features are to those of the others (Salimans et al. 2016, section 3.2)."""
+    """Closeness of each sample's features to those of the others (Salimans et al. 2016, section 3.2)."""
 
     def __init__(self, features: int, kernels: int, dimensions: int) -> None:
         super().__init__()
@@ -152,7 +157,7 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """DCGAN's: convolutions with batch norm, then the minibatch head. Gives logits, not probabilities."""
+    """DCGAN's discriminator, pairs (n, 2, size, size) to logits (n,): convolutions with batch norm, then the minibatch head."""
 
     def __init__(self, patch_size: int, width: int, kernels: int, dimensions: int) -> None:
         super().__init__()
@@ -188,6 +193,7 @@ def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
 
 
 def _normed(convolution: Convolution, channels: int, norm: Norm) -> list[nn.Module]:
+    """The convolution and its normalisation."""
     makers: dict[Norm, Callable[[], list[nn.Module]]] = {
         "batch": lambda: [convolution, BatchNorm2d(channels)],
         "instance": lambda: [convolution, nn.InstanceNorm2d(channels)],

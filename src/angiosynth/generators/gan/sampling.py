@@ -1,4 +1,4 @@
-"""From a trained GAN to pairs of image and label, and to the vectors behind them."""
+"""Draw pairs of image and label from a trained GAN, and map its latent vectors to pairs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import encode_pairs
 from angiosynth.generators.gan.networks import Generator
 
-PUBLISHED_THRESHOLD = 0.8  # where the paper cuts a label that was trained as 0 and 1
+PUBLISHED_THRESHOLD = 0.8  # of the paper, for labels trained as 0 and 1
 
 
 class GanSampler:
-    """Draws pairs from a generator as it stands: a `Sampler`."""
+    """Draws pairs from a generator's current weights: a `Sampler`."""
 
     def __init__(self, network: Generator, settings: GanSettings, device: torch.device) -> None:
         self.network, self.settings, self.device = network, settings, device
@@ -55,7 +55,8 @@ class GanSampler:
 class GanLatents:
     """The latent vectors of a generator: a `LatentSpace`.
 
-    Noise maps stay at their mean, zero: they have more pixels than the patch, and left free they would draw any patch, seen or unseen.
+    Noise maps stay at their mean, zero: they have more values than a patch has pixels, and optimised they could reproduce any patch,
+    trained on or not.
     """
 
     def __init__(self, generator: Generator, settings: GanSettings, device: torch.device) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from angiosynth.compute.distributed import any_of, check_batch, mean_over_all, parallel, part, rank
+from angiosynth.compute.distributed import any_of, check_batch, local_rows, mean_over_all, parallel, rank
 from angiosynth.compute.precision import autocast, device, place
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
@@ -21,7 +21,7 @@ from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import Gan, build_gan, encode_pairs
 from angiosynth.generators.gan.networks import Generator
 from angiosynth.generators.gan.sampling import GanSampler
-from angiosynth.generators.schedule import WATCHED, probe_steps, rate_share, watch_steps
+from angiosynth.generators.schedule import WATCHED, linear_decay, probe_steps, watch_steps
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
@@ -32,7 +32,7 @@ STATISTICS_BATCH, STATISTICS_BATCHES = 128, 8
 
 
 class GanTraining:
-    """State of one training: networks, optimisers, averaged generator, random numbers, what was best so far."""
+    """State of one training: networks, optimisers, averaged generator, random numbers, the best generator so far."""
 
     def __init__(self, settings: GanSettings, patches: PatchSet) -> None:
         self.settings, self.patches = settings, patches
@@ -53,15 +53,19 @@ class GanTraining:
         self.watched: dict[int, tuple[Tensor, Tensor]] = {}
 
     def train_step(self) -> dict[str, Tensor]:
-        """Critic iterations, each with a fresh batch, then one generator step; numbers of the last of each."""
-        share = rate_share(self.step, self.settings.steps) if self.settings.decay else 1.0
+        """Make `critic_iterations` critic steps, each with a fresh batch, then one generator step.
+
+        Returns:
+            Losses and other scalars of the last critic step and of the generator step, by name.
+        """
+        factor = linear_decay(self.step, self.settings.steps) if self.settings.decay else 1.0
         for optimiser, rate in (
             (self.critic_optimiser, self.settings.learning_rate_critic),
             (self.generator_optimiser, self.settings.learning_rate_generator),
         ):
-            optimiser.param_groups[0]["lr"] = rate * share
+            optimiser.param_groups[0]["lr"] = rate * factor
         numbers: dict[str, Tensor] = {}
-        with sharing_weights(self.gan.generator):  # it stands still meanwhile
+        with sharing_weights(self.gan.generator):  # its weights do not change during the critic's steps
             for _ in range(self.settings.critic_iterations):
                 numbers = self._critic_step()
         numbers["generator_loss"] = self._generator_step()
@@ -94,20 +98,20 @@ class GanTraining:
     def _real_batch(self) -> Tensor:
         """(n, 2, x, y): image and label, mirrored left-right at random."""
         count = self.settings.batch_size
-        rows = part(torch.randint(len(self.patches), (count,), generator=self.random)).numpy()
-        image, label = (torch.from_numpy(part) for part in self.patches.pairs(rows))
+        rows = local_rows(torch.randint(len(self.patches), (count,), generator=self.random)).numpy()
+        image, label = (torch.from_numpy(array) for array in self.patches.pairs(rows))
         pairs = encode_pairs(self.settings, image, label)
         if self.settings.flip:
-            mirrored = part(torch.rand(count, generator=self.random)) < 0.5
+            mirrored = local_rows(torch.rand(count, generator=self.random)) < 0.5
             pairs = torch.where(mirrored[:, None, None, None], pairs.flip(2), pairs)
         return pairs.to(self.device, memory_format=torch.channels_last)
 
     def _latent(self) -> Tensor:
-        return part(torch.randn(self.settings.batch_size, self.gan.generator.latent_size, generator=self.random)).to(self.device)
+        return local_rows(torch.randn(self.settings.batch_size, self.gan.generator.latent_size, generator=self.random)).to(self.device)
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """EMA of the weights; the decay grows at first so that the start is forgotten."""
+        """Exponential moving average of the weights. At first the decay is smaller, so that the initial weights fade soon."""
         decay = min(self.settings.ema, self.step / (self.step + 10.0))
         for average, current in zip(self.average.parameters(), self.gan.generator.parameters(), strict=True):
             average.lerp_(current, 1.0 - decay)
@@ -116,8 +120,8 @@ class GanTraining:
     def averaged(self) -> Generator:
         """The averaged generator, ready to draw from.
 
-        Averaged weights make other activations than the weights they come from, so batch norm's statistics are measured
-        anew on a fixed set of latents (Izmailov et al. 2018, section 3.2).
+        Activations under averaged weights differ from those in training, so batch norm's statistics are recomputed on a fixed set of
+        latents (Izmailov et al. 2018, section 3.2).
         """
         for average, current in zip(self.average.buffers(), self.gan.generator.buffers(), strict=True):
             average.copy_(current)
@@ -141,12 +145,12 @@ class GanTraining:
         return {f"learning_rate_{name}": float(optimiser.param_groups[0]["lr"]) for name, optimiser in optimisers.items()}
 
     def watch(self) -> None:
-        """Keep what the averaged generator makes of a few fixed latents, to be looked at."""
+        """Keep the averaged generator's pairs for a few fixed latents, for the strip of progress."""
         image, label = GanSampler(self.averaged(), self.settings, self.device).pairs(WATCHED, seed=0)
         self.watched[self.step] = torch.from_numpy(image), torch.from_numpy(label)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed training needs."""
+        """The state that a resumed training needs."""
         return {
             **{name: module.state_dict() for name, module in self._modules().items()},
             "random": self.random.get_state(),
@@ -157,7 +161,7 @@ class GanTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved `state`."""
         for name, module in self._modules().items():
             module.load_state_dict(state[name])
         self.random.set_state(state["random"])
@@ -186,25 +190,31 @@ def train_gan(
         say(f"train-generator {name}: goes on at step {training.step}")
     steps, every = settings.steps, settings.checkpoint_every
     with heeding_sigterm() as terminated:
-        left = range(training.step, steps)
-        for _ in left if rank() else progress(left, f"train-generator {name}", steps, done=training.step):
+        remaining = range(training.step, steps)
+        for _ in remaining if rank() else progress(remaining, f"train-generator {name}", steps, done=training.step):
             numbers = training.train_step()
+            # decide what to do after this step; all processes decide alike
             stops, watches = any_of(terminated()), training.step in watch_steps(steps)
             logs, saves = training.step % LOG_EVERY == 0 or training.step == steps, training.step % every == 0 or stops
-            values = _finite(numbers, training, name) if logs or saves or watches else {}  # what is kept was found finite
+            values = _finite(numbers, training, name) if logs or saves or watches else {}  # no state is kept that was not checked
+            # every few steps: record losses and learning rates
             if logs:
                 values |= training.rates()
                 training.curve.append({"step": training.step, **values})
                 recorder.metrics(values, training.step)
+            # once in a while, in the second half: score the averaged generator with the probe
             if settings.checkpoint_choice == "probe_dsc" and training.step in probe_steps(steps, settings.probes):
                 _probe(training, probe, checkpoints, recorder)
+            # at doubling steps: keep a few pairs for the strip of progress
             if watches:
                 training.watch()
+            # every `checkpoint_every` steps, and before stopping: write a resume file
             if saves and rank() == 0:
                 checkpoints.save(training.step, training.state())
             if stops:
-                say(f"train-generator {name}: told to stop, saved at step {training.step}; the same command goes on from there")
+                say(f"train-generator {name}: stopped by a signal, saved at step {training.step}; the same command goes on from there")
                 raise SystemExit(EXIT_CODE)
+    # without a probe the last averaged generator is the chosen one
     if not training.best:
         training.averaged()
         training.choose({})
@@ -217,7 +227,7 @@ def _probe(training: GanTraining, probe: Probe, checkpoints: Checkpoints, record
     """Score the averaged generator, keep its weights, and remember it if it is the best so far."""
     sampler = GanSampler(training.averaged(), training.settings, training.device)
     if rank():
-        training.choose({})  # the first process is the one that chooses and saves
+        training.choose({})  # process 0 chooses and saves
         return
     scores = probe(sampler, training.step)
     training.choose(scores)
@@ -242,7 +252,7 @@ def _finite(numbers: dict[str, Tensor], training: GanTraining, name: str) -> dic
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients for the critic's weights in a generator step: they would be thrown away."""
+    """Compute no gradients of the critic's weights in a generator step, where they are not needed."""
     network.requires_grad_(False)
     try:
         yield
