@@ -224,7 +224,7 @@ def test_doctor_names_what_is_left_and_removes_nothing(tmp_path: Path) -> None:
         os.close(handle)  # as the kernel does when a process dies
         lefts.append(path)
     with scratch_folder(tmp_path / "report" / "alive"):
-        found = [finding.found.split()[0] for finding in left_behind(tmp_path)]
+        found = [finding.result.split()[0] for finding in left_behind(tmp_path)]
     assert sorted(found) == sorted(str(path.relative_to(tmp_path)) for path in lefts)
     assert all(path.is_dir() for path in lefts)
 

@@ -171,7 +171,7 @@ def test_doctor_has_a_line_for_each_place_that_is_open(everywhere: Path, monkeyp
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", str(everywhere / "runs"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{everywhere}/mlflow.db")
-    assert [finding.what for finding in open_to_others(project)] == ["patients' folders"]
+    assert [finding.subject for finding in open_to_others(project)] == ["patients' folders"]
     for number, place in enumerate([*places, everywhere / "mlflow.db"]):
         (project / ".dvc").chmod(0o755)
         place.chmod((0o750, 0o705, 0o755, 0o777)[number % 4])
@@ -180,7 +180,7 @@ def test_doctor_has_a_line_for_each_place_that_is_open(everywhere: Path, monkeyp
         cure = found.advice.split("`")[1]
         assert Path(cure.removeprefix("chmod go-rwx ")).resolve() == place
         subprocess.run(cure, shell=True, check=True, cwd=project)
-        assert [finding.what for finding in open_to_others(project)] == ["patients' folders"]
+        assert [finding.subject for finding in open_to_others(project)] == ["patients' folders"]
 
 
 def test_what_is_anothers_is_left_and_doctor_names_it(everywhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,5 +43,5 @@ def test_each_audit_has_a_line_with_its_verdicts(home: Workspace) -> None:
     _audit(home, "wgan-gp", "another")
     lines = {line.split("  ")[0]: line.split() for line in table(SETTINGS, home).split("\n\n")[-1].splitlines()}
     assert lines["dcgan"] == ["dcgan", "within", "unclear", "too", "few", "patients"]
-    assert " ".join(lines["wgan-gp"]).endswith("too few patients of another set than the one there is now")
+    assert " ".join(lines["wgan-gp"]).endswith("too few patients of another set than the present one")
     assert "wgan-gp-sn" not in lines

@@ -1,1 +1,1 @@
-"""Sweeps: what is searched, Optuna's studies, workers."""
+"""Sweeps: search spaces, Optuna's studies, workers, results."""

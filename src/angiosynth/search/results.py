@@ -1,4 +1,4 @@
-"""What a study has found, as plain tables: its trials, Pareto front, hypervolume and knee."""
+"""Results of a study as plain tables: its trials, Pareto front, hypervolume and knee."""
 
 from __future__ import annotations
 

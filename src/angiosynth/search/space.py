@@ -20,7 +20,7 @@ OF_EVERY_STUDY = frozenset({"model", "settings", "search_space", "data"})  # fac
 
 
 def search_space(settings: Settings, model: str) -> dict[str, Searched]:
-    """Name -> what is searched of a generator: what its kind has, in the ranges of section `sweep` where that gives one.
+    """The searched values of a generator by name: those of its kind, in the ranges of section `sweep` where that gives one.
 
     Raises:
         InputError: an unknown generator.
@@ -30,7 +30,7 @@ def search_space(settings: Settings, model: str) -> dict[str, Searched]:
 
 
 def model_values(settings: Settings, model: str, values: Mapping[str, Value]) -> dict[str, Any]:
-    """Proposed values as keys of the generator's entry, rounded to what params.yaml would hold."""
+    """Proposed values as keys of the generator's entry, with as many digits as params.yaml would hold."""
     generator = settings.generator(model)
     search = KINDS[generator.kind].search
     changed: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) 
 
 
 def study_facts(settings: Settings, model: str, data: DataSource | None, basis: Mapping[str, str]) -> dict[str, str]:
-    """What a trial's score depends on, besides its proposed values: a study goes on with no other."""
+    """Facts on which a trial's score depends besides its proposed values: a study goes on with no others."""
     space = search_space(settings, model)
     fixed = trial_settings(settings, model, {})
     generator = fixed.generator(model).model_dump(mode="json", exclude=set(space))

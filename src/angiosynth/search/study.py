@@ -109,7 +109,7 @@ class Study:
 
         Args:
             settings: the sampler and its seed.
-            space: what is searched.
+            space: the searched values.
             score: runs a trial. A TrialFailedError tells the sampler that these values led to nothing; any other exception ends the loop.
             after: called with the number of each trial that has ended with or without a score.
             wanted: asked before each trial; False ends the loop.

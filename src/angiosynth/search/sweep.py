@@ -31,7 +31,7 @@ TrialFunction = Callable[[Settings, Path, str, int], TrialScore]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, and how a trial is scored.
+    """A search over one generator's settings, and the function that scores a trial.
 
     Attributes:
         settings: params.yaml; `sweep` has the ranges, the sampler, its seed and a trial's size.
@@ -42,7 +42,7 @@ class Sweep:
             several workers it must be picklable.
         root: holds mlruns/.
         data: the data of the trials; a study goes on with no other.
-        basis: name -> digest of what else the trials rest on, such as the validation scans; likewise.
+        basis: name -> digest of further data and code that scores depend on, such as the validation scans; likewise.
         pace: of heartbeats.
     """
 
@@ -55,7 +55,7 @@ class Sweep:
     pace: Pace = DEFAULT_PACE
 
     def facts(self) -> dict[str, str]:
-        """What the study's trials must have in common."""
+        """Facts that the study's trials must have in common."""
         return study_facts(self.settings, self.model, self.data, self.basis)
 
 
@@ -79,9 +79,9 @@ def run_sweep(
     """Bring the study to `trials` trials and write mlruns/sweeps/<study>/trials.csv and front.json.
 
     Args:
-        sweep: what is searched.
+        sweep: the search.
         trials: how many the study shall have, existing ones among them; trials that were cut off do not count.
-        study_name: by default the model and a digest of what the trials depend on.
+        study_name: by default the model and a digest of the facts that scores depend on.
         workers: processes at work at once.
         draw: draws figures of the result and gives their paths.
 
@@ -127,7 +127,7 @@ def join_sweep(root: Path, study_name: str, sweep_of: Callable[[str], Sweep]) ->
     Args:
         root: holds mlruns/.
         study_name: the study's.
-        sweep_of: the study's model -> what is searched.
+        sweep_of: the study's model -> the search.
 
     Raises:
         InputError: there is no such study, or it was made with other settings, ranges or data.

@@ -37,9 +37,9 @@ DEFAULT_PACE = Pace()
 
 
 def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
-    """Run `target(job)` in so many processes and wait for all. One that is killed is said; the others go on.
+    """Run `target(job)` in so many processes and wait for all. A killed one is said; the others go on.
 
-    What ends this process, Ctrl-C or another signal, reaches each worker once, and is raised again when all have ended.
+    Ctrl-C or a signal that ends this process is passed to each worker once, and raised again when all have ended.
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's and SQLAlchemy's threads
     processes: list[BaseProcess] = []

@@ -1,1 +1,1 @@
-"""MLflow: runs, stores, lineage, registry, and what is kept while a server is away."""
+"""MLflow: runs, stores, lineage, registry, and the outbox for servers that go away."""

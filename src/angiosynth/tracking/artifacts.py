@@ -1,4 +1,4 @@
-"""Where a run's files lie, and how one is brought here: an ordinary file of bounded size, from no other server than the registry's."""
+"""Locations of a run's files, and fetching one: an ordinary file of bounded size, from no other server than the registry's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORES = (*THROUGH_SERVER, "s3", "gs", "wasbs", "abfss", "hdfs", "sftp")
 
 
 def local_folder(uri: str) -> Path | None:
-    """The folder that a run's location names on this machine; None where it is elsewhere."""
+    """The folder of a run's artifact location; None if it is not on this machine."""
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(unquote(parts.path))
@@ -27,7 +27,7 @@ def local_folder(uri: str) -> Path | None:
 
 
 def refuse_other_places(uri: str, tracking_uri: str) -> None:
-    """Refuse a run whose files lie where nothing is to be fetched from. The location is a text that whoever made the experiment chose.
+    """Refuse artifact locations on other servers or of unknown kinds: whoever created the experiment chose the location.
 
     Raises:
         InputError: another server, which would be sent the login of this one, or another kind of place.
@@ -35,13 +35,13 @@ def refuse_other_places(uri: str, tracking_uri: str) -> None:
     parts = urlsplit(uri)
     if parts.scheme not in STORES:
         raise InputError(f"{uri}: files are not fetched from such a place; let the run's files lie in one of {', '.join(STORES)}")
-    own = urlsplit(tracking_uri)
-    if parts.scheme in THROUGH_SERVER and parts.netloc and (parts.hostname, parts.port) != (own.hostname, own.port):
+    registry = urlsplit(tracking_uri)
+    if parts.scheme in THROUGH_SERVER and parts.netloc and (parts.hostname, parts.port) != (registry.hostname, registry.port):
         raise InputError(f"{uri}: the run's files lie on another server than the registry's, which is not asked; keep them behind the same")
 
 
 def copy_ordinary(source: Path, target: Path, most: int) -> None:
-    """Copy a file of at most so many bytes; a link, pipe or device is not opened, and what grows meanwhile is copied no further.
+    """Copy a file of at most `most` bytes. A link, pipe or device is not opened, and a file that grows meanwhile is not copied past that.
 
     Raises:
         InputError: it is no ordinary file, or larger.

@@ -1,4 +1,4 @@
-"""Where a sweep's studies are, and how processes take turns at a database: on one machine by a file, on several by the server."""
+"""URIs of databases, and locks by which processes take turns at one: a file on one machine, the server's lock on several."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def is_postgres(uri: str) -> bool:
 
 
 @contextmanager
-def alone_at(uri: str, folder: Path, what: str) -> Iterator[None]:
-    """Hold a lock: one process at a time, on this machine or on all that use the server, does something at a database.
+def alone_at(uri: str, folder: Path, name: str) -> Iterator[None]:
+    """Hold a lock on a database among this machine's processes or, on a server, among all that use it.
 
     Args:
-        uri: the database. A PostgreSQL server keeps the lock for `what`, and lets go of it when the process or its connection ends.
-        folder: for any other the lock is a file there, and the folder is made.
-        what: names the lock.
+        uri: the database. A PostgreSQL server holds the lock, and releases it when the process or its connection ends.
+        folder: for any other database the lock is a file in this folder, which is made.
+        name: the lock's.
 
     Raises:
         SQLAlchemyError: the server does not answer.
@@ -71,7 +71,7 @@ def alone_at(uri: str, folder: Path, what: str) -> Iterator[None]:
         return
     import sqlalchemy
 
-    key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
     engine: Any = sqlalchemy.create_engine(driven(uri), poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": CONNECT_S})
     # Within a transaction, so that a pool of connections before the server gives it to nobody else meanwhile.
     with engine.begin() as connection:
@@ -79,14 +79,14 @@ def alone_at(uri: str, folder: Path, what: str) -> Iterator[None]:
         yield
 
 
-def wait_for(uri: str, what: str) -> None:
-    """Wait while another program has an SQLite database locked; any other database, or one that is not there yet, is let pass.
+def wait_for(uri: str, name: str) -> None:
+    """Wait while another program has an SQLite database locked. Returns at once for other databases and for missing files.
 
     MLflow and Optuna would take a locked file for a broken one.
 
     Args:
         uri: the database.
-        what: names it to the user.
+        name: of the database, for messages.
 
     Raises:
         InputError: it stays locked, or is no file that can be written.
@@ -96,22 +96,22 @@ def wait_for(uri: str, what: str) -> None:
     if path is None or not path.exists():
         return
     if not path.is_file():
-        raise InputError(f"{what}: {path.name} is a folder and no database; move it away")
-    begin, said = time.monotonic(), False
+        raise InputError(f"{name}: {path.name} is a folder and no database; move it away")
+    begin, announced = time.monotonic(), False
     while (reason := _why_not_writable(path)) is not None:
         waited = time.monotonic() - begin
         if waited > LOCKED_S:
             raise InputError(
-                f"{what}: locked by another program for {LOCKED_S} s ({reason}); end that program or wait for it, then run again"
+                f"{name}: locked by another program for {LOCKED_S} s ({reason}); end that program or wait for it, then run again"
             )
-        if waited > 1 and not said:
-            say(f"{what}: locked by another program, waiting for it up to {LOCKED_S} s")
-            said = True
+        if waited > 1 and not announced:
+            say(f"{name}: locked by another program, waiting for it up to {LOCKED_S} s")
+            announced = True
         time.sleep(0.2)
 
 
 def _why_not_writable(path: Path) -> str | None:
-    """How SQLite says that another program holds the lock; None where a write would begin."""
+    """SQLite's message where another program holds the lock; None where a write could begin."""
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True, timeout=0.5)) as database:
             database.execute("begin immediate")
@@ -132,8 +132,8 @@ def _sqlite_file(uri: str) -> Path | None:
         return None
     from sqlalchemy.engine import make_url
 
-    name = make_url(uri).database
-    return None if not name or name == ":memory:" or name.startswith("file:") else Path(name)
+    file = make_url(uri).database
+    return None if not file or file == ":memory:" or file.startswith("file:") else Path(file)
 
 
 def driven(uri: str) -> str:
@@ -143,16 +143,16 @@ def driven(uri: str) -> str:
 
 def unusable(uri: str, error: Exception) -> InputError:
     """The one line to say of studies that cannot be read or written."""
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's own tells but that something failed
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's error does not name the cause
     first = (without_secrets(str(cause)).splitlines() or [type(cause).__name__])[0]
-    what, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
-    return InputError(f"{what}: cannot be used ({first}); {cure}")
+    place, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
+    return InputError(f"{place}: cannot be used ({first}); {cure}")
 
 
 def in_short(message: str) -> str:
     """One line without passwords; of a request that failed, where it went and why."""
     message = without_secrets(message)
     request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
-    driver = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", message)  # SQLAlchemy's own words before it name no cause
+    driver = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", message)  # the text before it, SQLAlchemy's, names no cause
     line = f"{request[1]}: {request[2] or request[3]}" if request else driver[1] if driver else message.splitlines()[0]
     return line[:200]

@@ -1,6 +1,6 @@
-"""What is taken from a model of the registry: the named files that hold weights and facts, into a private folder, within bounds.
+"""Fetching models of the registry: only the named files with weights and facts, of bounded size, into a private folder.
 
-Nothing else of it is opened. MLflow's own loaders run code that the model's MLmodel names, unpickle files, and install packages, and
+Nothing else of a model is opened. MLflow's loaders run code that the model's MLmodel names, unpickle files, and install packages, and
 torch's loader of exported programs unpickles: whoever can write to a registry could run programs on every machine that reads from it.
 """
 
@@ -22,7 +22,7 @@ UNET_SIZES = {"unet.pt": 1 << 30, "unet.json": 1 << 20}
 def fetched_unet(uri: str, root: Path | None = None, scratch: Path | None = None) -> Iterator[Path]:
     """Give a private folder with unet.pt and unet.json of a run or registered model, removed at the end.
 
-    An alias is looked up once: what it names is what is checked and what is used.
+    An alias is resolved once, so that the version that is checked is the one that is used.
 
     Args:
         uri: "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".

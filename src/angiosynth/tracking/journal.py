@@ -1,4 +1,4 @@
-"""The folders in mlruns/outbox/: a journal of what a server should get, how far it has been sent, and sending it.
+"""The folders in mlruns/outbox/: a journal of calls for a server, the position up to which they were sent, and sending them.
 
 A line counts as sent once the server has confirmed it; one that was cut off between the two is sent again, which changes nothing: MLflow
 keeps a metric once by its key, step, time and value, and the store looks before it makes a run or a model.
@@ -31,14 +31,14 @@ def waiting(root: Path) -> int:
     return sum(1 for folder in folders(outboxes(root)) for _ in lines(folder))
 
 
-def send_all(folder: Path, store: MlflowStore, own: Path | None = None) -> Iterator[None]:
-    """Send what is in the outboxes whose processes have ended, and in one's own; gives a sign after each entry.
+def send_all(folder: Path, store: MlflowStore, held: Path | None = None) -> Iterator[None]:
+    """Send the outboxes whose processes have ended, and the one that the caller holds; yields after each entry.
 
     Raises:
-        StoreError: the server went away; what it has not confirmed stays.
+        StoreError: the server went away; entries that it has not confirmed stay.
     """
     for box in folders(folder):
-        if box == own:
+        if box == held:
             yield from _send(box, store)
         elif (claim := claimed(box)) is not None:
             with claim:
@@ -68,7 +68,7 @@ def _send(box: Path, store: MlflowStore) -> Iterator[None]:
     for end, entry in lines(box):
         call = entry.pop("call")
         try:
-            _tell(box, store, call, entry)
+            _replay(box, store, call, entry)
         except NotThereYetError:
             return  # the run it belongs to is another outbox's to make
         except StoreError as error:
@@ -81,7 +81,7 @@ def _send(box: Path, store: MlflowStore) -> Iterator[None]:
         yield
 
 
-def _tell(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> None:
+def _replay(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> None:
     named = (box / RUN_ID).read_text(encoding="utf-8")
     if call == "begin":
         write(box / RUN_ID, _begin(store, named, entry))
@@ -128,7 +128,7 @@ def folders(folder: Path) -> list[Path]:
 
 
 def lines(box: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """What is not sent, each with the journal's length behind it. A line that a kill cut short is none."""
+    """Unsent entries, each with the journal's offset after it. A line that a kill cut short is left out."""
     journal, sent = box / JOURNAL, box / SENT
     try:
         stream = journal.open("rb")

@@ -1,4 +1,4 @@
-"""Where a run belongs: the repository's root, its commit, the file that ties a stage to its run, portable values."""
+"""The repository's root and commit, the file that ties a stage to its run, and values without names and places."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def git_commit(folder: Path) -> str:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold its lock: one process at a time creates a database there."""
+    """Make `folder` and hold its lock: one process at a time creates a database in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -70,18 +70,18 @@ def lineage_path(root: Path, stage: str) -> Path:
 
 
 def write_lineage(root: Path, stage: str, facts: Mapping[str, str]) -> None:
-    """Tie a stage to its run. No stage depends on the file, so that it may hold what changes from run to run."""
+    """Tie a stage to its run. No stage depends on the file, so it may hold facts that change from run to run."""
     write_json(lineage_path(root, stage), dict(facts))
 
 
 def read_lineage(root: Path, stage: str) -> dict[str, Any]:
-    """What write_lineage wrote.
+    """The facts of write_lineage; {} where the file holds something else.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    found = read_json(lineage_path(root, stage))
-    return found if isinstance(found, dict) else {}
+    facts = read_json(lineage_path(root, stage))
+    return facts if isinstance(facts, dict) else {}
 
 
 def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -93,7 +93,7 @@ def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[
         if isinstance(value, Mapping):
             yield from flat(value, root, f"{name}.")
         elif isinstance(value, (list, tuple)):
-            yield name, json.dumps([portable(str(part), root) if isinstance(part, (str, Path)) else part for part in value])
+            yield name, json.dumps([portable(str(item), root) if isinstance(item, (str, Path)) else item for item in value])
         else:
             yield name, portable(str(value), root)
 

@@ -1,4 +1,4 @@
-"""Opening the tracking store: where it is, what there is to make in it, and what to do while it does not answer."""
+"""Opening the tracking store: its URI, its experiments, and the outbox in its place while a server does not answer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def open_if_there(root: Path) -> MlflowStore | None:
 
 
 def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: Mapping[str, str]) -> tuple[Store, str, bool]:
-    """Where the run goes, its id, and whether it is one that goes on: the file's, where the store still has that."""
+    """Returns store, run id, and whether an earlier run, named by the file `resume`, is resumed."""
     known = read_text(resume) if resume is not None and resume.is_file() else ""
     if experiment not in EXPERIMENTS:
         raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
@@ -82,11 +82,11 @@ def _named(root: Path) -> str:
     return "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(root / "mlruns" / "mlflow.db")
 
 
-def later(root: Path, run_id: str, entry: Callable[[Outbox], None]) -> bool:
+def later(root: Path, run_id: str, entry: Callable[[Outbox], None]) -> None:
+    """Leave an entry for an existing run in an outbox, for when the server answers."""
     outbox = Outbox(root, lambda: open_store(root), run_id, away=True)
     entry(outbox)
     outbox.finish()
-    return True
 
 
 @contextmanager

@@ -1,6 +1,12 @@
-"""A run on a server that may go away: all of it is written to a journal on disk, and a thread sends it from there.
+"""A run on a server that may go away: its calls are appended to a journal on disk, and a thread sends them.
 
-The training waits for no answer. What is left at the end of a process is sent by the next one, in the order in which the runs began.
+The training waits for no answer. Entries left at the end of a process are sent by the next one, in the order in which the runs began.
+
+Why a journal of calls, and not a local SQLite store whose runs are copied to the server afterwards: MLflow's client has no copy, and
+`create_run` takes no id, so that a copy needs the map of ids, the position reached and the search for earlier tries that are here, and in
+addition a comparison of every metric, file, input, model and registered version with the server's. Curves would reach the server only
+when a run ends, while runs that were begun there could not go on here. And a line of the journal takes microseconds, a call to SQLite
+6 to 20 ms.
 """
 
 from __future__ import annotations
@@ -43,7 +49,7 @@ class Outbox:
         write(new / RUN_ID, self.id)
         self._journal = (new / JOURNAL).open("ab", buffering=0)
         new.rename(self._folder)
-        self._writing = threading.Lock()  # the machine's load comes from a thread of its own
+        self._writing = threading.Lock()  # the machine's load comes from another thread
         self._sender = _Sender(self._folder, opener, away)
         self._sender.start()
 
@@ -90,7 +96,7 @@ class Outbox:
         self._add("close", status=status, end_time=_now())
 
     def finish(self) -> None:
-        """Wait while the server takes what is left; what it does not take stays for later, said in one line."""
+        """Wait while the server takes the remaining entries; those that it does not take stay, with a message."""
         ended = self._sender.finish()
         self._journal.close()
         self.id = (self._folder / RUN_ID).read_text(encoding="utf-8")
@@ -112,22 +118,22 @@ class Outbox:
 
     def _copied(self, path: Path) -> str:
         """A copy that stays as it is until it is sent, by its place in the outbox."""
-        own = Path(FILES) / uuid.uuid4().hex / path.name
-        target = self._folder / own
+        copy = Path(FILES) / uuid.uuid4().hex / path.name
+        target = self._folder / copy
         try:
             target.parent.mkdir()
             shutil.copytree(path, target) if path.is_dir() else shutil.copyfile(path, target)
         except OSError as error:
             raise StoreError(f"mlruns/outbox: {error.strerror}") from error
-        return own.as_posix()
+        return copy.as_posix()
 
 
 class _Sender(threading.Thread):
-    """Sends what is in the outboxes, oldest first: when there is something new, and every few seconds while there is no answer."""
+    """Sends the outboxes, oldest first: at each new entry, and every few seconds while the server does not answer."""
 
-    def __init__(self, own: Path, opener: Opener, away: bool) -> None:
+    def __init__(self, box: Path, opener: Opener, away: bool) -> None:
         super().__init__(daemon=True, name="tracking")  # a process ends although a server never answers
-        self._own, self._opener = own, opener
+        self._box, self._opener = box, opener
         self._asked = self._tried = 0
         self._moved = time.monotonic()
         self._news = threading.Condition()
@@ -166,7 +172,7 @@ class _Sender(threading.Thread):
 
     def _attempt(self) -> None:
         try:
-            for _ in send_all(self._own.parent, self._opener(), self._own):
+            for _ in send_all(self._box.parent, self._opener(), self._box):
                 self._moved = time.monotonic()
         except StoreError as error:
             if not self._failing:

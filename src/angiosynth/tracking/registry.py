@@ -17,7 +17,7 @@ DRAWN = "drawn_scans"  # tag of a run: "yes" where these are the embedded phanto
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version whose run is there: its number, its validation DSC, and the digest of the scans that gave it ("" where unknown)."""
+    """A version whose run exists: its number, its validation DSC, and the digest of the scans that gave it ("" where unknown)."""
 
     version: str
     dsc: float
@@ -48,8 +48,8 @@ def crown(client: Any, name: str, version: str, run_id: str) -> None:
     """Move the alias to a new version where it belongs there. Test scores have no say.
 
     - validated on the champion's scans: with a higher DSC;
-    - validated on others: always, for the numbers say nothing about each other and the newest scans are what the laboratory works with now.
-      Only drawn heads never take it from a lab's own scans;
+    - validated on others: always, for the numbers say nothing about each other and the newest scans are the laboratory's current ones.
+      Only drawn heads never take it from a lab's scans;
     - where the champion or its run was deleted: the best version on the new one's scans has it.
     """
     new = _candidate(client, version, run_id)
@@ -87,7 +87,7 @@ def champion_run(client: Any, name: str) -> str | None:
 
 
 def _champion(client: Any, name: str) -> Candidate | None:
-    """None where there is none, or where it, its run or its version were deleted."""
+    """The alias's version; None where the alias, its version or the version's run does not exist."""
     version = client.get_registered_model(name).aliases.get(CHAMPION)
     if version is None:
         return None
@@ -106,8 +106,8 @@ def _best_on_the_scans_of(client: Any, name: str, new: Candidate) -> Candidate:
 
 
 def _candidates(client: Any, name: str) -> list[Candidate]:
-    """The versions whose runs are there."""
-    every = [_candidate(client, str(found.version), found.run_id) for found in client.search_model_versions(f"name = '{name}'")]
+    """The versions whose runs exist."""
+    every = [_candidate(client, str(version.version), version.run_id) for version in client.search_model_versions(f"name = '{name}'")]
     return [candidate for candidate in every if candidate is not None]
 
 

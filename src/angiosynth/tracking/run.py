@@ -1,4 +1,4 @@
-"""One run's record: buffers curves, drops what is not finite, outlives a store that fails. Knows no tracking system."""
+"""One run's record: buffers curves, drops values that are not finite, outlives a store that fails. Knows no tracking system."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DataSource:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is: all that a tracking system shows of it from its beginning.
+    """Description of a run: all that a tracking system shows of it from its start.
 
     Attributes:
         experiment: one of store.EXPERIMENTS.
@@ -74,7 +74,7 @@ class RunSpec:
 
 
 class Store(Protocol):
-    """What a run asks of a tracking system. Every call may raise StoreError."""
+    """The calls of a run to a tracking system. Each may raise StoreError."""
 
     def log_metrics(self, run_id: str, rows: Sequence[MetricRow]) -> None: ...
     def log_params(self, run_id: str, pairs: Sequence[tuple[str, str]]) -> None: ...
@@ -131,14 +131,14 @@ class Run:
         self.flush()
 
     def flush(self) -> None:
-        """Send what is buffered; what the store refuses is kept for the next try."""
+        """Send the buffer; rows that the store refuses are kept for the next try."""
         store, rows = self._store, self._buffer
         self._sent = time.monotonic()
         if store is not None and rows and self._guarded("metrics", lambda: store.log_metrics(self.id, rows)):
             self._buffer = []
 
     def tag(self, key: str, value: str) -> None:
-        """Set a tag; what names a machine or a patient is lost."""
+        """Set a tag, without names of machines and patients."""
         store = self._store
         if store is not None:
             self._guarded(f"tag {key}", lambda: store.set_tag(self.id, key, portable(value, self._root)))
@@ -163,7 +163,7 @@ class Run:
 
         Args:
             module: takes one float32 tensor, (n, channel, x, y) or (n, latent), and returns one tensor.
-            example: an input; only its shape is used. What is traced and stored is noise: a patch belongs to a patient.
+            example: an input; only its shape is used. Noise is traced and stored in its place: a patch belongs to a patient.
             name: the model's name in the run.
             register: also make it a version of this registered model.
 
@@ -217,7 +217,7 @@ class Run:
             self.tag("failure", reason)
         self._guarded("the run's end", lambda: store.close(self.id, status))
 
-    def _guarded(self, what: str, send: Callable[[], Any]) -> bool:
+    def _guarded(self, subject: str, send: Callable[[], Any]) -> bool:
         """Whether it was recorded. Whatever goes wrong is said: a store that does not answer once, else each time."""
         try:
             send()
@@ -227,14 +227,14 @@ class Run:
             self.failed = True
             return False
         except Exception as error:  # from torch, MLflow, a full disk: no record is worth a training
-            say(f"tracking: {what} not recorded, the work goes on without: {one_line(error)}")
+            say(f"tracking: {subject} not recorded, the work goes on without: {one_line(error)}")
             self.failed = True
             return False
         return True
 
 
 def one_line(error: BaseException) -> str:
-    """An exception in one line: the first of what it says, with its type where that is not one of the project's own."""
+    """The first line of an exception's message, with its type unless the project defines it."""
     first = next((line.strip() for line in without_secrets(str(error)).splitlines() if line.strip()), "")
     if isinstance(error, InputError | StoreError):
         return first
@@ -242,14 +242,14 @@ def one_line(error: BaseException) -> str:
 
 
 def traceable(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, np.ndarray[Any, Any], list[tuple[int, ...]]]:
-    """What torch.export needs: a copy in inference mode on the CPU, noise (2, ...) to trace with, and the input's and output's shapes.
+    """Inputs of torch.export: a copy in inference mode on the CPU, noise (2, ...) to trace with, and the input's and output's shapes.
 
     In these, -1 marks a free axis: the first, and an image's x and y. Two samples of 32 voxels at least, because export freezes an
     axis of length 1, and four poolings bring 16 voxels to that.
     """
     import torch
 
-    network = copy.deepcopy(module).cpu().eval()  # the training's own keeps its device and mode
+    network = copy.deepcopy(module).cpu().eval()  # the training's network keeps its device and mode
     noise = np.random.default_rng(0).uniform(-1, 1, (2, *shape[1:2], *(max(LEAST_SIDE, side) for side in shape[2:]))).astype(np.float32)
     with torch.no_grad():
         out = tuple(network(torch.from_numpy(noise)).shape)

@@ -2,7 +2,7 @@
 
 The client is used directly, not `mlflow.start_run` and its kin: no global state, and no user, host or script path among the tags.
 A local store that cannot be opened stops a stage at its start. From then on whatever fails in recording is said in one line and stops
-nothing. A server may be away at any time: what it should get goes through an outbox.
+nothing. A server may be away at any time: calls for it go through an outbox.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def training_run(spec: RunSpec, *, root: Path | None = None, lineage: bool = Tru
     """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on Ctrl-C or SIGTERM.
 
     Args:
-        spec: what the run is.
+        spec: describes the run.
         root: holds mlruns/ and lineage/. By default project_root() and workspace_root(): in a temporary `dvc exp`
-            the store is the main repository's, the lineage file the experiment's own.
+            the store is the main repository's, the lineage file is the experiment's.
         lineage: write lineage/<stage>.json once the run has finished; False in sweeps.
         resume: a file among a stage's resume files for the run's id. A stage that was killed goes on in the same run by it, so that
             its children all lie under one parent.
@@ -147,13 +147,13 @@ def _digest_of(data: DataSource | None) -> str:
 
 
 def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, settings: Mapping[str, Any] | None = None) -> bool:
-    """Add end metrics to a finished run, e.g. a generator's `test_dsc`, which its U-net found. False, said aloud, where it cannot be.
+    """Add end metrics to a finished run, e.g. a generator's `test_dsc`, scored by its U-net. False, with a message, where that fails.
 
     Args:
         run: a run id, or the stage whose lineage file names it, e.g. "train-generator@NAME".
         values: the metrics; they become the run's latest values.
         root: as for training_run.
-        settings: what training_run got. Where the lineage is of other settings (DVC took the model from its cache), nothing is added.
+        settings: those of the run's RunSpec. Where the lineage is of other settings (DVC took the model from its cache), nothing is added.
     """
     if not tracking_on():
         return False
@@ -170,7 +170,8 @@ def _add_metrics(run: str, values: Mapping[str, float], store_root: Path, home: 
     with or_input_error(store_root):
         store = open_if_there(store_root)
         if store is None:
-            return later(store_root, run_id, lambda outbox: outbox.final(values))
+            later(store_root, run_id, lambda outbox: outbox.final(values))
+            return True
         run_id = store.resolve(run_id)
         step = store.last_step(run_id, values)
     reopened = Run(store, run_id, home)
@@ -199,7 +200,7 @@ def end_lost(name: str, parent: str, root: Path) -> str:
 
 
 def sync(root: Path) -> int:
-    """Send what runs have kept while their server was away; gives how many entries are left, of runs that still go on.
+    """Send the entries that runs have kept while their server was away. Returns the number left, of runs that still go on.
 
     Raises:
         InputError: the server does not answer.
@@ -214,12 +215,12 @@ def sync(root: Path) -> int:
 
 
 def _machine_watched() -> bool:
-    """Not with MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false, by which MLflow's own runs are told."""
+    """Whether the machine's load is recorded; MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false turns it off, as in MLflow."""
     return os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("false", "0")
 
 
 def _watching(run: Run) -> Callable[[], None]:
-    """Begin to record the machine's load; gives what ends that."""
+    """Begin to record the machine's load. Returns a function that ends it."""
     if _machine_watched():
         try:
             return watch_machine(run.machine)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("generator", "unet", "transfer", "sweep", "evaluation")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
-# What a store's failure means is said in one line; MLflow would add a traceback for each call.
+# A store's failure is said in one line; MLflow would add a traceback for each call.
 NOISE = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR, "mlflow.store.db.utils": logging.CRITICAL}
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
@@ -36,7 +36,7 @@ LOCAL = "local-"  # how the id of a run begins that was started while its server
 STARTED_AS = "started_as"  # the tag that keeps it
 PARENT = "mlflow.parentRunId"
 LATER = (401, 403, 408, 429)  # answers of a server that may be another one later: who asks, how often
-OVER_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's own mean minutes
+OVER_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's defaults mean minutes
 OVER_HTTP |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
@@ -61,11 +61,11 @@ class MlflowStore:
         self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
     def ensure_experiments(self, artifacts: str | None) -> None:
-        """Create what is missing, its files in a folder (or URI) under `artifacts`; None leaves that to the server."""
+        """Create missing experiments, their files in a folder (or URI) under `artifacts`; None leaves that to the server."""
         from mlflow.entities import ViewType
 
         with or_store_error():
-            known = {found.name: found for found in self._client.search_experiments(view_type=ViewType.ALL)}
+            known = {entry.name: entry for entry in self._client.search_experiments(view_type=ViewType.ALL)}
             for name in EXPERIMENTS:
                 if name not in known:
                     self._client.create_experiment(name, artifact_location=f"{artifacts}/{name}" if artifacts else None, tags=KIND)
@@ -77,10 +77,10 @@ class MlflowStore:
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str], start_time: int | None = None) -> str:
         labels = {**tags, **{key: self.resolve(tags[key]) for key in (PARENT,) if key in tags}}
         with or_store_error():
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
+            known = self._client.get_experiment_by_name(experiment)
+            if known is None:
                 raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
-            return str(self._client.create_run(found.experiment_id, start_time, tags=labels, run_name=name).info.run_id)
+            return str(self._client.create_run(known.experiment_id, start_time, tags=labels, run_name=name).info.run_id)
 
     def resolve(self, run_id: str) -> str:
         """The store's id for one that may begin with "local-".
@@ -92,8 +92,8 @@ class MlflowStore:
             return run_id
         if run_id not in self._ids:
             with or_store_error():
-                everywhere = [found.experiment_id for found in self._client.search_experiments()]
-                runs = self._client.search_runs(everywhere, f"tags.{STARTED_AS} = '{run_id}'", max_results=1)
+                experiments = [entry.experiment_id for entry in self._client.search_experiments()]
+                runs = self._client.search_runs(experiments, f"tags.{STARTED_AS} = '{run_id}'", max_results=1)
             if not runs:
                 raise NotThereYetError(f"{run_id}: the server has no such run yet")
             self._ids[run_id] = str(runs[0].info.run_id)
@@ -110,9 +110,9 @@ class MlflowStore:
     def child(self, experiment: str, parent: str, name: str) -> str | None:
         """The run of that name under a parent."""
         with or_store_error():
-            found = self._client.get_experiment_by_name(experiment)
+            known = self._client.get_experiment_by_name(experiment)
             wanted = f"tags.`{PARENT}` = '{parent}' and attributes.run_name = '{name}'"
-            runs = self._client.search_runs([found.experiment_id], wanted, max_results=1) if found else []
+            runs = self._client.search_runs([known.experiment_id], wanted, max_results=1) if known else []
         return str(runs[0].info.run_id) if runs else None
 
     def resume_run(self, run_id: str) -> bool:
@@ -172,8 +172,8 @@ class MlflowStore:
         with or_store_error():
             if alias == registry.CHAMPION and (best := registry.champion_run(self._client, model)) is not None:
                 return best
-            found = self._client.get_model_version_by_alias(model, alias) if alias else self._client.get_model_version(model, version)
-        return str(found.run_id)
+            entry = self._client.get_model_version_by_alias(model, alias) if alias else self._client.get_model_version(model, version)
+        return str(entry.run_id)
 
     def fetch_file(self, run_id: str, name: str, folder: Path, most: int) -> None:
         """Bring a file of at most so many bytes, which log_file has kept, into a folder.
@@ -205,7 +205,7 @@ class MlflowStore:
         save_network(network, example, shapes, target)
 
     def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None, *, once: bool = False) -> str:
-        """Keep a model with its run and register it. `once`: what an earlier try has made already is taken, not made again."""
+        """Keep a model with its run and register it. `once`: a model of an earlier try is reused."""
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         with or_store_error():
@@ -245,9 +245,9 @@ def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequ
 
 
 def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callable[[], None]:
-    """Record the machine's load, memory, disk and network every ten seconds, until what is given is called.
+    """Record the machine's load, memory, disk and network every ten seconds, until the returned function is called.
 
-    With MLflow's own samplers, but not its loop: that one asks the server at every sample, and ends where there is no answer.
+    With MLflow's samplers, but not its loop, which asks the server at every sample, and ends at the first that is not answered.
     """
     from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
     from mlflow.system_metrics.metrics import cpu_monitor, disk_monitor, gpu_monitor, network_monitor, rocm_monitor
@@ -281,7 +281,7 @@ def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callabl
 
 @contextmanager
 def or_store_error() -> Iterator[None]:
-    """Whatever a store raises becomes a StoreError: backends raise also what MLflow does not declare."""
+    """Turn any exception of a store into a StoreError: backends raise others than MLflow declares."""
     from mlflow.exceptions import MlflowException
 
     try:

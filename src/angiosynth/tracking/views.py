@@ -1,4 +1,4 @@
-"""What MLflow's pages show first: a saved view of each experiment, with its scores as columns and over its settings as a plot.
+"""A saved view of each experiment, which MLflow's pages show first: its scores as columns and over its settings as a plot.
 
 MLflow keeps a saved view as a tag of the experiment; the pages list it under "Views", and `?viewStateShareKey=scores` opens it.
 """
@@ -12,7 +12,7 @@ VIEW = "scores"
 TAG = f"mlflow.sharedViewState.{VIEW}"
 VALIDATION = ("val_dsc", "val_hd95_mm")
 TEST = ("test_dsc", "test_hd95_mm")
-# What all models have: the plot leaves a run out that lacks one of its settings.
+# Settings of all models: the plot leaves out a run that lacks one of them.
 GENERATOR = ("model", "generator.kind", "generator.steps", "generator.batch_size", "generator.width")
 SWEEP = ("model", "generator.critic_iterations", "generator.learning_rate_generator", "generator.learning_rate_critic")
 SETTINGS: Mapping[str, tuple[str, ...]] = {

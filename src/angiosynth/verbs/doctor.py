@@ -1,7 +1,8 @@
-"""Command doctor: what is there, what is not, and what to do about it."""
+"""Command doctor: checks of everything that a run needs, with advice where something is missing."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -21,19 +22,23 @@ from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_text
 from angiosynth.runtime.machine import cpu_count, memory_available, not_writable
-from angiosynth.search.study import studies_in
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.databases import studies_uri
 from angiosynth.tracking.runs import ensure_store, reach_store, tracking_on, tracking_uri, waiting
-from angiosynth.verbs.findings import Finding
+from angiosynth.verbs.check_result import CheckResult
 from angiosynth.verbs.privacy_on_disk import left_behind, open_to_others
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, FAIR_DISK_GB = 2.0, 10.0  # the demo with its environment takes about five
 LEAST_PLACE_GB = 0.2  # of the temporary folder and the like, which hold a model or a table for a moment
 LEAST_MEMORY_GB = 4.0
-# What `dvc repro` begins with: the repository, git behind it, and its lock.
-ASK_DVC = "from dvc.repo import Repo; repo = Repo('.'); repo.scm\nwith repo.lock: pass"
+# The first steps of `dvc repro` (the repository, its git, its lock), and then the settings that doctor reports.
+ASK_DVC = """import json
+from dvc.repo import Repo
+repo = Repo('.')
+repo.scm
+with repo.lock: pass
+print(json.dumps([list(repo.config['remote']), repo.config['core'].get('analytics')]))"""
 GB = 1e9
 
 
@@ -43,109 +48,109 @@ def doctor(root: Path) -> tuple[str, bool]:
     Returns:
         The table, and whether all can run.
     """
-    findings = [finding for check in CHECKS for finding in check(root)]
-    wide = max(len(finding.what) for finding in findings)
+    results = [result for check in CHECKS for result in check(root)]
+    width = max(len(result.subject) for result in results)
     lines = []
-    for finding in findings:
-        lines.append(f"{finding.state:<5}  {finding.what:<{wide}}  {finding.found}")
-        lines += [f"{'':<5}  {'':<{wide}}  -> {finding.advice}"] if finding.advice else []
-    return printable_lines(lines), not any(finding.fault for finding in findings)
+    for result in results:
+        lines.append(f"{result.state:<5}  {result.subject:<{width}}  {result.result}")
+        lines += [f"{'':<5}  {'':<{width}}  -> {result.advice}"] if result.advice else []
+    return printable_lines(lines), not any(result.fault for result in results)
 
 
-def _python(root: Path) -> Iterator[Finding]:
+def _python(root: Path) -> Iterator[CheckResult]:
     del root
     version = platform.python_version()
     old = sys.version_info[:2] < LEAST_PYTHON
     wanted = ".".join(map(str, LEAST_PYTHON))
-    yield Finding("Python", version, f"install Python {wanted} or later, then `make env PYTHON=python{wanted}`" if old else "", old)
+    yield CheckResult("Python", version, f"install Python {wanted} or later, then `make env PYTHON=python{wanted}`" if old else "", old)
 
 
-def _packages(root: Path) -> Iterator[Finding]:
+def _packages(root: Path) -> Iterator[CheckResult]:
     lock = root / "requirements.lock"
     if not lock.is_file():
-        yield Finding("packages", "no requirements.lock here", "call it in the project's folder", fault=True)
+        yield CheckResult("packages", "no requirements.lock here", "call it in the project's folder", fault=True)
         return
     wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", read_text(lock), re.MULTILINE))
     missing, other = [], []
     for name, version in wanted.items():
         try:
-            there = metadata.version(name).partition("+")[0]
+            installed = metadata.version(name).partition("+")[0]
         except metadata.PackageNotFoundError:
             missing.append(name)
             continue
-        other += [f"{name} {there} instead of {version}"] if there != version else []
+        other += [f"{name} {installed} instead of {version}"] if installed != version else []
     faults = [*(f"{name} is missing" for name in missing), *other]
-    found = f"{len(wanted) - len(faults)} of {len(wanted)} as in requirements.lock"
+    count = f"{len(wanted) - len(faults)} of {len(wanted)} as in requirements.lock"
     shown = ", ".join(faults[:4]) + (f" and {len(faults) - 4} more" if len(faults) > 4 else "")
-    yield Finding("packages", found, f"{shown}; `make env` installs what the lock names" if faults else "", bool(missing))
+    yield CheckResult("packages", count, f"{shown}; `make env` installs what the lock names" if faults else "", bool(missing))
 
 
-def _torch(root: Path) -> Iterator[Finding]:
+def _torch(root: Path) -> Iterator[CheckResult]:
     del root
     import torch
 
     from angiosynth.compute.precision import bfloat16_is_native, device
 
-    where = device()
-    if where.type == "cuda":
-        name = torch.cuda.get_device_name(where)
-        free, total = torch.cuda.mem_get_info(where)
-        yield Finding(
+    chosen = device()
+    if chosen.type == "cuda":
+        name = torch.cuda.get_device_name(chosen)
+        free, total = torch.cuda.mem_get_info(chosen)
+        yield CheckResult(
             "torch", f"{torch.__version__}, {torch.cuda.device_count()} GPUs: {name}, {free / GB:.0f} of {total / GB:.0f} GB free"
         )
     else:
         note = "profile paper takes days on processors; the demo and `make full` are made for them"
-        yield Finding("torch", f"{torch.__version__}, no GPU, {torch.get_num_threads()} threads", note)
+        yield CheckResult("torch", f"{torch.__version__}, no GPU, {torch.get_num_threads()} threads", note)
     kinds = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512": torch.cpu._is_avx512_bf16_supported()}
-    how = "on the GPU" if where.type == "cuda" else " and ".join(name for name, there in kinds.items() if there)
-    native = bfloat16_is_native(where)
+    how = "on the GPU" if chosen.type == "cuda" else " and ".join(name for name, supported in kinds.items() if supported)
+    native = bfloat16_is_native(chosen)
     slow = "not in hardware, so `precision: auto` means float32; trainings take about twice as long"
-    yield Finding("bfloat16", f"in hardware ({how})" if native else "not in hardware", "" if native else slow)
+    yield CheckResult("bfloat16", f"in hardware ({how})" if native else "not in hardware", "" if native else slow)
 
 
-def _settings(root: Path) -> Iterator[Finding]:
+def _settings(root: Path) -> Iterator[CheckResult]:
     try:
         settings = load_settings(root / "params.yaml")
     except InputError as error:
-        yield Finding("params.yaml", "not usable", f"{str(error).splitlines()[0]}; or `python cli.py profile demo`", fault=True)
+        yield CheckResult("params.yaml", "not usable", f"{str(error).splitlines()[0]}; or `python cli.py profile demo`", fault=True)
         return
     sites = [site.path for site in settings.cohort.sites.values()]
-    yield Finding("params.yaml", f"valid; sites {', '.join(sites)}")
+    yield CheckResult("params.yaml", f"valid; sites {', '.join(sites)}")
     for site in sites:
         if not (root / site).is_dir() and not site.startswith("data/phantom/"):
-            yield Finding(
+            yield CheckResult(
                 "scans",
-                f"{site} is not there",
+                f"{site} is missing",
                 f"`dvc pull {site}`, or bring scans there, see `python cli.py import --help`, and `dvc add {site}`",
                 fault=True,
             )
 
 
-def _scans(root: Path) -> Iterator[Finding]:
-    """Patients and split, as `cohort` will see them; voxels are its own to look at."""
+def _scans(root: Path) -> Iterator[CheckResult]:
+    """Patients and split, as `cohort` will see them; it checks the voxels itself."""
     settings = _loaded(root)
     if settings is None:
         return
     cohort = settings.cohort
-    for site, own in cohort.sites.items():
-        path = own.path
+    for site, site_settings in cohort.sites.items():
+        path = site_settings.path
         if not (root / path).is_dir():
             continue
-        there = survey(root / path)
-        faults = there.faults
-        facts: Any = [SimpleNamespace(id=patient.id, labelled=patient.label is not None) for patient in there.patients]
+        surveyed = survey(root / path)
+        faults = surveyed.faults
+        facts: Any = [SimpleNamespace(id=patient.id, labelled=patient.label is not None) for patient in surveyed.patients]
         if not faults:
             try:
-                split_patients(facts, own.split, cohort.seed, site)
+                split_patients(facts, site_settings.split, cohort.seed, site)
             except InputError as error:
                 faults = [str(error)]
         labelled = sum(fact.labelled for fact in facts)
-        found = f"{path}: {len(facts)} patients, {labelled} with a label"
+        counts = f"{path}: {len(facts)} patients, {labelled} with a label"
         more = f" (and {len(faults) - 1} more; `python cli.py cohort` lists them)" if len(faults) > 1 else ""
-        yield Finding(f"scans of {site}", found, f"{faults[0]}{more}" if faults else "", bool(faults))
+        yield CheckResult(f"scans of {site}", counts, f"{faults[0]}{more}" if faults else "", bool(faults))
 
 
-def _sizes(root: Path) -> Iterator[Finding]:
+def _sizes(root: Path) -> Iterator[CheckResult]:
     """Whether every network of the settings can be trained here."""
     from angiosynth.project.preflight import all_sections, known_needs, refuse_sizes
 
@@ -156,10 +161,10 @@ def _sizes(root: Path) -> Iterator[Finding]:
         needs = known_needs(settings, Workspace(root), keep=False)
         refuse_sizes(needs, all_sections(settings))
     except InputError as error:
-        yield Finding("networks", "cannot be trained", str(error), fault=True)
+        yield CheckResult("networks", "cannot be trained", str(error), fault=True)
         return
     most = max(needs, key=lambda section: needs[section].peak)
-    yield Finding("networks", f"can be trained; the most is about {needs[most].peak / GB:.1f} GB for {most}")
+    yield CheckResult("networks", f"can be trained; the most is about {needs[most].peak / GB:.1f} GB for {most}")
 
 
 def _loaded(root: Path) -> Settings | None:
@@ -169,107 +174,107 @@ def _loaded(root: Path) -> Settings | None:
         return None
 
 
-def _dvc(root: Path) -> Iterator[Finding]:
-    if fault := _dvc_fault(root):
-        yield Finding("DVC", "not usable here", fault, fault=True)
+def _dvc(root: Path) -> Iterator[CheckResult]:
+    done = subprocess.run([sys.executable, "-c", ASK_DVC], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if fault := _dvc_fault(done):
+        yield CheckResult("DVC", "not usable here", fault, fault=True)
         return
-    done = _called(root, sys.executable, "-m", "dvc", "remote", "list") or ""
-    # The place itself is not told: it may name a host or a person.
-    names = [line.split()[0] for line in done.splitlines() if line.strip()]
+    names, analytics = json.loads(done.stdout.strip().splitlines()[-1])  # remotes by name alone: a URL may name a host or a person
     advice = "" if names else "data is on this machine alone; `dvc remote add -d store /some/folder && dvc push` keeps a copy"
-    yield Finding("DVC remote", ", ".join(names) or "none", advice)
-    if (_called(root, sys.executable, "-m", "dvc", "config", "core.analytics") or "").strip() != "false":
-        yield Finding("DVC telemetry", "on", "`dvc config core.analytics false`")
+    yield CheckResult("DVC remote", ", ".join(names) or "none", advice)
+    if analytics is not False:
+        yield CheckResult("DVC telemetry", "on", "`dvc config core.analytics false`")
 
 
-def _dvc_fault(root: Path) -> str:
-    """Why `dvc repro` would refuse here, with what to do; "" where it would not. DVC itself is asked."""
+def _dvc_fault(done: subprocess.CompletedProcess[str]) -> str:
+    """Why `dvc repro` would refuse, by the output of ASK_DVC, and how to mend it; "" where it would not."""
     if shutil.which("git") is None:
         return "git is not installed; DVC needs it"
-    done = subprocess.run([sys.executable, "-c", ASK_DVC], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode == 0:
         return ""
-    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    message = (done.stderr.strip().splitlines() or ["no answer"])[-1]
     cures = {
         "NotDvcRepoError": "`git init && dvc init` in the project's folder, or clone it with git",
         "SCMError": "no git repository, as in a ZIP: `git init` in the project's folder, or clone it with git",
         "LockError": "another dvc command runs, or was cut off; wait for it, then `rm .dvc/tmp/lock` where none runs",
         "ModuleNotFoundError": "`make env` installs it",
     }
-    known = next((cure for name, cure in cures.items() if name in said), None)
+    known = next((cure for name, cure in cures.items() if name in message), None)
     owner = "; `git config --global --add safe.directory` with this folder, where it is yours" if "dubious" in done.stderr else ""
-    return known + owner if known else f"{said[:200]}{owner}"
+    return known + owner if known else f"{message[:200]}{owner}"
 
 
-def _store(root: Path) -> Iterator[Finding]:
+def _store(root: Path) -> Iterator[CheckResult]:
     if not tracking_on():
-        yield Finding("MLflow store", "off", "ANGIOSYNTH_TRACKING=off is set: nothing is recorded")
+        yield CheckResult("MLflow store", "off", "ANGIOSYNTH_TRACKING=off is set: nothing is recorded")
         return
     kind = tracking_uri(root).partition(":")[0]
     if left := waiting(root):
-        yield Finding("runs not sent", f"{left} entries in mlruns/outbox", "`python cli.py sync` sends them once the server answers")
+        yield CheckResult("runs not sent", f"{left} entries in mlruns/outbox", "`python cli.py sync` sends them once the server answers")
     try:
         ensure_store(root)  # as every stage does
     except InputError as error:
-        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=True)
+        yield CheckResult("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=True)
         return
     try:
         reach_store(root)
     except InputError as error:
-        yield Finding("MLflow store", f"{kind}, does not open", str(error).splitlines()[0])  # trainings go on without their server
+        yield CheckResult("MLflow store", f"{kind}, does not open", str(error).splitlines()[0])  # trainings go on without their server
         return
     pages = "its pages are at MLFLOW_TRACKING_URI" if kind.startswith("http") else "`make ui` shows it"
-    yield Finding("MLflow store", f"{kind}, opens; {pages}")
+    yield CheckResult("MLflow store", f"{kind}, opens; {pages}")
 
 
-def _studies(root: Path) -> Iterator[Finding]:
+def _studies(root: Path) -> Iterator[CheckResult]:
+    from angiosynth.search.study import studies_in  # imports Optuna
+
     try:
         kind = studies_uri(root).partition(":")[0]
         names = studies_in(root)
     except InputError as error:
-        yield Finding("Optuna's studies", "do not open", str(error).splitlines()[0], fault=True)
+        yield CheckResult("Optuna's studies", "do not open", str(error).splitlines()[0], fault=True)
         return
-    yield Finding("Optuna's studies", f"{kind}, {len(names)} {'study' if len(names) == 1 else 'studies'}")
+    yield CheckResult("Optuna's studies", f"{kind}, {len(names)} {'study' if len(names) == 1 else 'studies'}")
 
 
-def _disk(root: Path) -> Iterator[Finding]:
+def _disk(root: Path) -> Iterator[CheckResult]:
     free = shutil.disk_usage(root).free / GB
     old = "`dvc gc --all-commits --all-experiments` frees results that no commit knows"
     advice = "" if free >= FAIR_DISK_GB else f"the demo needs about 5 GB with its environment; {old}"
-    yield Finding("disk", f"{free:.1f} GB free", advice, free < LEAST_DISK_GB)
+    yield CheckResult("disk", f"{free:.1f} GB free", advice, free < LEAST_DISK_GB)
 
 
-def _places(root: Path) -> Iterator[Finding]:
-    """The folders that stages write to: the project's own, the temporary one, DVC's cache, MLflow's files."""
+def _places(root: Path) -> Iterator[CheckResult]:
+    """The folders that stages write to: the project's, the temporary one, DVC's cache, MLflow's files."""
     cache = _called(root, sys.executable, "-m", "dvc", "cache", "dir") if (root / ".dvc").is_dir() else None
     places = {"project": root, "mlruns": root / "mlruns", ".work": root / ".work", "temporary folder": Path(tempfile.gettempdir())}
     if cache and cache.strip():
         places["DVC's cache"] = root / cache.strip()
-    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
-    if named and "://" not in named:
-        places["MLflow's files"] = root / named
+    artifacts = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
+    if artifacts and "://" not in artifacts:
+        places["MLflow's files"] = root / artifacts
     faults = 0
-    for what, place in places.items():
-        there = next((folder for folder in (place, *place.absolute().parents) if folder.exists()), root)
-        short = shutil.disk_usage(there).free / GB < LEAST_PLACE_GB
-        fault = not_writable(place) or (f"{there}: less than {LEAST_PLACE_GB:g} GB free; free some space or set another" if short else "")
+    for name, place in places.items():
+        base = next((folder for folder in (place, *place.absolute().parents) if folder.exists()), root)
+        short = shutil.disk_usage(base).free / GB < LEAST_PLACE_GB
+        fault = not_writable(place) or (f"{base}: less than {LEAST_PLACE_GB:g} GB free; free some space or set another" if short else "")
         if fault:
             faults += 1
-            yield Finding(what, "cannot be used", fault, fault=True)
+            yield CheckResult(name, "cannot be used", fault, fault=True)
     if not faults:
-        yield Finding("folders", f"{len(places)} can be written ({', '.join(places)})")
+        yield CheckResult("folders", f"{len(places)} can be written ({', '.join(places)})")
 
 
-def _memory(root: Path) -> Iterator[Finding]:
+def _memory(root: Path) -> Iterator[CheckResult]:
     del root
     free = memory_available() / GB
     advice = "" if free >= LEAST_MEMORY_GB else "close other programs; smaller patches or batches in params.yaml need less"
-    yield Finding("memory", f"{free:.1f} GB free", advice)
-    yield Finding("processors", f"{cpu_count()}")
+    yield CheckResult("memory", f"{free:.1f} GB free", advice)
+    yield CheckResult("processors", f"{cpu_count()}")
 
 
 def _called(root: Path, *words: str) -> str | None:
-    """What a command prints; None where it fails."""
+    """The output of a command; None where it fails."""
     try:
         done = subprocess.run(words, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -277,7 +282,7 @@ def _called(root: Path, *words: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Path], Iterator[CheckResult]], ...] = (
     *(_python, _packages, _torch, _settings, _scans, _sizes),
     *(_dvc, _store, _studies, _disk, _places, open_to_others, left_behind, _memory),
 )

@@ -1,4 +1,4 @@
-"""What doctor finds about patients' data on this disk: folders that others may look into, and what killed runs left."""
+"""Doctor's checks of patients' data on this disk: folders open to other users, and leftovers of killed runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from angiosynth.runtime.leftovers import abandoned
 from angiosynth.runtime.private import PLACES, kept_by_dvc, open_places
 from angiosynth.settings import load_settings
 from angiosynth.tracking.opening import tracking_uri
-from angiosynth.verbs.findings import Finding
+from angiosynth.verbs.check_result import CheckResult
 
 
-def open_to_others(root: Path) -> Iterator[Finding]:
+def open_to_others(root: Path) -> Iterator[CheckResult]:
     """A line for each place that holds patients and that another user of this machine may look into.
 
-    Places are the project's own folders, the scans', DVC's cache and remotes on this disk, and MLflow's.
+    Places are the project's folders, the scans', DVC's cache and remotes on this disk, and MLflow's.
     """
     places = [*(root / name for name in PLACES), *_scans(root), *kept_by_dvc(root), *_recorded(root)]
     opened = {place.resolve(): place for place in open_places(places)}
@@ -29,15 +29,17 @@ def open_to_others(root: Path) -> Iterator[Finding]:
         with suppress(OSError):
             if place.stat().st_uid != os.geteuid():
                 cure = f"it is {_owner(place)}'s, who closes it by {cure}"
-        yield Finding("open to others", str(place), f"{cure}: it holds patients, or what was learnt from them")
+        yield CheckResult("open to others", str(place), f"{cure}: it holds patients, or models trained on them")
     if not opened:
-        yield Finding("patients' folders", "closed to others")
+        yield CheckResult("patients' folders", "closed to others")
 
 
-def left_behind(root: Path) -> Iterator[Finding]:
+def left_behind(root: Path) -> Iterator[CheckResult]:
     """A line for each file or folder that a killed run left."""
     for path in abandoned(root):
-        yield Finding("killed runs", f"{path.relative_to(root)} was left behind", "any command other than doctor removes it as it starts")
+        yield CheckResult(
+            "killed runs", f"{path.relative_to(root)} was left behind", "any command other than doctor removes it as it starts"
+        )
 
 
 def _scans(root: Path) -> Iterator[Path]:

@@ -39,7 +39,7 @@ def table(settings: Settings, home: Workspace) -> str:
 
 
 def _audit_lines(settings: Settings, home: Workspace) -> list[str]:
-    """Each audit's verdicts, for whoever holds the set alone, the generator too, the critic too; [] before there is one."""
+    """Verdicts of each audit against holders of the set, the generator and the critic; [] where no audit exists."""
     folders = {model: home.audit(model) for model in settings.generators if (home.audit(model) / "audit.json").is_file()}
     if not folders:
         return []
@@ -47,9 +47,9 @@ def _audit_lines(settings: Settings, home: Workspace) -> list[str]:
     for model, folder in folders.items():
         audit = read_json(folder / "audit.json")
         verdicts = [audit["verdicts"][holder] for holder in HOLDERS]
-        old = "" if audit["set_digest"] == data_digest(home.synthetic(model)) else "   of another set than the one there is now"
+        old = "" if audit["set_digest"] == data_digest(home.synthetic(model)) else "   of another set than the present one"
         lines.append(f"{model:<14}" + "".join(f"{verdict:>18}" for verdict in verdicts) + old)
-    return [*lines, "what these words mean: audit/MODEL/index.html"]
+    return [*lines, "explained in audit/MODEL/index.html"]
 
 
 def _patients(count: int) -> str:
@@ -57,6 +57,6 @@ def _patients(count: int) -> str:
 
 
 def _transfer_cell(start: str, point: dict[str, float]) -> str:
-    """The DSC and, for a pre-training, the interval of what it gained."""
+    """The DSC and, for a pre-training, the interval of its gain."""
     gain = f" ({point['dsc_gain_low']:+.3f}..{point['dsc_gain_high']:+.3f})" if start != SCRATCH and "dsc_gain" in point else ""
     return f"{point['dsc']:.3f}{gain}"

@@ -1,4 +1,4 @@
-"""Command serve: a registered U-net over HTTP, rebuilt from its weights by this project's own code."""
+"""Command serve: a registered U-net over HTTP, rebuilt from its weights by this project's code."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def serve(model: str, listener: socket.socket) -> None:
     """Answer at a listening socket until Ctrl-C or SIGTERM.
 
     Args:
-        model: "models:/NAME@ALIAS" or "models:/NAME/VERSION". Nothing of it is used but unet.pt and unet.json of its run.
-        listener: bound to the address where to answer.
+        model: "models:/NAME@ALIAS" or "models:/NAME/VERSION". Only unet.pt and unet.json of its run are used.
+        listener: bound to the address.
 
     Raises:
-        InputError: there is no such model, or it is damaged.
+        InputError: no such model exists, or it is damaged.
     """
     if not model.startswith("models:/"):
         raise InputError(f"--model {model}: names no registered model; write models:/NAME@ALIAS or models:/NAME/VERSION, see `make ui`")

@@ -29,7 +29,7 @@ from angiosynth.tracking.runs import project_root
 
 @dataclass(frozen=True)
 class ModelTrial:
-    """What the sweep calls for each trial: train the generator, draw pairs, train a U-net on them.
+    """The trial of a sweep: train the generator, draw pairs, train a U-net on them.
 
     Test patients are in no way part of it: neither stage reads them.
     """
@@ -62,7 +62,7 @@ def _sweep_of(settings: Settings, home: Workspace, model: str) -> Sweep:
 
 
 def basis(settings: Settings, home: Workspace) -> dict[str, str]:
-    """What every trial of a study rests on besides settings and patches: who is trained on, whose scans score, and the code."""
+    """Digests on which every trial of a study rests besides settings and patches: training patients, validation scans, code."""
     source = settings.cohort.source
     split = load_split(home.splits, source)
     scans = scans_digest(home.patients(settings, source, split.validation))
@@ -70,7 +70,7 @@ def basis(settings: Settings, home: Workspace) -> dict[str, str]:
 
 
 def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
-    """Write the values of a trial, or of the front's point by the rule, into the settings file; says what changed and why.
+    """Write the values of a trial, or of the front's point by the rule, into the settings file; returns the changes and the reason as text.
 
     Raises:
         InputError: no such study or trial, or one without a score.
@@ -86,13 +86,13 @@ def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee"
 
 def show(result: SweepResult, home: Workspace) -> list[Path]:
     """Write sweeps/<study>.json, which the report shows, and draw the study's figures in its folder; gives these."""
-    found = facts(result)
-    write_json(home.sweeps / f"{result.study}.json", found)
-    return list(sweep_figures(found, result.folder).values())
+    summary = facts(result)
+    write_json(home.sweeps / f"{result.study}.json", summary)
+    return list(sweep_figures(summary, result.folder).values())
 
 
 def facts(result: SweepResult) -> dict[str, Any]:
-    """What the report shows of a study. No run ids, times or folders: the report is made anew only where a result has changed."""
+    """The facts of a study that the report shows. No run ids, times or folders: the report is made anew only where a result has changed."""
     trials = [
         {
             "number": row.number,
@@ -127,8 +127,8 @@ def result_table(result: SweepResult) -> str:
 
 
 def _complete(result: SweepResult, number: int) -> TrialRow:
-    found: Sequence[TrialRow] = [row for row in result.trials if row.number == number and row.dsc is not None]
-    if not found:
+    matches: Sequence[TrialRow] = [row for row in result.trials if row.number == number and row.dsc is not None]
+    if not matches:
         known = ", ".join(str(row.number) for row in result.trials if row.dsc is not None)
         raise InputError(f"study {result.study}: trial {number} has no score; complete are {known or 'none'}")
-    return found[0]
+    return matches[0]
