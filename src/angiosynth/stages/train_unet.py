@@ -15,7 +15,7 @@ from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.project.facts import generator_settings, unet_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.resuming import resume_folder, scans_digest
+from angiosynth.project.resuming import TrainingInputs, resume_folder, scans_digest
 from angiosynth.project.workspace import (
     RUN,
     SEED,
@@ -55,7 +55,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         home.scans(settings, settings.cohort.source, split.validation),
         home.patients(settings, settings.cohort.source, split.validation),
     )
-    kept = resume_folder(home, f"train-unet-{data}", facts, home.training_patches(settings, data), split, scored)
+    kept = resume_folder(home, f"train-unet-{data}", TrainingInputs(facts, home.training_patches(settings, data), split, scored))
     seeds = [settings.unet.seed + more for more in range(settings.unet.seeds)]
     whole = training_run(
         "unet",
