@@ -1,14 +1,14 @@
-"""What a stage's resume files belong to: all that its result depends on.
+"""The folder of a stage's resume files, by a key over everything that the stage's result depends on.
 
-What other data, settings or code left is never gone on with. The key holds what the stage's entry in dvc.yaml names, by content: settings,
-patches, the whole split, the patients that score, start weights, and the code, with the libraries behind it.
+Files that other data, settings or code left are never resumed from. The key holds what the stage's entry in dvc.yaml names, by content:
+settings, patches, the whole split, the patients that score, start weights, and the code, with the libraries that it uses.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from angiosynth.runtime.progress import say
 from angiosynth.settings import digest
 
 CODE = Path(angiosynth.__file__).parent
-# Of src/angiosynth, all code that dvc.yaml names for the stages that resume, tests/test_dependencies.py holds the two together. Where
-# settings' defaults stand is not needed: their values are in the key. The last one knows how a resume file is laid out.
+# The code in src/angiosynth that dvc.yaml names for the stages that resume (tests/test_dependencies.py compares the two). Modules with the
+# defaults of settings are not needed: the values are in the key. LAYOUT defines the format of a resume file.
 NAMED: tuple[str, ...] = ("arrays.py", "compute", "data", "evaluation", "generators", "metrics", "segmentation")
 NAMED += tuple(f"stages/{name}.py" for name in ("select_unet", "train_generator", "train_unet", "transfer"))
 LAYOUT = ("runtime/checkpoint.py",)
@@ -32,32 +32,47 @@ LIBRARIES = ("nibabel", "numpy", "scipy", "torch")
 PATCH_FILES = (".csv", ".json", ".npy")  # of a set; its pictures are made from these
 
 
-def resume_folder(
-    home: Workspace,
-    stage: str,
-    facts: Mapping[str, Any],
-    patches: Path,
-    split: Split,
-    scored: Sequence[Patient],
-    weights: Sequence[Path] = (),
-) -> Path:
-    """Where the resume files of a stage lie. Says so where there are only some of another state.
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a training's result depends on, beside the code.
+
+    Attributes:
+        settings: those that it uses, by name.
+        patches: the patch set that is trained on.
+        split: the site's.
+        scored: the patients whose scans choose the weights or are scored.
+        weights: files that the training starts from.
+    """
+
+    settings: Mapping[str, Any]
+    patches: Path
+    split: Split
+    scored: Sequence[Patient]
+    weights: Sequence[Path] = ()
+
+    def key(self) -> str:
+        """Sixteen hex digits over all of them and the code.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        patients = asdict(self.split), [patient.id for patient in self.scored]
+        files = scans_digest(self.scored), _digest(_patch_files(self.patches)), _digest(self.weights)
+        return digest(dict(self.settings), patients, *files, code_digest())
+
+
+def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
+    """The folder of a stage's resume files. Prints a line where the only existing ones are of other inputs or code.
 
     Args:
         home: the working folder.
         stage: its name, such as "train-generator-NAME".
-        facts: its settings.
-        patches: the patch set that is trained on.
-        split: the site's.
-        scored: the patients whose scans are looked at.
-        weights: files that the training starts from.
+        inputs: of its training.
 
     Raises:
-        InputError: a file is missing.
+        InputError: a file of the inputs is missing.
     """
-    known = asdict(split), [patient.id for patient in scored]
-    key = digest(dict(facts), known, scans_digest(scored), _digest(_patch_files(patches)), _digest(weights), code_digest())
-    folder = home.resume(stage, key)
+    folder = home.resume(stage, inputs.key())
     if folder.parent.is_dir() and not folder.exists() and any(folder.parent.iterdir()):
         say(f"{stage}: begins anew; {folder.parent} holds what other data, settings or code left, remove it if that is done with")
     return folder
@@ -68,17 +83,17 @@ def scans_digest(patients: Sequence[Patient]) -> str:
     whole = hashlib.sha256()
     for patient in patients:
         for path in (patient.image, patient.brain, patient.label):
-            whole.update(_of_file(path) if path else hashlib.sha256().digest())
+            whole.update(_file_sha256(path) if path else hashlib.sha256().digest())
     return whole.hexdigest()[:16]
 
 
 def code_digest() -> str:
-    """Sixteen hex digits over the code that numbers come from, and the versions of the libraries that it rests on."""
+    """Sixteen hex digits over the code that computes results, and the versions of the libraries that it uses."""
     return digest(_digest(code_files()), {name: metadata.version(name) for name in LIBRARIES})
 
 
 def code_files() -> list[Path]:
-    """The source files that numbers come from."""
+    """The source files that compute results."""
     named = [CODE / name for name in (*NAMED, *LAYOUT)]
     return [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
@@ -90,13 +105,13 @@ def _patch_files(folder: Path) -> Iterator[Path]:
 def _digest(files: Iterator[Path] | Sequence[Path]) -> str:
     whole = hashlib.sha256()
     for path in files:
-        whole.update(path.name.encode() + b"\0" + _of_file(path))
+        whole.update(path.name.encode() + b"\0" + _file_sha256(path))
     return whole.hexdigest()
 
 
-def _of_file(path: Path) -> bytes:
+def _file_sha256(path: Path) -> bytes:
     try:
-        digest_of_it: bytes = file_digest(path).digest()
-        return digest_of_it
+        sha256: bytes = file_digest(path).digest()
+        return sha256
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiosynth.errors import InputError
-from angiosynth.project.resuming import resume_folder
+from angiosynth.project.resuming import TrainingInputs, resume_folder
 from angiosynth.project.workspace import CHOSEN, RUN, Workspace, data_source
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.progress import say
@@ -64,7 +64,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     source = data_source(home.patches(settings.cohort.source))
     facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity}
     scored = home.patients(settings, settings.cohort.source, split.validation)
-    kept = resume_folder(home, "select-unet", facts, home.patches(settings.cohort.source), split, scored)
+    kept = resume_folder(home, "select-unet", TrainingInputs(facts, home.patches(settings.cohort.source), split, scored))
     points = []
     with training_run(RunSpec("unet", "select-unet", stage="select-unet", settings=facts, data=source), resume=kept / RUN) as parent:
         for number, unet in enumerate(grid):

@@ -9,7 +9,7 @@ from angiosynth.generators.registry import family_of
 from angiosynth.generators.storage import load_sampler, save_generator
 from angiosynth.project.facts import generator_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.resuming import resume_folder
+from angiosynth.project.resuming import TrainingInputs, resume_folder
 from angiosynth.project.workspace import Workspace, data_source, write_curve
 from angiosynth.report.figures import SHEET, contact_sheet, progress_strip
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -49,7 +49,8 @@ def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Ch
     split = load_split(home.splits, settings.cohort.source)
     scored = home.patients(settings, settings.cohort.source, split.validation)
     facts = generator_settings(settings, model)
-    return Checkpoints(resume_folder(home, f"train-generator-{model}", facts, home.patches(settings.cohort.source), split, scored))
+    inputs = TrainingInputs(facts, home.patches(settings.cohort.source), split, scored)
+    return Checkpoints(resume_folder(home, f"train-generator-{model}", inputs))
 
 
 def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Recorder, checkpoints: Checkpoints) -> TrainedGenerator:

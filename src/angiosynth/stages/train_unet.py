@@ -15,7 +15,7 @@ from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.project.facts import generator_settings, unet_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.resuming import resume_folder, scans_digest
+from angiosynth.project.resuming import TrainingInputs, resume_folder, scans_digest
 from angiosynth.project.workspace import (
     RUN,
     SEED,
@@ -51,7 +51,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
     split = load_split(home.splits, settings.cohort.source)
     scans = home.scans(settings, settings.cohort.source, split.validation)
     scored = home.patients(settings, settings.cohort.source, split.validation)
-    kept = resume_folder(home, f"train-unet-{data}", facts, home.training_patches(settings, data), split, scored)
+    kept = resume_folder(home, f"train-unet-{data}", TrainingInputs(facts, home.training_patches(settings, data), split, scored))
     folders = {settings.unet.seed + number: kept / f"{SEED}{settings.unet.seed + number}" for number in range(settings.unet.seeds)}
     whole = training_run(
         RunSpec(

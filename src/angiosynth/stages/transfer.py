@@ -15,7 +15,7 @@ from angiosynth.evaluation.transfer import Subset, subsets
 from angiosynth.metrics.segmentation import all_metrics
 from angiosynth.project.facts import transfer_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.resuming import resume_folder
+from angiosynth.project.resuming import TrainingInputs, resume_folder
 from angiosynth.project.workspace import RUN, Workspace, chosen_settings, data_source
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
@@ -55,7 +55,7 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
     weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
     scored = home.patients(settings, site, (*split.validation, *split.test))
     facts = transfer_settings(settings, start, site)
-    folder = resume_folder(home, f"transfer-{start}-{site}", facts, patches.folder, split, scored, weights)
+    folder = resume_folder(home, f"transfer-{start}-{site}", TrainingInputs(facts, patches.folder, split, scored, weights))
     test, validation = (home.scans(settings, site, names) for names in (split.test, split.validation))
     source, stage = data_source(patches.folder), f"transfer@{start}"
     whole = training_run(RunSpec("transfer", f"transfer {start} {site}", stage=stage, settings=facts, data=source), resume=folder / RUN)
