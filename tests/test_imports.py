@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "angiosynth"
 LONGEST = 300  # lines a file may have
 HEAVY = ("torch", "mlflow", "optuna", "matplotlib")
-CALCULATION = re.compile(r"metrics/\w+|generators/gan/(convolution|networks|losses)|segmentation/(unet|losses)")
+CALCULATION = re.compile(r"metrics/\w+|generators/gan/(convolution|networks|losses|spectral)|segmentation/(unet|losses)")
 PURE = ("torch", "numpy", "scipy", *sys.stdlib_module_names, "angiosynth.errors", "angiosynth.arrays")
 PURE += ("angiosynth.compute.distributed",)  # sums over the parts of a batch are part of the arithmetic
 

@@ -33,6 +33,7 @@ def add_to(commands: typer.Typer) -> None:
     commands.command("import")(import_scans)
 
 
+# Twelve parameters: each is an argument or option of the command line, which typer reads from the signature.
 def import_scans(
     folder: Annotated[Path, typer.Argument(help="The folder with the lab's files, as they are.")],
     scan: Annotated[str, typer.Option("--scan", help="How scans are named, such as '*_tof' or '*/tof' or 'images/*'.")] = "",
@@ -86,25 +87,25 @@ def import_scans(
     paired, faults = pair_by_table(folder, table) if table else pair_by_patterns(folder, scan, vessels, brain)
     if faults:
         raise all_faults(faults)
-    if left := not_taken(folder, paired):
-        say(f"{folder}: not taken: {some_of(left, folder)}")
+    if unused := not_taken(folder, paired):
+        say(f"{folder}: not taken: {some_of(unused, folder)}")
     names = names or (Path("names") / f"{target.name}.csv" if target else None)
-    found = import_folder(paired, rules, target, names)
-    labelled = sum(1 for checked in found if checked.sources.vessels)
+    patients = import_folder(paired, rules, target, names)
+    labelled = sum(1 for checked in patients if checked.sources.vessels)
     if target is None or names is None:
-        tell(*_table(found))
-        tell(f"{len(found)} patients, {labelled} with a label; nothing written")
+        tell(*_table(patients))
+        tell(f"{len(patients)} patients, {labelled} with a label; nothing written")
         return
-    for checked in found:
+    for checked in patients:
         for note in checked.notes:
             tell(f"note  {checked.sources.name}  {note}")
-    tell(f"{target}: {len(found)} patients, {labelled} with a label; who is who: {names}, which stays with you")
+    tell(f"{target}: {len(patients)} patients, {labelled} with a label; who is who: {names}, which stays with you")
     tell(_split(target, labelled))
 
 
-def _table(found: list[Checked]) -> list[str]:
+def _table(patients: list[Checked]) -> list[str]:
     rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "grid from", "vessel share", "notes")]
-    for checked in found:
+    for checked in patients:
         files = [path.name if path else "-" for path in (checked.sources.vessels, checked.sources.brain)]
         size = " x ".join(map(str, checked.shape))
         spacing = " x ".join(f"{length:.3g}" for length in checked.spacing_mm)
