@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiosynth.data.cohort import Scan, find_patients, load_scan
-from angiosynth.data.patches import bright_lookalikes, build_patches, cut_square, draw_centres, open_patch_set
+from angiosynth.data.patch_centres import bright_lookalikes, cut_square, draw_centres
+from angiosynth.data.patches import build_patches, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings, PatchSettings
 from tests.data.conftest import NAMES, PATCHES, SHAPE

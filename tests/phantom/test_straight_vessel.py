@@ -7,7 +7,8 @@ import pytest
 
 from angiosynth.phantom import drawing as phantom
 from angiosynth.phantom.drawing import generate_patient
-from angiosynth.phantom.vessel_tree import Tree, narrow, occlude
+from angiosynth.phantom.lesions import narrow, occlude
+from angiosynth.phantom.vessel_tree import Tree
 from angiosynth.settings import ScannerSettings
 
 # All of it lies in the brain. Blood stays below the 8-bit limit, and nothing but tissue and vessels is in the image.

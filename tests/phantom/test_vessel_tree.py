@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from angiosynth.phantom.head import HeadShape, draw_shape
-from angiosynth.phantom.vessel_tree import LEAF_RADIUS_MM, Tree, diseased, grow_tree, murray_radii, narrow, occlude
+from angiosynth.phantom.lesions import diseased, narrow, occlude
+from angiosynth.phantom.vessel_tree import LEAF_RADIUS_MM, Tree, grow_tree, murray_radii
 
 
 def grown(seed: int) -> tuple[HeadShape, Tree]:

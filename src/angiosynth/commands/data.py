@@ -54,6 +54,7 @@ def phantom(
     stage.phantom(settings, Workspace(), site)
 
 
+# Twelve parameters: each is an argument or option of the command line, which typer reads from the signature.
 def import_scans(
     folder: Annotated[Path, typer.Argument(help="The folder with the lab's files, as they are.")],
     scan: Annotated[str, typer.Option("--scan", help="How scans are named, such as '*_tof' or '*/tof' or 'images/*'.")] = "",
@@ -107,8 +108,8 @@ def import_scans(
     paired, faults = pair_by_table(folder, table) if table else pair_by_patterns(folder, scan, vessels, brain)
     if faults:
         raise all_faults(faults)
-    if left := not_taken(folder, paired):
-        say(f"{folder}: not taken: {some_of(left, folder)}")
+    if unused := not_taken(folder, paired):
+        say(f"{folder}: not taken: {some_of(unused, folder)}")
     names = names or (Path("names") / f"{target.name}.csv" if target else None)
     checked_scans = import_folder(paired, rules, target, names)
     labelled = sum(1 for checked in checked_scans if checked.sources.vessels)

@@ -24,10 +24,11 @@ from scipy.spatial.transform import Rotation
 
 from angiosynth.arrays import Affine, Mask
 from angiosynth.phantom.head import Coordinates, Field, draw_shape, smooth_noise
+from angiosynth.phantom.lesions import diseased
 from angiosynth.phantom.tissue import draw_tissue
 from angiosynth.phantom.tubes import Drawn, draw, join
 from angiosynth.phantom.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
-from angiosynth.phantom.vessel_tree import Tree, diseased, grow_tree
+from angiosynth.phantom.vessel_tree import Tree, grow_tree
 from angiosynth.runtime.machine import cpu_count
 from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import progress

@@ -27,7 +27,6 @@ RIGHT, LEFT = 1, -1
 STEP_MM = 0.8  # distance between the points of a path
 TAPER = 0.0015  # relative increase of the radius per millimetre towards the heart
 LEAF_RADIUS_MM = (0.55, 0.65)  # thinner ones fill less than half of a 0.8 mm voxel
-LESIONS_ABOVE_MM = -25.0  # stenoses and occlusions lie above this height, in the field of view
 _MARGIN_MM = 3.5  # depth below the brain's surface that arteries keep
 
 # Way points of the arteries of the right side, from the heart outwards; the left side mirrors them.
@@ -258,65 +257,3 @@ def _grow_side(grower: _Grower, side: int, basilar: int, fetal: bool) -> int:
     grower.trunk(SCA, side, basilar - (3 if side == RIGHT else 4), "SCA", fertile=True)
     grower.fill("SCA", side)
     return grower.trunk(A1, side, carotid, "A1")
-
-
-def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
-    """The tree of a patient with steno-occlusive disease: one to three stenoses, in a third of patients an occlusion besides."""
-    if rng.random() < 0.35:
-        tree = occlude(tree, _lesion(tree, rng))
-    for _ in range(int(rng.integers(1, 4))):
-        tree = narrow(tree, _lesion(tree, rng), float(rng.uniform(0.4, 0.75)), float(rng.uniform(2.0, 4.0)))
-    return tree
-
-
-def _lesion(tree: Tree, rng: np.random.Generator) -> int:
-    """The index of a random point on one of the large arteries in the field of view; M1 is drawn twice as often."""
-    in_view = tree.points[:, 2] > LESIONS_ABOVE_MM
-    present = set(tree.arteries[in_view].tolist())
-    artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in present]))
-    return int(rng.choice(np.flatnonzero(in_view & (tree.arteries == artery))))
-
-
-def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tree:
-    """Add a stenosis.
-
-    Args:
-        tree: the arteries.
-        place: index of the point of the greatest narrowing.
-        severity: 0..1, the relative loss of radius at that point; it falls off as a Gaussian along the artery.
-        half_length_mm: distance at which the loss is 37% of that.
-
-    Returns:
-        A tree with other radii, and slower flow downstream.
-    """
-    near = np.linalg.norm(tree.points - tree.points[place], axis=1)
-    stems = _stems(tree)  # the other side's artery of the same name may be close
-    shape = np.where(stems == stems[place], np.exp(-((near / half_length_mm) ** 2)), 0.0)
-    downstream = _downstream(tree, place)
-    return replace(tree, radii_mm=tree.radii_mm * (1 - severity * shape), flow=tree.flow * np.where(downstream, 1 - 0.4 * severity, 1.0))
-
-
-def occlude(tree: Tree, place: int) -> Tree:
-    """The tree without the point `place` and all points downstream; indices of parents are renumbered."""
-    kept = np.flatnonzero(~_downstream(tree, place))
-    new_index = np.full(len(tree.points) + 1, -1)
-    new_index[kept] = np.arange(len(kept))
-    return Tree(tree.points[kept], new_index[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])
-
-
-def _stems(tree: Tree) -> Indices:
-    """(n,) index of the first point of the artery that each point belongs to."""
-    stems = np.arange(len(tree.points))
-    for point, parent in enumerate(tree.parents):
-        if parent >= 0 and tree.arteries[point] == tree.arteries[parent]:
-            stems[point] = stems[parent]
-    return stems
-
-
-def _downstream(tree: Tree, place: int) -> NDArray[np.bool_]:
-    """(n,) whether each point is `place` or one of its descendants."""
-    downstream = np.zeros(len(tree.points), bool)
-    downstream[place] = True
-    for point in range(place + 1, len(downstream)):
-        downstream[point] = tree.parents[point] >= 0 and downstream[tree.parents[point]]
-    return downstream

@@ -1,15 +1,9 @@
-"""The GANs' training loop: what it computes, what it chooses, and that a real kill costs nothing."""
+"""The GANs' training loop: its arithmetic, its choice of a generator, and interruptions; real kills are in test_kills.py."""
 
 from __future__ import annotations
 
 import io
 import math
-import os
-import re
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +22,6 @@ from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from tests.factories import tiny_generator, tiny_patches
 from tests.generators.probe import Interrupted, Probe
 
-ROOT = Path(__file__).resolve().parents[3]
 MODELS = [kind.name for kind in KINDS]
 
 
@@ -232,72 +225,3 @@ def test_no_patches_are_one_line(tmp_path: Path) -> None:
     empty = tiny_patches().of_patients([])
     with pytest.raises(InputError, match="no patches to train on"):
         train_gan("dcgan", _settings("dcgan"), empty, Probe(), Checkpoints(tmp_path), NullRecorder())
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-import torch
-from angiosynth.generators.gan.training import train_gan
-from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.recorder import NullRecorder
-from tests.factories import tiny_generator, tiny_patches
-from tests.generators.probe import Interrupted, Probe
-
-folder, pause = Path(sys.argv[1]), float(sys.argv[2])
-
-def probe(sampler, step):
-    print(step, flush=True)
-    time.sleep(pause)
-    return {"probe_dsc": step / 100}
-
-settings = tiny_generator("wgan-gp-sn", steps=12, probes=12)
-trained = train_gan("wgan-gp-sn", settings, tiny_patches(), probe, Checkpoints(folder / "resume"), NullRecorder())
-torch.save(trained.weights, folder / "weights.pt")
-(folder / "curve.txt").write_text(repr(trained.curve))
-"""
-
-
-def _start(folder: Path, pause: float) -> subprocess.Popen[str]:
-    folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), str(pause)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-@pytest.mark.slow
-def test_a_training_killed_by_the_system_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
-    with _start(tmp_path / "whole", 0.0) as whole, _start(tmp_path / "killed", 0.05) as process:
-        assert process.stdout is not None
-        assert "7" in (line.strip() for line in process.stdout)  # stands at step 7, the checkpoint of step 6 behind it
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(60) == -signal.SIGKILL
-        assert whole.wait(60) == 0
-    assert not (tmp_path / "killed" / "weights.pt").exists()
-    with _start(tmp_path / "killed", 0.0) as process:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0
-    assert "goes on at step" in said
-    weights = [torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "killed")]
-    assert _equal(*weights)
-
-
-@pytest.mark.slow
-def test_sigterm_saves_where_it_stands_and_the_next_start_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    with _start(tmp_path / "whole", 0.0) as whole, _start(tmp_path / "stopped", 0.05) as process:
-        assert process.stdout is not None
-        assert "7" in (line.strip() for line in process.stdout)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 128 + signal.SIGTERM
-        _, plain = whole.communicate(timeout=60)
-        assert whole.returncode == 0, plain
-    (stopped_at,) = re.findall(r"stopped by a signal, saved at step (\d+)", said)
-    assert int(stopped_at) >= 7
-    with _start(tmp_path / "stopped", 0.0) as process:
-        _, said = process.communicate(timeout=60)
-    assert f"goes on at step {stopped_at}" in said
-    weights = [torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("whole", "stopped")]
-    assert _equal(*weights)
-    curves = [(tmp_path / name / "curve.txt").read_text() for name in ("whole", "stopped")]
-    assert curves[0] == curves[1]

@@ -1,0 +1,111 @@
+"""Draw the centres of a scan's patches, and cut a square around a voxel.
+
+A patient's patches are centred on three kinds of voxels. Vessels fill about 1% of the brain, so centres drawn evenly in the brain would
+give hardly any vessel; patches around vessels alone would teach that every patch has one in its middle. Bright voxels that are no vessel
+are drawn on purpose, since networks confuse them with vessels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from angiosynth.arrays import Mask
+from angiosynth.data.intensity import Scan
+from angiosynth.errors import InputError
+from angiosynth.runtime.progress import say
+from angiosynth.settings import PatchSettings
+
+BRIGHT_QUANTILE = 0.99
+
+Centres: TypeAlias = NDArray[np.int64]  # (k, 3) voxel indices x, y, z of the canonical volume
+
+
+def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]]:
+    """Draw the centres of one labelled scan's patches.
+
+    Args:
+        scan: with a label.
+        patches: size, numbers of each kind, seed.
+
+    Returns:
+        Centres (k, 3), voxel indices x, y, z, and the kind of each: "vessel" first, then "bright", then "brain".
+
+    Raises:
+        InputError: the scan has no label or is smaller than a patch.
+    """
+    if scan.label is None:
+        raise InputError(f"{scan.path}: has no vessel label, so no patches; take {scan.patient} out of the training patients")
+    if min(scan.image.shape[:2]) < patches.size:
+        raise InputError(f"{scan.path}: slices of {scan.image.shape[:2]} are smaller than a patch of {patches.size}; lower patches.size")
+    seed = int.from_bytes(hashlib.sha256(f"{patches.seed}/{scan.patient}".encode()).digest()[:16], "big")
+    rng = np.random.default_rng(seed)
+    free = scan.brain.copy()  # brain voxels that are no centre yet
+    centres: list[Centres] = []
+    kinds: list[str] = []
+    for kind, count in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
+        candidates = free
+        if kind == "vessel":
+            candidates = scan.label
+        elif kind == "bright" and count:  # costs a second a scan
+            candidates = free & bright_lookalikes(scan)
+        drawn = _draw(candidates, count, rng)
+        free[tuple(drawn.T)] = False  # no centre twice
+        if len(drawn) < count:
+            say(f"{scan.path}: {len(drawn)} patches on {kind} voxels instead of {count}, there are no more")
+        centres.append(drawn)
+        kinds += [kind] * len(drawn)
+    return np.concatenate(centres), kinds
+
+
+def bright_lookalikes(scan: Scan) -> Mask:
+    """Brain voxels (x, y, z) that a threshold would confuse with vessels: the brightest hundredth of those away from the label.
+
+    They are venous sinuses, veins and plexus. Random patches rarely show them, and a GAN that has rarely seen them draws a label on them.
+    Partial volume at a vessel's wall is bright too, so voxels up to two steps from the label are excluded.
+    """
+    assert scan.label is not None
+    away = scan.brain & ~binary_dilation(scan.label, iterations=2)
+    values = scan.image[away]
+    return away & (scan.image >= np.quantile(values, BRIGHT_QUANTILE)) if values.size else away
+
+
+def _draw(candidates: Mask, count: int, rng: np.random.Generator) -> Centres:
+    """Distinct random voxels (k, 3) of a mask, all of them where there are fewer than `count`.
+
+    Ranks are drawn among the candidates, counted slice by slice, and only the drawn slices are listed: indices of all voxels of a brain
+    would take hundreds of megabytes.
+    """
+    ends = np.cumsum(np.count_nonzero(candidates, axis=(0, 1)))
+    total = int(ends[-1])
+    ranks = np.sort(rng.choice(total, min(count, total), replace=False)) if total else np.zeros(0, np.int64)
+    slices = np.searchsorted(ends, ranks, side="right")
+    drawn: list[Centres] = [np.zeros((0, 3), np.int64)]
+    for z in np.unique(slices):
+        within = ranks[slices == z] - (ends[z - 1] if z else 0)
+        plane = np.argwhere(candidates[:, :, z])[within]
+        drawn.append(np.column_stack([plane, np.full(len(plane), z)]))
+    return np.concatenate(drawn)
+
+
+def cut_square(plane: NDArray[Any], x: int, y: int, size: int, outside: float) -> NDArray[Any]:
+    """Cut a square out of a slice.
+
+    Args:
+        plane: (x, y).
+        x, y: the voxel that becomes element [size // 2, size // 2].
+        size: side of the square.
+        outside: value of pixels beyond the slice.
+
+    Returns:
+        (size, size) of the slice's dtype.
+    """
+    square = np.full((size, size), outside, plane.dtype)
+    left, front = x - size // 2, y - size // 2
+    inside = plane[max(left, 0) : left + size, max(front, 0) : front + size]
+    square[max(-left, 0) :, max(-front, 0) :][: inside.shape[0], : inside.shape[1]] = inside
+    return square
