@@ -113,7 +113,9 @@ def _membership(found: Mapping[str, Any], people: Mapping[str, int], step: float
 def _finding(one: Mapping[str, Any], membership: Mapping[str, Any], limits: Mapping[str, float], step: float) -> dict[str, Any]:
     """A measure beside its limit; `passes` is of the exact value, for a rounded one may lie on the limit's other side."""
     name = one["name"]
-    kept = {key: one[key] for key in ("name", "holder", "criterion", "what", "state")} | {"passes": bool(one["value"] > one["limit"])}
+    kept = {key: one[key] for key in ("name", "holder", "criterion", "description", "state")} | {
+        "passes": bool(one["value"] > one["limit"])
+    }
     if name in membership:
         attack = membership[name]
         figures = {"value": attack["auc"], "low": attack["auc_low"], "high": attack["auc_high"], "control": attack["control"]}

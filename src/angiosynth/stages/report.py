@@ -16,8 +16,9 @@ from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_rows
 from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
-from angiosynth.report.page import PageContext, build_page, update_readme
+from angiosynth.report.page import PageContext, build_page
 from angiosynth.report.projections import patient_figure
+from angiosynth.report.readme import update_readme
 from angiosynth.report.style import Look
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
