@@ -107,7 +107,7 @@ def _patient(settings: Settings, home: Workspace, tables: dict[str, list[Patient
     scan = load_scan(patient, settings.cohort.intensity)
     found = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
     title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
-    patient_figure(scan.image, scan.brain, scan.truth, found, title, path, scan.spacing_mm)
+    patient_figure(scan, found, title, path)
 
 
 def _curve(path: Path) -> list[dict[str, str]]:
