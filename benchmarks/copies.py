@@ -18,8 +18,8 @@ import torch
 
 from angiosynth.arrays import ImagePatches
 from angiosynth.data.cohort import load_split
-from angiosynth.privacy.alignment import moved
-from angiosynth.privacy.audit import Audit
+from angiosynth.privacy.alignment import rotate_and_shift
+from angiosynth.privacy.audited import AuditData
 from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import load_audited
@@ -41,7 +41,7 @@ def spoiled(images: ImagePatches, kind: tuple[bool, float, float, float], noise:
     """Patches (n, x, y) mirrored, turned and moved, with noise."""
     mirrored, *place = kind
     laid = np.ascontiguousarray(images[:, ::-1] if mirrored else images).astype(np.float32)
-    found = moved(torch.from_numpy(laid), *place).numpy() + rng.normal(0, noise, laid.shape)
+    found = rotate_and_shift(torch.from_numpy(laid), *place).numpy() + rng.normal(0, noise, laid.shape)
     levels: ImagePatches = np.clip(found, 0, 255).round().astype(np.uint8)
     return levels
 
@@ -55,14 +55,14 @@ def main() -> None:
     settings, home, rng = load_settings(Path("params.yaml")), Workspace(Path(".")), np.random.default_rng(1)
     with tempfile.TemporaryDirectory(prefix="angiosynth-copies-") as folder:
         split = load_split(home.splits, settings.cohort.source)
-        work = Audit(load_audited(settings, home, options.model, split, Path(folder)), settings.audit)
-        chosen, strange = (work.images[name] for name in ("training", "third"))
+        data = AuditData(load_audited(settings, home, options.model, split, Path(folder)))
+        chosen, strange = (data.images[name] for name in ("training", "validation"))
         chosen = chosen[np.sort(rng.choice(len(chosen), options.count, replace=False))]
         kinds = {name: spoiled(chosen, kind, options.noise, rng) for name, kind in KINDS.items()}
         kinds["validation patients'"] = strange[np.sort(rng.choice(len(strange), min(1000, len(strange)), replace=False))]
         rows = []
         for name, images in kinds.items():
-            searches = work.searched(images, work.describe(images), len(images), name)
+            searches = data.search_both(images, data.describe(images), len(images), name)
             shares = [f"{(one.ratios < settings.audit.limits.copy_ratio).mean():.1%}" for one in searches]
             rows.append(f"| {name} | {len(images)} | {' | '.join(shares)} |")
     print("\n".join(["| patches | looked at | found in pixels | in features |", "|---|---:|---:|---:|", *rows]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from angiosynth.privacy.alignment import Candidates, Poses, align, laid, moved, symmetries
+from angiosynth.privacy.alignment import Candidates, Poses, align, rotate_and_shift, symmetries, warp_onto
 
 SIDE = 32
 
@@ -40,22 +40,22 @@ def test_a_square_can_lie_in_eight_ways() -> None:
 @pytest.mark.parametrize("symmetry", range(8))
 def test_a_symmetry_is_undone(symmetry: int) -> None:
     real = symmetries(REAL)[symmetry]  # as the image would lie
-    poses = Poses.plain(np.full(len(REAL), symmetry))
-    torch.testing.assert_close(laid(real, torch.full_like(REAL, -1.0), poses), REAL, atol=1e-5, rtol=0)
+    poses = Poses.of_symmetry(np.full(len(REAL), symmetry))
+    torch.testing.assert_close(warp_onto(real, torch.full_like(REAL, -1.0), poses), REAL, atol=1e-5, rtol=0)
 
 
 def test_a_move_is_by_pixels_and_a_turn_about_the_middle() -> None:
     image = torch.zeros(1, SIDE, SIDE)
     image[0, 20, 10] = 1.0
-    assert moved(image, 0.0, 2, -3)[0].argmax() == 22 * SIDE + 7
+    assert rotate_and_shift(image, 0.0, 2, -3)[0].argmax() == 22 * SIDE + 7
     # From the middle (15.5, 15.5) the point lies at (4.5, -5.5); a quarter turn takes that to one of two places.
-    assert int(moved(image, 90.0, 0, 0)[0].argmax()) in {10 * SIDE + 11, 21 * SIDE + 20}
-    assert moved(image, 5.0, 0, 0).sum() > 0.5
+    assert int(rotate_and_shift(image, 90.0, 0, 0)[0].argmax()) in {10 * SIDE + 11, 21 * SIDE + 20}
+    assert rotate_and_shift(image, 5.0, 0, 0).sum() > 0.5
 
 
 def test_where_nothing_comes_in_the_image_shows() -> None:
     onto = torch.full((1, SIDE, SIDE), 0.25)
-    found = laid(torch.ones(1, SIDE, SIDE), onto, Poses(np.zeros(1, np.int64), np.zeros(1), np.array([[4 / SIDE, 0.0]])))
+    found = warp_onto(torch.ones(1, SIDE, SIDE), onto, Poses(np.zeros(1, np.int64), np.zeros(1), np.array([[4 / SIDE, 0.0]])))
     assert (found[0, :4] == 0.25).all()
     assert (found[0, 5:] == 1.0).all()
 
@@ -63,19 +63,19 @@ def test_where_nothing_comes_in_the_image_shows() -> None:
 @pytest.mark.parametrize(("degrees", "x", "y"), [(0.0, 0, 0), (0.0, 2, -1), (7.0, 0, 0), (-4.0, 1, 2), (3.0, 0.5, -1.5)])
 @pytest.mark.parametrize("symmetry", [0, 3, 6])
 def test_turn_and_move_are_recovered(degrees: float, x: float, y: float, symmetry: int) -> None:
-    images = moved(REAL, degrees, x, y)
+    images = rotate_and_shift(REAL, degrees, x, y)
     found = align(images, symmetries(REAL)[symmetry], _candidates(symmetry), "test")
     np.testing.assert_array_equal(found.row, np.arange(len(REAL)))
     assert found.distance.max() < 0.05
     assert np.abs(found.poses.degrees - degrees).max() < 2.0
-    assert np.abs(found.poses.move * SIDE - (x, y)).max() < 0.4
+    assert np.abs(found.poses.shift * SIDE - (x, y)).max() < 0.4
 
 
 def test_the_same_pose_holds_for_larger_images() -> None:
     large = torch.nn.functional.interpolate(REAL[:, None], scale_factor=3, mode="bilinear")[:, 0]
-    image = moved(large, 6.0, 3, 0)
+    image = rotate_and_shift(large, 6.0, 3, 0)
     poses = Poses(np.zeros(len(REAL), np.int64), np.full(len(REAL), 6.0), np.tile([1 / SIDE, 0.0], (len(REAL), 1)))
-    gap = (laid(large, image, poses) - image)[:, 12:-12, 12:-12]
+    gap = (warp_onto(large, image, poses) - image)[:, 12:-12, 12:-12]
     assert float(gap.abs().max()) < 1e-4
 
 

@@ -13,10 +13,10 @@ from angiosynth.generators.gan.models import build_generator
 from angiosynth.generators.gan.sampling import GanLatents
 from angiosynth.privacy import reconstruction
 from angiosynth.privacy.blackbox import inference_scores, set_scores
-from angiosynth.privacy.controls import few_of, planted
+from angiosynth.privacy.controls import few_pairs_of, noisy_copies
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
-from angiosynth.privacy.linkage import agreement, linkage
+from angiosynth.privacy.linkage import PatientPoints, linkage_statistics, neighbour_agreement
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from tests.factories import tiny_generator, tiny_patches
 
@@ -79,7 +79,7 @@ def test_the_critic_sees_whole_batches_and_every_pair_gets_its_own_score() -> No
 
 def test_neighbours_of_one_patient_agree() -> None:
     training, patient = _points(0, 1, 2, 10, 11, 12), np.array([0, 0, 0, 1, 1, 1])
-    share, owner = agreement(_points(0, 12), training, patient)
+    share, owner = neighbour_agreement(_points(0, 12), PatientPoints(training, patient))
     np.testing.assert_allclose(share, [0.4, 0.4])  # of five neighbours three are of one, two of the other: 4 of 10 pairs
     assert owner.tolist() == [0, 1]
 
@@ -89,11 +89,12 @@ def test_a_set_that_leads_back_is_told_from_one_that_does_not() -> None:
     training, patient = rng.normal(size=(200, 3)).astype(np.float32), np.repeat(np.arange(4), 50)
     training[patient == 2] += 4
     others, who = rng.normal(size=(60, 3)).astype(np.float32), np.repeat(np.arange(3), 20)
-    leads = linkage(training[patient == 2] + 0.1, others, who, training, patient, 50, 1)
+    real, held_out = PatientPoints(training, patient), PatientPoints(others, who)
+    leads = linkage_statistics(training[patient == 2] + 0.1, held_out, real, 50, 1)
     assert leads["top_share"] == 1.0
     assert leads["excess_low"] > 0.3
     assert leads["chance"] == pytest.approx(0.25)
-    plain = linkage(rng.normal(size=(60, 3)).astype(np.float32), others, who, training, patient, 50, 1)
+    plain = linkage_statistics(rng.normal(size=(60, 3)).astype(np.float32), held_out, real, 50, 1)
     assert plain["excess_low"] <= 0.0 <= plain["excess_high"]
 
 
@@ -119,8 +120,8 @@ def test_vessels_by_hand() -> None:
 
 def test_planted_copies_are_nearly_the_patches_they_come_from() -> None:
     patches = tiny_patches()
-    images, rows = planted(patches.image, 5, 1)
+    images, rows = noisy_copies(patches.image, 5, 1)
     assert 0 < np.abs(images.astype(int) - patches.image[rows]).mean() < 6
-    few = few_of(patches, "sub-02", 3, 1)
+    few = few_pairs_of(patches, "sub-02", 3, 1)
     assert set(few.patient[few.rows]) == {"sub-02"}
     assert len(few) == 3

@@ -10,8 +10,8 @@ import torch
 from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.privacy.alignment import moved
-from angiosynth.privacy.feature_copies import Described, laid_levels, search_in_features, with_smooth
+from angiosynth.privacy.alignment import rotate_and_shift
+from angiosynth.privacy.feature_copies import Described, search_in_features, warped_levels, with_smoothed
 from angiosynth.privacy.memorisation import CopySearch, search_copies
 from angiosynth.privacy.nearest import Points
 
@@ -39,7 +39,7 @@ def _laid(pose: int) -> ImagePatches:
 
 
 def _search(queries: ImagePatches, checked: int, in_pixels: int) -> CopySearch:
-    training, others = (with_smooth(images, _describe(images), _describe) for images in (TRAINING, OTHERS))
+    training, others = (with_smoothed(images, _describe(images), _describe) for images in (TRAINING, OTHERS))
     pixels = search_copies(queries, TRAINING, OTHERS, in_pixels, "test")
     return search_in_features(Described(queries, _describe(queries)), training, others, checked, _describe, pixels)
 
@@ -52,7 +52,7 @@ def test_a_copy_is_found_as_it_lies(pose: int) -> None:
     assert found.ratios[:20].min() > 0.5
     copies = np.searchsorted(found.checked, [20, 21, 22])
     np.testing.assert_array_equal(found.near.row[copies], ROWS)
-    back = laid_levels(TRAINING, queries[20:], found.near.of(copies))
+    back = warped_levels(TRAINING, queries[20:], found.near.select(copies))
     assert np.abs(back.astype(int) - queries[20:]).max() <= 1
 
 
@@ -63,7 +63,7 @@ def test_a_copy_that_lies_as_the_gan_saw_it_is_among_the_few_that_are_checked(po
 
 @pytest.mark.parametrize(("degrees", "x", "y"), [(9.0, 0, 0), (-5.0, 0, 0), (0.0, 2, -2), (4.0, 1, 1)])
 def test_a_turned_or_moved_copy_is_found_by_the_pose_from_pixels(degrees: float, x: int, y: int) -> None:
-    turned = moved(torch.from_numpy(_laid(4).astype(np.float32)), degrees, x, y).round().to(torch.uint8).numpy()
+    turned = rotate_and_shift(torch.from_numpy(_laid(4).astype(np.float32)), degrees, x, y).round().to(torch.uint8).numpy()
     queries = np.concatenate([NEW, turned])
     assert np.median(_search(queries, len(queries), 1).ratios[20:]) > 0.3  # symmetries alone do not find them: one was aligned
     found = _search(queries, len(queries), len(queries))
@@ -83,7 +83,7 @@ def test_no_pose_makes_a_match_worse() -> None:
 def test_a_smooth_patch_is_held_against_smooth_ones_of_both_sides() -> None:
     smooth = ndimage.convolve1d(TRAINING[:5].astype(np.float32), (0.125, 0.75, 0.125), axis=1, mode="nearest")
     queries = ndimage.convolve1d(smooth, (0.125, 0.75, 0.125), axis=2, mode="nearest").round().astype(np.uint8)
-    found = with_smooth(TRAINING, _describe(TRAINING), _describe)
+    found = with_smoothed(TRAINING, _describe(TRAINING), _describe)
     assert found.features.shape == (2 * len(TRAINING), 24 * 24)
     np.testing.assert_array_equal(found.features[40:45], _describe(queries))
     match = _search(queries, len(queries), 1)

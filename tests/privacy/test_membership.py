@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from angiosynth.privacy.membership import Patients, auc, by_patient, least_p, membership, of_split, rank_p, true_positive_rate
+from angiosynth.privacy.membership import (
+    Patients,
+    auc,
+    by_patient,
+    least_p,
+    membership_statistics,
+    rank_p,
+    split_scores,
+    true_positive_rate,
+)
 
 Numbers = st.lists(st.integers(0, 6), min_size=1, max_size=6)
 
@@ -60,7 +69,7 @@ def test_a_patients_score_is_of_all_patches_or_of_the_closest() -> None:
     values = _scores(1, 2, 3, 10, 5, 5)
     assert by_patient(values, names) == {"sub-01": 4.0, "sub-02": 5.0}
     assert by_patient(values, names, 0.25) == {"sub-01": 10.0, "sub-02": 5.0}
-    sides = of_split({"a": 1.0, "b": 2.0, "c": 3.0}, ("c",), ("b", "a"))
+    sides = split_scores({"a": 1.0, "b": 2.0, "c": 3.0}, ("c",), ("b", "a"))
     assert (sides.members.tolist(), sides.others.tolist()) == ([3.0], [2.0, 1.0])
 
 
@@ -68,23 +77,23 @@ def test_what_the_control_finds_too_is_no_excess() -> None:
     rng = np.random.default_rng(0)
     leak = Patients(rng.normal(3, 1, 30), rng.normal(0, 1, 20))
     none = Patients(rng.normal(0, 1, 30), rng.normal(0, 1, 20))
-    found = membership(leak, none, 200, 1)
+    found = membership_statistics(leak, none, 200, 1)
     assert found["auc"] > 0.9
     assert found["excess_low"] > 0.2
     assert found["p"] < 0.001
-    same = membership(leak, leak, 200, 1)
+    same = membership_statistics(leak, leak, 200, 1)
     assert (same["excess"], same["excess_low"], same["excess_high"]) == (0.0, 0.0, 0.0)
     assert same["auc_low"] <= same["auc"] <= same["auc_high"]
-    assert found == membership(leak, none, 200, 1)
+    assert found == membership_statistics(leak, none, 200, 1)
 
 
 def test_one_patient_a_side_tells_nothing() -> None:
-    found = membership(Patients(_scores(1, 2, 3), _scores(0)), Patients(_scores(1, 2, 3), _scores(2)), 20, 1)
+    found = membership_statistics(Patients(_scores(1, 2, 3), _scores(0)), Patients(_scores(1, 2, 3), _scores(2)), 20, 1)
     assert (found["auc"], found["auc_low"], found["auc_high"]) == (1.0, 0.0, 1.0)
     assert (found["excess_low"], found["excess_high"]) == (-1.0, 1.0)
     assert found["least_p"] == 0.25
 
 
 def test_no_place_in_the_result_tells_a_patient() -> None:
-    found = membership(Patients(_scores(3, 1, 2), _scores(5, 4)), Patients(_scores(1, 1, 1), _scores(1, 1)), 5, 1)
+    found = membership_statistics(Patients(_scores(3, 1, 2), _scores(5, 4)), Patients(_scores(1, 1, 1), _scores(1, 1)), 5, 1)
     assert (found["member_scores"], found["other_scores"]) == ([1.0, 2.0, 3.0], [4.0, 5.0])

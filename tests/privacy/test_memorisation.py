@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from angiosynth.privacy.memorisation import copies, nearer_to_training, search_copies
+from angiosynth.privacy.memorisation import copy_statistics, nearer_to_training, search_copies
 
 SIDE = 32
 
@@ -50,8 +50,8 @@ def test_only_the_suspicious_are_aligned() -> None:
     found = search_copies(queries, TRAINING, OTHERS, 5, "test")
     assert len(found.checked) == len(found.near.row) == 5
     assert set(found.checked) >= {30, 31, 32}
-    told = copies(found.ratios, np.array([0.9, 1.1]), 0.5)
-    assert (told["copies_count"], told["copies"], told["copies_held_out"]) == (3, 3 / 33, 0.0)
+    statistics = copy_statistics(found.ratios, np.array([0.9, 1.1]), 0.5)
+    assert (statistics["copies_count"], statistics["copies"], statistics["copies_held_out"]) == (3, 3 / 33, 0.0)
 
 
 def test_nearer_to_training_is_a_half_by_chance() -> None:

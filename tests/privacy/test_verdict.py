@@ -16,7 +16,7 @@ LIMITS = AuditLimits()
 def numbers() -> dict[str, Any]:
     """An audit that found nothing, with controls that were found."""
     plain = {"auc": 0.6, "auc_low": 0.4, "auc_high": 0.8, "control": 0.55, "excess": 0.05, "excess_low": -0.1, "excess_high": 0.2}
-    nearer = {"nearer": 0.52, "nearer_low": 0.4, "nearer_high": 0.6, "nearer_third": 0.5}
+    nearer = {"nearer": 0.52, "nearer_low": 0.4, "nearer_high": 0.6, "nearer_validation": 0.5}
     found = {"auc": 0.95, "p": 0.001}
     return {
         "membership": {name: {**plain, "p": 0.3, "least_p": 0.002} for name, *_ in ATTACKS},
@@ -82,7 +82,7 @@ def test_an_attack_is_over_beyond_chance_and_control(change: dict[str, float], v
         ({"linkage__excess": 0.2, "linkage__excess_low": -0.1}, "unclear"),
         ({"nearer__features__nearer": 0.8, "nearer__features__nearer_low": 0.6}, "over"),
         ({"nearer__images__nearer": 0.8}, "unclear"),
-        ({"nearer__images__nearer": 0.8, "nearer__images__nearer_third": 0.75}, "within"),
+        ({"nearer__images__nearer": 0.8, "nearer__images__nearer_validation": 0.75}, "within"),
     ],
 )
 def test_every_other_measure_can_fail(changes: dict[str, float], verdict: str) -> None:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from angiosynth.data.intensity import Scan
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import PatientScore
 from angiosynth.report import figures, projections
-from angiosynth.report.style import EXTRA, FIXED, FOUND, MISSED, OTHER, PALETTE, SIGNS, VESSEL, Look, rgb
+from angiosynth.report.style import EXTRA, FIXED, HIT, MISSED, OTHER, PALETTE, SIGNS, VESSEL, Look, rgb
 from tests.factories import make_score
 
 MODELS = ("dcgan", "wgan-gp", "wgan-gp-sn", "wide")
@@ -92,30 +93,45 @@ def draw_patient(path: Path) -> None:
     brain[5:55, 5:75, 5:35] = True
     truth[20:30, 10:50, 10:20] = True
     prediction[20:30, 30:70, 10:20] = True
-    projections.patient_figure(image, brain, truth, prediction, "sub-01", path, (0.8, 0.8, 1.2))
+    projections.patient_figure(Scan("sub-01", image, brain, truth, (0.8, 0.8, 1.2), path), prediction, "sub-01", path)
 
 
 DRAWN: list[Callable[[Path], None]] = [draw_pairs, draw_contact, draw_progress, draw_curves, draw_scores, draw_transfer, draw_patient]
 
 
+@pytest.fixture(scope="module")
+def figure_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], None]], Path]:
+    """Draws each figure once."""
+    folder = tmp_path_factory.mktemp("figures")
+
+    def drawn(draw: Callable[[Path], None]) -> Path:
+        path: Path = folder / f"{draw.__name__}.png"
+        if not path.exists():
+            draw(path)
+        return path
+
+    return drawn
+
+
 @pytest.mark.parametrize("draw", DRAWN)
-def test_small_without_metadata_and_the_same_every_time(draw: Callable[[Path], None], tmp_path: Path) -> None:
-    for name in ("first.png", "second.png"):
-        draw(tmp_path / name)
-    content = (tmp_path / "first.png").read_bytes()
-    assert content == (tmp_path / "second.png").read_bytes()
+def test_small_without_metadata_and_the_same_every_time(
+    draw: Callable[[Path], None], figure_of: Callable[[Callable[[Path], None]], Path], tmp_path: Path
+) -> None:
+    first, second = figure_of(draw), tmp_path / "second.png"
+    draw(second)
+    content = first.read_bytes()
+    assert content == second.read_bytes()
     assert len(content) < 200_000
-    with Image.open(tmp_path / "first.png") as picture:
+    with Image.open(first) as picture:
         assert picture.format == "PNG"
         assert not set(picture.info) & {"Software", "Creation Time", "Author", "date"}
         assert 600 <= picture.width <= 1700
-    assert (pixels(tmp_path / "first.png")[0, 0] == 255).all()  # paper is white, not nearly
+    assert (pixels(first)[0, 0] == 255).all()  # paper is white, not nearly
 
 
 @pytest.mark.parametrize("draw", [draw_curves, draw_transfer])
-def test_each_model_has_its_colour(draw: Callable[[Path], None], tmp_path: Path) -> None:
-    draw(tmp_path / "figure.png")
-    assert all(count(tmp_path / "figure.png", LOOK.colour(model)) > 50 for model in MODELS)
+def test_each_model_has_its_colour(draw: Callable[[Path], None], figure_of: Callable[[Callable[[Path], None]], Path]) -> None:
+    assert all(count(figure_of(draw), LOOK.colour(model)) > 50 for model in MODELS)
 
 
 def test_the_line_without_pre_training_is_the_heaviest(tmp_path: Path) -> None:
@@ -175,13 +191,14 @@ def test_errors_have_their_colours(tmp_path: Path) -> None:
     left, right = nothing.copy(), nothing.copy()
     left[5:15, 5:35, 5:35], right[25:35, 5:35, 5:35] = True, True
     image = np.full((40, 40, 40), -1, np.float32)
-    found: dict[str, list[int]] = {}
-    for name, truth, prediction in (("both", left, left), ("missed", left, nothing), ("extra", nothing, left), ("apart", left, right)):
-        projections.patient_figure(image, ~nothing, truth, prediction, name, tmp_path / "p.png")
-        found[name] = [count(tmp_path / "p.png", colour) > 5000 for colour in (MISSED, EXTRA)]
-    assert found == {"both": [False, False], "missed": [True, False], "extra": [False, True], "apart": [True, True]}
+    shares: dict[str, list[bool]] = {}
+    for name, truth, prediction in (("both", left, left), ("missed", left, nothing), ("extra", nothing, right)):
+        scan = Scan("sub-01", image, ~nothing, truth, (1.0, 1.0, 1.0), tmp_path)
+        projections.patient_figure(scan, prediction, name, tmp_path / "p.png")
+        shares[name] = [count(tmp_path / "p.png", colour) > 5000 for colour in (MISSED, EXTRA)]
+    assert shares == {"both": [False, False], "missed": [True, False], "extra": [False, True]}
     shown = projections._errors(left, left, 2)
-    assert (shown[10, 10] == rgb(FOUND)).all()
+    assert (shown[10, 10] == rgb(HIT)).all()
     assert (shown[30, 10] == 0).all()
 
 
@@ -190,7 +207,7 @@ def test_a_rim_of_one_voxel_does_not_hide_the_vessel() -> None:
     truth[5:15, 5:15, 5:15] = True
     prediction = truth.copy()
     prediction[:, :, 15] = truth[:, :, 14]
-    assert (projections._errors(truth, prediction, 2)[10, 10] == rgb(FOUND)).all()
+    assert (projections._errors(truth, prediction, 2)[10, 10] == rgb(HIT)).all()
 
 
 def test_up_is_the_front_and_left_is_left(tmp_path: Path) -> None:
@@ -227,8 +244,9 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not pairs"):
         figures.contact_sheet(image[:0], label[:0], tmp_path / "p.png")
     mask = np.zeros((4, 4, 4), bool)
+    scan = Scan("sub-01", np.zeros((4, 4, 5), np.float32), mask, mask, (1.0, 1.0, 1.0), tmp_path)
     with pytest.raises(InputError, match="differ in shape"):
-        projections.patient_figure(np.zeros((4, 4, 5), np.float32), mask, mask, mask, "sub-01", tmp_path / "p.png")
+        projections.patient_figure(scan, mask, "sub-01", tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
 
@@ -254,10 +272,10 @@ def test_any_number_of_generators_is_told_apart(number: int) -> None:
 
 def test_sites_stand_below_each_other(tmp_path: Path) -> None:
     heights = []
-    for sites in (("site-b",), ("site-b", "site-c"), ("site-b", "site-c", "site-d")):
+    for sites in (("site-b",), ("site-b", "site-c")):
         figures.transfer_figure({site: {"scratch": {"1": point(0.5)}} for site in sites}, LOOK, tmp_path / "transfer.png")
         heights.append(len(pixels(tmp_path / "transfer.png")))
-    assert heights == pytest.approx([heights[0], 2 * heights[0], 3 * heights[0]], abs=2)
+    assert heights == pytest.approx([heights[0], 2 * heights[0]], abs=2)
 
 
 def test_importing_the_report_imports_no_matplotlib() -> None:

@@ -8,22 +8,21 @@ from angiosynth.report.style import ACCENT, EXTRA, VESSEL
 from angiosynth.report.sweep_figures import Value, front_figure, hypervolume_figure, importances_figure, parallel_figure
 from tests.report.test_figures import count
 
-MODEL = "wgan-gp-sn"
 POINTS = [(0, 0.5, 5.0), (1, 0.7, 6.0), (2, 0.8, 15.0), (3, 0.6, 8.0)]
 
 
 def test_the_front_stands_out_and_its_knee_is_ringed(tmp_path: Path) -> None:
     for name, knee in (("with", 1), ("without", None)):
-        front_figure(POINTS, [0, 1, 2], MODEL, tmp_path / f"{name}.png", knee)
+        front_figure(POINTS, [0, 1, 2], tmp_path / f"{name}.png", knee)
     assert count(tmp_path / "with.png", ACCENT) > 200
     assert count(tmp_path / "with.png", VESSEL) > 50 > count(tmp_path / "without.png", VESSEL) == 0
-    front_figure(POINTS[:1], [0], MODEL, tmp_path / "one.png", 0)
+    front_figure(POINTS[:1], [0], tmp_path / "one.png", 0)
     assert 50 < count(tmp_path / "one.png", ACCENT) < count(tmp_path / "with.png", ACCENT)
 
 
 def test_a_line_of_the_hypervolume(tmp_path: Path) -> None:
-    hypervolume_figure([(0, 0.1), (2, 0.4), (3, 0.4)], MODEL, tmp_path / "a.png")
-    hypervolume_figure([(0, 0.1), (2, 0.4), (3, 0.4)], MODEL, tmp_path / "b.png")
+    hypervolume_figure([(0, 0.1), (2, 0.4), (3, 0.4)], tmp_path / "a.png")
+    hypervolume_figure([(0, 0.1), (2, 0.4), (3, 0.4)], tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert count(tmp_path / "a.png", ACCENT) > 200
 
@@ -41,8 +40,8 @@ def test_bars_are_as_long_as_the_importances(tmp_path: Path) -> None:
 def test_parallel_lines_of_numbers_and_choices(tmp_path: Path) -> None:
     values: list[dict[str, Value]] = [{"learning_rate_critic": 1e-4 * 3**n, "spectral_norm": ("critic", "both")[n % 2]} for n in range(4)]
     rows = [(own, dsc, hd95_mm) for own, (_, dsc, hd95_mm) in zip(values, POINTS, strict=True)]
-    parallel_figure(rows, [True, True, True, False], MODEL, tmp_path / "front.png")
-    parallel_figure(rows, [False] * 4, MODEL, tmp_path / "none.png")
+    parallel_figure(rows, [True, True, True, False], tmp_path / "front.png")
+    parallel_figure(rows, [False] * 4, tmp_path / "none.png")
     assert count(tmp_path / "front.png", ACCENT) > 200 > count(tmp_path / "none.png", ACCENT) == 0
-    parallel_figure(rows[:1], [True], MODEL, tmp_path / "one.png")
+    parallel_figure(rows[:1], [True], tmp_path / "one.png")
     assert count(tmp_path / "one.png", ACCENT) > 50

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from angiosynth.report.captions import SWEEP_CAPTIONS, TITLES
+from angiosynth.report.rendering import render
 from angiosynth.report.sweep_figures import sweep_figures
-from angiosynth.report.sweep_page import FIGURES, sweep_section
-from tests.report.test_page import Page
+from angiosynth.report.sweep_page import study_sections
+from tests.report.pages import Page
 
 
 def trial(number: int, dsc: float | None, hd95_mm: float | None, reason: str = "") -> dict[str, Any]:
@@ -28,14 +31,18 @@ def found() -> dict[str, Any]:
     return {"study": "mine", "model": "wgan-gp-sn", "trials": rows, **facts}
 
 
+def _section(study: dict[str, Any], figures: dict[tuple[str, str], Path]) -> str:
+    return render("sweeps.html", titles=TITLES, studies=study_sections([study], figures))
+
+
 def test_a_studys_trials_front_and_figures(found: dict[str, Any], tmp_path: Path) -> None:
     paths = sweep_figures(json.loads(json.dumps(found)), tmp_path)
-    assert set(paths) == set(FIGURES)
-    assert all(path.stat().st_size for path in paths.values())
-    text = sweep_section([found], {("mine", name): f"{name}data" for name in paths})
+    assert set(paths) == set(SWEEP_CAPTIONS)
+    shown = {name: base64.b64encode(path.read_bytes()).decode() for name, path in paths.items()}
+    text = _section(found, {("mine", name): path for name, path in paths.items()})
     page = Page(text)
     assert page.open == []
-    assert [image["src"] for image in page.all("img")] == [f"data:image/png;base64,{name}data" for name in FIGURES]
+    assert [image["src"] for image in page.all("img")] == [f"data:image/png;base64,{shown[name]}" for name in SWEEP_CAPTIONS]
     assert "WGAN-GP-SN, study mine" in page.text
     assert "5 trials: 4 complete, 1 failed (1 times: diverged <at> step 3)." in page.text
     rows = [line.split("</tr>")[0] for line in text.split("<tr>")[2:]]
@@ -44,9 +51,9 @@ def test_a_studys_trials_front_and_figures(found: dict[str, Any], tmp_path: Path
 
 
 def test_none_and_a_study_without_a_score(found: dict[str, Any], tmp_path: Path) -> None:
-    assert sweep_section([], {}) == ""
+    assert study_sections([], {}) == []
     empty = {**found, "trials": [trial(0, None, None, "no vessel")], "front": [], "knee": None, "hypervolume": [], "importances": {}}
     assert sweep_figures(empty, tmp_path) == {}
     empty["trials"] = [{**trial(0, None, None), "state": "running"}]
-    assert "1 trials: 0 complete, 1 at work or cut off." in sweep_section([empty], {})
-    assert "No trial has a score yet." in sweep_section([empty], {})
+    assert "1 trials: 0 complete, 1 at work or cut off." in _section(empty, {})
+    assert "No trial has a score yet." in _section(empty, {})

@@ -23,7 +23,7 @@ from scipy.stats import combine_pvalues
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
-from angiosynth.privacy.membership import Patients, auc, by_patient, membership
+from angiosynth.privacy.membership import Patients, auc, by_patient, membership_statistics
 from angiosynth.privacy.nearest import as_points
 from angiosynth.privacy.shared import coarse, p_bound, shared_audit, step_of, to_step
 from angiosynth.privacy.verdict import judge
@@ -122,7 +122,7 @@ def _audit_of(people: People, pairs: Pair) -> dict[str, Any]:
 
     tree = audit_tree()
     for name, scores, share in (("images", attack, 1.0), ("images_closest", attack, CLOSEST), ("inference", inferred, 1.0)):
-        tree["membership"][name] = membership(sides(scores(pairs), share), sides(scores(third), share), 50, 1)
+        tree["membership"][name] = membership_statistics(sides(scores(pairs), share), sides(scores(third), share), 50, 1)
     for name in ("features", "generator", "critic"):
         tree["membership"][name] = copy.deepcopy(tree["membership"]["images"])
     tree["patients"] = {

@@ -1,1 +1,1 @@
-"""What a synthetic set, its generator or its critic tells about the patients behind it: attacks, and controls that they must find."""
+"""How much a synthetic set, its generator or its critic reveals about the patients behind it: attacks, and controls that test them."""

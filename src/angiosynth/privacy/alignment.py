@@ -1,4 +1,10 @@
-"""Laying a real patch on another one: mirrored, turned by quarters, then turned and moved a little."""
+"""Find the pose in which a real patch matches an image: one of the eight symmetries of the square, a small rotation, a small shift.
+
+How it works. A coarse search (`memorisation`) proposes a few real patches for each image, each with a symmetry. Here every proposal is
+tried on a grid of rotations and whole-pixel shifts, and the pose with the least mean square difference is refined twice on finer
+grids around it. A grid is used instead of an optimiser because the error has many local minima in rotation and shift, and because the
+same grid for every patch makes distances to training patients and to others comparable.
+"""
 
 from __future__ import annotations
 
@@ -17,43 +23,43 @@ from angiosynth.privacy.nearest import SIDE, Indices
 from angiosynth.runtime.progress import progress
 
 MIRRORED = 4  # of the eight symmetries: mirrored left-right, as a GAN with `flip` sees a patch
-MOVE = 2  # pixels of an image of side 32
-TURNS = (-10.0, -5.0, 0.0, 5.0, 10.0)  # degrees, beside the quarter turns
-FINER = ((2.5, 0.5), (1.25, 0.25))  # degrees and pixels by which the best of the turns and moves is then improved
-CHUNK = 64
+MAX_SHIFT = 2  # pixels of an image of side 32
+ROTATIONS = (-10.0, -5.0, 0.0, 5.0, 10.0)  # degrees, beside the quarter turns
+REFINEMENTS = ((2.5, 0.5), (1.25, 0.25))  # steps in degrees and pixels around the best pose of the grid
+CHUNK = 64  # images aligned at once
 
 
 @dataclass(frozen=True)
 class Poses:
-    """How each of n real patches is laid on its image.
+    """How each of n real patches lies on its image.
 
-    symmetry (n,) is the one of the eight by which the *image* would lie as the real patch does; degrees (n,) and move (n, 2), in
-    sides of a patch, are of the real patch after that symmetry was undone.
+    symmetry (n,) is the symmetry that maps the image onto the real patch, a number of `symmetries`. degrees (n,) and shift (n, 2), in
+    sides of a patch, move the real patch after that symmetry was undone.
     """
 
     symmetry: Indices
     degrees: NDArray[np.float64]
-    move: NDArray[np.float64]
+    shift: NDArray[np.float64]
 
     @classmethod
-    def plain(cls, symmetry: Indices) -> Poses:
-        """Neither turned nor moved."""
+    def of_symmetry(cls, symmetry: Indices) -> Poses:
+        """Neither rotated nor shifted."""
         return cls(symmetry, np.zeros(len(symmetry)), np.zeros((len(symmetry), 2)))
 
-    def of(self, rows: Indices) -> Poses:
-        return Poses(self.symmetry[rows], self.degrees[rows], self.move[rows])
+    def select(self, rows: Indices) -> Poses:
+        return Poses(self.symmetry[rows], self.degrees[rows], self.shift[rows])
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The nearest real patch of each of n images: distance (n,), row (n,) and how it is laid on the image."""
+    """The nearest real patch of each of n images: distance (n,), row (n,) and its pose on the image."""
 
     distance: NDArray[np.float64]
     row: Indices
     poses: Poses
 
-    def of(self, rows: Indices) -> Matches:
-        return Matches(self.distance[rows], self.row[rows], self.poses.of(rows))
+    def select(self, rows: Indices) -> Matches:
+        return Matches(self.distance[rows], self.row[rows], self.poses.select(rows))
 
 
 @dataclass(frozen=True)
@@ -64,51 +70,51 @@ class Candidates:
     row: Indices
     symmetry: Indices
 
-    def of(self, images: Indices) -> Candidates:
+    def select(self, images: Indices) -> Candidates:
         return Candidates(self.distance[images], self.row[images], self.symmetry[images])
 
 
-def align(images: Tensor, references: Tensor, candidates: Candidates, what: str) -> Matches:
-    """Lay each image's candidates on it, by their symmetry and then by small turns and moves, coarse and then fine; the best is kept.
+def align(images: Tensor, references: Tensor, candidates: Candidates, description: str) -> Matches:
+    """Choose for each image the candidate, and its pose, with the least distance.
 
-    Distances are root mean squares over the middle of the image, which every turned and moved patch covers.
+    Distances are root mean squares over the middle of the image, which every rotated and shifted patch covers.
 
     Args:
         images: (n, side, side) in [-1, 1].
         references: (m, side, side).
         candidates: of the images, at least one each.
-        what: a few words for the progress.
+        description: a few words for the progress.
     """
-    parts = np.array_split(np.arange(len(images)), -(-len(images) // CHUNK)) if len(images) else []
-    found = [_align(images[rows], references, candidates.of(rows)) for rows in progress(parts, what, len(parts))]
-    if not found:
-        return Matches(np.zeros(0), np.zeros(0, np.int64), Poses.plain(np.zeros(0, np.int64)))
-    distance, row, symmetry, degrees, move = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Matches(distance, row, Poses(symmetry, degrees, move))
+    chunks = np.array_split(np.arange(len(images)), -(-len(images) // CHUNK)) if len(images) else []
+    aligned = [_align_chunk(images[rows], references, candidates.select(rows)) for rows in progress(chunks, description, len(chunks))]
+    if not aligned:
+        return Matches(np.zeros(0), np.zeros(0, np.int64), Poses.of_symmetry(np.zeros(0, np.int64)))
+    distance, row, symmetry, degrees, shift = (np.concatenate(column) for column in zip(*aligned, strict=True))
+    return Matches(distance, row, Poses(symmetry, degrees, shift))
 
 
-def laid(real: Tensor, onto: Tensor, poses: Poses) -> Tensor:
-    """Each real patch (n, side, side) as it lies on its image (n, side, side): where it has nothing to show, the image's own pixels.
+def warp_onto(real: Tensor, images: Tensor, poses: Poses) -> Tensor:
+    """Move each real patch (n, side, side) into its pose; pixels that it does not reach are those of its image (n, side, side).
 
-    Distances between the two are thus of what both show.
+    So a distance between the two counts only pixels that both show.
     """
-    degrees, move = torch.from_numpy(poses.degrees).float(), torch.from_numpy(poses.move).float() * onto.shape[1]
-    return _moved(_undone(real, torch.from_numpy(poses.symmetry)), onto, degrees, move)
+    degrees, shift = torch.from_numpy(poses.degrees).float(), torch.from_numpy(poses.shift).float() * images.shape[1]
+    return _warp(_undo_symmetry(real, torch.from_numpy(poses.symmetry)), images, degrees, shift)
 
 
 def symmetries(images: Tensor) -> list[Tensor]:
-    """The eight ways to lay a square: quarter turns of (..., x, y) and of its mirror image, which comes with number 4."""
+    """The eight symmetries of the square: quarter turns of (..., x, y), then those of its mirror image, which is number 4."""
     return [torch.rot90(side, quarter, (-2, -1)) for side in (images, images.flip(-2)) for quarter in range(4)]
 
 
-def moved(images: Tensor, degrees: float, x: float, y: float) -> Tensor:
-    """(n, side, side) turned about the middle and moved by pixels; where nothing comes in, what stood there stays."""
-    places = images.new_tensor([degrees, x, y]).expand(len(images), 3)
-    return _moved(images, images, places[:, 0], places[:, 1:])
+def rotate_and_shift(images: Tensor, degrees: float, x: float, y: float) -> Tensor:
+    """Rotate (n, side, side) about the middle and shift it by pixels; pixels that nothing moves to keep their values."""
+    pose = images.new_tensor([degrees, x, y]).expand(len(images), 3)
+    return _warp(images, images, pose[:, 0], pose[:, 1:])
 
 
-def _undone(images: Tensor, symmetry: Tensor) -> Tensor:
-    """Each of (n, side, side) before its symmetry was applied."""
+def _undo_symmetry(images: Tensor, symmetry: Tensor) -> Tensor:
+    """The inverse of `symmetries`: each of (n, side, side) before its symmetry was applied."""
     undone = torch.empty_like(images)
     for number in range(8):
         rows = symmetry == number
@@ -117,67 +123,74 @@ def _undone(images: Tensor, symmetry: Tensor) -> Tensor:
     return undone
 
 
-def _align(images: Tensor, references: Tensor, candidates: Candidates) -> tuple[NDArray[Any], ...]:
-    """distance, row, symmetry, degrees and move of the best candidate."""
+def _align_chunk(images: Tensor, references: Tensor, candidates: Candidates) -> tuple[NDArray[Any], ...]:
+    """distance, row, symmetry, degrees and shift of the best candidate, (n,) each and (n, 2)."""
     n, k = candidates.row.shape
     side = images.shape[1]
     symmetry = torch.from_numpy(candidates.symmetry).flatten()
-    real = _undone(references[torch.from_numpy(candidates.row).flatten()], symmetry).to(device())
-    wanted = images.to(device())
-    unit = max(1, round(side / SIDE))
-    places = [(degrees, unit * x, unit * y) for degrees in TURNS for x in range(-MOVE, MOVE + 1) for y in range(-MOVE, MOVE + 1)]
-    error = _grid_errors(real, wanted.repeat_interleave(k, 0), unit).view(n, k * len(places))
+    real = _undo_symmetry(references[torch.from_numpy(candidates.row).flatten()], symmetry).to(device())
+    targets = images.to(device())
+    unit = max(1, round(side / SIDE))  # pixels of these images in one of an image of side 32
+    # The grid: all k candidates of an image in all poses compete, so one argmin gives both the candidate and its pose.
+    shifts = range(-MAX_SHIFT, MAX_SHIFT + 1)
+    poses = [(degrees, unit * x, unit * y) for degrees in ROTATIONS for x in shifts for y in shifts]
+    error = _grid_errors(real, targets.repeat_interleave(k, 0), unit).view(n, k * len(poses))
     best = error.argmin(dim=1).cpu()
-    chosen = torch.arange(n) * k + best // len(places)
-    start = torch.tensor(places)[best % len(places)].to(wanted)
-    least, place = _improved(real[chosen.to(device())], wanted, error.min(dim=1).values, start, unit)
-    degrees, move = place[:, 0].double().cpu().numpy(), place[:, 1:].double().cpu().numpy() / side
-    return least.sqrt().double().cpu().numpy(), candidates.row.flatten()[chosen.numpy()], symmetry[chosen].numpy(), degrees, move
+    chosen = torch.arange(n) * k + best // len(poses)
+    start = torch.tensor(poses)[best % len(poses)].to(targets)
+    # Only the best candidate of each image is refined.
+    least, pose = _refine(real[chosen.to(device())], targets, error.min(dim=1).values, start, unit)
+    degrees, shift = pose[:, 0].double().cpu().numpy(), pose[:, 1:].double().cpu().numpy() / side
+    return least.sqrt().double().cpu().numpy(), candidates.row.flatten()[chosen.numpy()], symmetry[chosen].numpy(), degrees, shift
 
 
-def _grid_errors(real: Tensor, wanted: Tensor, unit: int) -> Tensor:
-    """(n, turns * moves) mean squares of every turn and every move by whole pixels, in the order of the loops."""
-    inside = _inside(wanted)
-    aim = wanted[:, inside, inside]
+def _grid_errors(real: Tensor, targets: Tensor, unit: int) -> Tensor:
+    """(n, rotations * shifts) mean squares for every rotation and every shift by whole pixels, in the order of the loops."""
+    middle = _middle(targets)
+    aim = targets[:, middle, middle]
     still = torch.zeros(len(real), 2, device=real.device)
     errors = []
-    for degrees in TURNS:
-        turned = _moved(real, wanted, torch.full_like(still[:, 0], degrees), still)
-        for x in range(-MOVE, MOVE + 1):
-            for y in range(-MOVE, MOVE + 1):
-                # What leaves on one side comes in on the other, outside the middle.
-                rolled = turned.roll((unit * x, unit * y), (1, 2))
-                errors.append((rolled[:, inside, inside] - aim).square().mean(dim=(1, 2)))
+    for degrees in ROTATIONS:
+        # One interpolation for each rotation: whole-pixel shifts of it are exact and cheap.
+        rotated = _warp(real, targets, torch.full_like(still[:, 0], degrees), still)
+        for x in range(-MAX_SHIFT, MAX_SHIFT + 1):
+            for y in range(-MAX_SHIFT, MAX_SHIFT + 1):
+                # Pixels rolled out on one side enter on the other, outside the middle, and so do not count.
+                rolled = rotated.roll((unit * x, unit * y), (1, 2))
+                errors.append((rolled[:, middle, middle] - aim).square().mean(dim=(1, 2)))
     return torch.stack(errors, dim=1)
 
 
-def _improved(real: Tensor, wanted: Tensor, least: Tensor, place: Tensor, unit: int) -> tuple[Tensor, Tensor]:
-    """Mean squares and (degrees, x, y) after trying finer turns and moves around each patch's best."""
-    inside = _inside(wanted)
-    for degrees, pixels in FINER:
+def _refine(real: Tensor, targets: Tensor, least: Tensor, pose: Tensor, unit: int) -> tuple[Tensor, Tensor]:
+    """Mean squares (n,) and poses (n, 3) of degrees, x, y after trying finer steps around each patch's best pose."""
+    middle = _middle(targets)
+    for degrees, pixels in REFINEMENTS:
         steps = torch.cartesian_prod(*(torch.tensor([-1.0, 0.0, 1.0]) * size for size in (degrees, unit * pixels, unit * pixels)))
-        centre = place
-        for step in steps.to(place):
+        centre = pose
+        for step in steps.to(pose):
             trial = centre + step
-            gap = (_moved(real, wanted, trial[:, 0], trial[:, 1:]) - wanted)[:, inside, inside]
+            gap = (_warp(real, targets, trial[:, 0], trial[:, 1:]) - targets)[:, middle, middle]
             error = gap.square().mean(dim=(1, 2))
-            place = torch.where((error < least)[:, None], trial, place)
+            pose = torch.where((error < least)[:, None], trial, pose)
             least = torch.minimum(error, least)
-    return least, place
+    return least, pose
 
 
-def _inside(images: Tensor) -> slice:
+def _middle(images: Tensor) -> slice:
+    """The three quarters of each axis that no allowed pose leaves empty."""
     side = images.shape[1]
     return slice(math.ceil(side / 8), side - math.ceil(side / 8))
 
 
-def _moved(real: Tensor, onto: Tensor, degrees: Tensor, move: Tensor) -> Tensor:
-    """(n, side, side) turned about the middle by degrees (n,), then moved by (n, 2) pixels; `onto` shows where nothing comes in."""
+def _warp(real: Tensor, images: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:
+    """Rotate (n, side, side) about the middle by degrees (n,), then shift by (n, 2) pixels; pixels of `images` where nothing arrives."""
     side = real.shape[1]
     cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
-    down, right = (2.0 * move / side).unbind(dim=1)  # in grid_sample's units, whose x is the last axis
+    # grid_sample asks for the inverse map, from output to input, in units of half a side, and its x is the last axis.
+    down, right = (2.0 * shift / side).unbind(dim=1)
     rows = [torch.stack([cos, -sin, sin * down - cos * right], dim=1), torch.stack([sin, cos, -sin * right - cos * down], dim=1)]
     grid = F.affine_grid(torch.stack(rows, dim=1), [len(real), 1, side, side], align_corners=False)
-    shown = torch.stack([real, torch.ones_like(real)], dim=1)
-    value, share = F.grid_sample(shown, grid, align_corners=False).unbind(dim=1)
-    return torch.where(share > 0.999, value, onto)
+    # A channel of ones is warped along: where it arrives whole, the patch covers the pixel.
+    channels = torch.stack([real, torch.ones_like(real)], dim=1)
+    value, coverage = F.grid_sample(channels, grid, align_corners=False).unbind(dim=1)
+    return torch.where(coverage > 0.999, value, images)

@@ -1,4 +1,9 @@
-"""The audit must be able to fail: leaks made on purpose, which its attacks have to find."""
+"""Leaks made on purpose, which the attacks have to detect: an audit that cannot fail would say nothing.
+
+Two of them. Planted copies: part of the set is replaced by training patches with a little noise, as a generator would draw them that
+repeats a few. An overfitted generator: the project's GAN, trained on a few patches of one patient until it knows them by heart, for the
+attacks that need the generator or its critic.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,15 @@ from angiosynth.generators.registry import family_of
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 
-NOISE = 3.0  # grey levels that a planted copy is off by: one that was not hidden from bytewise comparison would be found by it
+NOISE = 3.0  # grey levels; without noise a comparison of bytes would detect a planted copy, and nothing would be tested
 
 
-def planted(training: ImagePatches, count: int, seed: int) -> tuple[ImagePatches, NDArray[np.int64]]:
-    """`count` training patches with a little noise, and which they are: what stands in for as many synthetic ones."""
+def noisy_copies(training: ImagePatches, count: int, seed: int) -> tuple[ImagePatches, NDArray[np.int64]]:
+    """Copy `count` training patches with a little noise.
+
+    Returns:
+        The copies (count, x, y) as levels, and the rows (count,) of `training` that they are made of.
+    """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(training), count, replace=count > len(training)))
     noisy = training[rows].astype(np.float32) + rng.normal(0.0, NOISE, (count, *training.shape[1:])).astype(np.float32)
@@ -27,23 +36,23 @@ def planted(training: ImagePatches, count: int, seed: int) -> tuple[ImagePatches
     return levels, rows
 
 
-def few_of(patches: PatchSet, patient: str, count: int, seed: int) -> PatchSet:
-    """A few pairs of one patient, those with vessels first: what the control's GAN learns by heart."""
-    own = patches.of_patients([patient])
+def few_pairs_of(patches: PatchSet, patient: str, count: int, seed: int) -> PatchSet:
+    """A few pairs of one patient, those with vessels first, for the overfitted generator."""
+    of_patient = patches.of_patients([patient])
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(own))
-    vessel = own.label[own.rows[order]].reshape(len(order), -1).any(axis=1)
-    chosen = np.concatenate([order[vessel], order[~vessel]])[:count]
-    return PatchSet(own.image, own.label, own.patient, np.sort(own.rows[chosen]), own.meta, own.folder)
+    order = rng.permutation(len(of_patient))
+    vessel = of_patient.label[of_patient.rows[order]].reshape(len(order), -1).any(axis=1)
+    chosen = np.sort(of_patient.rows[np.concatenate([order[vessel], order[~vessel]])[:count]])
+    return PatchSet(of_patient.image, of_patient.label, of_patient.patient, chosen, of_patient.meta, of_patient.folder)
 
 
-def overfitted(settings: GeneratorSettings, few: PatchSet, scratch: Path) -> tuple[Sampler, LatentSpace, PairCritic]:
-    """A generator trained by the project's own loop on a few pairs alone, and what the attacks need of it.
+def train_overfitted(settings: GeneratorSettings, few: PatchSet, scratch: Path) -> tuple[Sampler, LatentSpace, PairCritic]:
+    """Train a generator by the project's own loop on a few pairs alone, and return what the attacks need of it.
 
     Args:
         settings: the registry's CONTROL, which learns by heart.
         few: the pairs.
-        scratch: for its resume files, which hold a patient's patches as good as these.
+        scratch: for its resume files, which reveal a patient's patches as these pairs do.
     """
 
     def never(sampler: Sampler, step: int) -> dict[str, float]:

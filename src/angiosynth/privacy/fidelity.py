@@ -1,4 +1,4 @@
-"""What the set is worth beside what it gives away: likeness and variety, and whether its vessels are those of patients."""
+"""Fidelity of a set, to hold beside its leakage: likeness and variety in features, and statistics of its vessels."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from scipy import ndimage
 from angiosynth.arrays import LabelPatches
 from angiosynth.privacy.nearest import Points, nearest
 
-K = 5  # neighbours, as in Naeem et al. 2020
+K = 5  # neighbours, as in the paper on density and coverage
 
 
 def manifold_scores(real: Points, synthetic: Points, k: int = K) -> dict[str, float]:
-    """Precision and recall (Kynkaanniemi et al. 2019, eq. 3), density and coverage (Naeem et al. 2020, eqs. 4 and 6).
+    """Precision and recall (NeurIPS 2019, arXiv:1904.06991, eq. 3), density and coverage (ICML 2020, arXiv:2002.09797, eqs. 4 and 6).
 
     A point's ball reaches to its k-th neighbour in its own set. Precision: share of synthetic points in some real ball. Recall: share
     of real points in some synthetic ball. Density: real balls that hold a synthetic point, divided by k, mean over synthetic points;
     it may pass 1. Coverage: share of real balls that hold a synthetic point.
 
     Args:
-        real, synthetic: (n, features) and (m, features), more than k each; alike many are best, as both pairs depend on numbers.
+        real: (n, features), more than k.
+        synthetic: (m, features), more than k; best as many as real, since all four depend on the numbers of points.
+        k: the neighbour that a ball reaches to.
     """
     real_radius = nearest(real, real, k + 1)[0][:, k]  # the first neighbour is the point itself
     synthetic_radius = nearest(synthetic, synthetic, k + 1)[0][:, k]
@@ -43,16 +45,16 @@ def manifold_scores(real: Points, synthetic: Points, k: int = K) -> dict[str, fl
 
 
 def vessel_statistics(label: LabelPatches) -> dict[str, float]:
-    """How much vessel a patch holds, how wide it is and in how many pieces.
+    """Measure how much vessel a patch holds, how wide it is and in how many pieces.
 
     Args:
         label: (n, x, y), 0 or 1.
 
     Returns:
-        fraction: share of pixels. calibre_px: mean over pieces of their greatest width in pixels, twice the greatest distance to what is
-        no vessel, less one. components: pieces (8-connected) a patch. empty: share of patches without vessel.
+        fraction: share of pixels. calibre_px: mean over pieces of their greatest width in pixels, twice the greatest distance to a
+        pixel outside the vessel, less one. components: pieces (8-connected) a patch. empty: share of patches without vessel.
     """
-    # One picture of all patches with a free line between them: one call instead of one a patch.
+    # All patches in one picture, with an empty line between them: one call of each function instead of one a patch.
     padded = np.pad(np.asarray(label, np.uint8), ((0, 0), (1, 1), (1, 1)))
     picture = padded.reshape(-1, padded.shape[2])
     pieces, count = ndimage.label(picture, np.ones((3, 3)))

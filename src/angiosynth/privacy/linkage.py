@@ -1,11 +1,14 @@
-"""Which patient does a synthetic patch come from? Linkage (WP29 opinion 05/2014, section 2.2.2) by nearest training patches.
+"""Which patient does a synthetic patch come from? Linkage by nearest training patches (WP29 opinion 05/2014, section 2.2.2).
 
-If the set leads back to persons, the nearest training patches of a synthetic one belong to the same patient more often than those
-of a real patch of somebody who was not trained on at all.
+Patches that merely look like vessels have neighbours from many patients. If the set leads to one person, the nearest training
+patches of a synthetic patch belong to the same patient more often than those of a real patch of somebody who was not trained on. The
+statistic is that difference of agreement, between synthetic patches and held-out patients' patches: 0 means no more than any real
+patch, and it cannot pass 1.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,59 +19,66 @@ from angiosynth.privacy.nearest import Points, nearest
 NEIGHBOURS = 5
 
 
-def agreement(queries: Points, training: Points, patient: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """How far the nearest training patches of each query agree in their patient, and whose the nearest is.
+@dataclass(frozen=True)
+class PatientPoints:
+    """Real patches as points (n, coordinates), and the number of each patch's patient (n,)."""
+
+    points: Points
+    patient: NDArray[np.int64]
+
+
+def neighbour_agreement(queries: Points, training: PatientPoints) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Compute how far the nearest training patches of each query agree in their patient, and whose the nearest is.
 
     Args:
         queries: (n, coordinates).
-        training: (m, coordinates).
-        patient: (m,) numbers of training patients.
+        training: of training patients.
 
     Returns:
         (n,) share of the pairs among the 5 nearest that are of one patient, and (n,) the patient of the nearest.
     """
-    owners = patient[nearest(queries, training, min(NEIGHBOURS, len(training)))[1]]
-    k = owners.shape[1]
-    same = (owners[:, :, None] == owners[:, None, :]).sum(axis=(1, 2)) - k
-    return same / max(1, k * (k - 1)), owners[:, 0]
+    patients = training.patient[nearest(queries, training.points, min(NEIGHBOURS, len(training.points)))[1]]
+    k = patients.shape[1]
+    same = (patients[:, :, None] == patients[:, None, :]).sum(axis=(1, 2)) - k
+    return same / max(1, k * (k - 1)), patients[:, 0]
 
 
-def linkage(
-    synthetic: Points,
-    held_out: Points,
-    held_out_patient: NDArray[np.int64],
-    training: Points,
-    patient: NDArray[np.int64],
-    bootstrap: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Agreement of synthetic patches against that of test patients' real patches.
+def linkage_statistics(synthetic: Points, held_out: PatientPoints, training: PatientPoints, bootstrap: int, seed: int) -> dict[str, Any]:
+    """Compare the agreement of synthetic patches with that of held-out patients' real patches.
+
+    Args:
+        synthetic: (n, coordinates).
+        held_out: patients on whom nothing was trained.
+        training: patients behind the set.
+        bootstrap: resamples of synthetic patches and of held-out patients.
+        seed: of the resamples.
 
     Returns:
-        agreement (synthetic), held_out (the same of test patients' patches), excess (the difference) with _low and _high, 95%
-        bootstrap over synthetic patches and test patients; chance (of equal shares); top_share and top_share_held_out, the share of
-        queries that lead to the patient that most lead to.
+        agreement (synthetic), held_out (the same of held-out patients, mean over patients), excess (the difference) with _low and
+        _high, its 95% bootstrap interval; chance (agreement if neighbours were drawn at random); top_share and top_share_held_out, the
+        share of queries that lead to the patient to whom most lead.
     """
-    own, nearest_own = agreement(synthetic, training, patient)
-    real, nearest_real = agreement(held_out, training, patient)
-    names = np.unique(held_out_patient)
-    means = np.array([real[held_out_patient == name].mean() for name in names])
+    agreement, patient = neighbour_agreement(synthetic, training)
+    real_agreement, real_patient = neighbour_agreement(held_out.points, training)
+    # The person is the unit: a held-out patient counts once, however many patches the scan gave.
+    names = np.unique(held_out.patient)
+    means = np.array([real_agreement[held_out.patient == name].mean() for name in names])
     rng = np.random.default_rng(seed)
-    gaps = [_resampled(own, rng) - _resampled(means, rng) for _ in range(bootstrap)]
-    excess = float(own.mean() - means.mean())
+    gaps = [_resampled_mean(agreement, rng) - _resampled_mean(means, rng) for _ in range(bootstrap)]
+    excess = float(agreement.mean() - means.mean())
     low, high = np.percentile(gaps, (2.5, 97.5)) if len(names) > 1 else (-1.0, 1.0)
-    shares = np.bincount(patient) / len(patient)
+    shares = np.bincount(training.patient) / len(training.patient)
     return {
-        "agreement": float(own.mean()),
+        "agreement": float(agreement.mean()),
         "held_out": float(means.mean()),
         "excess": excess,
         "excess_low": min(float(low), excess),
         "excess_high": max(float(high), excess),
         "chance": float((shares**2).sum()),
-        "top_share": float(np.bincount(nearest_own).max() / len(nearest_own)),
-        "top_share_held_out": float(np.bincount(nearest_real).max() / len(nearest_real)),
+        "top_share": float(np.bincount(patient).max() / len(patient)),
+        "top_share_held_out": float(np.bincount(real_patient).max() / len(real_patient)),
     }
 
 
-def _resampled(values: NDArray[np.float64], rng: np.random.Generator) -> float:
+def _resampled_mean(values: NDArray[np.float64], rng: np.random.Generator) -> float:
     return float(values[rng.integers(len(values), size=len(values))].mean())

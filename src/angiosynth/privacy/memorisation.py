@@ -1,8 +1,13 @@
-"""Copies: is a synthetic patch a training patch again, perhaps mirrored, turned or moved a little?
+"""Copies: does a synthetic patch repeat a training patch, perhaps mirrored, turned, rotated or shifted a little?
 
-A distance alone does not tell: bland patches are near to everything. So each patch's distance to the nearest training patch is held
-against its distance to the nearest patch of as many people who were not trained on. A copy is much nearer to the first; what is
-usual is shown by real patches of people whom the GAN never saw.
+A distance alone does not tell: bland patches are near to everything. So the statistic is a ratio, the distance to the nearest training
+patch over the distance to the nearest patch of as many people who were not trained on. Near 1, the patch resembles nobody in
+particular; a copy is far below. The nearest-neighbour distance ratio is used in this way for tabular synthetic data; here the second
+neighbour is taken from other people, since a patient's neighbouring slices are near to each other. How low the ratio falls by chance is
+shown by real patches of validation patients, whom the generator never saw.
+
+The search goes from coarse to fine, since comparing all pairs in all poses would take days: images of about 8x8 means first, under all
+symmetries and a few rotations and shifts; then the most suspicious queries are aligned exactly (`alignment`).
 """
 
 from __future__ import annotations
@@ -19,12 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.privacy.alignment import MIRRORED, MOVE, Candidates, Matches, align, moved, symmetries
+from angiosynth.privacy.alignment import MAX_SHIFT, MIRRORED, Candidates, Matches, align, rotate_and_shift, symmetries
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest
 
-COARSE = 8  # side of the images in which mirrored, turned and moved candidates are looked for
+COARSE = 8  # side of the images of the coarse search
 CANDIDATES = 4  # references that an image is aligned with
-TURNED = 8.0  # degrees
+COARSE_ROTATION = 8.0  # degrees
 TINY = 1e-6
 
 
@@ -38,43 +43,41 @@ class CopySearch:
     far: Matches
 
 
-def search_copies(queries: ImagePatches, training: ImagePatches, others: ImagePatches, checked: int, what: str) -> CopySearch:
-    """How near each query is to training patches beside patches of other people: ratio of the two distances, under all symmetries.
-
-    Mirrored, turned and moved images are first compared coarsely; the `checked` queries with the least ratio, the only ones that
-    can be copies, are then aligned exactly with the nearest few of either side.
+def search_copies(queries: ImagePatches, training: ImagePatches, others: ImagePatches, checked: int, description: str) -> CopySearch:
+    """Compute for each query the ratio of its distances to training patches and to patches of other people, in pixels.
 
     Args:
         queries: (n, x, y).
         training: (m, x, y) of training patients.
         others: (m', x, y) of as many people who were not trained on, about as many patches.
-        checked: queries to align exactly.
-        what: a few words for the progress.
+        checked: how many queries, those with the least coarse ratio, are aligned exactly with the nearest few of either side.
+        description: a few words for the progress.
     """
-    images = _small(queries)
-    sides = [(_small(side), _coarse_nearest(images, _small(side))) for side in (training, others)]
-    nearest_each = [found.distance[:, 0] for _, found in sides]
-    ratios = nearest_each[0] / np.maximum(nearest_each[1], TINY)
+    images = _reduced(queries)
+    sides = [(_reduced(side), _coarse_candidates(images, _reduced(side))) for side in (training, others)]
+    near_distance, far_distance = (candidates.distance[:, 0] for _, candidates in sides)
+    ratios = near_distance / np.maximum(far_distance, TINY)
+    # Only those that are suspicious even coarsely can be copies.
     chosen = np.sort(np.argsort(ratios, kind="stable")[:checked])
-    near, far = (align(images[chosen], side, found.of(chosen), what) for side, found in sides)
+    near, far = (align(images[chosen], side, candidates.select(chosen), description) for side, candidates in sides)
     ratios[chosen] = near.distance / np.maximum(far.distance, TINY)
     return CopySearch(ratios, chosen, near, far)
 
 
-def copies(ratios: NDArray[np.float64], usual: NDArray[np.float64], ratio: float) -> dict[str, Any]:
-    """Share of synthetic patches that count as copies, and what it is for real patches of people whom the GAN never saw.
+def copy_statistics(ratios: NDArray[np.float64], held_out: NDArray[np.float64], limit: float) -> dict[str, Any]:
+    """Share of synthetic patches that count as copies, and of held-out patients' real patches that would.
 
     Args:
         ratios: of synthetic patches, (n,).
-        usual: of held-out real patches, (k,).
-        ratio: below this a patch counts as a copy.
+        held_out: of real patches of patients whom the generator never saw, (k,).
+        limit: below this ratio a patch counts as a copy.
     """
     return {
-        "copies": float((ratios < ratio).mean()),
-        "copies_count": int((ratios < ratio).sum()),
-        "copies_held_out": float((usual < ratio).mean()),
+        "copies": float((ratios < limit).mean()),
+        "copies_count": int((ratios < limit).sum()),
+        "copies_held_out": float((held_out < limit).mean()),
         "least_ratio": float(ratios.min()),
-        "least_ratio_held_out": float(usual.min()),
+        "least_ratio_held_out": float(held_out.min()),
     }
 
 
@@ -96,37 +99,42 @@ def nearer_to_training(
     count = min(training.shape[1], others.shape[1])
 
     def share(repeats: bool) -> float:
-        sides = [one[:, rng.choice(one.shape[1], count, replace=repeats)].min(axis=1) for one in (training, others)]
-        return float((sides[0] < sides[1]).mean() + 0.5 * (sides[0] == sides[1]).mean())
+        near, far = (side[:, rng.choice(side.shape[1], count, replace=repeats)].min(axis=1) for side in (training, others))
+        return float((near < far).mean() + 0.5 * (near == far).mean())
 
     plain = float(np.mean([share(False) for _ in range(min(bootstrap, 50))]))
     low, high = np.percentile([share(True) for _ in range(bootstrap)], (2.5, 97.5)) if count > 1 else (0.0, 1.0)
     return {"nearer": plain, "nearer_low": min(float(low), plain), "nearer_high": max(float(high), plain)}
 
 
-def _coarse_nearest(images: Tensor, references: Tensor) -> Candidates:
-    """Over all symmetries, and over turns and diagonal moves of the image and its mirror image, as a GAN with `flip` sees them."""
-    points, k = _coarse(references), min(CANDIDATES, len(references))
-    laid = symmetries(images)  # views or small copies
-    places = [(0.0, x, y) for x in (-MOVE, MOVE) for y in (-MOVE, MOVE)] + [(-TURNED, 0, 0), (TURNED, 0, 0)]
-    small = ((symmetry, moved(laid[symmetry], *place)) for symmetry in (0, MIRRORED) for place in places)
-    found = [(symmetry, *nearest(_coarse(one), points, k)) for symmetry, one in itertools.chain(enumerate(laid), small)]
-    distance = np.concatenate([one for _, one, _ in found], axis=1)
-    row = np.concatenate([one for _, _, one in found], axis=1)
-    symmetry = np.concatenate([np.full(one.shape, number) for number, one, _ in found], axis=1)
+def _coarse_candidates(images: Tensor, references: Tensor) -> Candidates:
+    """The nearest few references of each image, by coarse means, under all symmetries and a few rotations and shifts."""
+    points, k = _coarse_points(references), min(CANDIDATES, len(references))
+    transformed = symmetries(images)  # views or small copies
+    poses = [(0.0, x, y) for x in (-MAX_SHIFT, MAX_SHIFT) for y in (-MAX_SHIFT, MAX_SHIFT)] + [
+        (-COARSE_ROTATION, 0, 0),
+        (COARSE_ROTATION, 0, 0),
+    ]
+    # Rotations and shifts of the image and of its mirror image alone: a GAN with `flip` sees both, and no quarter turn.
+    posed = ((symmetry, rotate_and_shift(transformed[symmetry], *pose)) for symmetry in (0, MIRRORED) for pose in poses)
+    searches = [(symmetry, *nearest(_coarse_points(one), points, k)) for symmetry, one in itertools.chain(enumerate(transformed), posed)]
+    # The best k of all searches together.
+    distance = np.concatenate([one for _, one, _ in searches], axis=1)
+    row = np.concatenate([one for _, _, one in searches], axis=1)
+    symmetry = np.concatenate([np.full(one.shape, number) for number, one, _ in searches], axis=1)
     best = np.argsort(distance, axis=1, kind="stable")[:, :k]
     return Candidates(*(np.take_along_axis(one, best, axis=1) for one in (distance.astype(np.float64), row, symmetry)))
 
 
-def _small(images: ImagePatches) -> Tensor:
+def _reduced(images: ImagePatches) -> Tensor:
     """(n, x, y) levels -> (n, side, side) in [-1, 1], averaged down to about 32x32 where larger."""
     points = as_points(images)
     side = math.isqrt(points.shape[1])
     return torch.from_numpy(points).view(-1, side, side)
 
 
-def _coarse(images: Tensor) -> Points:
-    """(n, side, side) -> points of about 8x8 means over overlapping squares: a small move changes them little."""
+def _coarse_points(images: Tensor) -> Points:
+    """(n, side, side) -> points of about 8x8 means over overlapping squares, which a small shift changes little."""
     step = max(1, images.shape[1] // COARSE)
     means = F.avg_pool2d(images[:, None], 2 * step, step, step // 2 if step > 1 else 0, count_include_pad=False)
     return means.flatten(1).numpy()

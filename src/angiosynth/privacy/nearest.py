@@ -19,8 +19,8 @@ from angiosynth.arrays import ImagePatches, from_levels
 Points = NDArray[np.float32]  # (n, coordinates)
 Distances = NDArray[np.float32]
 Indices = NDArray[np.int64]
-SIDE = 32  # larger images are averaged down to this: content is what is searched for, not grain, and the cost stays bounded
-ROWS = 8192  # of one part, so that memory stays bounded
+SIDE = 32  # larger images are averaged down to this: the search is for content, not grain, and its cost stays bounded
+ROWS = 8192  # of one chunk, so that memory stays bounded
 
 
 def as_points(images: ImagePatches) -> Points:
@@ -28,21 +28,26 @@ def as_points(images: ImagePatches) -> Points:
     factor = max(1, images.shape[1] // SIDE)
     if factor == 1:
         return from_levels(images).reshape(len(images), -1)
-    parts = [F.avg_pool2d(torch.from_numpy(from_levels(part))[:, None], factor).flatten(1).numpy() for part in _parts(images)]
-    return np.concatenate(parts)
+    chunks = [F.avg_pool2d(torch.from_numpy(from_levels(chunk))[:, None], factor).flatten(1).numpy() for chunk in _chunks(images)]
+    return np.concatenate(chunks)
 
 
 def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances, Indices]:
-    """The k nearest references of each query.
+    """Find the k nearest references of each query, exactly.
 
     Returns:
         Distances (n, k), ascending, and rows of `references` (n, k).
+
+    Raises:
+        ValueError: there are fewer than k references.
     """
     if not 1 <= k <= len(references):
         raise ValueError(f"{k} neighbours asked of {len(references)} references")
-    centre = references.mean(axis=0)  # which keeps the products small
+    # faiss computes |q|^2 - 2qr + |r|^2, which cancels badly where points lie far from the origin; so both are centred first, and the
+    # distances of the neighbours are computed anew from differences.
+    centre = references.mean(axis=0)
     _, rows = faiss.knn(queries - centre, references - centre, k)
-    return _measured(queries, references, rows)
+    return _exact_distances(queries, references, rows)
 
 
 def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int64]) -> Distances:
@@ -56,16 +61,16 @@ def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int6
     return np.concatenate([nearest(queries, references[groups == group])[0] for group in range(int(groups.max()) + 1)], axis=1)
 
 
-def _measured(queries: Points, references: Points, rows: Indices) -> tuple[Distances, Indices]:
-    """Exact distances of the found, in ascending order: those from matrix products lose their last digits where they are small."""
-    found = []
-    for query, row in zip(_parts(queries), _parts(rows), strict=True):
+def _exact_distances(queries: Points, references: Points, rows: Indices) -> tuple[Distances, Indices]:
+    """Root mean squares (n, k) between queries and the references at `rows` (n, k), and these rows, in ascending order."""
+    measured = []
+    for query, row in zip(_chunks(queries), _chunks(rows), strict=True):
         gaps = [references[row[:, place]] - query for place in range(row.shape[1])]
-        found.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in gaps], axis=1))
-    distances: Distances = np.concatenate(found)
+        measured.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in gaps], axis=1))
+    distances: Distances = np.concatenate(measured)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _parts(rows: Any) -> list[Any]:
+def _chunks(rows: Any) -> list[Any]:
     return [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]

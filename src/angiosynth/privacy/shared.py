@@ -1,8 +1,8 @@
-"""The part of an audit that may leave the house: chosen by name, and rounded until no figure is a person's.
+"""The fields of an audit that may be released: chosen by name, and rounded until no figure is a single person's.
 
-An audit holds numbers that are one person's (scores) and numbers over so few people that one can be worked out by whoever has the others'
-scans. Whoever has a scan can compute that person's part with the public code and look it up. So nothing leaves by default: what is not
-named here stays, and what is named is rounded.
+An audit holds scores of single persons, and figures over so few people that whoever has the others' scans can compute the last one's
+share. Whoever has a person's scan can compute that person's score with the public code and look it up. So nothing is released by
+default: only the fields named here are, and their figures are rounded.
 
 The rule of rounding. One person of m members and n others moves an AUC, or a share of people, by at most 1/min(m, n). Such figures are
 rounded to a step no finer than that, so that any one person may be exchanged and no figure moves by more than a step. Other figures over
@@ -26,23 +26,23 @@ LIKENESS_STEP = 0.1
 ENDS = ("", "_low", "_high")  # an interval's ends are rounded outwards, so that it is never narrower than it was
 LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
-# How the audit was made. Not its seed: nobody needs to draw again what was drawn.
+# Settings that a reader needs to judge the audit; not its seed, with which random draws could be repeated.
 SETTINGS = ("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps", "planted", "overfit_patches", "overfit_steps")
 LIMITS = ("auc", "excess", "copies", "copy_ratio", "nearer", "linkage", "alpha")
 
 
 def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
-    """What of audit.json a package and a tracking server may hold.
+    """Reduce audit.json to the fields that a package and a tracking server may hold.
 
     Args:
-        audit: audit.json, as the house keeps it.
+        audit: audit.json with exact figures, as it stays in the house.
 
     Returns:
         The same tree with the keys named in this module alone, its figures rounded; rounded_to is the step of figures over people.
     """
     people = {part: int(audit["patients"][part]) for part in ("training", "validation", "test")}
     step = step_of(people["training"], people["test"])
-    membership = {name: _membership(audit["membership"][name], people, step) for name, *_ in ATTACKS if name in audit["membership"]}
+    membership = {name: _round_attack(audit["membership"][name], people, step) for name, *_ in ATTACKS if name in audit["membership"]}
     limits = {name: audit["limits"][name] for name in LIMITS}
     return {
         "model": audit["model"],
@@ -55,38 +55,38 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "limits": limits,
         "settings": {name: audit["settings"][name] for name in SETTINGS},
         "membership": membership,
-        "findings": [_finding(one, membership, limits, step) for one in audit["findings"]],
+        "findings": [_round_measure(measure, membership, limits, step) for measure in audit["findings"]],
         "controls": {holder: bool(audit["controls"][holder]) for holder in HOLDERS},
         "verdicts": {holder: audit["verdicts"][holder] for holder in HOLDERS},
         "plain_differences": {name: to_step(audit["plain_differences"][name], step) for name in ("mean_intensity", "vessel_fraction")},
-        "planted": [_planted(one, step) for one in audit["planted"]],
-        "overfitted": _overfitted(audit["overfitted"], step),
-        "usefulness": _usefulness(audit["usefulness"]),
+        "planted": [_round_planted(planted, step) for planted in audit["planted"]],
+        "overfitted": _round_overfitted(audit["overfitted"], step),
+        "usefulness": _round_usefulness(audit["usefulness"]),
     }
 
 
 def step_of(members: int, others: int) -> float:
-    """The finest of STEPS that is no finer than what one person can move an AUC by; the coarsest where that is finer still."""
+    """The finest of STEPS that is at least as wide as one person can move an AUC; the widest of them where none is."""
     weight = 1.0 / max(1, min(members, others))
     return next((step for step in STEPS if step >= weight - 1e-12), STEPS[-1])
 
 
 def to_step(value: float, step: float, end: str = "") -> float:
-    """The nearest multiple of a step, for the `low` end of an interval the one below, for its `high` end the one above.
+    """Round to the nearest multiple of a step; the `low` end of an interval down, its `high` end up.
 
-    Two values no more than a step apart come to lie no more than a step apart.
+    Two values no more than a step apart stay no more than a step apart.
     """
     steps = round(value / step, 9)  # 0.3 / 0.1 is a little less than 3
     return round((math.ceil(steps) if end == "high" else math.floor(steps + (0.5 if not end else 0.0))) * step, 4)
 
 
-def _ends(found: Mapping[str, Any], name: str, step: float) -> dict[str, float]:
-    """A figure with its interval."""
-    return {f"{name}{end}": to_step(found[f"{name}{end}"], step, end.removeprefix("_")) for end in ENDS}
+def _round_interval(figures: Mapping[str, Any], name: str, step: float) -> dict[str, float]:
+    """A figure and the ends of its interval."""
+    return {f"{name}{end}": to_step(figures[f"{name}{end}"], step, end.removeprefix("_")) for end in ENDS}
 
 
 def coarse(value: float) -> float:
-    """The nearest of ten steps a decade, which is at most 12% off; 0 stays 0."""
+    """Round to the nearest of ten steps a decade, which is at most 12% off; 0 stays 0."""
     if value == 0:
         return 0.0
     size = 10.0 ** math.floor(math.log10(abs(value)))
@@ -95,58 +95,62 @@ def coarse(value: float) -> float:
 
 
 def p_bound(value: float) -> float:
-    """The least of P_BOUNDS that p does not pass."""
+    """The least of P_BOUNDS that is at least p."""
     return next(bound for bound in P_BOUNDS if value <= bound)
 
 
-def _membership(found: Mapping[str, Any], people: Mapping[str, int], step: float) -> dict[str, Any]:
-    """One attack. Its excess is that of the rounded figures: three roundings of two numbers would narrow both down."""
-    rounded = {key: value for name in ("auc", "tpr_10", "tpr_1", "control") for key, value in _ends(found, name, step).items()}
+def _round_attack(attack: Mapping[str, Any], people: Mapping[str, int], step: float) -> dict[str, Any]:
+    """One attack. Its excess is that of the rounded AUCs: rounded apart, the three figures would narrow down the exact two."""
+    rounded = {key: value for name in ("auc", "tpr_10", "tpr_1", "control") for key, value in _round_interval(attack, name, step).items()}
     excess = round(rounded["auc"] - rounded["control"], 4)
-    ends = _ends(found, "excess", step)
+    ends = _round_interval(attack, "excess", step)
     rounded |= {"excess": excess, "excess_low": min(ends["excess_low"], excess), "excess_high": max(ends["excess_high"], excess)}
-    # Not the numbers of the attack itself: where one person has no vessel it is one less.
+    # The numbers of people of the audit, not of the attack: an attack has one less where a person has no vessel.
     least = 1.0 / math.comb(people["training"] + people["test"], people["training"])
-    return rounded | {"p": p_bound(found["p"]), "least_p": least, "members": people["training"], "others": people["test"]}
+    return rounded | {"p": p_bound(attack["p"]), "least_p": least, "members": people["training"], "others": people["test"]}
 
 
-def _finding(one: Mapping[str, Any], membership: Mapping[str, Any], limits: Mapping[str, float], step: float) -> dict[str, Any]:
-    """A measure beside its limit; `passes` is of the exact value, for a rounded one may lie on the limit's other side."""
-    name = one["name"]
-    kept = {key: one[key] for key in ("name", "holder", "criterion", "what", "state")} | {"passes": bool(one["value"] > one["limit"])}
+def _round_measure(measure: Mapping[str, Any], membership: Mapping[str, Any], limits: Mapping[str, float], step: float) -> dict[str, Any]:
+    """A measure beside its limit. `passes` compares the exact value: a rounded one may lie on the other side of the limit."""
+    name = measure["name"]
+    kept = {key: measure[key] for key in ("name", "holder", "criterion", "description", "state")}
+    kept["passes"] = bool(measure["value"] > measure["limit"])
     if name in membership:
         attack = membership[name]
         figures = {"value": attack["auc"], "low": attack["auc_low"], "high": attack["auc_high"], "control": attack["control"]}
         return kept | figures | {"limit": limits["auc"]}
     if name.startswith("copies"):
-        share = {key: _at_most(one[key], limits["copies"]) for key in ("value", "control")}
+        share = {key: _at_most(measure[key], limits["copies"]) for key in ("value", "control")}
         return kept | share | {"low": share["value"], "high": share["value"], "limit": limits["copies"]}
-    figures = {key: to_step(one[key], step, key if key in ("low", "high") else "") for key in ("value", "low", "high", "control")}
+    figures = {key: to_step(measure[key], step, key if key in ("low", "high") else "") for key in ("value", "low", "high", "control")}
     limit = round(figures["control"] + limits["linkage"], 4) if name == "linkage" else limits["nearer"]
     return kept | figures | {"limit": limit}
 
 
 def _at_most(share: float, limit: float) -> float:
-    """A share of copies as the multiple of the limit that it does not pass: a single copy is a single person's."""
+    """Round a share of copies up to a multiple of the limit: an exact count could be that of a single person's copies."""
     step = limit or LEAST_COPIES
     return round(max(1, math.ceil(share / step - 1e-9)) * step, 6)
 
 
-def _planted(one: Mapping[str, Any], step: float) -> dict[str, float]:
-    found = {"share": one["share"], "auc": to_step(one["auc"], step), "p": p_bound(one["p"])}
-    return found | {name: coarse(one[name]) for name in ("copies", "copies_features")}
+def _round_planted(planted: Mapping[str, Any], step: float) -> dict[str, float]:
+    rounded = {"share": planted["share"], "auc": to_step(planted["auc"], step), "p": p_bound(planted["p"])}
+    return rounded | {name: coarse(planted[name]) for name in ("copies", "copies_features")}
 
 
-def _overfitted(found: Mapping[str, Any], step: float) -> dict[str, Any]:
-    """The planted GAN saw patches of one person: these figures are that person's, but for the rounding."""
-    holders: dict[str, Any] = {holder: {"auc": to_step(found[holder]["auc"], step), "p": p_bound(found[holder]["p"])} for holder in HOLDERS}
-    shares = {name: to_step(found["linkage"][name], step) for name in ("share", "share_held_out")}
-    return {**holders, "linkage": {**shares, "first": bool(found["linkage"]["first"])}}
+def _round_overfitted(overfitted: Mapping[str, Any], step: float) -> dict[str, Any]:
+    """The overfitted generator saw patches of one person, so its exact figures are that person's."""
+    rounded: dict[str, Any] = {}
+    for holder in HOLDERS:
+        rounded[holder] = {"auc": to_step(overfitted[holder]["auc"], step), "p": p_bound(overfitted[holder]["p"])}
+    linkage = overfitted["linkage"]
+    shares = {name: to_step(linkage[name], step) for name in ("share", "share_held_out")}
+    return {**rounded, "linkage": {**shares, "first": bool(linkage["first"])}}
 
 
-def _usefulness(use: Mapping[str, Any]) -> dict[str, Any]:
-    rounded: dict[str, Any] = {name: coarse(use[name]) for name in ("fd_unet", "fd_unet_floor")}
+def _round_usefulness(usefulness: Mapping[str, Any]) -> dict[str, Any]:
+    rounded: dict[str, Any] = {name: coarse(usefulness[name]) for name in ("fd_unet", "fd_unet_floor")}
     for side in ("synthetic", "real"):
-        rounded[side] = {name: to_step(use[side][name], LIKENESS_STEP) for name in LIKENESS}
-    vessels = use["vessels"]
+        rounded[side] = {name: to_step(usefulness[side][name], LIKENESS_STEP) for name in LIKENESS}
+    vessels = usefulness["vessels"]
     return rounded | {"vessels": {side: {name: coarse(vessels[side][name]) for name in VESSELS} for side in ("synthetic", "real")}}

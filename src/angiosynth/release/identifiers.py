@@ -30,7 +30,11 @@ MOST_FILE = 8 << 30  # bytes; the files were written here a moment before
 SHORTEST = 2  # characters of a name
 SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # Where the fixed texts of a package come from: card, README and loader, the audit's page and its keys.
-TEXTS = ("release/card.py", "release/signature.py", "privacy", "report/audit_page.py", "report/text.py", "report/style.py", "settings")
+PAGE = ("audit.html", "base.html", "macros.html", "style.css")
+TEXTS = (
+    *("release/card.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
+    *("report/audit_page.py", "report/audit_tables.py", *(f"report/templates/{name}" for name in PAGE)),
+)
 WORD = re.compile(r"[^\W_]+")
 NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # a picture, a digest
 ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # in JSON and in the loader
@@ -170,7 +174,7 @@ def _fixed_words() -> frozenset[str]:
 
 def _fixed_texts() -> list[Path]:
     root = Path(angiosynth.__file__).parent
-    return [file for part in TEXTS for file in ([root / part] if part.endswith(".py") else sorted((root / part).glob("*.py")))]
+    return [file for part in TEXTS for file in ([root / part] if Path(part).suffix else sorted((root / part).glob("*.py")))]
 
 
 @cache

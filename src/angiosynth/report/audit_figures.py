@@ -1,4 +1,6 @@
-"""Figures of the privacy audit: of the house alone each patient's scores and the closest pairs; what may leave; use against leakage."""
+"""Figures of the privacy audit. For the house alone: each patient's scores, and the closest pairs. For release: the attacks, from rounded
+figures. For the report: use against leakage.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches, from_levels
-from angiosynth.privacy.feature_copies import laid_levels
+from angiosynth.privacy.feature_copies import warped_levels
 from angiosynth.privacy.memorisation import CopySearch
 from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
@@ -25,55 +27,67 @@ MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
 def gallery(searches: Sequence[CopySearch], synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
-    """The synthetic patches nearest to training patches, by pixels and then by features; below each the real one, laid on it as the
-    search found it. It shows patients' patches.
+    """Draw the closest pairs, by pixels and then by features: the synthetic patch, and below it the real one in its matched pose.
+
+    The picture shows patients' patches.
+
+    Args:
+        searches: for copies in pixels, and in features.
+        synthetic: patches (n, x, y) that were searched for.
+        training: patches (m, x, y) of training patients.
+        path: the PNG.
     """
-    found = [(search, _least(search)) for search in searches]
-    columns = max(len(places) for _, places in found)
+    shown = [_closest(search) for search in searches]
+    columns = max(len(rows) for rows in shown)
     with drawn(path, 1.25 * max(4, columns), 6.8) as figure:
         axes = figure.subplots(4, max(2, columns))
         for axis in axes.ravel():
             axis.set_axis_off()
-        for place, (what, (search, places)) in enumerate(zip(("in pixels", "in features"), found, strict=True)):
-            images = synthetic[search.checked[places]]
-            real = laid_levels(training, images, search.near.of(places))
-            for column, (image, other, row) in enumerate(zip(images, real, search.checked[places], strict=True)):
-                show_picture(axes[2 * place, column], _large(from_levels(image)))
-                show_picture(axes[2 * place + 1, column], _large(from_levels(other)))
-                axes[2 * place, column].set_title(f"synthetic, {what}\nratio {search.ratios[row]:.2f}", fontsize=8)
+        for place, (space, search, rows) in enumerate(zip(("in pixels", "in features"), searches, shown, strict=True)):
+            images = synthetic[search.checked[rows]]
+            real = warped_levels(training, images, search.near.select(rows))
+            for column, (image, match, query) in enumerate(zip(images, real, search.checked[rows], strict=True)):
+                show_picture(axes[2 * place, column], _enlarged(from_levels(image)))
+                show_picture(axes[2 * place + 1, column], _enlarged(from_levels(match)))
+                axes[2 * place, column].set_title(f"synthetic, {space}\nratio {search.ratios[query]:.2f}", fontsize=8)
                 axes[2 * place + 1, column].set_title("real, training", fontsize=8)
         figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below each: for the house alone, never to be released.", fontsize=10)
 
 
-def _least(search: CopySearch) -> NDArray[np.int64]:
-    """Places among the checked ones of those with the least ratio."""
+def _closest(search: CopySearch) -> NDArray[np.int64]:
+    """Positions in `search.checked` of the queries with the least ratio, (at most SHOWN,)."""
     return np.argsort(search.ratios[search.checked], kind="stable")[:SHOWN]
 
 
-def scores_figure(audit: Mapping[str, Any], path: Path) -> None:
-    """Every attack's scores, a dot a patient: where training patients' lie above the others', the attack tells them apart.
+def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
+    """Draw every attack's scores, a dot a patient: where training patients' lie above the others', the attack tells them apart.
 
-    For the house alone: whoever has a patient's scan can work out where that patient's dot lies.
+    For the house alone: whoever has a patient's scan can compute that patient's score and so find the dot.
     """
     with drawn(path, 8.6, 3.4) as figure:
         axes = figure.subplots()
         attacks = [name for name, *_ in ATTACKS if name in audit["membership"]]
         for place, name in enumerate(attacks):
-            found = audit["membership"][name]
-            values = np.array([*found["member_scores"], *found["other_scores"]])
-            spread = values.std() or 1.0
-            for scores, shift, colour in ((found["member_scores"], -0.12, MEMBER), (found["other_scores"], 0.12, OTHER)):
-                heights = (np.array(scores) - values.mean()) / spread
+            members, others = (audit["membership"][name][f"{side}_scores"] for side in ("member", "other"))
+            values = np.array([*members, *others])
+            deviation = values.std() or 1.0
+            for scores, shift, colour in ((members, -0.12, MEMBER), (others, 0.12, OTHER)):
+                heights = (np.array(scores) - values.mean()) / deviation
                 axes.scatter(np.full(len(heights), place + shift), heights, s=26, color=colour, marker="o" if colour == MEMBER else "D")
         axes.scatter([], [], color=MEMBER, label="training patients")
         axes.scatter([], [], color=OTHER, marker="D", label="test patients")
         axes.set_xticks(range(len(attacks)), [name.replace("_", "\n") for name in attacks])
-        axes.set(ylabel="score, in deviations", title="scores of patients in each attack: for the house alone")
+        axes.set(ylabel="score, in standard deviations", title="scores of patients in each attack: for the house alone")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
-    """Every attack's AUC with its interval beside its control's, from the figures that may leave alone (`privacy.shared`)."""
+    """Draw every attack's AUC with its interval beside its control's.
+
+    Args:
+        shared: the figures that may be released alone (`privacy.shared`).
+        path: the PNG.
+    """
     attacks = [name for name, *_ in ATTACKS if name in shared["membership"]]
     with drawn(path, 8.6, 3.4) as figure:
         axes = figure.subplots()
@@ -90,8 +104,10 @@ def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
 
 
 def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Use against leakage. Left a mark a generator: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image
-    attack with its interval. Right a mark a checkpoint: the same AUC, and the probe's DSC on validation patients as a share of real's.
+    """Draw use against leakage.
+
+    Left a mark a generator: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image attack with its
+    interval. Right a mark a checkpoint: the same AUC, and the probe's DSC on validation patients as a share of real's.
 
     Args:
         evaluation: metrics/evaluation.json.
@@ -108,8 +124,8 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
         for model, audit in audits.items():
             ratio = evaluation["ratio_to_real"].get(model)
             if ratio is not None:
-                _chosen(left, audit, ratio, _mark(looks, model))
-            _checkpoints(right, audit, looks.marker(model), looks.colour(model))
+                _draw_chosen(left, audit, ratio, _mark(looks, model))
+            _draw_checkpoints(right, audit, looks.marker(model), looks.colour(model))
         left.scatter([], [], facecolor="none", edgecolor="#555555", label="its control, without a generator")
         left.scatter([], [], color="#555555", s=18, label="another checkpoint (right)")
         left.set(title="chosen checkpoint: U-net, test patients", ylabel="use: DSC as a share of real's", xlim=(0, 1.02))
@@ -121,17 +137,19 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
 
 
 def _mark(look: Look, model: str) -> dict[str, Any]:
+    """Arguments of `Axes.errorbar`."""
     return {"fmt": look.marker(model), "color": look.colour(model), "label": name_of(model)}
 
 
-def _chosen(axes: Axes, audit: Mapping[str, Any], ratio: float, mark: Mapping[str, Any]) -> None:
-    nearest = audit["membership"]["images"]
-    reach = [[nearest["auc"] - nearest["auc_low"]], [nearest["auc_high"] - nearest["auc"]]]
-    axes.errorbar(nearest["auc"], ratio, xerr=reach, ms=8, capsize=3, **mark)
-    axes.scatter([nearest["control"]], [ratio], marker=mark["fmt"], facecolor="none", edgecolor=mark["color"], s=60)
+def _draw_chosen(axes: Axes, audit: Mapping[str, Any], ratio: float, mark: Mapping[str, Any]) -> None:
+    """One generator: a filled mark with its interval, and a hollow one for its control."""
+    attack = audit["membership"]["images"]
+    interval = [[attack["auc"] - attack["auc_low"]], [attack["auc_high"] - attack["auc"]]]
+    axes.errorbar(attack["auc"], ratio, xerr=interval, ms=8, capsize=3, **mark)
+    axes.scatter([attack["control"]], [ratio], marker=mark["fmt"], facecolor="none", edgecolor=mark["color"], s=60)
 
 
-def _checkpoints(axes: Axes, audit: Mapping[str, Any], marker: str, colour: str) -> None:
+def _draw_checkpoints(axes: Axes, audit: Mapping[str, Any], marker: str, colour: str) -> None:
     """Small marks joined in the order of the training, the chosen one large."""
     points = [(one["auc"], one["probe_dsc"] / one["probe_dsc_real"], one) for one in audit["checkpoints"] if one["probe_dsc_real"] > 0]
     axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour, lw=1.0, alpha=0.6)
@@ -139,8 +157,8 @@ def _checkpoints(axes: Axes, audit: Mapping[str, Any], marker: str, colour: str)
         axes.scatter([auc], [share], marker=marker, color=colour, s=64 if one["chosen"] else 18)
 
 
-def _large(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """(x, y) in [-1, 1] to a grey picture of about SIDE pixels, smooth where it was reduced."""
+def _enlarged(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """(x, y) in [-1, 1] as a grey picture in [0, 1]; one of more than twice SIDE pixels is reduced to about SIDE."""
     factor = picture.shape[0] / SIDE
     grey = np.clip((picture + 1) / 2, 0, 1)
     return ndimage.zoom(grey, 1 / factor, order=1) if factor > 2 else grey

@@ -68,7 +68,12 @@ def contact_sheet(image: Patches, label: Patches, path: Path) -> None:
 
 
 def progress_strip(watched: Mapping[int, tuple[Patches, Patches]], path: Path) -> None:
-    """What the same latents gave as training went on: a row a step, the first on top; pairs as in `pairs_figure`."""
+    """Draw the pairs of the same latents at several steps of a training: a row a step, the first on top.
+
+    Args:
+        watched: step -> (image, label), as in `pairs_figure`.
+        path: the PNG.
+    """
     rows = {step: _pairs(*pair, f"step {step}") for step, pair in sorted(watched.items())}
     first = next(iter(rows.values()))
     columns = min(len(first), max(1, WIDE // first.shape[1]))
@@ -139,7 +144,7 @@ def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapp
 
 
 def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], look: Look, path: Path) -> None:
-    """Each other site against its number of training patients, a line a pre-training: DSC (left), what pre-training adds to it (right).
+    """Draw each other site against its number of training patients, a line a pre-training: DSC (left), gain by pre-training (right).
 
     Args:
         transfer: metrics/transfer.json; where it is empty, the figure says so. From scratch is drawn heavier.

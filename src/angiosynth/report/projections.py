@@ -12,46 +12,42 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from angiosynth.arrays import Image, Mask, SpacingMm
+from angiosynth.data.intensity import Scan
 from angiosynth.errors import InputError
-from angiosynth.report.style import EXTRA, FOUND, MISSED, VESSEL, drawn, rgb, show_picture
+from angiosynth.report.style import EXTRA, HIT, MISSED, VESSEL, drawn, rgb, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def patient_figure(
-    image: Image, brain: Mask, truth: Mask, prediction: Mask, title: str, path: Path, spacing_mm: SpacingMm = (1.0, 1.0, 1.0)
-) -> None:
-    """One patient seen from above, from the front and from the side: the scan's greatest intensity, and below it what was found.
+def patient_figure(scan: Scan, prediction: Mask, title: str, path: Path) -> None:
+    """Draw a scan and its predicted vessels from above, from the front and from the side.
 
-    A line of sight has the colour of what most of its labelled or predicted voxels are, so a branch that is missed shows and a rim of
-    one voxel does not.
+    Above, the greatest intensity along each line of sight. Below, each line of sight in one colour: true positive, false negative or
+    false positive, whichever most of its labelled or predicted voxels are. So a missed branch shows, and a rim of one voxel does not.
 
     Args:
-        image: (x, y, z), [-1, 1].
-        brain: (x, y, z); only what is inside is shown.
-        truth: (x, y, z).
+        scan: with its label; only the inside of the brain is shown, in the proportions of its spacing.
         prediction: (x, y, z).
         title: one line.
         path: the PNG.
-        spacing_mm: gives the views their true proportions.
 
     Raises:
-        InputError: the shapes differ.
+        InputError: the shapes differ, or the scan has no label.
     """
-    if not image.shape == brain.shape == truth.shape == prediction.shape:
+    brain, truth = scan.brain, scan.truth
+    if not scan.image.shape == brain.shape == truth.shape == prediction.shape:
         raise InputError(f"{title}: scan, brain, truth and prediction differ in shape; bring all to the scan's own grid")
-    image, truth, prediction = (
-        _cropped(volume, brain) for volume in (np.where(brain, image, np.float32(-1)), truth & brain, prediction & brain)
-    )
-    with _views(image, lambda along: _errors(truth, prediction, along), title, path, spacing_mm) as figure:
-        _legend(figure, {"vessel, found": FOUND, "vessel, missed": MISSED, "found, but no vessel": EXTRA})
+    volumes = (np.where(brain, scan.image, np.float32(-1)), truth & brain, prediction & brain)
+    image, truth, prediction = (_cropped(volume, brain) for volume in volumes)
+    with _views(image, lambda along: _errors(truth, prediction, along), title, path, scan.spacing_mm) as figure:
+        _legend(figure, {"vessel, found": HIT, "vessel, missed": MISSED, "found, but no vessel": EXTRA})
 
 
 def segmented_figure(image: Image, brain: Mask, prediction: Mask, path: Path, spacing_mm: SpacingMm) -> None:
-    """A scan without a label from three sides: its greatest intensity, and below it the same with the vessels found in colour.
+    """Draw a scan without a label from three sides: its greatest intensity, and below it the same with predicted vessels in colour.
 
-    Arguments and errors as in `patient_figure`; the picture names no one.
+    The picture names no one. Raises InputError where the shapes differ.
     """
     if not image.shape == brain.shape == prediction.shape:
         raise InputError(f"{path}: scan, brain and prediction differ in shape; bring all to the scan's own grid")
@@ -63,7 +59,7 @@ def segmented_figure(image: Image, brain: Mask, prediction: Mask, path: Path, sp
 
 @contextmanager
 def _views(image: Image, below: Callable[[int], NDArray[Any]], title: str, path: Path, spacing_mm: SpacingMm) -> Iterator[Figure]:
-    """Two rows of three projections: the scan's, and what `below` makes for an axis."""
+    """Two rows of three projections: the scan's, and the pictures that `below` gives for an axis."""
     sizes = np.array(image.shape) * np.array(spacing_mm)
     views = {"from above": (2, 0, 1), "from the front": (1, 0, 2), "from the side": (0, 1, 2)}
     widths = [float(sizes[across]) for _, across, _ in views.values()]
@@ -94,10 +90,10 @@ def _tinted(image: Image, prediction: Mask, along: int) -> NDArray[np.float32]:
 
 
 def _errors(truth: Mask, prediction: Mask, along: int) -> NDArray[np.float32]:
-    """(x, y, rgb): of each line of sight what most of its voxels are; black where there is neither vessel nor prediction."""
+    """(x, y, rgb): the colour of the most frequent kind of voxel on each line of sight; black without vessel and prediction."""
     kinds = [truth & prediction, truth & ~prediction, ~truth & prediction]
     counts = np.stack([kind.sum(axis=along) for kind in kinds])
-    colours = np.stack([rgb(colour) for colour in (FOUND, MISSED, EXTRA)])
+    colours = np.stack([rgb(colour) for colour in (HIT, MISSED, EXTRA)])
     picture: NDArray[np.float32] = np.where((counts.max(axis=0) > 0)[..., None], colours[counts.argmax(axis=0)], np.float32(0))
     return picture
 

@@ -1,6 +1,6 @@
 """One look for every figure: names, colours, and PNG files that are small and the same on every run.
 
-The colours are Okabe and Ito's, told apart with any colour vision; one training data has one colour in all figures.
+The colours are those of Okabe and Ito, which all kinds of colour vision can distinguish. One training data has one colour in all figures.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"package": "a package", "scratch": "from scratch"}
-# What is no generator has a look of its own everywhere; generators take theirs from the palette in the order of params.yaml.
+# Real, threshold and scratch look the same everywhere; generators take colours from the palette in the order of params.yaml.
 FIXED = {"real": ("#222222", "o"), "threshold": ("#8C8C8C", "X"), "scratch": ("#D55E00", "o")}
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#7A4FB5", "#8B5A2B", "#A3A500", "#E7298A")
-SIGNS = ("s", "^", "D", "v", "P", "<", ">", "h", "p")  # one more than there are colours, so that a second round differs
+SIGNS = ("s", "^", "D", "v", "P", "<", ">", "h", "p")  # one more than PALETTE, so that a second round of colours has other markers
 ACCENT = PALETTE[1]  # where one generator stands alone
 VESSEL = "#F5A623"  # a label's outline on a grey patch
 OTHER = "#CC79A7"  # for a name that is not known
-FOUND, MISSED, EXTRA = "#D9D9D9", "#E69F00", "#0A84D6"  # true positive, false negative, false positive, on black
+HIT, MISSED, EXTRA = "#D9D9D9", "#E69F00", "#0A84D6"  # true positive, false negative, false positive, on black
 
 DPI = 110
 STYLE: dict[str, Any] = {
@@ -98,7 +98,7 @@ def drawn(path: Path, width: float, height: float, dpi: int = DPI) -> Iterator[F
     from matplotlib.figure import Figure
     from PIL import Image
 
-    # The library's own defaults first: a user's matplotlibrc must not change the files.
+    # matplotlib's defaults first: a user's matplotlibrc must not change the files.
     settings: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
     with matplotlib.rc_context(settings | STYLE | {"backend": "agg"}):
         figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")

@@ -19,28 +19,27 @@ OBJECTIVES = {"val_dsc": "DSC", "val_hd95_mm": "95HD"}
 FAINT = FIXED["threshold"][0]
 
 
-def sweep_figures(found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """All four figures of what sweeps/<study>.json holds: name -> PNG in the folder; none before a trial is complete."""
-    done = [trial for trial in found["trials"] if trial["val_dsc"] is not None]
+def sweep_figures(study: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Draw all four figures of one sweeps/<study>.json: name -> PNG in the folder; none before a trial is complete."""
+    done = [trial for trial in study["trials"] if trial["val_dsc"] is not None]
     if not done:
         return {}
     paths = {name: folder / f"{name}.png" for name in ("front", "hypervolume", "importances", "parallel")}
-    model, front = found["model"], found["front"]
-    front_figure([(trial["number"], trial["val_dsc"], trial["val_hd95_mm"]) for trial in done], front, model, paths["front"], found["knee"])
-    hypervolume_figure([(number, share) for number, share in found["hypervolume"]], model, paths["hypervolume"])
-    importances_figure(found["importances"], paths["importances"])
+    front = study["front"]
+    front_figure([(trial["number"], trial["val_dsc"], trial["val_hd95_mm"]) for trial in done], front, paths["front"], study["knee"])
+    hypervolume_figure([(number, share) for number, share in study["hypervolume"]], paths["hypervolume"])
+    importances_figure(study["importances"], paths["importances"])
     lines = [(trial["params"], trial["val_dsc"], trial["val_hd95_mm"]) for trial in done]
-    parallel_figure(lines, [trial["number"] in front for trial in done], model, paths["parallel"])
+    parallel_figure(lines, [trial["number"] in front for trial in done], paths["parallel"])
     return paths
 
 
-def front_figure(points: Sequence[Point], front: Sequence[int], model: str, path: Path, knee: int | None = None) -> None:
+def front_figure(points: Sequence[Point], front: Sequence[int], path: Path, knee: int | None = None) -> None:
     """Both scores of every complete trial; the Pareto front joined by a line and numbered, its knee ringed.
 
     Args:
         points: the complete trials.
         front: numbers of the trials on the front.
-        model: gives the colour.
         path: the PNG.
         knee: the number of the trial to ring.
     """
@@ -59,8 +58,8 @@ def front_figure(points: Sequence[Point], front: Sequence[int], model: str, path
         axes.legend(loc="best")
 
 
-def hypervolume_figure(volumes: Sequence[tuple[int, float]], model: str, path: Path) -> None:
-    """What share of the box of possible scores the study's front had left behind, trial by trial: (number, share)."""
+def hypervolume_figure(volumes: Sequence[tuple[int, float]], path: Path) -> None:
+    """Draw the share of the box of possible scores that the study's front dominated, trial by trial: (number, share)."""
     with drawn(path, 6.2, 3.2) as figure:
         axes = figure.subplots()
         axes.step(*_columns(volumes), where="post", color=ACCENT, lw=1.8)
@@ -92,13 +91,12 @@ def importances_figure(importances: Mapping[str, Mapping[str, float]], path: Pat
         axes.legend(loc="best")
 
 
-def parallel_figure(rows: Sequence[tuple[Mapping[str, Value], float, float]], front: Sequence[bool], model: str, path: Path) -> None:
+def parallel_figure(rows: Sequence[tuple[Mapping[str, Value], float, float]], front: Sequence[bool], path: Path) -> None:
     """Each complete trial as a line across its values and its scores, those of the front coloured and on top.
 
     Args:
         rows: (values, DSC, hd95_mm) of the complete trials.
         front: which of them are on the front.
-        model: gives the colour.
         path: the PNG.
     """
     names = list(dict.fromkeys(name for values, _, _ in rows for name in values))

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: an interval that holds zero is called a tie, a loss is called a loss."""
+"""The results as sentences: a difference whose interval holds zero is called a tie, a loss is called a loss."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def transfer_verdicts(transfer: Mapping[str, Transfer], chosen: str, look: Look) -> list[str]:
-    """For each site and number of training patients what each pre-training gained over none; then the paper's claim against our figure.
+    """One sentence for each site and number of training patients on the gain of each pre-training; then one on the paper's claim.
 
     Args:
         transfer: metrics/transfer.json.
@@ -52,8 +52,8 @@ def _site_verdicts(site: str, transfer: Transfer, chosen: str, look: Look) -> li
         gains = [
             f"{name_of(start)} {_gain(transfer[start][count])}" for start in look.ordered(transfer) if _has_gain(transfer, start, count)
         ]
-        own, changed = scratch[count]["dsc"], ", ".join(gains) or "nothing: there was none"
-        lines.append(f"With {_patients(int(count))} of {site}: DSC {own:.3f} without pre-training; pre-training changed it by {changed}.")
+        dsc, changed = scratch[count]["dsc"], ", ".join(gains) or "nothing: there was none"
+        lines.append(f"With {_patients(int(count))} of {site}: DSC {dsc:.3f} without pre-training; pre-training changed it by {changed}.")
     if _has_gain(transfer, chosen, "1"):
         lines.append(_claim(transfer[chosen]["1"], chosen, site))
     return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from angiosynth.errors import InputError
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.metrics.frechet import frechet_distance
-from angiosynth.privacy.audit import Audit, Audited
+from angiosynth.privacy.audit import Audit
+from angiosynth.privacy.audited import AuditData, AuditInputs
+from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
 from angiosynth.project.preflight import preflight
 from angiosynth.project.workspace import Workspace, data_digest, data_source
 from angiosynth.reading import MOST_PICTURE, read_bytes
-from angiosynth.report.audit_figures import attacks_figure, gallery, scores_figure
+from angiosynth.report.audit_figures import attacks_figure, gallery, patient_scores_figure
 from angiosynth.report.audit_page import build_audit_page
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
 from angiosynth.runtime.progress import progress
@@ -50,7 +52,7 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
         with scratch_folder(home.root / ".work" / "held-out") as folder, whole_folder(home.audit(model)) as target:
             results = _audit(settings, home, model, split, folder, target)
             write_json(target / "audit.json", results)
-            scores_figure(results, target / "scores.png")
+            patient_scores_figure(results, target / "scores.png")
             (target / "index.html").write_text(build_audit_page(results, read_bytes(target / "scores.png", MOST_PICTURE)), encoding="utf-8")
             write_shared(shared_audit(results), target / SHARED)
         run.final({finding["name"]: finding["value"] for finding in results["findings"]})
@@ -77,32 +79,32 @@ def audit_digest(settings: Settings) -> str:
 
 def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
     """Run all attacks and controls; write the gallery into `target`; returns the content of audit.json."""
-    audited = load_audited(settings, home, model, split, scratch)
-    work = Audit(audited, settings.audit)
+    data = AuditData(load_audited(settings, home, model, split, scratch))
+    work = Audit(data, settings.audit)
     numbers: dict[str, Any] = {}
-    steps = {
+    steps: dict[str, Callable[[], Any]] = {
         "membership": lambda: {**work.set_attacks(), **work.generator_attacks()},
         "checkpoints": work.checkpoints,
         "linkage": work.linkage,
         "nearer": work.nearer,
         "plain_differences": work.plain_differences,
         "usefulness": lambda: _with_distance(work),
-        "planted": work.planted_copies,
-        "overfitted": work.overfitted_gan,
+        "planted": lambda: attack_planted_copies(data, settings.audit),
+        "overfitted": lambda: attack_overfitted_generator(data, settings.audit),
     }
-    copied = work.copied()
+    copied = work.copies()
     numbers.update({name: result for name, (result, _) in copied.items()})
     for name, step in progress(steps.items(), f"audit {model}", len(steps)):
         numbers[name] = step()
     searches = [search for _, search in copied.values()]
-    gallery(searches, work.images["synthetic"], work.images["training"], target / "gallery.png")
+    gallery(searches, data.images["synthetic"], data.images["training"], target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
         "audit_digest": audit_digest(settings),
-        "n_synthetic": len(audited.synthetic),
-        "n_training_patches": len(audited.training),
-        "patch_size": audited.synthetic.size,
+        "n_synthetic": len(data.inputs.synthetic),
+        "n_training_patches": len(data.inputs.training),
+        "patch_size": data.inputs.synthetic.size,
         "patients": {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "limits": settings.audit.limits.model_dump(mode="json"),
         "settings": settings.audit.model_dump(mode="json", exclude={"limits"}),
@@ -119,7 +121,7 @@ def _usable(split: Split, site: str) -> Split:
     return split
 
 
-def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> Audited:
+def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> AuditInputs:
     """Load the inputs of an audit. Test and validation patients' patches are cut into `scratch`, which is removed after the audit."""
     training = home.real_patches(settings, split.train)
     names = (*split.test, *split.validation)
@@ -130,10 +132,10 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
     chosen = _chosen(home.generator(model) / "generator.json")
     generator, size, folder = settings.generator(model), training.size, home.generator(model)
     steps, seed = settings.audit.overfit_steps, settings.audit.seed
-    return Audited(
+    return AuditInputs(
         training=training,
         test=held_out.of_patients(split.test),
-        third=held_out.of_patients(split.validation),
+        validation=held_out.of_patients(split.validation),
         synthetic=_synthetic(home, model, training),
         latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
         critic=load_critic(folder, generator, size),
@@ -174,8 +176,8 @@ def _synthetic(home: Workspace, model: str, training: PatchSet) -> PatchSet:
 
 def _with_distance(work: Audit) -> dict[str, Any]:
     """Usefulness, with the Frechet distance of the sets and that of two halves of the training patients as its floor."""
-    features = work.raw_features
-    halves = [features["training"][work.number % 2 == half] for half in (0, 1)]
+    features = work.data.raw_features
+    halves = [features["training"][work.data.number % 2 == half] for half in (0, 1)]
     if not len(halves[1]):
         halves = [features["training"][half::2] for half in (0, 1)]
     distances = {"fd_unet": frechet_distance(features["training"], features["synthetic"]), "fd_unet_floor": frechet_distance(*halves)}

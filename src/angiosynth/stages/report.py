@@ -16,8 +16,9 @@ from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_rows
 from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
-from angiosynth.report.page import PageContext, build_page, update_readme
+from angiosynth.report.page import PageContext, build_page
 from angiosynth.report.projections import patient_figure
+from angiosynth.report.readme import update_readme
 from angiosynth.report.style import Look
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
@@ -106,7 +107,7 @@ def _patient(settings: Settings, home: Workspace, tables: dict[str, list[Patient
     scan = load_scan(patient, settings.cohort.intensity)
     prediction = read_volume(home.predictions(model) / f"{row.patient}.nii.gz").array > 0.5
     title = f"{row.patient}, the median of the test patients: U-net trained on {model} pairs, DSC {row.dsc:.2f}"
-    patient_figure(scan.image, scan.brain, scan.truth, prediction, title, path, scan.spacing_mm)
+    patient_figure(scan, prediction, title, path)
 
 
 def _curve(path: Path) -> list[dict[str, str]]:

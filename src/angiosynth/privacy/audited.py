@@ -1,0 +1,145 @@
+"""The inputs of an audit, and the forms in which attacks compare patches: points of pixels, and features of a U-net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from angiosynth.arrays import ImagePatches
+from angiosynth.data.patches import PatchSet
+from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
+from angiosynth.privacy.feature_copies import Described, search_in_features, with_smoothed
+from angiosynth.privacy.linkage import PatientPoints
+from angiosynth.privacy.membership import Patients, split_scores
+from angiosynth.privacy.memorisation import CopySearch, search_copies
+from angiosynth.privacy.nearest import Points, as_points
+
+CHECKED_IN_FEATURES = 500  # queries that are searched for under all symmetries, at most
+Encoder = LatentSpace | PairCritic
+CopySearches = tuple[CopySearch, CopySearch]  # in pixels, and in features
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """What is audited, and the real patches of all three parts of the split."""
+
+    training: PatchSet
+    test: PatchSet
+    validation: PatchSet  # for the controls, as these patients are unknown to the generator
+    synthetic: PatchSet
+    latent_space: LatentSpace | None  # of the generator, where it has one that can be searched
+    critic: PairCritic | None  # where its kind trains one
+    control: GeneratorSettings  # of a generator that learns by heart
+    features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
+    step: int  # of the chosen generator
+    probes: Sequence[Mapping[str, float]]  # scores by the probe of this step's generator and of others', which are `at_step`
+    at_step: Callable[[int], Sampler]
+    scratch: Path  # for files that must not outlive the audit
+
+
+class AuditData:
+    """The patches of an audit as arrays, points and features, each computed once.
+
+    Mappings have the keys training, test, validation and synthetic. Candidates are the patches whose membership is in question: those
+    of training patients, then those of test patients.
+    """
+
+    def __init__(self, inputs: AuditInputs) -> None:
+        self.inputs = inputs
+        training, test = inputs.training, inputs.test
+        sets = {"training": training, "test": test, "validation": inputs.validation, "synthetic": inputs.synthetic}
+        self.images = {name: np.ascontiguousarray(patches.image[patches.rows]) for name, patches in sets.items()}
+        self.labels = {name: np.ascontiguousarray(patches.label[patches.rows]) for name, patches in sets.items()}
+        self.members = tuple(np.unique(training.patient[training.rows]).tolist())
+        self.others = tuple(np.unique(test.patient[test.rows]).tolist())
+        self.patient = np.concatenate([training.patient[training.rows], test.patient[test.rows]])  # of each candidate
+        self.number = np.unique(training.patient[training.rows], return_inverse=True)[1]  # of each training patch's patient
+        self.test_number = np.unique(test.patient[test.rows], return_inverse=True)[1]
+
+    @cached_property
+    def pixels(self) -> dict[str, Points]:
+        return {name: as_points(images) for name, images in self.images.items()}
+
+    @cached_property
+    def raw_features(self) -> dict[str, NDArray[np.float64]]:
+        return {name: self.inputs.features(images) for name, images in self.images.items()}
+
+    @cached_property
+    def features(self) -> dict[str, Points]:
+        return {name: self._standardised(features) for name, features in self.raw_features.items()}
+
+    @cached_property
+    def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        training = self.raw_features["training"]
+        deviation = training.std(axis=0)
+        # A feature that hardly ever varies would be noise if it were scaled to a deviation of one.
+        return training.mean(axis=0), np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
+
+    def _standardised(self, features: NDArray[np.float64]) -> Points:
+        """Features (n, features) on the scale of the training patches, so that each counts alike."""
+        mean, scale = self._scale
+        points: Points = ((features - mean) / scale).astype(np.float32)
+        return points
+
+    def describe(self, images: ImagePatches) -> Points:
+        """Features of images (n, x, y) on the scale of all others."""
+        return self._standardised(self.inputs.features(images))
+
+    def points_of(self, name: str) -> PatientPoints:
+        """Pixels of training or test patients, with their patients' numbers."""
+        return PatientPoints(self.pixels[name], self.number if name == "training" else self.test_number)
+
+    def search_both(self, images: ImagePatches, features: Points, checked: int, description: str) -> CopySearches:
+        """Search for copies among images (n, x, y) with these features, `checked` of them under all symmetries."""
+        in_pixels = search_copies(images, self.images["training"], self.images["test"], checked, f"copies, {description} patches")
+        few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, features)
+        return in_pixels, search_in_features(queries, *self._described, few, self.describe, in_pixels)
+
+    @cached_property
+    def _described(self) -> tuple[Described, Described]:
+        """Training and test patients' patches as references of the search for copies in features."""
+        training, test = (with_smoothed(self.images[name], self.features[name], self.describe) for name in ("training", "test"))
+        return training, test
+
+    def split(self, scores: Mapping[str, float]) -> Patients:
+        """Scores of patients, by the side that they are on."""
+        # A patient without a vessel has no score in the attack that looks at labels.
+        members, others = (tuple(name for name in side if name in scores) for side in (self.members, self.others))
+        return split_scores(scores, members, others)
+
+    def spread_rows(self, count: int) -> NDArray[np.int64]:
+        """Rows of so many candidates of each patient, evenly over all the patient has."""
+        of_each = (np.flatnonzero(self.patient == name) for name in (*self.members, *self.others))
+        return np.concatenate([rows[evenly(len(rows), count)] for rows in of_each])
+
+    def candidate_pairs(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
+        """Pairs (k, 2, x, y) of candidates, as the encoder makes them, in the order of the rows."""
+        training = len(self.inputs.training)
+        first = encoded_pairs(self.inputs.training, rows[rows < training], encoder)
+        second = encoded_pairs(self.inputs.test, rows[rows >= training] - training, encoder)
+        order = np.argsort(np.concatenate([np.flatnonzero(rows < training), np.flatnonzero(rows >= training)]))
+        return torch.cat([first, second])[torch.from_numpy(order)]
+
+
+def candidates_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Of training patients, then of test patients."""
+    return np.concatenate([arrays["training"], arrays["test"]])
+
+
+def encoded_pairs(patches: PatchSet, rows: NDArray[np.int64], encoder: Encoder) -> Tensor:
+    """(k, 2, x, y): image and label as the networks see them."""
+    image, label = (torch.from_numpy(array) for array in patches.pairs(rows))
+    return encoder.encode(image, label)
+
+
+def evenly(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` numbers below `length`, evenly spread."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))

@@ -1,0 +1,82 @@
+"""The attacks tried on leaks that were made on purpose (`controls`): if they miss these, their silence on the set means nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from angiosynth.privacy.audited import AuditData, Encoder, candidates_of, encoded_pairs, evenly
+from angiosynth.privacy.blackbox import CLOSEST, set_scores
+from angiosynth.privacy.controls import few_pairs_of, noisy_copies, train_overfitted
+from angiosynth.privacy.critic import critic_scores
+from angiosynth.privacy.linkage import neighbour_agreement
+from angiosynth.privacy.membership import auc, by_patient, rank_p
+from angiosynth.privacy.nearest import as_points
+from angiosynth.privacy.reconstruction import reconstruction_scores
+from angiosynth.settings.audit import AuditSettings
+
+UNSEEN = 64  # test patients' patches beside those that the control's generator was overfitted to
+DRAWN = 500  # patches that it draws, at most
+PLANTED_CHECKED = 200  # planted copies that are searched for, at most
+
+
+def attack_planted_copies(data: AuditData, settings: AuditSettings) -> list[dict[str, Any]]:
+    """Replace some of the set by noisy training patches, and try the search for copies and the attack on membership.
+
+    Returns:
+        For each share of `settings.planted`: share; copies and copies_features, detected shares of the set; auc and p of the better
+        of the two nearest-image attacks.
+    """
+    count, candidates = len(data.inputs.synthetic), candidates_of(data.pixels)
+    results = []
+    for share in settings.planted:
+        number = max(1, round(share * count))
+        images, _ = noisy_copies(data.images["training"], number, settings.seed)
+        pool = np.concatenate([data.pixels["synthetic"][: count - number], as_points(images)])
+        scores = set_scores(candidates, pool)
+        attacks = [data.split(by_patient(scores, data.patient, of_patches)) for of_patches in (1.0, CLOSEST)]
+        best = min(attacks, key=lambda attack: rank_p(attack.members, attack.others))
+        checked = images[:PLANTED_CHECKED]
+        searches = data.search_both(checked, data.describe(checked), len(checked), f"planted {share:.0%}")
+        detected = [float((search.ratios < settings.limits.copy_ratio).mean()) * number / count for search in searches]
+        figures = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
+        results.append({"share": share, "copies": detected[0], "copies_features": detected[1], **figures})
+    return results
+
+
+def attack_overfitted_generator(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
+    """Train a generator on a few patches of one patient until it knows them by heart, and try to tell these from others' patches.
+
+    Returns:
+        For each holder auc and p over patches; linkage: the share of drawn patches that lead to that patient, the same of test
+        patients' patches, and whether the patient is the one to whom most lead.
+    """
+    inputs, seed = data.inputs, settings.seed
+    few = few_pairs_of(inputs.training, data.members[0], settings.overfit_patches, seed)
+    sampler, space, critic = train_overfitted(inputs.control, few, inputs.scratch / "overfitted")
+    image, _ = sampler.pairs(min(DRAWN, len(inputs.synthetic)), seed)
+    drawn = as_points(image)
+    rows = evenly(len(inputs.test), UNSEEN)
+    candidates = np.concatenate([few.image[few.rows], data.images["test"][rows]])  # the learnt ones first
+
+    def pairs(encoder: Encoder) -> Tensor:
+        return torch.cat([encoded_pairs(few, np.arange(len(few)), encoder), encoded_pairs(inputs.test, rows, encoder)])
+
+    scored = pairs(critic)
+    scores = {
+        "set": set_scores(as_points(candidates), drawn),
+        "generator": reconstruction_scores(space, pairs(space), settings.reconstruction_steps, seed),
+        "critic": critic_scores(critic, lambda some: scored[torch.from_numpy(some)], len(scored), seed),
+    }
+    results: dict[str, Any] = {}
+    for holder, by_holder in scores.items():
+        members, others = np.split(np.asarray(by_holder, np.float64), [len(few)])
+        results[holder] = {"auc": auc(members, others), "p": rank_p(members, others)}
+    training = data.points_of("training")
+    patient, held_out = (neighbour_agreement(points, training)[1] for points in (drawn, data.pixels["test"]))
+    shares = np.bincount(patient, minlength=len(data.members)) / len(patient)
+    linkage = {"share": float(shares[0]), "share_held_out": float((held_out == 0).mean()), "first": bool(shares.argmax() == 0)}
+    return {**results, "linkage": linkage}

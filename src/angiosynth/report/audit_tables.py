@@ -1,0 +1,81 @@
+"""Tables of the audit's page: attacks, evidence by criterion, and what the set is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from angiosynth.privacy.verdict import ATTACKS
+from angiosynth.report.rendering import Table, with_interval
+
+STATES = {"within": "within its limit", "unclear": "over its limit, cannot be told from chance or control", "over": "OVER its limit"}
+
+
+def is_shared(audit: Mapping[str, Any]) -> bool:
+    """Whether these are the rounded figures of `privacy.shared`, which may be released."""
+    return "rounded_to" in audit
+
+
+def attacks_table(audit: Mapping[str, Any]) -> Table:
+    """A row for each attack on membership, beside its control."""
+    head = ["attack: who was trained on?", "who can make it", "AUC", "control", "AUC above control", "p"]
+    head += ["recognised at 10% / 1% false alarms", "compared with its limit"]
+    findings = {finding["name"]: finding for finding in audit["findings"]}
+    rows = []
+    for name in (name for name, *_ in ATTACKS if name in audit["membership"]):
+        attack, finding = audit["membership"][name], findings[name]
+        rates = f"{with_interval(attack, 'tpr_10', '.0%')} / {with_interval(attack, 'tpr_1', '.0%')}"
+        auc, excess = with_interval(attack, "auc", ".2f"), with_interval(attack, "excess", ".2f")
+        title, holder = finding["description"], f"holder of the {finding['holder']}"
+        rows.append([title, holder, auc, f"{attack['control']:.2f}", excess, chance(audit, attack["p"]), rates, state_of(finding)])
+    members, others = (audit["membership"]["images"][side] for side in ("members", "others"))
+    caption = (
+        f"One score a person: {members} trained on, {others} not. AUC 0.5 is guessing, 1 is certainty; in brackets the 95% bootstrap "
+        f"interval over people. p: how often chance alone would do as well. Recognised: the share of those trained on whom the attack "
+        f"names while it names so few others falsely; false alarms come in steps of {100 / others:.0f}%."
+    )
+    return Table(caption, head, rows)
+
+
+def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
+    """A row for each measure of one criterion, beside its control and its limit."""
+    rows = []
+    for finding in audit["findings"]:
+        if finding["criterion"] == criterion:
+            digits = 4 if finding["name"].startswith("copies") else 2
+            value = f"{finding['value']:.{digits}f}"
+            if finding["low"] != finding["high"]:
+                value += f" ({finding['low']:.2f} to {finding['high']:.2f})"
+            control, limit = f"{finding['control']:.{digits}f}", f"{finding['limit']:.{3 if digits == 4 else 2}f}"
+            rows.append([finding["description"], value, control, limit, state_of(finding)])
+    caption = "AUC for membership, shares of patches for all else; in brackets the 95% bootstrap interval."
+    return Table(caption, ["evidence", "value", "without the generator", "limit", "compared with its limit"], rows)
+
+
+def usefulness_table(audit: Mapping[str, Any]) -> Table:
+    """Likeness, variety and vessels of the set, beside what real patches give against each other."""
+    usefulness = audit["usefulness"]
+    rows = []
+    for title, key, distance in (("synthetic against real", "synthetic", "fd_unet"), ("real against real", "real", "fd_unet_floor")):
+        likeness, vessels = usefulness[key], usefulness["vessels"][key]
+        row = [title, *(f"{likeness[name]:.2f}" for name in ("precision", "recall", "density", "coverage")), f"{usefulness[distance]:.2f}"]
+        rows.append([*row, f"{vessels['fraction']:.4f}", f"{vessels['calibre_px']:.2f}", f"{vessels['components']:.2f}"])
+    caption = (
+        "Likeness and variety in features of a U-net, and vessels. The second row is the best that can be asked. "
+        "fd_unet is a distance, 0 where sets are alike; precision, recall and coverage are shares, density can pass 1; "
+        "of all four the higher is the better."
+    )
+    head = ["", "precision", "recall", "density", "coverage", "fd_unet", "vessel fraction", "calibre, voxels", "pieces a patch"]
+    return Table(caption, head, rows)
+
+
+def chance(audit: Mapping[str, Any], p: float) -> str:
+    """A p value; a shared audit has upper bounds alone."""
+    return f"at most {p:g}" if is_shared(audit) else f"{p:.3f}"
+
+
+def state_of(finding: Mapping[str, Any]) -> str:
+    """How a measure compares with its limit, in words."""
+    # A rounded value may lie on the other side of the limit, so a shared finding says itself whether it passes.
+    explained = finding["state"] == "within" and finding.get("passes", finding["value"] > finding["limit"])
+    return "over its limit as its control is" if explained else STATES[finding["state"]]
