@@ -91,6 +91,19 @@ def test_the_wasserstein_critics_loss() -> None:
     assert loss.item() == pytest.approx(fake - real + 160.0)
 
 
+def test_a_lazy_penalty_comes_with_the_last_of_k_steps_and_k_times_its_weight() -> None:
+    every_step = WassersteinCriticLoss(Linear(3.0, 4.0), 10.0, "sample")(REAL, FAKE, _random())[0]  # type: ignore[arg-type]
+    lazy = WassersteinCriticLoss(Linear(3.0, 4.0), 10.0, "sample", penalty_every=3)  # type: ignore[arg-type]
+    losses, names = [], []
+    for number in range(6):
+        loss, numbers = lazy(REAL, FAKE, _random(), number)
+        losses.append(loss.item())
+        names.append("gradient_penalty" in numbers)
+    assert names == [False, False, True] * 2
+    assert sum(losses[:3]) == pytest.approx(3 * every_step.item())
+    assert losses[:3] == losses[3:]
+
+
 def test_the_wasserstein_generators_loss_falls_where_the_score_rises() -> None:
     loss = WassersteinGeneratorLoss(Linear(3.0, 4.0))  # type: ignore[arg-type]
     assert loss(REAL, FAKE).item() == pytest.approx(-2.0)

@@ -40,9 +40,9 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("model", ["dcgan", "wgan-gp-sn"])
-def test_all_of_the_state_comes_back(model: str) -> None:
-    settings = _settings(model)
+@pytest.mark.parametrize(("model", "changes"), [("dcgan", {}), ("wgan-gp-sn", {}), ("wgan-gp", {"gradient_penalty_every": 4})])
+def test_all_of_the_state_comes_back(model: str, changes: dict[str, Any]) -> None:
+    settings = _settings(model, **changes)
     straight = GanTraining(settings, tiny_patches())
     for _ in range(3):
         straight.train_step()

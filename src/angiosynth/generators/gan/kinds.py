@@ -48,16 +48,18 @@ class DcganSettings(GanSettings):
     minibatch_dimensions: Batch = 5
 
 
-class WganGpSettings(GanSettings):
+class WassersteinSettings(GanSettings):
+    gradient_penalty_weight: NonNegative = 10.0
+    gradient_penalty: Literal["sample", "batch"] = "sample"
+    gradient_penalty_every: Positive = 1  # critic steps from one penalty to the next, whose weight is multiplied by this
+
+
+class WganGpSettings(WassersteinSettings):
     kind: Literal["wgan-gp"] = "wgan-gp"
-    gradient_penalty_weight: NonNegative = 10.0
-    gradient_penalty: Literal["sample", "batch"] = "sample"
 
 
-class WganGpSnSettings(GanSettings):
+class WganGpSnSettings(WassersteinSettings):
     kind: Literal["wgan-gp-sn"] = "wgan-gp-sn"
-    gradient_penalty_weight: NonNegative = 10.0
-    gradient_penalty: Literal["sample", "batch"] = "sample"
     spectral_norm: Literal["critic", "both"] = "critic"
 
 

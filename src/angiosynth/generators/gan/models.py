@@ -61,7 +61,7 @@ def _wgan_gp_sn(settings: WganGpSnSettings, patch_size: int) -> tuple[nn.Module,
 
 
 def _wasserstein(critic: Critic, settings: WganGpSettings | WganGpSnSettings) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
-    loss = WassersteinCriticLoss(critic, settings.gradient_penalty_weight, settings.gradient_penalty)
+    loss = WassersteinCriticLoss(critic, settings.gradient_penalty_weight, settings.gradient_penalty, settings.gradient_penalty_every)
     return critic, loss, WassersteinGeneratorLoss(critic)
 
 

@@ -66,20 +66,21 @@ class GanTraining:
             optimiser.param_groups[0]["lr"] = rate * factor
         numbers: dict[str, Tensor] = {}
         with sharing_weights(self.gan.generator):  # its weights do not change during the critic's steps
-            for _ in range(self.settings.critic_iterations):
-                numbers = self._critic_step()
+            iterations = self.settings.critic_iterations
+            for number in range(self.step * iterations, (self.step + 1) * iterations):
+                numbers |= self._critic_step(number)
         numbers["generator_loss"] = self._generator_step()
         self.step += 1
         self._update_average()
         return numbers
 
-    def _critic_step(self) -> dict[str, Tensor]:
+    def _critic_step(self, number: int) -> dict[str, Tensor]:
         iterate_spectral_norms(self.gan.critic)
         real = self._real_batch()
         with autocast(self.settings.precision, self.device):
             with torch.no_grad():
                 fake = self.gan.generator(self._latent())
-            loss, numbers = self.criticise(real, fake, self.random)
+            loss, numbers = self.criticise(real, fake, self.random, number)
         loss.backward()
         self.critic_optimiser.step()
         self.critic_optimiser.zero_grad(set_to_none=True)
