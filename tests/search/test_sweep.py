@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-import signal
+import shutil
 import threading
 import time
 from collections import Counter
@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from angiosynth.cli import app
 from angiosynth.errors import InputError
-from angiosynth.generators.gan.kinds import DcganSettings, WganGpSnSettings
+from angiosynth.generators.gan.kinds import DcganSettings
 from angiosynth.search.results import SweepResult, TrialScore, Value
 from angiosynth.search.space import model_values, search_space, trial_settings
 from angiosynth.search.study import existing
@@ -26,10 +26,10 @@ from angiosynth.search.sweep import Sweep, join_sweep, load_sweep, run_sweep
 from angiosynth.search.workers import Pace
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.runs import DataSource, tracking_uri
+from tests.search.trials import MODEL, analytic, faulty, generator_of, mortal
 from tests.servers import PASSWORD, Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = "wgan-gp-sn"
 COMMON = ["critic_iterations", "learning_rate_generator", "learning_rate_critic"]
 
 
@@ -50,21 +50,6 @@ def changed(settings: Settings, **values: Any) -> Settings:
 
 def with_ranges(settings: Settings, **ranges: Any) -> Settings:
     return changed(settings, ranges=settings.sweep.ranges | ranges)
-
-
-def own_of(settings: Settings) -> WganGpSnSettings:
-    own = settings.generator(MODEL)
-    assert isinstance(own, WganGpSnSettings)
-    return own
-
-
-def analytic(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
-    """Best at a rate of 3e-4; the distance falls with the critic's iterations, so that the front has several points."""
-    assert list(scratch.iterdir()) == []
-    (scratch / "generator.pt").write_bytes(b"weights")
-    own = own_of(settings)
-    distance = abs(math.log(own.learning_rate_generator / 3e-4)) + 0.05 * own.critic_iterations
-    return TrialScore(0.9 / (1 + distance), 20.0 + distance - own.critic_iterations)
 
 
 def proposals(result: SweepResult) -> list[dict[str, Value]]:
@@ -116,7 +101,7 @@ def test_values_that_led_to_nothing_are_left_alone(tmp_path: Path, settings: Set
     """The analytic optimum lies near where trials fail: a sampler that did not see the failures would go on proposing there."""
 
     def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
-        if own_of(own).learning_rate_generator < 2e-4:
+        if generator_of(own).learning_rate_generator < 2e-4:
             raise InputError("gan: diverged; raise the learning rate")
         return analytic(own, scratch, run_id, number)
 
@@ -152,18 +137,18 @@ def test_proposals_stay_in_their_ranges_and_reach_the_settings(tmp_path: Path, s
 
     result = run_sweep(Sweep(settings, MODEL, trial, tmp_path), 4)
     for own, params in zip(seen, proposals(result), strict=True):
-        tried = {name: getattr(own_of(own), name) for name in params}
+        tried = {name: getattr(generator_of(own), name) for name in params}
         assert tried == model_values(settings, MODEL, params)
         assert set(params) == {*COMMON, "gradient_penalty_weight", "spectral_norm"}
-        assert isinstance(own_of(own).critic_iterations, int)
+        assert isinstance(generator_of(own).critic_iterations, int)
         assert params["spectral_norm"] in {"critic", "both"}
         for name in set(params) - {"spectral_norm"}:
             low, high = settings.sweep.ranges[name]
             assert low <= tried[name] <= high
             assert tried[name] == pytest.approx(params[name], rel=1e-3)
-        seeds = [(own_of(part).seed, part.synthesis.seed, part.unet.seed) for part in (own, settings)]
+        seeds = [(generator_of(part).seed, part.synthesis.seed, part.unet.seed) for part in (own, settings)]
         assert seeds[0] == seeds[1], "trials differ by their values alone"
-        assert (own_of(own).steps, own.synthesis.pairs, own.unet.steps) == (600, 3000, 150)
+        assert (generator_of(own).steps, own.synthesis.pairs, own.unet.steps) == (600, 3000, 150)
         assert own.generators["wgan-gp"] == settings.generators["wgan-gp"], "other models are left alone"
         assert own.cohort == settings.cohort
     assert result.study.startswith(f"{MODEL}-")
@@ -191,24 +176,25 @@ def test_each_model_is_searched_for_what_it_has(settings: Settings) -> None:
 @pytest.mark.usefixtures("untracked")
 @pytest.mark.parametrize(("sampler", "parts_of"), [("tpe", (2, 9)), ("random", (1, 2)), ("nsgaii", (2, 7))])
 def test_same_seed_same_proposals_in_one_go_or_two(tmp_path: Path, settings: Settings, sampler: str, parts_of: tuple[int, int]) -> None:
-    chosen = changed(settings, sampler=sampler)
-    whole = run_sweep(Sweep(chosen, MODEL, analytic, tmp_path / "whole"), sum(parts_of), "study")
-    run_sweep(Sweep(chosen, MODEL, analytic, tmp_path / "parts"), parts_of[0], "study")
-    parts = run_sweep(Sweep(chosen, MODEL, analytic, tmp_path / "parts"), sum(parts_of), "study")
+    sweep = Sweep(changed(settings, sampler=sampler), MODEL, analytic, tmp_path)
+    whole = run_sweep(sweep, sum(parts_of), "whole")
+    run_sweep(sweep, parts_of[0], "parts")
+    parts = run_sweep(sweep, sum(parts_of), "parts")
     assert proposals(parts) == proposals(whole)
     assert len({json.dumps(params) for params in proposals(whole)}) == sum(parts_of), "no proposal twice"
-    other = run_sweep(Sweep(changed(chosen, seed=2), MODEL, analytic, tmp_path / "other"), 1, "study")
+    other = run_sweep(Sweep(changed(sweep.settings, seed=2), MODEL, analytic, tmp_path), 1, "other")
     assert proposals(other)[0] != proposals(whole)[0]
 
 
 @pytest.mark.usefixtures("untracked")
 def test_a_gaussian_process_proposes_once_ten_trials_are_there(tmp_path: Path, settings: Settings) -> None:
-    chance = run_sweep(Sweep(changed(settings, sampler="random"), MODEL, analytic, tmp_path), 11, "study")
-    process = run_sweep(Sweep(changed(settings, sampler="gp"), MODEL, analytic, tmp_path), 12, "study")
+    random, gp = changed(settings, sampler="random"), changed(settings, sampler="gp")
+    chance = run_sweep(Sweep(random, MODEL, analytic, tmp_path / "random"), 11, "study")
+    shutil.copytree(tmp_path / "random", tmp_path / "gp")
+    process = run_sweep(Sweep(gp, MODEL, analytic, tmp_path / "gp"), 12, "study")
     assert process.trials[:11] == chance.trials, "a study may go on with another sampler"
-    again = run_sweep(Sweep(changed(settings, sampler="random"), MODEL, analytic, tmp_path / "chance"), 12, "study")
-    assert proposals(again)[:11] == proposals(chance)
-    assert proposals(again)[11] != proposals(process)[11]
+    further = run_sweep(Sweep(random, MODEL, analytic, tmp_path / "random"), 12, "study")
+    assert proposals(further)[11] != proposals(process)[11]
 
 
 @pytest.mark.usefixtures("untracked")
@@ -309,13 +295,6 @@ def test_a_worker_joins_a_study_and_only_with_what_it_began_with(tmp_path: Path,
         join_sweep(tmp_path, "joined", lambda model: Sweep(settings, model, analytic, tmp_path, DataSource("real", "e" * 16, "data", 1)))
 
 
-def mortal(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
-    """Trials 1 and 2 take their worker with them, as the kernel does where memory runs out."""
-    if number in (1, 2):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return analytic(settings, scratch, run_id, number)
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
 def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of a project whose runs and studies lie in SQLite, or each in a database of a PostgreSQL server."""
@@ -327,27 +306,27 @@ def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypat
     return tmp_path
 
 
-def test_four_workers_two_killed_and_every_trial_accounted_for(stores: Path, settings: Settings) -> None:
-    result = run_sweep(Sweep(settings, MODEL, mortal, stores, pace=Pace(1, 2, 0.2)), 6, "four", workers=4)
+def test_three_workers_two_killed_and_every_trial_accounted_for(stores: Path, settings: Settings) -> None:
+    result = run_sweep(Sweep(settings, MODEL, mortal, stores, pace=Pace(1, 2, 0.2)), 5, "three", workers=3)
     states = Counter((row.state, row.reason) for row in result.trials)
-    assert states == {("complete", ""): 6, ("fail", "killed"): 2}
+    assert states == {("complete", ""): 5, ("fail", "killed"): 2}
     assert {row.retry_of for row in result.trials} == {None, 1, 2}
     for row in result.trials:
         if row.retry_of is not None:
             assert row.params == result.trials[row.retry_of].params
     client: Any = MlflowClient(tracking_uri(stores))
-    runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id], "attributes.run_name LIKE 'four%'")
-    (parent,) = [run for run in runs if run.info.run_name == "four"]
+    runs = client.search_runs([client.get_experiment_by_name("sweep").experiment_id], "attributes.run_name LIKE 'three%'")
+    (parent,) = [run for run in runs if run.info.run_name == "three"]
     children = {run.info.run_id: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
     assert len(runs) == 1 + len(children)
     assert sorted(children) == sorted(row.run_id for row in result.trials)
     for row in result.trials:
-        assert children[row.run_id].info.run_name == f"four trial {row.number}"
+        assert children[row.run_id].info.run_name == f"three trial {row.number}"
         assert children[row.run_id].info.status == ("FINISHED" if row.state == "complete" else "KILLED")
     assert parent.info.status == "FINISHED"
-    assert load_sweep(stores, "four").front == result.front
+    assert load_sweep(stores, "three").front == result.front
     if os.environ.get("ANGIOSYNTH_STUDIES"):
-        assert load_sweep(stores / "elsewhere", "four").front == result.front, "from any machine"
+        assert load_sweep(stores / "elsewhere", "three").front == result.front, "from any machine"
         kept = [path for path in stores.rglob("*") if path.is_file()]
         assert not [path for path in kept if path.suffix == ".db" or PASSWORD.encode() in path.read_bytes()]
         assert PASSWORD not in str([(run.data.tags, run.data.params) for run in runs])
@@ -371,13 +350,6 @@ def test_no_trial_is_lost_when_the_database_goes_away_for_a_moment(
     result = run_sweep(Sweep(settings, MODEL, trial, tmp_path, pace=Pace(1, 60, 0.2)), 2, "away")
     back.join()
     assert [(row.state, row.retry_of) for row in result.trials] == [("complete", None), ("complete", None)]
-
-
-def faulty(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
-    """Trials 0 and 1 meet a fault that is not theirs."""
-    if number in (0, 1):
-        raise RuntimeError("the disk is full")
-    return analytic(settings, scratch, run_id, number)
 
 
 @pytest.mark.usefixtures("untracked")

@@ -23,7 +23,6 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
@@ -185,6 +184,8 @@ class Study:
         """PED-ANOVA (Watanabe et al. 2023) of reaching the best quarter in each objective; nothing where trials are few."""
         if sum(row.state == "complete" for row in rows) < FEWEST:
             return {}
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn, which takes seconds
+
         evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that low targets are taken for good ones
