@@ -203,7 +203,7 @@ def test_edited_settings_are_left_unless_forced_and_kept_then(
         assert _exit_code(_call("profile", "small", "--force")) == 0
         assert Path("params.yaml").read_text() == small
         assert Path(kept).read_text() == text
-        assert f"what it held is kept as {kept}" in capsys.readouterr().out
+        assert f"the settings before are kept as {kept}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])

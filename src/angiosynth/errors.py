@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, and here is what to do about it. And what of any text a terminal may get."""
+"""The exception for unusable input, and the escaping of text for terminals."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SUSPECT = re.compile(rf"[^ -~\u00a1-\u02ff]|[\u00ad{UNSEEN}]")
 
 
 class InputError(Exception):
-    """Something a user gave is unusable. The text is one line: what, where, and what to do.
+    """A user's input is unusable. The text is one line that names the file or option, the fault and the cure.
 
-    The command line prints it without a traceback and exits with 2. Where there are several faults, each is one more text, printed on an
-    indented line of its own. A name within a text makes no lines: `str` has it escaped.
+    The command line prints it without a traceback and exits with 2. Each further fault is one more text, printed on a separate, indented
+    line. `str` escapes line ends and control characters, which names of files may hold.
     """
 
     def __init__(self, text: str, *more: str) -> None:
@@ -26,16 +26,16 @@ class InputError(Exception):
 
 
 def printable(text: str) -> str:
-    """A line as a terminal may get it: a line.
+    """Escape all characters of a line that are neither visible nor a space, so that a terminal shows it as one line.
 
-    Escaped is all that is no visible character or space, since names of files, keys and packages may hold it: control characters (ends of
-    lines, escape sequences), what turns the direction of writing round, what has no width, halves of surrogate pairs.
+    Names of files, keys and packages may hold such: control characters (line ends, escape sequences), marks that reverse the direction of
+    writing, characters without width, halves of surrogate pairs.
     """
     return SUSPECT.sub(_escaped, text)
 
 
 def printable_lines(lines: Iterable[str]) -> str:
-    """Lines as one text, in which nothing but their ends is the end of one."""
+    """Join lines, each escaped by `printable`."""
     return "\n".join(map(printable, lines))
 
 

@@ -1,4 +1,4 @@
-"""The one way by which files from outside are opened: never what is no ordinary file, never more than a stated number of bytes.
+"""Bounded reading of files from outside: ordinary files only, and at most a stated number of bytes.
 
 Scans, packages, models, tables and settings may come from strangers. A pipe would be waited on for ever, a device has no end, and a file
 may grow while it is read; so a path is looked at before it is opened, opened so that nothing blocks, looked at again, and read up to a
@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 from angiosynth.errors import InputError
 
 MIB = 1 << 20
-MOST_TEXT = 4 * MIB  # settings, lists of checksums, pages: the longest of this project's own has a quarter of a MiB
+MOST_TEXT = 4 * MIB  # settings, lists of checksums, pages: the longest that this project writes has a quarter of a MiB
 # Parsed, JSON takes up to 25 times its length (empty lists): 100 MB. A description of 10,000 imported patients has 3.5 MiB.
 MOST_JSON = 4 * MIB
-MOST_DEPTH = 32  # of JSON within JSON; this project's own has 7
+MOST_DEPTH = 32  # of nested JSON; this project writes 7
 MOST_DIGITS = 40  # of a number; a 64-bit one has 20, a float in full precision 17
 MOST_TABLE = 8 * MIB
 MOST_ROWS, MOST_COLUMNS = 100_000, 1_000  # of a table: patients times seeds, or logged steps of a training
@@ -50,10 +50,10 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def refuse_other_kinds(path: Path, mode: int) -> None:
-    """Refuse what is no ordinary file, by its mode.
+    """Refuse a path whose mode is not that of an ordinary file.
 
     Raises:
-        InputError: it is none.
+        InputError: it is a folder, a pipe, a socket or a device.
     """
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in KINDS if is_kind(mode)), "device")
@@ -121,7 +121,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text as `json` writes it, without what breaks programs further on.
+    """Parse a JSON text strictly, so that its values are safe to use further on.
 
     Raises:
         ValueError: it is no JSON, holds NaN, infinity or a number beyond the floats, a number of more than MOST_DIGITS digits, a key twice
@@ -142,7 +142,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_rows(path: Path, *, most: int = MOST_ROWS, most_bytes: int = MOST_TABLE) -> tuple[list[str], list[dict[str, str]]]:
-    """A CSV table of this project's own: its columns and rows.
+    """Read a CSV table that this project wrote; gives its columns and rows.
 
     Raises:
         InputError: it is no ordinary file, or larger than the limits.
@@ -181,9 +181,9 @@ def _no_number(name: str) -> Any:
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         raise ValueError("a key stands twice")
-    for key in found:
+    for key in mapping:
         key.encode("utf-8")
-    return found
+    return mapping

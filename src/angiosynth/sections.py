@@ -1,6 +1,6 @@
-"""What every section of params.yaml is made of.
+"""Types of the values in params.yaml.
 
-Every number is finite, whole ones have an upper bound: what lies beyond would end in a traceback, or in a training without an end,
+Every number is finite, whole ones have an upper bound: values beyond would end in a traceback, or in a training without an end,
 after the stages before it have run for hours.
 """
 

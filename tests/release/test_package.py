@@ -93,7 +93,7 @@ def test_a_package_comes_back_as_a_patch_set(package: Path, synthetic: PatchSet,
     patches, intensity, told = open_package(package, None, tmp_path / "set")
     np.testing.assert_array_equal(patches.label, synthetic.label)
     assert (intensity.low, intensity.high) == (0.5, 99.9)
-    assert told == "9 files are as SHA256SUMS tells, not signed"
+    assert told == "9 files agree with SHA256SUMS, not signed"
 
 
 def test_a_reason_goes_into_card_and_readme(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_what_is_packed_is_searched_unpacked(package: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("patches.npz", "is not what SHA256SUMS tells"),
+        ("patches.npz", "differs from its digest in SHA256SUMS"),
         ("gone", "is missing, but SHA256SUMS lists it"),
         ("stray", "is not in SHA256SUMS"),
         ("sums", "a line is no checksum of a file within"),

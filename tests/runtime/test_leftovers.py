@@ -131,7 +131,7 @@ def test_a_folder_that_a_killed_run_had_put_aside_comes_back(tmp_path: Path, cap
         raise ZeroDivisionError
     assert (path / "deep" / "b.txt").read_text() == "old"
     assert _names(tmp_path) == ["site-a"]
-    assert f"{path}: is back" in capsys.readouterr().err
+    assert f"{path}: restored" in capsys.readouterr().err
 
 
 def test_another_folder_that_was_put_aside_is_left(tmp_path: Path) -> None:

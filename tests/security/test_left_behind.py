@@ -233,7 +233,7 @@ def test_an_old_folder_that_was_put_aside_comes_back_at_the_next_start(tmp_path:
     (tmp_path / "dvc.yaml").touch()
     aside = beside(tmp_path / "data" / "raw" / "site-a", REPLACED)
     aside.mkdir(parents=True)
-    assert "site-a: is back" in _next_command(tmp_path, monkeypatch, "summary", "--show")
+    assert "site-a: restored" in _next_command(tmp_path, monkeypatch, "summary", "--show")
     assert (tmp_path / "data" / "raw" / "site-a").is_dir()
     assert not aside.exists()
 

@@ -87,7 +87,7 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     with pytest.raises(InputError, match=r"was made with cohort\.intensity"):
         pretrain_from(other, home, package, None)
 
-    for file, fault in (("shared/audit.json", "is not what may leave"), ("audit.json", "damaged or of another version")):
+    for file, fault in (("shared/audit.json", "differs from what may be released"), ("audit.json", "damaged or of another version")):
         tree = read_json(home.audit("wgan-gp") / file)
         write_json(home.audit("wgan-gp") / file, {name: value for name, value in tree.items() if name != "planted"})
         with pytest.raises(InputError, match=fault):

@@ -1,4 +1,4 @@
-"""The settings that a training depends on: what its run records, and what its resume files belong to."""
+"""The settings that a training depends on, for its run and for the key of its resume files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
 
 
 def unet_settings(settings: Settings, data: str) -> dict[str, Any]:
-    """The settings that train-unet@<data> depends on, with what select-unet has chosen in them."""
+    """The settings that train-unet@<data> depends on, after `chosen_settings`."""
     return {"data": data, "unet": settings.unet, "intensity": settings.cohort.intensity}
 
 
 def transfer_settings(settings: Settings, start: str, site: str) -> dict[str, Any]:
-    """The settings that transfer@<start> depends on at a site, with what select-unet has chosen in them."""
+    """The settings that transfer@<start> depends on at a site, after `chosen_settings`."""
     network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
     return {"start": start, "site": site, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity}

@@ -37,7 +37,7 @@ def change_settings(path: Path, section: Sequence[str], values: Mapping[str, Any
         values: numbers, texts, truth values, or lists of these.
 
     Returns:
-        (key, value before, value now) for each, as texts; "(default)" for a key that was not there.
+        (key, value before, value now) for each, as texts; "(default)" for a key that the section did not have.
 
     Raises:
         InputError: the file is missing or wrong, or would be wrong with these values; it is left as it was.
@@ -66,7 +66,7 @@ def _with_values(path: Path, text: str, section: Sequence[str], values: Mapping[
         for key, value in values.items():
             _put(mapping, key, value)
         return changes, _merged(text, plain, _dumped(tree, explicit_start))
-    except (YAMLError, NotImplementedError) as error:  # what the strict reader takes and the one that keeps comments does not
+    except (YAMLError, NotImplementedError) as error:  # the reader that keeps comments is narrower than the safe one
         raise InputError(f"{path}: cannot be changed in place; write the values by hand: {dict(values)}") from error
 
 
@@ -95,7 +95,7 @@ def _dumped(tree: Any, explicit_start: bool) -> str:
 
 
 def _section(path: Path, tree: Any, section: Sequence[str]) -> CommentedMap:
-    """The mapping that the keys lead to; InputError where there is none, or where an alias elsewhere stands for it too."""
+    """The mapping under the keys; InputError if it is missing, or shared by an alias elsewhere."""
     mapping: CommentedMap = tree
     for depth, name in enumerate(section, 1):
         mapping = mapping.get(name)
@@ -108,7 +108,7 @@ def _section(path: Path, tree: Any, section: Sequence[str]) -> CommentedMap:
 
 
 def _put(mapping: CommentedMap, key: str, value: Any) -> None:
-    """Set a value; items of a list are set one by one, which keeps its style. A new key comes first, before comments on what follows."""
+    """Set a value; items of a list are set one by one, which keeps its style. A new key comes first, ahead of trailing comments."""
     value = list(value) if isinstance(value, (list, tuple)) else value
     present = dict(mapping.non_merged_items())  # a key that `<<` brings in is another section's
     before = present.get(key)
@@ -128,7 +128,7 @@ def _put(mapping: CommentedMap, key: str, value: Any) -> None:
 def _merged(text: str, plain: str, changed: str) -> str:
     """The text with the lines in which `changed` differs from `plain`, which is the text as ruamel.yaml writes it.
 
-    ruamel.yaml puts spaces and indents in order on the way. Where that leaves the number of lines, lines correspond one to one.
+    ruamel.yaml puts spaces and indents in order on the way. As long as that keeps the number of lines, lines correspond one to one.
     """
     originals, before, after = (version.removesuffix("\n").split("\n") for version in (text, plain, changed))
     if len(originals) != len(before):
@@ -161,7 +161,7 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
         force: replace settings that are no profile's too; they are kept beside, as params.yaml.bak.
 
     Returns:
-        A line that names the copy of edited settings, "" where none was needed.
+        A line that names the copy of edited settings, "" if none was made.
 
     Raises:
         InputError: there is no such profile, it is wrong, or the settings were edited and `force` is not given.
@@ -184,7 +184,7 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
         kept = _free_name(Path(f"{params}.bak"))
         with whole_file(kept) as temporary:
             temporary.write_bytes(existing)
-        message = f"{params}: is profile {name} now; what it held is kept as {kept}"
+        message = f"{params}: is profile {name} now; the settings before are kept as {kept}"
     with whole_file(followed(params), as_before=True) as temporary:
         temporary.write_bytes(profile)
     return message
@@ -196,6 +196,6 @@ def _plain(text: bytes) -> bytes:
 
 
 def _free_name(path: Path) -> Path:
-    """The path, or with -2, -3, ... the first that is not there."""
+    """The path or, if it exists, the first of path-2, path-3, ... that does not."""
     numbered = (Path(f"{path}-{number}") for number in count(2))
     return next(other for other in chain([path], numbered) if not os.path.lexists(other))

@@ -1,6 +1,7 @@
-"""Before anything long: every network of the settings is built and trained a step on tensors without content.
+"""Check before a training that its networks can be built and fit into memory.
 
-A shape that fits no network, or a batch that fits no memory, is found in seconds instead of after the trainings before it.
+Every network of the settings is trained one step on tensors without content, so that a wrong shape or a batch beyond the memory is
+refused in seconds instead of after hours of the trainings before it.
 """
 
 from __future__ import annotations
@@ -49,30 +50,30 @@ def preflight(settings: Settings, home: Workspace, sections: Sequence[str] | Non
 
     Args:
         settings: all of them.
-        home: keeps what was found among the resume files, so that a pipeline looks once.
+        home: caches the result among the resume files, for the stages that follow.
         sections: such as "unet" or "generators.NAME": those that this stage and the ones after it train with; None for all.
         processes: so many train at once.
 
     Raises:
-        InputError: a network cannot be built, or needs more memory than there is; the text names section, both numbers and a cure.
+        InputError: a network cannot be built, or needs more memory than is free; the text names section, both numbers and a cure.
     """
     refuse_sizes(known_needs(settings, home), all_sections(settings) if sections is None else sections, processes)
 
 
 def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: int = 1) -> None:
-    """Refuse what needs more memory than there is.
+    """Refuse sections that need more memory than is free.
 
     Raises:
         InputError: a section does.
     """
-    where = device()
-    free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else memory_available()
+    processor = device()
+    free = torch.cuda.mem_get_info(processor)[0] if processor.type == "cuda" else memory_available()
     for section in sections:
         need = needs[section]
         if free and processes * need.peak > free:
-            there = f"{free / GB:.1f} GB are free {'on the GPU' if where.type == 'cuda' else 'in memory'}"
+            available = f"{free / GB:.1f} GB are free {'on the GPU' if processor.type == 'cuda' else 'in memory'}"
             takes = f"training would take about {processes * need.peak / GB:.1f} GB"
-            raise InputError(f"params.yaml: {section}: {takes}, {there}; lower {_cure(section, need, processes)}")
+            raise InputError(f"params.yaml: {section}: {takes}, {available}; lower {_cure(section, need, processes)}")
 
 
 def all_sections(settings: Settings) -> tuple[str, ...]:
@@ -81,23 +82,23 @@ def all_sections(settings: Settings) -> tuple[str, ...]:
 
 
 def memory_needs(settings: Settings, sections: Sequence[str] | None = None) -> dict[str, Need]:
-    """Section -> what its training takes.
+    """Section -> the memory that its training needs.
 
     Raises:
         InputError: a network cannot be built or trained with these sizes.
     """
-    found: dict[str, Need] = {}
+    needs: dict[str, Need] = {}
     tried = [(section, rehearse) for section, rehearse in _rehearsals(settings) if sections is None or section in sections]
     for section, rehearse in progress(tried, "trying the networks' sizes", len(tried)):
         try:
             with rehearsal() as counted:
-                found[section] = rehearse(counted)
+                needs[section] = rehearse(counted)
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"params.yaml: {section}: its networks cannot be trained with these sizes ({reason[:160]}); lower them"
             ) from error
-    return found
+    return needs
 
 
 def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
@@ -110,15 +111,15 @@ def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal],
 
 
 def _unet(width: int, sizes: _Sizes, precision: str, settings: Settings, counted: Rehearsal) -> Need:
-    where = device()
+    processor = device()
     unet = Unet(width, 0.5)  # dropout keeps a mask beside each activation
-    place(unet, where)
+    place(unet, processor)
     copies, moments = _doubles(unet), _doubles(unet)  # the first and the best weights; Adam's, which come with the first step
     optimiser = torch.optim.Adam(unet.parameters(), fused=True)
     segmenter = Segmenter(unet.train(), 0.0, 1.0, precision)
     size = settings.patches.size
-    image = torch.zeros(sizes.batch_size, 1, size, size, device=where).contiguous(memory_format=torch.channels_last)
-    training_step(segmenter, optimiser, image, torch.zeros(sizes.batch_size, 1, size, size, device=where), sizes.loss)
+    image = torch.zeros(sizes.batch_size, 1, size, size, device=processor).contiguous(memory_format=torch.channels_last)
+    training_step(segmenter, optimiser, image, torch.zeros(sizes.batch_size, 1, size, size, device=processor), sizes.loss)
     del moments, image
     lasting = counted.alive
     del copies
@@ -130,7 +131,7 @@ def _doubles(network: nn.Module) -> list[Tensor]:
 
 
 def _cure(section: str, need: Need, processes: int) -> str:
-    """The setting that the memory goes with: the networks' width where most of it lasts, else the batch."""
+    """The settings to lower: first the networks' width if most of the memory lasts between steps, else the batch."""
     width = {"probe": "probe.width", "unet": "unet.width", "transfer": "unet.width"}.get(section, f"{section}.width")
     first = width if need.lasting > need.peak / 2 else f"{section}.batch_size"
     others = [name for name in (f"{section}.batch_size", width, "patches.size") if name != first]
@@ -138,7 +139,7 @@ def _cure(section: str, need: Need, processes: int) -> str:
 
 
 def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[str, Need]:
-    """`memory_needs`, as an earlier stage has found it where it has; kept for later ones."""
+    """`memory_needs`, cached for the stages that follow."""
     key = digest(_facts(settings), code_digest(), device().type, bfloat16_is_native(device()))
     if key not in _known:
         path = home.resume("preflight", f"{key}.json")
@@ -152,7 +153,7 @@ def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[
 
 
 def _facts(settings: Settings) -> dict[str, Any]:
-    """What shapes and memory depend on: all settings of the trainings but those that tell how long, how fast and how often."""
+    """The settings that shapes and memory depend on: those of the trainings without numbers of steps, rates and intervals."""
 
     def sizes(values: dict[str, Any]) -> dict[str, Any]:
         return {key: sizes(value) if isinstance(value, dict) else value for key, value in values.items() if key not in NO_SIZES}

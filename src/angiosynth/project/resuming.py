@@ -1,7 +1,7 @@
 """The folder of a stage's resume files, by a key over everything that the stage's result depends on.
 
-Files that other data, settings or code left are never resumed from. The key holds what the stage's entry in dvc.yaml names, by content:
-settings, patches, the whole split, the patients that score, start weights, and the code, with the libraries that it uses.
+Files that other data, settings or code left are never resumed from. The key is over the contents of all that the stage's
+entry in dvc.yaml names: settings, patches, the whole split, the patients that score, start weights, and the code, with its libraries.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PATCH_FILES = (".csv", ".json", ".npy")  # of a set; its pictures are made from 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a training's result depends on, beside the code.
+    """Everything that a training's result depends on, beside the code.
 
     Attributes:
         settings: those that it uses, by name.
@@ -62,7 +62,7 @@ class TrainingInputs:
 
 
 def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
-    """The folder of a stage's resume files. Prints a line where the only existing ones are of other inputs or code.
+    """The folder of a stage's resume files. Prints a line if the existing ones are all of other inputs or code.
 
     Args:
         home: the working folder.

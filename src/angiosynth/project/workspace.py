@@ -1,4 +1,4 @@
-"""Where each stage reads and writes."""
+"""The paths of a project: the folders and files that stages read and write."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Workspace:
 
     @property
     def sweeps(self) -> Path:
-        """What sweeps found, for the report; git tracks its folder shown/ alone."""
+        """Results of sweeps, for the report; git tracks its folder shown/ alone."""
         return self.root / "sweeps"
 
     @property
@@ -86,7 +86,7 @@ class Workspace:
         return self.root / "report"
 
     def resume(self, stage: str, key: str) -> Path:
-        """Where the resume files of a stage lie; the key changes with settings, data and code."""
+        """The folder of a stage's resume files; the key changes with settings, data and code."""
         return self.root / ".work" / stage / key
 
     def site_root(self, settings: Settings, site: str) -> Path:
@@ -105,7 +105,7 @@ class Workspace:
         """The patients' files, in the order of the names.
 
         Raises:
-            InputError: one is not there any more.
+            InputError: one is missing.
         """
         if not names:
             return []
@@ -118,7 +118,7 @@ class Workspace:
 
 
 def chosen_settings(settings: Settings, home: Workspace) -> Settings:
-    """The settings with what select-unet has chosen for the U-net.
+    """The settings with the U-net's values that select-unet has chosen.
 
     Raises:
         InputError: its file is missing or damaged.

@@ -1,1 +1,1 @@
-"""The shareable set: patches, card, audit, checksums, and nothing of a patient."""
+"""The package that shares a synthetic set: patches, card, audit, checksums, signature."""

@@ -115,7 +115,7 @@ class Terms:
     Attributes:
         by: section `release`: who releases it, under which licence.
         date: YYYY-MM-DD.
-        override: why it is released although the audit speaks against it, "" where the audit does not.
+        override: why it is released although the audit speaks against it, "" if it does not.
     """
 
     by: ReleaseSettings
@@ -170,7 +170,7 @@ def readme_of(card: Mapping[str, Any]) -> str:
         creator=escaped_markdown(card["creator"]),
         # An address is no more than an address between these, which none holds.
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
-        verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for what that means).",
+        verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for its meaning).",
         override=reason,
         **card["intensity"],
     )

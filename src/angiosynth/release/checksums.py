@@ -26,30 +26,30 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify(folder: Path, trusted: Path | None) -> str:
-    """Check a folder against its checksums, and its signature where there is one.
+    """Check a package against its checksums, and its signature if it has one.
 
     Args:
         folder: a package.
-        trusted: the signer's public key, got from the signer and not from the package. Without it a signature tells only that all
-            belongs together, not whose it is.
+        trusted: the signer's public key, got from the signer and not from the package. Without it a signature shows only that all
+            files belong together, not who signed.
 
     Returns:
-        A line that tells what was checked.
+        A line that says which checks passed.
 
     Raises:
-        InputError: a file is missing, changed or not listed, or the signature is wrong or, with `trusted`, not there.
+        InputError: a file is missing, changed or not listed, or the signature is wrong or, with `trusted`, missing.
     """
-    listed = _read(folder)
-    there = _files_of(folder)
+    listed = _listed(folder)
+    present = _files_of(folder)
     for name in listed:
-        if name not in there:
+        if name not in present:
             raise InputError(f"{folder / name}: is missing, but {SUMS} lists it; get the package again")
-    if strays := sorted(there - set(listed) - {SUMS, SIGNATURE}):
+    if strays := sorted(present - set(listed) - {SUMS, SIGNATURE}):
         raise InputError(f"{folder / strays[0]}: is not in {SUMS}; take it out or get the package again")
     for name, digest in progress(listed.items(), f"checking {folder.name}", len(listed)):
         if file_digest(folder / name).hexdigest() != digest:
-            raise InputError(f"{folder / name}: is not what {SUMS} tells; it was damaged or changed, get the package again")
-    return f"{len(listed)} files are as {SUMS} tells, {verify_signature(folder, trusted)}"
+            raise InputError(f"{folder / name}: differs from its digest in {SUMS}; it was damaged or changed, get the package again")
+    return f"{len(listed)} files agree with {SUMS}, {verify_signature(folder, trusted)}"
 
 
 def _files_of(folder: Path) -> set[str]:
@@ -80,18 +80,18 @@ def _unreadable(error: OSError) -> None:
     raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions")
 
 
-def _read(folder: Path) -> dict[str, str]:
+def _listed(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read; name the folder of a package that `cli.py release` made") from error
-    found = {}
+    digests: dict[str, str] = {}
     for line in lines:
         match = LINE.fullmatch(line)
         if match is None or PurePosixPath(match[2]).is_absolute() or ".." in PurePosixPath(match[2]).parts:
             raise InputError(f"{path}: a line is no checksum of a file within; get the package again")
-        if match[2] in found:
+        if match[2] in digests:
             raise InputError(f"{path}: lists {match[2]} twice; get the package again")
-        found[match[2]] = match[1]
-    return found
+        digests[match[2]] = match[1]
+    return digests

@@ -1,8 +1,8 @@
-"""What is known of a file format of a package: its media type, and how its content is unpacked to be searched for identifiers.
+"""File formats of a package: their media types, and how their content is unpacked for the search for identifiers.
 
 Each module that writes files of a package declares their formats beside the writer, in a mapping from the end of a file's name to a
-`Format`; `package.FORMATS` holds them all. A file of any other name keeps a package from being released: searched as it is, what is
-packed in it would be missed.
+`Format`; `package.FORMATS` holds them all. A file of any other name keeps a package from being released: the search would
+miss names that are packed in it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Format:
 
     Attributes:
         media_type: as the Croissant description names it.
-        unpack: gives all byte strings that the search reads in place of the file; raises ValueError where the file is damaged.
+        unpack: gives all byte strings that the search reads in place of the file; raises ValueError if the file is damaged.
         text: whether people read it as text, whose words are compared with those of patients' names too.
     """
 
@@ -32,6 +32,6 @@ class Format:
 
 
 def format_of(name: str, formats: Mapping[str, Format]) -> Format | None:
-    """The format of a file by the longest end of its name that is known, None where none is."""
+    """The format of a file by the longest known end of its name, None if no end is known."""
     known = [ending for ending in formats if name.endswith(ending)]
     return formats[max(known, key=len)] if known else None

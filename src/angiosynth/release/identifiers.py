@@ -29,7 +29,7 @@ from angiosynth.release.formats import Format, format_of
 MOST_FILE = 8 << 30  # bytes; the files were written here a moment before
 SHORTEST = 2  # characters of a name
 SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
-# Where the fixed texts of a package come from: card, README and loader, the audit's page and its keys.
+# The sources of the fixed texts of a package: card, README and loader, the audit's page and its keys.
 PAGE = ("audit.html", "base.html", "macros.html", "style.css")
 TEXTS = (
     *("release/card.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),

@@ -49,7 +49,7 @@ REFUSED = {
 
 
 def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str:
-    """The reason why a set may not be released without an override, "" where there is none.
+    """The reason why a set may not be released without an override, "" if there is none.
 
     Args:
         audit: audit.json.
@@ -61,7 +61,7 @@ def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str
     """
     model = audit.get("model", "MODEL")
     if audit.get("set_digest") != set_digest:
-        raise InputError(f"audit/{model}: is of another set than the one that is there; run `dvc repro audit@{model}` first")
+        raise InputError(f"audit/{model}: is of another set than the present one; run `dvc repro audit@{model}` first")
     if audit.get("audit_digest") != audit_digest:
         raise InputError(f"audit/{model}: was made with other settings or limits; run `dvc repro audit@{model}` first")
     return REFUSED.get(audit["verdicts"]["set"], "")
@@ -161,10 +161,10 @@ def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[Pat
         scratch: a folder for the unpacked arrays.
 
     Returns:
-        Its pairs as a patch set in `scratch`, its intensity rule, and a line that says what was checked.
+        Its pairs as a patch set in `scratch`, its intensity rule, and a line that says which checks passed.
 
     Raises:
-        InputError: the package is not whole, not what its checksums tell, or not by the trusted key.
+        InputError: the package is incomplete, differs from its checksums, or is not signed by the trusted key.
     """
     checked = verify(folder, trusted)
     facts = read_json(folder / "card.json")

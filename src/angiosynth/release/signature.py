@@ -44,7 +44,7 @@ def sign(folder: Path, key: Path) -> None:
 
 
 def verify_signature(folder: Path, trusted: Path | None) -> str:
-    """Check the signature of a package, where there is one.
+    """Check the signature of a package, if it has one.
 
     Args:
         folder: a package.
@@ -97,7 +97,7 @@ def _load_public(data: bytes) -> object:
 
 
 def _read_key(path: Path, kind: type[Key], load: Callable[[bytes], object], expected: tuple[str, str]) -> Key:
-    """The ed25519 key of a file, OpenSSH or PEM; what was `expected` and how to get one stand in the error."""
+    """The ed25519 key of a file, OpenSSH or PEM; `expected`, a description and how to get one, goes into the error."""
     description, advice = expected
     try:
         key = load(read_bytes(path, MOST_KEY))

@@ -1,1 +1,1 @@
-"""What every stage needs and that knows none of them: progress, output, checkpoints, precision."""
+"""Services for all stages that depend on none: progress, whole-or-nothing output, checkpoints, limits of the machine."""

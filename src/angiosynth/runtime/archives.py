@@ -1,4 +1,4 @@
-"""ZIP archives (.npz, and .pt as torch writes it) and .npy files, looked at before anything in them is unpacked."""
+"""ZIP archives (.npz, and .pt as torch writes it) and .npy files, checked before anything in them is unpacked."""
 
 from __future__ import annotations
 
@@ -122,9 +122,9 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
 
 def _entries(stream: BinaryIO, size: int) -> tuple[int, int]:
     """How many entries an archive declares and the length of their list, before `zipfile` reads that whole."""
-    there = min(size, END_BYTES + LOCATOR_BYTES + END64_BYTES)
-    stream.seek(size - there)
-    tail = stream.read(there)
+    length = min(size, END_BYTES + LOCATOR_BYTES + END64_BYTES)
+    stream.seek(size - length)
+    tail = stream.read(length)
     end = tail[-END_BYTES:]
     if len(end) < END_BYTES or end[:4] != END or end[-2:] != b"\0\0":
         raise ValueError("no ZIP archive")
@@ -132,7 +132,7 @@ def _entries(stream: BinaryIO, size: int) -> tuple[int, int]:
     locator = tail[-END_BYTES - LOCATOR_BYTES : -END_BYTES]
     if locator[:4] == LOCATOR:
         end64 = tail[: -END_BYTES - LOCATOR_BYTES]
-        if len(end64) < END64_BYTES or end64[:4] != END64 or struct.unpack("<Q", locator[8:16])[0] != size - there:
+        if len(end64) < END64_BYTES or end64[:4] != END64 or struct.unpack("<Q", locator[8:16])[0] != size - length:
             raise ValueError("no ZIP archive")
         entries, listed = struct.unpack("<QQ", end64[32:48])
     return int(entries), int(listed)

@@ -28,11 +28,11 @@ KEEP = 2
 ROOM = 8192  # bytes of a file of weights for each tensor, beside its numbers
 ENTRIES = 8  # of its archive, likewise
 DIGEST_BYTES = 32
-MOST_STATE = 1 << 38  # bytes of a resume file, which is this project's own: no more than that it ends
+MOST_STATE = 1 << 38  # bytes of a resume file, which this project wrote: a bound against endless files only
 
 
 def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
-    """Write tensors by name, through memory: torch's own writer of files raises no OSError on a full disk.
+    """Write tensors by name, through memory: torch's writer of files raises no OSError on a full disk.
 
     Raises:
         OSError: the file cannot be written.
@@ -47,7 +47,7 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         path: the file.
-        wanted: the network's own `state_dict`, whose names, shapes and dtypes count.
+        wanted: the network's `state_dict`, for names, shapes and dtypes.
 
     Raises:
         InputError: the file is missing, no ordinary one, damaged, longer or shorter than such weights, of another network, or holds NaN or
@@ -74,7 +74,7 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_weights(weights: Any, wanted: Mapping[str, Tensor]) -> None:
-    """See that names, shapes and dtypes are the wanted ones and all numbers finite; ValueError where not."""
+    """Raise ValueError unless names, shapes and dtypes are the wanted ones and all numbers finite."""
     if not isinstance(weights, dict) or weights.keys() != wanted.keys():
         raise ValueError("other names")
     for name, like in wanted.items():
@@ -88,7 +88,7 @@ def _check_weights(weights: Any, wanted: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def exported_through_memory() -> Iterator[None]:
-    """Within, torch.export.save writes a file from memory. Its own writer ends the process (abort) where the disk is full.
+    """Let torch.export.save write files through memory. Its writer aborts the process on a full disk.
 
     The program keeps no line of the code that it was traced from: these come with the paths of this machine.
     """

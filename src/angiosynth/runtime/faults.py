@@ -1,4 +1,4 @@
-"""What the system says of a file, as one line that names the file and fits the fault."""
+"""Errors of the operating system as one line: the file, the reason, and advice for that kind of error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _places(number: int) -> str:
     full = _full_disks() if number == errno.ENOSPC else []
     if full:
         return " and ".join(map(str, full))
-    return f"{' or '.join(map(str, _written_to()))}, or where the output goes"
+    return f"{' or '.join(map(str, _written_to()))}, or the disk of the output"
 
 
 def _full_disks() -> list[Path]:
@@ -77,13 +77,13 @@ def _full_disks() -> list[Path]:
 
 def _written_to() -> list[Path]:
     """The folders that every command may write to: the working folder and the one for temporary files."""
-    found = []
+    folders = []
     for ask in (os.getcwd, tempfile.gettempdir):
         try:
-            found.append(Path(ask()))
+            folders.append(Path(ask()))
         except OSError:  # the working folder was removed; no folder for temporary files can be written
             continue
-    return found
+    return folders
 
 
 def _is_full(folder: Path) -> bool:

@@ -1,8 +1,8 @@
-"""Temporary files and folders beside what they become, named and locked so that those of a killed run can be told and cleared.
+"""Temporary files and folders beside their targets, named and locked so that those of a killed run are recognised and removed.
 
-`.partial-MACHINE-TOKEN-NAME` is what is being written, `.replaced-MACHINE-TOKEN-NAME` an old folder on its way out. Who writes one holds a
-lock on it. The kernel lets go of the lock when the process dies, so what can be locked on the same machine is left over. Locks of other
-machines are not seen on every network drive: what they write is left alone.
+`.partial-MACHINE-TOKEN-NAME` is a target that is being written, `.replaced-MACHINE-TOKEN-NAME` an old folder that is being removed. The
+writer holds a lock on it, which the kernel releases when the process dies: one that can be locked on the same machine is a leftover. Not
+every network drive shows the locks of other machines, so theirs are left alone.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def finished_path(path: Path) -> Path:
 
 
 def clear(target: Path) -> None:
-    """Remove what killed runs left in the target's folder; a folder that was on its way out when a run died comes back. Each is said."""
+    """Remove leftovers of killed runs in the target's folder; a folder that a killed run was replacing is restored. Prints each."""
     for path in sorted(target.parent.glob(".[pr]*")):
         match = NAME.fullmatch(path.name)
         if match is None:
@@ -80,13 +80,13 @@ def clear(target: Path) -> None:
             continue
         if machine != MACHINE:
             if same:
-                say(f"{path}: of a run on another machine; if none writes {target} there any more, remove it")
+                say(f"{path}: of a run on another machine; if that run has ended, remove it")
             continue
         _settle(path, target, kind)
 
 
 def clear_project(root: Path) -> None:
-    """Remove what killed runs of this machine left anywhere in a project, as `clear` does in one folder. Each is said.
+    """Remove leftovers of killed runs of this machine anywhere in a project, as `clear` does in one folder. Prints each.
 
     Outside of a project nothing is done.
     """
@@ -96,7 +96,7 @@ def clear_project(root: Path) -> None:
 
 
 def abandoned(root: Path) -> list[Path]:
-    """What killed runs of this machine left in a project's folder, and in those that stages and imports write to, down to three below."""
+    """Leftovers of killed runs of this machine in a project's folder, and in those that stages and imports write to, three levels deep."""
     paths = sorted(root.glob(".[pr]*"))
     paths += [path for name in PLACES for depth in ("", "*/", "*/*/") for path in sorted(root.glob(f"{name}/{depth}.[pr]*"))]
     return [path for path in paths if (match := NAME.fullmatch(path.name)) and match[2] == MACHINE and _is_free(path)]
@@ -118,7 +118,7 @@ def _is_free(path: Path) -> bool:
 
 
 def hold(path: Path) -> int | None:
-    """Lock a folder that is there; gives the handle, None where that cannot be."""
+    """Lock an existing folder; gives the handle, None if it cannot be locked."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -137,7 +137,7 @@ def _settle(path: Path, target: Path, kind: str) -> None:
         _lock(handle)
         if kind == REPLACED and not os.path.lexists(target):
             path.rename(target)
-            say(f"{target}: is back; a run that was to replace it was killed")
+            say(f"{target}: restored; a run that was replacing it was killed")
             return
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         say(f"{path}: removed; an earlier run had left it")

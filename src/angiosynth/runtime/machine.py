@@ -1,4 +1,4 @@
-"""What this process may use of the machine: processors and memory, as a container, a batch system or `ulimit` leaves them to it."""
+"""The processors and memory that this process may use, within the limits of containers, batch systems and `ulimit`."""
 
 from __future__ import annotations
 
@@ -33,25 +33,22 @@ def heed_quota() -> None:
 
 
 def memory_available() -> int:
-    """Bytes this process may still take: the least of what the machine has free, the containers around it, and `ulimit`.
-
-    0 where the machine tells nothing.
-    """
+    """Bytes this process may still take: the least that is free in the machine, its containers and `ulimit`; 0 if that is unknown."""
     return max(0, min([*_machine(), *_containers(), *_limits()], default=0))
 
 
 def not_writable(folder: Path) -> str:
-    """Why nothing can be written in a folder, or in the nearest one above it that is there; "" where it can."""
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    """The reason why a folder, or its nearest existing parent, is not writable; "" if it is."""
+    existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             return ""
     except OSError as error:
-        return f"{there}: cannot be written ({error.strerror or error})"
+        return f"{existing}: cannot be written ({error.strerror or error})"
 
 
 def _machine() -> Iterator[int]:
-    """What the system could give without swapping."""
+    """Bytes that the system could give without swapping."""
     table = Path("/proc/meminfo")
     if table.is_file() and (free := re.search(r"MemAvailable:\s+(\d+)", table.read_text())):
         yield int(free[1]) * 1024
@@ -67,7 +64,7 @@ def _machine() -> Iterator[int]:
 
 
 def _containers() -> Iterator[int]:
-    """What each memory-limited control group around this process has left; its file cache can be taken back and counts as free."""
+    """The free bytes of each memory-limited control group of this process; its file cache can be reclaimed and counts as free."""
     for folder in _groups("memory"):
         for limit, used, statistics, reclaimable in (
             ("memory.max", "memory.current", "memory.stat", "inactive_file"),
@@ -81,7 +78,7 @@ def _containers() -> Iterator[int]:
 
 
 def _limits() -> Iterator[int]:
-    """What `ulimit -v` and `ulimit -d` leave; address space is a little more than memory, so this is on the safe side."""
+    """The bytes left by `ulimit -v` and `ulimit -d`; address space is a little more than memory, so this is on the safe side."""
     try:
         import resource
     except ImportError:  # Windows
@@ -106,9 +103,9 @@ def _quotas() -> Iterator[float]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups, from its own up to the root.
+    """The folders of this process's control groups, from the innermost up to the root.
 
-    Within a container the path that /proc tells is often not there, since only the container's own part is mounted: then the root is
+    Within a container the path in /proc often does not exist, since only the container's part is mounted: then the root is
     that part.
     """
     seen = set()
@@ -121,8 +118,8 @@ def _groups(controller: str) -> Iterator[Path]:
             base = next((root for root in (CGROUPS / controller, CGROUPS / names) if root.is_dir()), CGROUPS / controller)
         else:
             continue
-        own = base / path.lstrip("/")
-        for folder in (own, *own.parents):
+        innermost = base / path.lstrip("/")
+        for folder in (innermost, *innermost.parents):
             if folder.is_relative_to(base) and folder not in seen and ".." not in folder.parts:
                 seen.add(folder)
                 yield folder

@@ -11,12 +11,12 @@ KEEP, GROW = 2**31 - 1, 2**26  # bytes
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep what is freed, and torch to use large pages; to be called before torch is first used.
+    """Let the C library keep freed memory, and torch use large pages; to be called before torch is first used.
 
     Otherwise each large tensor is taken from the kernel anew, which clears it page by page. Measured in docs/benchmarks.md.
 
     Returns:
-        Whether the C library is one that can be told (glibc).
+        Whether the C library has such a setting (glibc).
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
@@ -27,6 +27,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Give the kernel what is freed and kept, for programs whose needs come in all sizes, which would else pile up between one another."""
+    """Return freed memory to the kernel, for programs with allocations of all sizes, whose gaps would else pile up."""
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

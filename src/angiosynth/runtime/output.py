@@ -50,7 +50,7 @@ def whole_file(path: Path, *, as_before: bool = False) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; on success it replaces `path` whole.
 
-    An old folder is first put aside by a rename, then removed: what cannot be removed is said and does no harm. A link to a folder is
+    An old folder is first put aside by a rename, then removed; a line names one that cannot be removed. A link to a folder is
     followed. The folder is for its user alone.
 
     Raises:
@@ -67,10 +67,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def followed(path: Path) -> Path:
-    """The file that a link names, for files that a user keeps elsewhere; what stages write takes the place of a link, which may be DVC's.
+    """The file that a link names, for files that a user keeps elsewhere. Outputs of stages replace a link instead, which may be DVC's.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file is missing.
     """
     if os.path.islink(path) and not path.is_file():
         raise InputError(f"{path}: is a link to {os.readlink(path)}, where no file is; make that file or remove the link")
@@ -79,10 +79,10 @@ def followed(path: Path) -> Path:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`, which is only a name, and remove it at the end; one that a killed run left there goes too.
+    """Give an empty folder beside `path`, which is only a name, and remove it at the end, with one that a killed run left.
 
-    For what must not outlive a command, for its user alone: in the project's `.work`, or beside what is written, never among the system's
-    temporary files, where nobody looks for what a kill has left.
+    For files that must not outlive a command, for its user alone: in the project's `.work`, or beside the output, never among the system's
+    temporary files, where leftovers of a kill would stay unnoticed.
 
     Raises:
         OSError: it cannot be made.
@@ -116,7 +116,7 @@ def allocate(path: Path) -> None:
 
 @contextmanager
 def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
-    """A claimed temporary, removed at the end where it is still there."""
+    """A claimed temporary, removed at the end if it still exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path)
     claimed: tuple[Path, int] | None = None
@@ -179,7 +179,7 @@ def _linked(path: Path) -> Path:
 def _is_mount(path: Path) -> bool:
     if os.path.ismount(path):
         return True
-    try:  # a folder of the same disk that is mounted there
+    try:  # a mounted folder of the same disk
         mounts = [line.split()[4] for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
     except (OSError, IndexError):
         return False

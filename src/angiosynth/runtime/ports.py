@@ -17,14 +17,14 @@ def free_or_refuse(port: int, choose: str) -> None:
 
 
 def listening(port: int, choose: str) -> socket.socket:
-    """Listen at a port of 127.0.0.1; who asks there waits until somebody accepts.
+    """Listen at a port of 127.0.0.1; clients wait until a connection is accepted.
 
     Args:
         port: 1 to 65535.
         choose: how to name another, such as "make ui UI_PORT=5002".
 
     Raises:
-        InputError: another program listens there, or the system does not allow it.
+        InputError: another program listens on it, or the system does not allow it.
     """
     with socket.socket() as asking:
         asking.settimeout(1.0)

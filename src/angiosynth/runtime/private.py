@@ -1,6 +1,6 @@
-"""What holds patients is its user's alone: folders 0700, files 0600, whatever the umask, and no image of the memory when a process dies.
+"""Files that hold patients are for their user alone: folders 0700, files 0600, whatever the umask, and no core dumps.
 
-Two nets. This program's processes write with a umask of 077. What other programs write into a project by their user's umask, above all DVC,
+Two measures. This program's processes write with a umask of 077. Files that other programs write by their user's umask, above all DVC,
 which makes its copies in the working folder 0644 and in its cache 0444, lies below folders that are closed at the start of every command:
 nobody gets through a closed folder to what is in it.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 OTHERS = 0o077
 CACHE = ".dvc/cache"
-# The folders of a project that hold patients, or what was learnt from them. All else is code and settings.
+# The folders of a project that hold patients, or models trained on them. All else is code and settings.
 PLACES = (
     *("data", "names", "splits", "models", "predictions", "metrics", "report", "audit", "releases", "sweeps"),
     *("mlruns", "lineage", ".work", "dvc_plots", CACHE, ".dvc/tmp"),
@@ -27,7 +27,7 @@ PLACES = (
 def write_for_the_user_alone() -> None:
     """From now on this process and those that it starts write files for their user alone, and leave no core file when they crash.
 
-    Where a folder has an access list of its own, new files follow that in place of the umask; the folder that this program has made around
+    Where a folder has an access list, new files follow that in place of the umask; the folder that this program has made around
     them is closed all the same.
     """
     os.umask(OTHERS)
@@ -39,7 +39,7 @@ def write_for_the_user_alone() -> None:
 def close_places(root: Path) -> None:
     """Take all rights of others from a project's folders that hold patients, and from all below those that were open.
 
-    DVC's cache is made where it is missing, so that DVC does not make it open. What is another user's, or cannot be changed, is left:
+    DVC's cache is made where it is missing, so that DVC does not make it open. Folders of other users, or that cannot be changed, are left:
     `doctor` names it. Outside of a project nothing is done.
     """
     if not (root / "dvc.yaml").is_file():
@@ -58,13 +58,13 @@ def open_places(places: Iterable[Path]) -> Iterator[Path]:
     """Those files and folders that another user may look into: open themselves, and no folder above them is closed."""
     for place in places:
         with suppress(OSError):
-            there = place.resolve(strict=True)
-            if there.stat().st_mode & 0o055 and all(folder.stat().st_mode & 0o011 for folder in there.parents):
+            folder = place.resolve(strict=True)
+            if folder.stat().st_mode & 0o055 and all(parent.stat().st_mode & 0o011 for parent in folder.parents):
                 yield place
 
 
 def kept_by_dvc(root: Path) -> list[Path]:
-    """The folders of this disk where a project's DVC settings keep files: the cache, where it is not the usual one, and remotes."""
+    """The folders of this disk that a project's DVC settings name: a cache other than the default one, and remotes."""
     named = [value.removeprefix("file://") for _, _, value in _dvc_settings(root)]
     return [root / ".dvc" / value for value in named if "://" not in value]
 

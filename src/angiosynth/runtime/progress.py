@@ -15,23 +15,23 @@ T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
 
-def progress(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterator[T]:
-    """Yield the items while telling on standard error how far `what` is and how long it will take.
+def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:
+    """Yield the items and show on standard error how far the work is and how long it will take.
 
     Args:
-        items: what is to be worked through, the `done` first ones left out.
-        what: a few words that name the work.
+        items: to work through, without the first `done` ones.
+        title: of the work, a few words.
         total: number of items in all.
         done: number of items that an earlier run finished.
     """
     if sys.stderr.isatty():
-        yield from _bar(items, what, total, done)
+        yield from _bar(items, title, total, done)
     else:
-        yield from _lines(items, what, total, done)
+        yield from _lines(items, title, total, done)
 
 
 def say(*lines: str) -> None:
-    """Lines about what goes on, on standard error. What a name holds breaks none of them."""
+    """Print lines on standard error, each escaped by `shown`."""
     print("\n".join(map(shown, lines)), file=sys.stderr, flush=True)
 
 
@@ -41,18 +41,18 @@ def tell(*lines: str) -> None:
 
 
 def shown(line: str) -> str:
-    """A line as it is shown: without passwords, and without what a terminal would obey. Every message of this project goes through here."""
+    """A line without passwords and without control characters, for the terminal. Every message of this project passes here."""
     return printable(without_secrets(line))
 
 
 def print_anything() -> None:
-    """From now on printing raises nowhere: what the terminal's encoding has no sign for is escaped, as on standard error always."""
+    """From now on printing never raises: characters that the terminal's encoding lacks are escaped, as on standard error always."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
+def _bar(items: Iterable[T], title: str, total: int, done: int) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -65,13 +65,13 @@ def _bar(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=total, completed=done)
+        task = bar.add_task(shown(title), total=total, completed=done)
         for item in items:
             yield item
             bar.advance(task)
 
 
-def _lines(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
+def _lines(items: Iterable[T], title: str, total: int, done: int) -> Iterator[T]:
     start = last = time.monotonic()
     for worked, item in enumerate(items, start=1):
         yield item
@@ -79,10 +79,10 @@ def _lines(items: Iterable[T], what: str, total: int, done: int) -> Iterator[T]:
         if now - last >= LINE_EVERY_S:
             last = now
             left = (now - start) / worked * (total - done - worked)
-            say(f"{what}: {done + worked}/{total}, {duration(left)} left")
+            say(f"{title}: {done + worked}/{total}, {duration(left)} left")
     elapsed = time.monotonic() - start
     if elapsed > LINE_EVERY_S:
-        say(f"{what}: {total}/{total} in {duration(elapsed)}")
+        say(f"{title}: {total}/{total} in {duration(elapsed)}")
 
 
 def duration(seconds: float) -> str:

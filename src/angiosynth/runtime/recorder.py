@@ -1,4 +1,4 @@
-"""Where training loops hand their numbers: a small protocol that knows no tracking system."""
+"""The protocol by which training loops report their numbers, independent of a tracking system."""
 
 from __future__ import annotations
 

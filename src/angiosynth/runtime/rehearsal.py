@@ -1,4 +1,4 @@
-"""How much memory a piece of torch's work needs at most, found without taking any: on tensors that have shapes and no content."""
+"""How much memory a piece of torch's work needs at most, computed on tensors that have shapes and no content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGE = 2**28
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a training takes: at most, and what of them stays between two steps (weights, moments, copies)."""
+    """Bytes that a training takes: at most, and lasting between two steps (weights, moments, copies)."""
 
     peak: int
     lasting: int
@@ -32,8 +32,8 @@ class Need:
 class Rehearsal(TorchDispatchMode):
     """Counts the bytes of all storages alive that operations within it have made.
 
-    A convolution counts with a copy of all that it takes and gives, for libraries bring them into an order of their own. Gaps between
-    what is alive are not counted.
+    A convolution counts with a copy of all that it takes and gives, for libraries reorder them. Gaps between
+    live tensors are not counted.
 
     Attributes:
         alive: bytes now.
@@ -79,7 +79,7 @@ class Rehearsal(TorchDispatchMode):
 
 @contextmanager
 def rehearsal() -> Iterator[Rehearsal]:
-    """Within, tensors have no content, and what they would take is counted. Their values must not be asked for."""
+    """Within, tensors have no content, and the memory that they would take is counted. Their values must not be read."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     level = log.level
     log.setLevel(logging.CRITICAL)  # a shape that does not fit is raised; no traceback of it beside that

@@ -1,7 +1,7 @@
-"""No password or token in what is shown, recorded or written: one function that every message goes through.
+"""Removal of passwords and tokens from everything that is shown, recorded or written: every message passes one function.
 
-Two nets. What this process knows as a secret (variables of the environment that are called so, passwords within their URIs) is replaced
-wherever it stands, in every spelling. What looks like one (`://user:...@`, `password=...`, `Bearer ...`, tokens of well-known make) is
+Two measures. Secrets that this process knows (environment variables of such names, passwords within their URIs) are replaced
+everywhere, in every spelling. Texts that look like one (`://user:...@`, `password=...`, `Bearer ...`, tokens of well-known make) is
 replaced although nobody named it.
 """
 
@@ -33,7 +33,7 @@ KEYED = re.compile(rf"((?<![\w.-])[\w.-]*(?:{STRONG}(?:{EQUALS}|{COLON})|(?<![A-
 # are its port, and an @ may come later.
 PAGE = r"""https?://?[^:/?#\s@'"]*:(?!\d{1,5}[/?#])"""
 IN_URI = re.compile(rf"""((?<![a-z0-9+.-])(?!https?:/)[a-z][a-z0-9+.-]*://?[^:/?#\s@'"]*:|{PAGE})[^\s'"<>]*@""", re.I)
-USER_OF_A_PAGE = re.compile(r"""(https?://?)[^\s:/@'"]+@""", re.I)  # a token stands there alone
+USER_OF_A_PAGE = re.compile(r"""(https?://?)[^\s:/@'"]+@""", re.I)  # the user's name is a token
 HEADER = re.compile(r"""(authorization["']?\s*[:=]\s*["']?)(?:(basic|bearer|token|digest|negotiate)\s+)?[^\s"',}]+""", re.I)
 BEARER = re.compile(r"\b(bearer)\s+[\w.~+/=-]{4,}", re.I)
 MADE_KNOWN = re.compile(
@@ -57,18 +57,18 @@ def without_secrets(text: str) -> str:
 
 
 def hide_secrets_in_tracebacks_and_logs() -> None:
-    """Let what Python itself prints go through here too: an exception that nobody caught, other packages' log lines and warnings.
+    """Filter Python's output too: uncaught exceptions, other packages' log lines and warnings.
 
-    They lose passwords and, line by line, what a terminal would obey.
+    They lose passwords and, line by line, control characters.
     """
 
     def shown(kind: type[BaseException], error: BaseException, trace: object) -> None:
         del kind, trace
         print(_shown("".join(traceback.format_exception(error))), file=sys.stderr, end="")
 
-    def in_thread(told: threading.ExceptHookArgs) -> None:
-        if told.exc_value is not None:
-            shown(told.exc_type, told.exc_value, None)
+    def in_thread(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None:
+            shown(arguments.exc_type, arguments.exc_value, None)
 
     def warned(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         print(printable(without_secrets(f"{category.__name__}: {message}")), file=sys.stderr)

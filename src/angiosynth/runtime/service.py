@@ -1,7 +1,7 @@
 """One answer over HTTP for whoever asks, within stated limits of size, number and time. Every refusal is one line of JSON.
 
 Bodies are computed one after the other in one thread: torch uses all processors for one, and each further thread would keep memory of its
-own. What waits is bounded in number and in bytes, so that memory stays flat whatever is sent.
+own. The queue is bounded in number and in bytes, so that memory stays flat whatever is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_BYTES = 64 << 20  # of a body: eight slices of 512x512 voxels, 21 character
 MOST_HELD = 4 * MOST_BYTES  # of all bodies together: four clients may send the largest at once
 MOST_REQUESTS = 32  # read, waiting, computed or answered at once; a processor does one at a time anyway
 MOST_CONNECTIONS = 256  # most of them idle
-HEAD_S = 10  # so long a connection may be without a request, send its head, or send what of a body is refused
+HEAD_S = 10  # for a connection without a request, for a request's head, and for the rest of a refused body
 BODY_S = 60  # so long a body may take: a megabyte each second
 ANSWER_S = 120  # so long a client may take to read its answer
 CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "REQUEST_TOO_LARGE"}
@@ -53,7 +53,7 @@ class Service:
     Args:
         answer: from a body to the parts of the JSON that answers it; raises RefusedError for one that it does not take. Called in one
             thread, one call at a time.
-        version: what /version says.
+        version: the answer of /version.
     """
 
     def __init__(self, answer: Callable[[bytearray], Iterator[bytes]], version: str) -> None:
@@ -121,7 +121,7 @@ class Service:
             return self._answer(body)
         except RefusedError:
             raise
-        except Exception as error:  # what it says may name files; it is for who runs the service, not for who asks
+        except Exception as error:  # its text may name files: for the service's owner, not for its clients
             say(f"serve: a request failed: {type(error).__name__}: {error}")
             raise RefusedError(500, "the model failed on this request; the service goes on") from None
         finally:
@@ -148,7 +148,7 @@ async def _unless_gone(answer: Future[Iterator[bytes]], receive: Any) -> Iterato
 
 
 def _refuse_head(headers: dict[bytes, bytes]) -> None:
-    """Refuse what need not be read at all."""
+    """Refuse a request by its headers, before its body is read."""
     kind, _, charset = headers.get(b"content-type", b"").lower().partition(b";")
     if kind.strip() != b"application/json" or charset.strip().strip(b'"') not in (b"", b"charset=utf-8", b'charset="utf-8'):
         raise RefusedError(415, "the body is JSON: send Content-Type: application/json")
@@ -197,7 +197,7 @@ class BoundedProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP."""
+        """Answer bytes that are no HTTP."""
         refused = RefusedError(400, msg)
         for event in (
             h11.Response(status_code=400, headers=[JSON, (b"connection", b"close")]),

@@ -24,7 +24,7 @@ class _Pending:
 
 
 def end_in_order() -> None:
-    """Let signals that would kill the process end it as Ctrl-C does, so that what it has put away for a moment is removed on the way.
+    """Let signals that would kill the process end it as Ctrl-C does, so that its temporary files are removed.
 
     A signal that is ignored stays so, as under `nohup`. Call it in the main thread.
     """
@@ -35,7 +35,7 @@ def end_in_order() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Signals of `end_in_order` wait until the block is done. For what takes moments: a removal, or a claim that must be remembered."""
+    """Signals of `end_in_order` wait until the block is done. For short operations: a removal, or a claim that must be remembered."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals never reach it
         return

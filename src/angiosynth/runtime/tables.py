@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-# What makes a spreadsheet run a text: one of these signs, also full-width ones and after spaces; a tab or a line end at the beginning
-# moves what follows into a cell of its own.
+# Texts that a spreadsheet runs begin with one of these signs, also full-width ones and after spaces; a tab or a line end at the beginning
+# moves the rest into a separate cell.
 FORMULA = re.compile(r"[\s'\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -31,7 +31,7 @@ def write_table(
 
 
 class _Lines:
-    """A stream for csv.writer, which quotes only those line ends that its own consists of: a lone carriage return would end a row."""
+    """A stream for csv.writer, which quotes only the line ends that it writes itself: a lone carriage return would end a row."""
 
     def __init__(self, stream: TextIO, end: str) -> None:
         self.stream, self.end = stream, end
@@ -46,5 +46,5 @@ def safe_cell(cell: object) -> object:
 
 
 def plain_cell(text: str) -> str:
-    """What `safe_cell` was given, from what a table holds."""
+    """The inverse of `safe_cell`: the text of a table's cell."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text

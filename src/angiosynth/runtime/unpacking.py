@@ -1,4 +1,4 @@
-"""Files that may be packed by gzip, read in order and as far as they are asked for: what a few kilobytes unpack to is nobody's guess."""
+"""Sequential reading of files that may be packed by gzip, unpacking no more than is asked for: a few kilobytes may unpack to gigabytes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOST_PARTS = 100_000
 
 
 class Unpacking:
-    """A file's bytes in order, unpacked where they are packed.
+    """A file's bytes in order, unpacked if the file is packed.
 
     Attributes:
         size: bytes on disk.
         packed: whether by gzip.
-        most_on_disk: no more of the file is read than so many bytes. To be raised by who knows what should be in it.
+        most_on_disk: limit of the bytes that are read; to be raised once the length of the content is known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class Unpacking:
         return done
 
     def skip(self, count: int) -> int:
-        """Leave out the next bytes; gives how many there were. InputError as `read`."""
+        """Skip the next bytes; gives the number that were skipped. InputError as `read`."""
         done = 0
         while done < count and (part := self._some(min(count - done, CHUNK))):
             done += len(part)

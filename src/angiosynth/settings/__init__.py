@@ -1,4 +1,4 @@
-"""params.yaml as frozen, validated models. Each section is what one kind of stage depends on."""
+"""params.yaml as frozen, validated models. A section holds the settings of one kind of stage."""
 
 from __future__ import annotations
 
@@ -82,21 +82,21 @@ class Settings(Section):
     @model_validator(mode="before")
     @classmethod
     def _defaults_are_filled_in(cls, tree: Any) -> Any:
-        """Each generator has its own values and, where it gives none, those of `generator_defaults` that its kind has."""
+        """Fill in the values of `generator_defaults` that a generator's kind has and its entry does not set."""
         if not isinstance(tree, dict) or not isinstance(tree.get("generators"), dict):
             return tree
         return tree | {"generators": filled_in(tree.get("generator_defaults", {}), tree["generators"])}
 
     @property
     def training_data(self) -> tuple[str, ...]:
-        """What U-nets are trained on: real patches, and the set of each generator."""
+        """The names of the sets that U-nets are trained on: real patches, and each generator's."""
         return (REAL, *self.generators)
 
     def generator(self, name: str) -> GeneratorSettings:
         """A generator's settings by its name.
 
         Raises:
-            InputError: there is none of that name.
+            InputError: no generator has that name.
         """
         if name not in self.generators:
             raise InputError(f"{name}: no such generator; params.yaml, section generators, has {', '.join(self.generators)}")
@@ -104,8 +104,8 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:
-        if found := list(faults(self)):
-            raise ValueError(found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
+        if contradictions := list(faults(self)):
+            raise ValueError(contradictions[0] + (f" (and {len(contradictions) - 1} more)" if len(contradictions) > 1 else ""))
         return self
 
 
@@ -129,7 +129,7 @@ def load_settings(path: Path) -> Settings:
         return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        # A union's branches, such as tuple[str, ...], are no keys; what sections contradict each other in names its keys itself.
+        # A union's branches, such as tuple[str, ...], are no keys; a contradiction between sections names its keys itself.
         key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part)))[:LONGEST_KEY])[1:-1]
         key = f"{key}: " if key else "" if first["type"] == "value_error" else "file: "
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

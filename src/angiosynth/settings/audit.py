@@ -22,11 +22,11 @@ def _without(fault_of: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-AUDIT_FILES = ("audit.json", "index.html")  # of an audit, what may leave: exact numbers and pictures of patches stay in the house
+AUDIT_FILES = ("audit.json", "index.html")  # of an audit, for release: exact numbers and pictures of patches stay in the house
 
 
 class AuditLimits(Section):
-    """What a set may not pass if it is to be released; fixed before an audit is looked at."""
+    """Limits of an audit's measures, beyond which a set is not released; fixed before an audit is looked at."""
 
     auc: Fraction = 0.7  # of an attack on membership that is also `excess` above its control
     excess: Fraction = 0.1
@@ -34,7 +34,7 @@ class AuditLimits(Section):
     copy_ratio: Fraction = 0.5  # "much nearer": less than this share of the other distance
     nearer: Fraction = 0.6  # share of synthetic patches nearer to training patients than to as many others; 0.5 by chance
     linkage: Fraction = 0.1  # agreement of the nearest training patches above that of real patches of others
-    alpha: Rate = 0.05  # an attack counts as successful where chance does as well no more often than this
+    alpha: Rate = 0.05  # level of significance of an attack on membership
 
 
 class AuditSettings(Section):
@@ -54,8 +54,8 @@ class AuditSettings(Section):
 
 
 class ReleaseSettings(Section):
-    """What the card of a package says of those who release it."""
+    """Who releases a package, for its card."""
 
     creator: Annotated[str, _without(line_fault)] = "unnamed"
-    url: Annotated[str, _without(lambda text: url_fault(text) if text else "")] = ""  # where the set can be had
+    url: Annotated[str, _without(lambda text: url_fault(text) if text else "")] = ""  # of the set's page or download
     licence: Annotated[str, _without(licence_fault)] = "https://creativecommons.org/licenses/by/4.0/"

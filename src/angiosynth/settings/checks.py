@@ -68,7 +68,7 @@ def _split(settings: Settings) -> Iterator[str]:
 
 
 def _drawn(settings: Settings) -> Iterator[str]:
-    """The phantom takes minutes to draw; what its patients will not do for is known before."""
+    """Whether the phantom's sites suffice for the cohort and the patches, before minutes are spent on drawing them."""
     drawn = settings.phantom.sites
     for name, site in settings.cohort.sites.items():
         if not site.path.startswith(PHANTOM):
@@ -78,11 +78,11 @@ def _drawn(settings: Settings) -> Iterator[str]:
             yield f"cohort.sites.{name}.path: {site.path} is none of the phantom's sites; phantom.sites has {', '.join(drawn) or 'none'}"
             continue
         wanted = sum(_count(site.split, part) for part in NEEDED_FOR)
-        where = f"phantom.sites.{site.path.removeprefix(PHANTOM).rstrip('/')}"
+        section = f"phantom.sites.{site.path.removeprefix(PHANTOM).rstrip('/')}"
         if wanted > scanner.patients:
-            yield f"cohort.sites.{name}.split: {wanted} patients, but {where}.patients draws {scanner.patients}; lower the split"
+            yield f"cohort.sites.{name}.split: {wanted} patients, but {section}.patients draws {scanner.patients}; lower the split"
         if min(scanner.shape[:2]) < settings.patches.size:
-            yield f"{where}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
+            yield f"{section}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
 
 
 def _looks(settings: Settings) -> Iterator[str]:

@@ -12,7 +12,7 @@ from angiosynth.generators.registry import KINDS, known_settings, with_defaults
 from angiosynth.settings.sections import NAME, NAME_RULE
 
 REAL = "real"  # the training data that no generator made
-RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # what stands beside generators' names in tables and folders
+RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # names that tables and folders use beside those of generators
 
 
 def _of_its_kind(entry: Any) -> Any:
@@ -23,7 +23,7 @@ AnyGenerator = Annotated[GeneratorSettings, BeforeValidator(_of_its_kind)]
 
 
 def filled_in(defaults: Any, entries: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The entries, each with its own values and, where it gives none, those of the defaults that its kind has.
+    """The entries, completed by the defaults that their kinds have.
 
     Raises:
         ValueError: a name, a kind or a default is wrong; the text names its key.
@@ -52,7 +52,7 @@ def _check_entry(name: Any, entry: Any) -> None:
 
 
 def _check_defaults(defaults: Mapping[Any, Any], used: Mapping[str, Kind]) -> None:
-    """A default must do for every kind in use that has such a setting; where none has, for one that might be."""
+    """Check the defaults against every kind in use that has such a setting, or else against one that might be used."""
     for key, value in defaults.items():
         if key not in known_settings():
             raise ValueError(f"generator_defaults.{ascii(str(key))[1:-1]}: no kind of generator has such a setting")

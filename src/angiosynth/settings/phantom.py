@@ -19,10 +19,10 @@ class ScannerSettings(Section):
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     orientation: Literal["RAS", "LAS", "LPS", "RPS"] = "RAS"  # of the stored axes
     slabs: Positive = 2
-    slab_step: Fraction = 0.12  # relative signal step where two slabs meet
+    slab_step: Fraction = 0.12  # relative signal step between adjacent slabs
     saturation: Fraction = 0.45  # share of the inflow signal lost along one slab in an artery of 1.1 mm radius
     vessel_contrast: PositiveFloat = 1.9  # fresh blood's signal above tissue, in tissue signals
-    tissue_contrast: NonNegative = 1.0  # differences between tissues, relative to the usual ones
+    tissue_contrast: NonNegative = 1.0  # differences between tissues, as a multiple of the default ones
     noise: NonNegative = 0.075  # deviation of the Rician noise, in tissue signals
     blur_mm: NonNegative = 0.3  # deviation of the point spread
     bias: Fraction = 0.22  # relative depth of the coil sensitivity field

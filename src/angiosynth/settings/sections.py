@@ -92,14 +92,14 @@ class CohortSettings(Section):
 class PatchSettings(Section):
     size: Positive = 64
     on_vessels: Count = 400  # patches a patient centred on a vessel voxel
-    on_bright: Count = 300  # patches a patient centred on what a threshold would take for a vessel; 0 in the paper
+    on_bright: Count = 300  # patches a patient centred on voxels that a threshold would call vessel; 0 in the paper
     in_brain: Count = 300  # patches a patient centred on a brain voxel
     seed: Seed = 1
 
 
 class SynthesisSettings(Section):
     pairs: Positive
-    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's own label range
+    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's label range
     seed: Seed = 1
 
 

@@ -21,8 +21,8 @@ def searched_anywhere() -> dict[str, Searched]:
 class SweepSettings(Section):
     """Search space and size of one trial.
 
-    `ranges`: searched value -> (low, high), where equal ends hold it fast, or its choices. A generator is searched over those that its
-    kind has; what is not named here has the kind's own range.
+    `ranges`: searched value -> (low, high), equal ends fix it, or its choices. A generator is searched over those that its
+    kind has; values that are not named keep the kind's range.
     """
 
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
@@ -45,7 +45,7 @@ class SweepSettings(Section):
 
 
 def _problem(searched: Searched, values: Any) -> str:
-    """What is wrong with a range, or ""."""
+    """The fault of a range, or ""."""
     if not isinstance(values, (list, tuple)) or not values:
         return "give two ends or a list of choices"
     if searched.scale == "choice":

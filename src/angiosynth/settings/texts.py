@@ -1,4 +1,4 @@
-"""Texts that a user gives and that leave the house in a package: one line, nothing but words, links that are links."""
+"""Checks of texts that go into a package: plain words in one line, well-formed addresses."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ HOST = re.compile(r"(?=.{1,253}$)\w([\w-]*\w)?(\.\w([\w-]*\w)?)*\.?")
 
 
 def line_fault(text: str, longest: int = LONGEST_LINE) -> str:
-    """Why a text is no line of plain words, "" where it is one: empty, signs that cannot be seen, markup, too long."""
+    """The fault of a text that should be a line of plain words, "" if it has none: empty, invisible characters, markup, too long."""
     if not text.strip():
         return "is empty"
     if any(unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} for sign in text):
         return "holds a line end or a character that cannot be printed; write it in one line of plain words"
-    if found := MARKUP.search(text):
-        return f"holds {found[0]}, which is markup; write it in plain words"
+    if match := MARKUP.search(text):
+        return f"holds {match[0]}, which is markup; write it in plain words"
     return f"is longer than {longest} characters; shorten it" if len(text) > longest else ""
 
 
 def url_fault(text: str) -> str:
-    """Why a text is no address of the web, "" where it is one: http or https, a host, nobody's login."""
+    """The fault of a text that should be a web address, "" if it has none: http or https, a host, no login."""
     wrong = "is no address such as https://lab.example/set"
     if NOT_IN_URL.search(text) or line_fault(text, LONGEST_URL):
         return f"{wrong}: it holds a sign that belongs into none, or is longer than {LONGEST_URL} characters"
@@ -45,7 +45,7 @@ def url_fault(text: str) -> str:
 
 
 def licence_fault(text: str) -> str:
-    """Why a text is no licence: an SPDX identifier or words, or an address of the web."""
+    """The fault of a text that should be a licence (SPDX identifier, words or web address), "" if it has none."""
     if ":" in text:
         return url_fault(text)
     if fault := line_fault(text, LONGEST_LICENCE):
@@ -54,6 +54,6 @@ def licence_fault(text: str) -> str:
 
 
 def escaped_markdown(text: str) -> str:
-    """The text as Markdown shows it, word for word: no emphasis, no link made of an address, no formula, no entity."""
+    """Escape a text so that Markdown shows it literally: no emphasis, link, formula or entity."""
     quiet = re.sub(r"([\\`*_{}\[\]<>#!|~&$])", r"\\\1", text)
     return re.sub(r"(?i)\b(www)\.", r"\1\\.", quiet.replace("://", "\\://").replace("@", "\\@"))

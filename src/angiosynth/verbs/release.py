@@ -58,7 +58,7 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         request: name, override, key, allowed words.
 
     Returns:
-        A line that says what was written, and what to do next.
+        A line that names the package and the next steps.
 
     Raises:
         InputError: there is no audit, it is of another set, or it speaks against a release and no reason is given.
@@ -105,7 +105,7 @@ def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any
         raise InputError(f"{folder / 'audit.json'}: damaged or of another version; {again}") from error
     path = folder / SHARED / AUDIT_FILES[0]
     if not path.is_file() or read_json(path) != facts:
-        raise InputError(f"{path}: is not what may leave of {folder / 'audit.json'}; {again}")
+        raise InputError(f"{path}: differs from what may be released of {folder / 'audit.json'}; {again}")
     return facts
 
 
@@ -136,7 +136,7 @@ def _words_of(path: Path) -> list[str]:
 
 
 def _patients(settings: Settings, home: Workspace, site: str) -> list[str]:
-    """The names of a site's patients, of its folder and of its split; none where its scans are not on this machine."""
+    """The names of a site's patients, of its folder and of its split; none if its scans are not on this machine."""
     if not home.site_root(settings, site).is_dir():
         return []
     split = load_split(home.splits, site)
@@ -145,7 +145,7 @@ def _patients(settings: Settings, home: Workspace, site: str) -> list[str]:
 
 
 def _login() -> str:
-    """The user's name; "" where the system knows none, as in some containers."""
+    """The user's name; "" if the system knows none, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
