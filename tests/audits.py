@@ -13,23 +13,23 @@ LIMITS = AuditLimits()
 
 def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
     """A whole audit of 2 members and 1 other that found nothing, with some figures of attacks changed."""
-    own = numbers()
-    own["membership"] |= {name: {**own["membership"][name], **values} for name, values in membership.items()}
-    for found in own["membership"].values():
-        found |= {"member_scores": [1.0, 2.0], "other_scores": [0.5], "members": 2, "others": 1}
-        found |= {"control_low": 0.4, "control_high": 0.7}
-        found |= {f"tpr_{rate}{end}": 0.5 for rate in (10, 1) for end in ("", "_low", "_high")}
+    measured = numbers()
+    measured["membership"] |= {name: {**measured["membership"][name], **values} for name, values in membership.items()}
+    for attack in measured["membership"].values():
+        attack |= {"member_scores": [1.0, 2.0], "other_scores": [0.5], "members": 2, "others": 1}
+        attack |= {"control_low": 0.4, "control_high": 0.7}
+        attack |= {f"tpr_{rate}{end}": 0.5 for rate in (10, 1) for end in ("", "_low", "_high")}
     likeness = {"precision": 0.8, "recall": 0.6, "density": 0.7, "coverage": 0.5}
     vessels = {"fraction": 0.02, "calibre_px": 2.0, "components": 1.2, "empty": 0.3}
-    own["copies"] |= {"copies_count": 0}
+    measured["copies"] |= {"copies_count": 0}
     return {
-        **own,
-        **judge(own, LIMITS),
+        **measured,
+        **judge(measured, LIMITS),
         "model": "wgan-gp",
         "set_digest": "abc",
         "checkpoints": [
             {"step": step, "chosen": step == 4, "auc": 0.5 + step / 20, "probe_dsc": 0.1 * step, "probe_dsc_real": real}
-            for step, real in ((2, 0.5), (4, 0.5), (6, 0.0))  # a probe that found nothing on real patches has no share
+            for step, real in ((2, 0.5), (4, 0.5), (6, 0.0))  # a DSC of 0 on real patches gives no share
         ],
         "n_synthetic": 100,
         "n_training_patches": 80,

@@ -26,8 +26,8 @@ REAL = _blobs(6, 1)
 
 def _candidates(symmetry: int) -> Candidates:
     """Of each of REAL two references: itself and the next one."""
-    own = np.arange(len(REAL))
-    rows = np.stack([(own + 1) % len(REAL), own], axis=1)
+    numbers = np.arange(len(REAL))
+    rows = np.stack([(numbers + 1) % len(REAL), numbers], axis=1)
     return Candidates(np.zeros(rows.shape), rows, np.full(rows.shape, symmetry))
 
 
@@ -55,20 +55,20 @@ def test_a_move_is_by_pixels_and_a_turn_about_the_middle() -> None:
 
 def test_where_nothing_comes_in_the_image_shows() -> None:
     onto = torch.full((1, SIDE, SIDE), 0.25)
-    found = warp_onto(torch.ones(1, SIDE, SIDE), onto, Poses(np.zeros(1, np.int64), np.zeros(1), np.array([[4 / SIDE, 0.0]])))
-    assert (found[0, :4] == 0.25).all()
-    assert (found[0, 5:] == 1.0).all()
+    warped = warp_onto(torch.ones(1, SIDE, SIDE), onto, Poses(np.zeros(1, np.int64), np.zeros(1), np.array([[4 / SIDE, 0.0]])))
+    assert (warped[0, :4] == 0.25).all()
+    assert (warped[0, 5:] == 1.0).all()
 
 
 @pytest.mark.parametrize(("degrees", "x", "y"), [(0.0, 0, 0), (0.0, 2, -1), (7.0, 0, 0), (-4.0, 1, 2), (3.0, 0.5, -1.5)])
 @pytest.mark.parametrize("symmetry", [0, 3, 6])
 def test_turn_and_move_are_recovered(degrees: float, x: float, y: float, symmetry: int) -> None:
     images = rotate_and_shift(REAL, degrees, x, y)
-    found = align(images, symmetries(REAL)[symmetry], _candidates(symmetry), "test")
-    np.testing.assert_array_equal(found.row, np.arange(len(REAL)))
-    assert found.distance.max() < 0.05
-    assert np.abs(found.poses.degrees - degrees).max() < 2.0
-    assert np.abs(found.poses.shift * SIDE - (x, y)).max() < 0.4
+    matches = align(images, symmetries(REAL)[symmetry], _candidates(symmetry), "test")
+    np.testing.assert_array_equal(matches.row, np.arange(len(REAL)))
+    assert matches.distance.max() < 0.05
+    assert np.abs(matches.poses.degrees - degrees).max() < 2.0
+    assert np.abs(matches.poses.shift * SIDE - (x, y)).max() < 0.4
 
 
 def test_the_same_pose_holds_for_larger_images() -> None:

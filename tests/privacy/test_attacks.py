@@ -45,11 +45,11 @@ def test_the_generator_draws_its_own_patches_best(monkeypatch: pytest.MonkeyPatc
     space = GanLatents(generator, settings, torch.device("cpu"))
     before = [weight.clone() for weight in generator.parameters()]
     with torch.no_grad():
-        own = generator(torch.randn(4, generator.latent_size, generator=torch.Generator().manual_seed(5)))
+        drawn = generator(torch.randn(4, generator.latent_size, generator=torch.Generator().manual_seed(5)))
     other = torch.rand(4, 2, 16, 16, generator=torch.Generator().manual_seed(6)) * 2 - 1
-    scores = reconstruction_scores(space, torch.cat([own, other]), 30, 1)
+    scores = reconstruction_scores(space, torch.cat([drawn, other]), 30, 1)
     assert scores[:4].min() > scores[4:].max()
-    assert (reconstruction_scores(space, own, 0, 1) <= scores[:4]).all()  # steps bring it nearer
+    assert (reconstruction_scores(space, drawn, 0, 1) <= scores[:4]).all()  # steps bring it nearer
     assert all(torch.equal(a, b) for a, b in zip(before, generator.parameters(), strict=True))
 
 
@@ -100,11 +100,11 @@ def test_a_set_that_leads_back_is_told_from_one_that_does_not() -> None:
 
 def test_precision_recall_density_coverage_by_hand() -> None:
     real, synthetic = _points(0, 1, 2, 3), _points(0.5, 1.5, 2.5, 100)
-    found = manifold_scores(real, synthetic, 1)  # balls of radius 1 about 0, 1, 2, 3; 1 about three synthetic points, 97.5 about 100
-    assert found["precision"] == 0.75
-    assert found["coverage"] == 1.0
-    assert found["density"] == pytest.approx((2 + 2 + 2 + 0) / 4)
-    assert found["recall"] == 1.0
+    scores = manifold_scores(real, synthetic, 1)  # balls of radius 1 about 0, 1, 2, 3; 1 about three synthetic points, 97.5 about 100
+    assert scores["precision"] == 0.75
+    assert scores["coverage"] == 1.0
+    assert scores["density"] == pytest.approx((2 + 2 + 2 + 0) / 4)
+    assert scores["recall"] == 1.0
     assert manifold_scores(real, real + np.float32(50), 1) == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
 
 
@@ -112,10 +112,10 @@ def test_vessels_by_hand() -> None:
     label = np.zeros((3, 8, 8), np.uint8)
     label[0, 2:5, :] = 1  # a band three wide
     label[1, 0, 0] = label[1, 7, 7] = 1  # two single pixels at the rim
-    found = vessel_statistics(label)
-    assert found["fraction"] == pytest.approx(26 / 192)
-    assert found["calibre_px"] == pytest.approx((3 + 1 + 1) / 3)
-    assert (found["components"], found["empty"]) == (1.0, 1 / 3)
+    scores = vessel_statistics(label)
+    assert scores["fraction"] == pytest.approx(26 / 192)
+    assert scores["calibre_px"] == pytest.approx((3 + 1 + 1) / 3)
+    assert (scores["components"], scores["empty"]) == (1.0, 1 / 3)
 
 
 def test_planted_copies_are_nearly_the_patches_they_come_from() -> None:

@@ -47,13 +47,13 @@ def _search(queries: ImagePatches, checked: int, in_pixels: int) -> CopySearch:
 @pytest.mark.parametrize("pose", range(8))
 def test_a_copy_is_found_as_it_lies(pose: int) -> None:
     queries = np.concatenate([NEW, _laid(pose)])
-    found = _search(queries, len(queries), 1)
-    assert found.ratios[20:].max() < 0.02
-    assert found.ratios[:20].min() > 0.5
-    copies = np.searchsorted(found.checked, [20, 21, 22])
-    np.testing.assert_array_equal(found.near.row[copies], ROWS)
-    back = warped_levels(TRAINING, queries[20:], found.near.select(copies))
-    assert np.abs(back.astype(int) - queries[20:]).max() <= 1
+    search = _search(queries, len(queries), 1)
+    assert search.ratios[20:].max() < 0.02
+    assert search.ratios[:20].min() > 0.5
+    copies = np.searchsorted(search.checked, [20, 21, 22])
+    np.testing.assert_array_equal(search.near.row[copies], ROWS)
+    warped = warped_levels(TRAINING, queries[20:], search.near.select(copies))
+    assert np.abs(warped.astype(int) - queries[20:]).max() <= 1
 
 
 @pytest.mark.parametrize("pose", [0, 4])
@@ -66,10 +66,10 @@ def test_a_turned_or_moved_copy_is_found_by_the_pose_from_pixels(degrees: float,
     turned = rotate_and_shift(torch.from_numpy(_laid(4).astype(np.float32)), degrees, x, y).round().to(torch.uint8).numpy()
     queries = np.concatenate([NEW, turned])
     assert np.median(_search(queries, len(queries), 1).ratios[20:]) > 0.3  # symmetries alone do not find them: one was aligned
-    found = _search(queries, len(queries), len(queries))
-    assert found.ratios[20:].max() < 0.25
-    assert found.ratios[:20].min() > 0.5
-    np.testing.assert_array_equal(found.near.row[-3:], ROWS)
+    search = _search(queries, len(queries), len(queries))
+    assert search.ratios[20:].max() < 0.25
+    assert search.ratios[:20].min() > 0.5
+    np.testing.assert_array_equal(search.near.row[-3:], ROWS)
 
 
 def test_no_pose_makes_a_match_worse() -> None:
@@ -83,9 +83,9 @@ def test_no_pose_makes_a_match_worse() -> None:
 def test_a_smooth_patch_is_held_against_smooth_ones_of_both_sides() -> None:
     smooth = ndimage.convolve1d(TRAINING[:5].astype(np.float32), (0.125, 0.75, 0.125), axis=1, mode="nearest")
     queries = ndimage.convolve1d(smooth, (0.125, 0.75, 0.125), axis=2, mode="nearest").round().astype(np.uint8)
-    found = with_smoothed(TRAINING, _describe(TRAINING), _describe)
-    assert found.features.shape == (2 * len(TRAINING), 24 * 24)
-    np.testing.assert_array_equal(found.features[40:45], _describe(queries))
+    reference = with_smoothed(TRAINING, _describe(TRAINING), _describe)
+    assert reference.features.shape == (2 * len(TRAINING), 24 * 24)
+    np.testing.assert_array_equal(reference.features[40:45], _describe(queries))
     match = _search(queries, len(queries), 1)
     assert match.near.distance.max() == 0.0
     np.testing.assert_array_equal(match.near.row, np.arange(5))

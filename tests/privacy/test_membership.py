@@ -77,23 +77,23 @@ def test_what_the_control_finds_too_is_no_excess() -> None:
     rng = np.random.default_rng(0)
     leak = Patients(rng.normal(3, 1, 30), rng.normal(0, 1, 20))
     none = Patients(rng.normal(0, 1, 30), rng.normal(0, 1, 20))
-    found = membership_statistics(leak, none, 200, 1)
-    assert found["auc"] > 0.9
-    assert found["excess_low"] > 0.2
-    assert found["p"] < 0.001
+    statistics = membership_statistics(leak, none, 200, 1)
+    assert statistics["auc"] > 0.9
+    assert statistics["excess_low"] > 0.2
+    assert statistics["p"] < 0.001
     same = membership_statistics(leak, leak, 200, 1)
     assert (same["excess"], same["excess_low"], same["excess_high"]) == (0.0, 0.0, 0.0)
     assert same["auc_low"] <= same["auc"] <= same["auc_high"]
-    assert found == membership_statistics(leak, none, 200, 1)
+    assert statistics == membership_statistics(leak, none, 200, 1)
 
 
 def test_one_patient_a_side_tells_nothing() -> None:
-    found = membership_statistics(Patients(_scores(1, 2, 3), _scores(0)), Patients(_scores(1, 2, 3), _scores(2)), 20, 1)
-    assert (found["auc"], found["auc_low"], found["auc_high"]) == (1.0, 0.0, 1.0)
-    assert (found["excess_low"], found["excess_high"]) == (-1.0, 1.0)
-    assert found["least_p"] == 0.25
+    statistics = membership_statistics(Patients(_scores(1, 2, 3), _scores(0)), Patients(_scores(1, 2, 3), _scores(2)), 20, 1)
+    assert (statistics["auc"], statistics["auc_low"], statistics["auc_high"]) == (1.0, 0.0, 1.0)
+    assert (statistics["excess_low"], statistics["excess_high"]) == (-1.0, 1.0)
+    assert statistics["least_p"] == 0.25
 
 
 def test_no_place_in_the_result_tells_a_patient() -> None:
-    found = membership_statistics(Patients(_scores(3, 1, 2), _scores(5, 4)), Patients(_scores(1, 1, 1), _scores(1, 1)), 5, 1)
-    assert (found["member_scores"], found["other_scores"]) == ([1.0, 2.0, 3.0], [4.0, 5.0])
+    statistics = membership_statistics(Patients(_scores(3, 1, 2), _scores(5, 4)), Patients(_scores(1, 1, 1), _scores(1, 1)), 5, 1)
+    assert (statistics["member_scores"], statistics["other_scores"]) == ([1.0, 2.0, 3.0], [4.0, 5.0])

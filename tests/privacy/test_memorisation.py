@@ -39,18 +39,18 @@ TRAINING, OTHERS, NEW = _blobs(60, 1), _blobs(60, 2), _blobs(30, 3)
 def test_a_moved_copy_is_found(moved: object) -> None:
     rows = np.arange(0, 60, 6)
     queries = np.concatenate([moved(TRAINING[rows]), NEW[:10]])  # type: ignore[operator]
-    found = search_copies(np.ascontiguousarray(queries), TRAINING, OTHERS, len(queries), "test")
-    assert (found.ratios[:10] < 0.5).mean() >= 0.9
-    assert (found.near.row[:10] == rows).mean() >= 0.9
-    assert found.ratios[10:].min() > 0.7
+    search = search_copies(np.ascontiguousarray(queries), TRAINING, OTHERS, len(queries), "test")
+    assert (search.ratios[:10] < 0.5).mean() >= 0.9
+    assert (search.near.row[:10] == rows).mean() >= 0.9
+    assert search.ratios[10:].min() > 0.7
 
 
 def test_only_the_suspicious_are_aligned() -> None:
     queries = np.concatenate([NEW, TRAINING[:3]])
-    found = search_copies(queries, TRAINING, OTHERS, 5, "test")
-    assert len(found.checked) == len(found.near.row) == 5
-    assert set(found.checked) >= {30, 31, 32}
-    statistics = copy_statistics(found.ratios, np.array([0.9, 1.1]), 0.5)
+    search = search_copies(queries, TRAINING, OTHERS, 5, "test")
+    assert len(search.checked) == len(search.near.row) == 5
+    assert set(search.checked) >= {30, 31, 32}
+    statistics = copy_statistics(search.ratios, np.array([0.9, 1.1]), 0.5)
     assert (statistics["copies_count"], statistics["copies"], statistics["copies_held_out"]) == (3, 3 / 33, 0.0)
 
 

@@ -17,16 +17,16 @@ def numbers() -> dict[str, Any]:
     """An audit that found nothing, with controls that were found."""
     plain = {"auc": 0.6, "auc_low": 0.4, "auc_high": 0.8, "control": 0.55, "excess": 0.05, "excess_low": -0.1, "excess_high": 0.2}
     nearer = {"nearer": 0.52, "nearer_low": 0.4, "nearer_high": 0.6, "nearer_validation": 0.5}
-    found = {"auc": 0.95, "p": 0.001}
+    detected = {"auc": 0.95, "p": 0.001}
     return {
         "membership": {name: {**plain, "p": 0.3, "least_p": 0.002} for name, *_ in ATTACKS},
         "linkage": {"agreement": 0.3, "held_out": 0.28, "excess": 0.02, "excess_low": -0.01, "excess_high": 0.05},
         "copies": {"copies": 0.0, "copies_held_out": 0.0},
         "copies_features": {"copies": 0.0, "copies_held_out": 0.0},
         "nearer": {"images": dict(nearer), "features": dict(nearer)},
-        "planted": [{"share": share, "copies": share, "copies_features": share, **found} for share in (0.01, 0.1)],
+        "planted": [{"share": share, "copies": share, "copies_features": share, **detected} for share in (0.01, 0.1)],
         "overfitted": {
-            **{name: dict(found) for name in ("set", "generator", "critic")},
+            **{name: dict(detected) for name in ("set", "generator", "critic")},
             "linkage": {"share": 0.8, "share_held_out": 0.1, "first": True},
         },
     }

@@ -147,12 +147,12 @@ def test_the_line_without_pre_training_is_the_heaviest(tmp_path: Path) -> None:
 
 def test_gains_have_a_plot_of_their_own(tmp_path: Path) -> None:
     gain = {"dsc_gain": 0.05, "dsc_gain_low": 0.04, "dsc_gain_high": 0.06}
-    found = {}
+    coloured = {}
     for name, more in (("with", gain), ("without", {})):
         transfer = {"site-b": {"scratch": {"1": point(0.5)}, "dcgan": {"1": point(0.5) | more}}}
         figures.transfer_figure(transfer, LOOK, tmp_path / f"{name}.png")
-        found[name] = count(tmp_path / f"{name}.png", LOOK.colour("dcgan"))
-    assert found["with"] > found["without"] + 50
+        coloured[name] = count(tmp_path / f"{name}.png", LOOK.colour("dcgan"))
+    assert coloured["with"] > coloured["without"] + 50
 
 
 def test_a_seeds_mean_is_a_dash_and_a_patients_dot_is_over_seeds(tmp_path: Path) -> None:

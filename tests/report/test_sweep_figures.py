@@ -39,7 +39,7 @@ def test_bars_are_as_long_as_the_importances(tmp_path: Path) -> None:
 
 def test_parallel_lines_of_numbers_and_choices(tmp_path: Path) -> None:
     values: list[dict[str, Value]] = [{"learning_rate_critic": 1e-4 * 3**n, "spectral_norm": ("critic", "both")[n % 2]} for n in range(4)]
-    rows = [(own, dsc, hd95_mm) for own, (_, dsc, hd95_mm) in zip(values, POINTS, strict=True)]
+    rows = [(params, dsc, hd95_mm) for params, (_, dsc, hd95_mm) in zip(values, POINTS, strict=True)]
     parallel_figure(rows, [True, True, True, False], tmp_path / "front.png")
     parallel_figure(rows, [False] * 4, tmp_path / "none.png")
     assert count(tmp_path / "front.png", ACCENT) > 200 > count(tmp_path / "none.png", ACCENT) == 0

@@ -23,7 +23,7 @@ def trial(number: int, dsc: float | None, hd95_mm: float | None, reason: str = "
 
 
 @pytest.fixture
-def found() -> dict[str, Any]:
+def study() -> dict[str, Any]:
     """Trials 0, 1 and 2 are the front, 1 its knee; see test_search.py."""
     rows = [trial(0, 0.5, 5.0), trial(1, 0.7, 6.0), trial(2, 0.8, 15.0), trial(3, 0.6, 8.0), trial(4, None, None, "diverged <at> step 3")]
     shares = {"val_dsc": {"critic_iterations": 1.0}, "val_hd95_mm": {"critic_iterations": 1.0}}
@@ -35,11 +35,11 @@ def _section(study: dict[str, Any], figures: dict[tuple[str, str], Path]) -> str
     return render("sweeps.html", titles=TITLES, studies=study_sections([study], figures))
 
 
-def test_a_studys_trials_front_and_figures(found: dict[str, Any], tmp_path: Path) -> None:
-    paths = sweep_figures(json.loads(json.dumps(found)), tmp_path)
+def test_a_studys_trials_front_and_figures(study: dict[str, Any], tmp_path: Path) -> None:
+    paths = sweep_figures(json.loads(json.dumps(study)), tmp_path)
     assert set(paths) == set(SWEEP_CAPTIONS)
     shown = {name: base64.b64encode(path.read_bytes()).decode() for name, path in paths.items()}
-    text = _section(found, {("mine", name): path for name, path in paths.items()})
+    text = _section(study, {("mine", name): path for name, path in paths.items()})
     page = Page(text)
     assert page.open == []
     assert [image["src"] for image in page.all("img")] == [f"data:image/png;base64,{shown[name]}" for name in SWEEP_CAPTIONS]
@@ -50,9 +50,9 @@ def test_a_studys_trials_front_and_figures(found: dict[str, Any], tmp_path: Path
     assert cells == ["2|0.800|15.00|3|both|0.0005123", "1 (knee)|0.700|6.00|2|both|0.0005123", "0|0.500|5.00|1|both|0.0005123"]
 
 
-def test_none_and_a_study_without_a_score(found: dict[str, Any], tmp_path: Path) -> None:
+def test_none_and_a_study_without_a_score(study: dict[str, Any], tmp_path: Path) -> None:
     assert study_sections([], {}) == []
-    empty = {**found, "trials": [trial(0, None, None, "no vessel")], "front": [], "knee": None, "hypervolume": [], "importances": {}}
+    empty = {**study, "trials": [trial(0, None, None, "no vessel")], "front": [], "knee": None, "hypervolume": [], "importances": {}}
     assert sweep_figures(empty, tmp_path) == {}
     empty["trials"] = [{**trial(0, None, None), "state": "running"}]
     assert "1 trials: 0 complete, 1 at work or cut off." in _section(empty, {})
