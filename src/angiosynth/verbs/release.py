@@ -28,7 +28,7 @@ from angiosynth.release.package import build_package, open_package, refusal
 from angiosynth.runtime.output import read_json, scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
-from angiosynth.segmentation.training import train_unet
+from angiosynth.segmentation.training import train_segmenter
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
@@ -139,7 +139,7 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
         with training_run(
             "unet", f"unet {PACKAGE}", stage=f"pretrain-from@{package.name}", settings=unet_settings(settings, PACKAGE), data=data
         ) as run:
-            trained = train_unet(settings.unet, patches, validator(scans), run, f"pretrain-from {package.name}")
+            trained = train_segmenter(settings.unet, patches, validator(scans), run, f"pretrain-from {package.name}")
             run.final(trained.scores)
             run.log_model(Served(trained.segmenter).eval(), np.zeros((2, 1, patches.size, patches.size), np.float32), name="unet")
         write_unet(home.unet(PACKAGE), trained, settings, {**unet_facts(settings, PACKAGE, patches), "package": package.name})
