@@ -38,7 +38,7 @@ from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.storage import load_segmenter
-from angiosynth.segmentation.training import train_unet, with_values_of
+from angiosynth.segmentation.training import train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings, UnetSettings, load_settings
@@ -91,7 +91,7 @@ class Fold:
         return self._trained(with_values_of(self.settings.transfer, self.settings.unet), patches, unet)
 
     def _trained(self, settings: UnetSettings, patches: PatchSet, unet: Unet | None = None) -> Segment:
-        trained = train_unet(settings, patches, validator([self.validation]), NullRecorder(), unet=unet)
+        trained = train_segmenter(settings, patches, validator([self.validation]), NullRecorder(), unet=unet)
         return _whole(trained.segmenter)
 
 

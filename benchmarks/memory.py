@@ -42,7 +42,7 @@ def train(settings: Any, section: str) -> int:
     from angiosynth.runtime.checkpoint import Checkpoints
     from angiosynth.runtime.memory import keep_freed_memory
     from angiosynth.runtime.recorder import NullRecorder
-    from angiosynth.segmentation.training import train_unet, with_values_of
+    from angiosynth.segmentation.training import train_segmenter, with_values_of
     from angiosynth.settings import UnetSettings
 
     keep_freed_memory()
@@ -62,7 +62,7 @@ def train(settings: Any, section: str) -> int:
         one = settings.unet
         if section != "unet":
             one = with_values_of(getattr(settings, section), UnetSettings(steps=STEPS) if section == "probe" else one)
-        train_unet(one.model_copy(update={"steps": STEPS}), patches, None, NullRecorder())
+        train_segmenter(one.model_copy(update={"steps": STEPS}), patches, None, NullRecorder())
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 

@@ -29,7 +29,7 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.probe import UnetProbe
-from angiosynth.segmentation.training import train_unet
+from angiosynth.segmentation.training import train_segmenter
 from angiosynth.segmentation.validation import validation_scores, validator
 from angiosynth.settings import Settings, load_settings
 
@@ -54,7 +54,7 @@ def made_by(model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan
 
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
     """A U-net trained on the patches, on whole scans."""
-    trained = train_unet(settings.unet, patches, validator(validation), NullRecorder(), title)
+    trained = train_segmenter(settings.unet, patches, validator(validation), NullRecorder(), title)
     patients = {"validation": validation, "test": test}
     scores = {
         part: [validation_scores([scan], lambda scan: trained.segmenter.segment(scan.image, scan.brain)) for scan in scans]

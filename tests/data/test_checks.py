@@ -206,7 +206,7 @@ def test_digest_follows_every_file(cohort: Path) -> None:
 def test_real_dataset_has_no_fault(realdata: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not (realdata / "icbm-tof").is_dir():
         pytest.skip("icbm-tof is not among the real volumes in ANGIOSYNTH_REALDATA")
-    facts, faults = check_patients(find_patients(realdata / "icbm-tof")[:2])
+    facts, faults = check_patients(find_patients(realdata / "icbm-tof")[:1])
     assert faults == []
     assert all(fact.labelled and fact.masked and fact.orientation == "RAS" for fact in facts)
     assert "outside the brain" not in capsys.readouterr().err

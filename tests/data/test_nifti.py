@@ -41,7 +41,7 @@ def test_every_orientation_reads_as_the_same_canonical_volume(tmp_path: Path, or
     assert volume.spacing_mm == pytest.approx((0.8, 0.9, 1.1))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ORIENTATIONS), st.tuples(*(st.integers(0, length - 1) for length in SHAPE)), st.booleans())
 def test_a_voxel_is_written_where_it_is_in_the_world(tmp_path: Path, orientation: str, voxel: tuple[int, int, int], packed: bool) -> None:
     reference = write_nifti(tmp_path / "scan.nii.gz", np.ones(SHAPE, np.int16), orientation=orientation)

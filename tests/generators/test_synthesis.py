@@ -12,7 +12,7 @@ from angiosynth.data.patches import open_patch_set
 from angiosynth.generators.gan import sampling
 from angiosynth.generators.gan.models import build_gan
 from angiosynth.generators.gan.sampling import GanSampler
-from angiosynth.generators.synthesis import synthesize
+from angiosynth.generators.synthesis import write_synthetic_set
 from angiosynth.runtime.output import write_json
 from angiosynth.settings import SynthesisSettings
 from tests.factories import tiny_generator, tiny_patches
@@ -23,7 +23,7 @@ def test_a_set_on_disk_and_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real, settings = tiny_patches(), SynthesisSettings(pairs=10, seed=3, label_threshold=0.1)
     generator = tiny_generator("wgan-gp")
     sampler = GanSampler(build_gan(generator, 16).generator, generator, torch.device("cpu"))
-    card = synthesize(sampler, settings, real, {"model": "wgan-gp"}, tmp_path)
+    card = write_synthetic_set(sampler, settings, real, {"model": "wgan-gp"}, tmp_path)
     write_json(tmp_path / "card.json", card)
     drawn = open_patch_set(tmp_path)
     image, label = sampler.pairs(10, seed=3, threshold=0.1)

@@ -32,7 +32,7 @@ ORIENTATIONS = ["".join(code) for axes in itertools.permutations(("RL", "AP", "S
 CUBE = (8, 8, 8)  # one shape in every order, so that only geometry tells
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(*[st.sampled_from(ORIENTATIONS)] * 4, st.booleans())
 def test_masks_lie_on_the_scan_whatever_the_orders_of_the_files(
     tmp_path: Path, scan_order: str, label_order: str, header: str, brain_header: str, trust: bool

@@ -21,7 +21,7 @@ from angiosynth.project.preflight import memory_needs
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.runtime.rehearsal import rehearsal
-from angiosynth.segmentation.training import train_unet, with_values_of
+from angiosynth.segmentation.training import train_segmenter, with_values_of
 from angiosynth.settings import Settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.phantom import phantom
@@ -179,7 +179,7 @@ def _train_a_step(settings: Settings) -> None:
         training = GanTraining(generator, patches)
         assert all(bool(torch.isfinite(value).all()) for value in training.train_step().values())
     for one in (settings.unet, with_values_of(settings.probe, settings.unet)):
-        train_unet(one.model_copy(update={"steps": 1}), patches, None, NullRecorder())
+        train_segmenter(one.model_copy(update={"steps": 1}), patches, None, NullRecorder())
 
 
 @pytest.mark.parametrize("size", [24, 20, 17])

@@ -14,7 +14,7 @@ from angiosynth.runtime.recorder import ListRecorder, NullRecorder
 from angiosynth.segmentation import training
 from angiosynth.segmentation.losses import Loss, segmentation_loss
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_unet, with_values_of
+from angiosynth.segmentation.training import TrainedUnet, rate_factor, train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.settings import ProbeSettings, TransferSettings, UnetSettings
 from tests.factories import tiny_patches
@@ -37,7 +37,7 @@ class Validation:
 
 
 def _train(settings: UnetSettings, validation: Validation | None = None, unet: Unet | None = None) -> TrainedUnet:
-    return train_unet(settings, tiny_patches(), validation, NullRecorder(), "transfer real", unet)
+    return train_segmenter(settings, tiny_patches(), validation, NullRecorder(), "transfer real", unet)
 
 
 def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -70,7 +70,7 @@ def test_the_last_weights_without_validation() -> None:
 def test_training_lowers_the_loss() -> None:
     recorder = ListRecorder()
     patches = tiny_patches(24)
-    train_unet(_settings(60, width=4, batch_size=16, augmentation=False), patches, None, recorder)
+    train_segmenter(_settings(60, width=4, batch_size=16, augmentation=False), patches, None, recorder)
     losses = [values["loss"] for _, values in recorder.rows]
     assert losses[-1] < 0.5 * losses[0]
     assert [step for step, _ in recorder.rows] == [20, 40, 60]
@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_names_the_step() -> None:
 
 def test_no_patches_are_one_line() -> None:
     with pytest.raises(InputError, match="no patches to train on"):
-        train_unet(_settings(), tiny_patches().of_patients([]), None, NullRecorder())
+        train_segmenter(_settings(), tiny_patches().of_patients([]), None, NullRecorder())
 
 
 def _falls(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 
 from angiosynth.generators.gan import training as gan_training
 from angiosynth.project.workspace import Workspace
-from angiosynth.segmentation.training import train_unet
+from angiosynth.segmentation.training import train_segmenter
 from angiosynth.stages import train_unet as unet_stage
 from angiosynth.stages.audit import audit
 from angiosynth.stages.evaluate import evaluate
@@ -121,7 +121,7 @@ def test_a_kill_while_recording_costs_no_training(home: Workspace, broken: Broke
         raise LostError
 
     steps: list[str] = []
-    real_step, real_fit = gan_training.GanTraining.train_step, train_unet
+    real_step, real_fit = gan_training.GanTraining.train_step, train_segmenter
 
     def step(self: Any) -> Any:
         steps.append("gan")
@@ -132,7 +132,7 @@ def test_a_kill_while_recording_costs_no_training(home: Workspace, broken: Broke
         return real_fit(*parts, **words)
 
     monkeypatch.setattr(gan_training.GanTraining, "train_step", step)
-    monkeypatch.setattr(unet_stage, "fit", fit)
+    monkeypatch.setattr(unet_stage, "train_segmenter", fit)
     stages: dict[str, Callable[[], None]] = {
         "gan": lambda: train_generator(SETTINGS, home, "dcgan"),
         "unet": lambda: unet_stage.train_unet(SETTINGS, home, "real"),

@@ -42,13 +42,13 @@ def test_the_grid_is_trained_and_scored_on_test_patients(home: Workspace) -> Non
 
 
 def _subset(arguments: tuple[Any, ...]) -> str:
-    """The subset's name, which ends the title that `train_unet` is given."""
+    """The subset's name, which ends the title that `train_segmenter` is given."""
     return str(arguments[4]).split()[-1]
 
 
 def _stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
     """Notes the trainings; the one at this place is stopped in its middle, after it has trained and before it is scored."""
-    train, trained = training.train_unet, list[str]()
+    train, trained = training.train_segmenter, list[str]()
 
     def counted(*parts: Any) -> Any:
         trained.append(_subset(parts))
@@ -57,7 +57,7 @@ def _stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
             raise Interrupted
         return done
 
-    monkeypatch.setattr(stage, "train_unet", counted)
+    monkeypatch.setattr(stage, "train_segmenter", counted)
     return trained
 
 
@@ -106,7 +106,7 @@ def test_from_scratch_has_the_chosen_dropout(home: Workspace, monkeypatch: pytes
 
 
 def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, trained = training.train_unet, list[str]()
+    train, trained = training.train_segmenter, list[str]()
 
     def stopped(*parts: Any) -> Any:
         trained.append(_subset(parts))
@@ -114,7 +114,7 @@ def test_what_other_settings_left_is_not_used(home: Workspace, monkeypatch: pyte
             raise Interrupted
         return train(*parts)
 
-    monkeypatch.setattr(stage, "train_unet", stopped)
+    monkeypatch.setattr(stage, "train_segmenter", stopped)
     with pytest.raises(Interrupted):
         transfer(SETTINGS, home, "scratch")
     other = lab_settings(transfer__patients=[1, 2], transfer__steps=3)

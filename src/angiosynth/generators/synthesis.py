@@ -11,7 +11,9 @@ from angiosynth.runtime.progress import progress
 from angiosynth.settings import SynthesisSettings
 
 
-def synthesize(sampler: Sampler, settings: SynthesisSettings, real: PatchSet, facts: dict[str, Any], target: Path) -> dict[str, Any]:
+def write_synthetic_set(
+    sampler: Sampler, settings: SynthesisSettings, real: PatchSet, facts: dict[str, Any], target: Path
+) -> dict[str, Any]:
     """Write a synthetic patch set: image.npy and label.npy; gives its card.
 
     Args:

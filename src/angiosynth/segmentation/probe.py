@@ -15,7 +15,7 @@ from angiosynth.metrics.segmentation import dsc
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.features import Features, unet_features
 from angiosynth.segmentation.prediction import Segmenter
-from angiosynth.segmentation.training import train_unet, with_values_of
+from angiosynth.segmentation.training import train_segmenter, with_values_of
 from angiosynth.settings import ProbeSettings, UnetSettings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class UnetProbe:
 
     def _train(self, patches: PatchSet, title: str) -> Segmenter:
         settings = with_values_of(self.settings, UnetSettings(steps=self.settings.steps))
-        return train_unet(settings, patches, None, NullRecorder(), title).segmenter
+        return train_segmenter(settings, patches, None, NullRecorder(), title).segmenter
 
 
 def _every(scan: Scan, stride: int) -> Scan:

@@ -46,7 +46,7 @@ class TrainedUnet:
     curve: list[dict[str, float]]
 
 
-def train_unet(
+def train_segmenter(
     settings: UnetSettings,
     patches: PatchSet,
     validate: Validate | None,
@@ -96,7 +96,7 @@ def with_values_of(section: TransferSettings | ProbeSettings, unet: UnetSettings
 
 @dataclass(frozen=True)
 class _Training:
-    """The arguments of one `train_unet`, shared by its attempts."""
+    """The arguments of one `train_segmenter`, shared by its attempts."""
 
     settings: UnetSettings
     patches: PatchSet

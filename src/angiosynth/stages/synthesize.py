@@ -5,7 +5,7 @@ from __future__ import annotations
 from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
 from angiosynth.generators.storage import load_sampler
-from angiosynth.generators.synthesis import synthesize as draw_pairs
+from angiosynth.generators.synthesis import write_synthetic_set
 from angiosynth.project.workspace import Workspace
 from angiosynth.report.figures import SHEET, contact_sheet
 from angiosynth.runtime.output import whole_folder, write_json
@@ -18,7 +18,7 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
     sampler = load_sampler(home.generator(model), generator, real.size)
     facts = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
     with whole_folder(home.synthetic(model)) as folder:
-        write_json(folder / "card.json", draw_pairs(sampler, settings.synthesis, real, facts, folder))
+        write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, facts, folder))
         drawn = open_patch_set(folder)
         shown = min(SHEET, len(drawn))
         contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")

@@ -32,8 +32,7 @@ from angiosynth.runtime.recorder import Recorder
 from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter, save_unet
-from angiosynth.segmentation.training import TrainedUnet
-from angiosynth.segmentation.training import train_unet as fit
+from angiosynth.segmentation.training import TrainedUnet, train_segmenter
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings, digest
 from angiosynth.tracking.registry import DRAWN, VALIDATED_ON
@@ -99,7 +98,7 @@ def fit_unet(
     if data == "real":
         patches = patches.of_patients(split.train)
     scans = home.scans(settings, settings.cohort.source, split.validation) if scans is None else scans
-    trained = fit(settings.unet, patches, validator(scans), recorder, f"train-unet {data}")
+    trained = train_segmenter(settings.unet, patches, validator(scans), recorder, f"train-unet {data}")
     write_unet(folder or home.unet(data), trained, settings, unet_facts(settings, data, patches))
     return trained
 

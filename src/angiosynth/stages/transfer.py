@@ -21,7 +21,7 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
-from angiosynth.segmentation.training import TrainedUnet, train_unet, with_values_of
+from angiosynth.segmentation.training import TrainedUnet, train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
@@ -80,7 +80,7 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
             )
             with child as run:
                 title = f"transfer {start} {subset.name}"
-                trained = train_unet(schedule, chosen, validator(validation), run, title, _start(home, start))
+                trained = train_segmenter(schedule, chosen, validator(validation), run, title, _start(home, start))
                 rows = _score(trained, start, site, subset, test)
                 run.final({**trained.scores, **_means(rows)})
                 example = np.zeros((2, 1, chosen.size, chosen.size), np.float32)

@@ -15,7 +15,7 @@ from angiosynth.release.package import open_package
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.segmentation.serving import Served
-from angiosynth.segmentation.training import train_unet
+from angiosynth.segmentation.training import train_segmenter
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings
 from angiosynth.stages.train_unet import unet_facts, write_unet
@@ -56,7 +56,7 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
         data = DataSource(f"package-{package.name}", str(patches.meta.get("set_digest", "")), package.name, len(patches))
         facts = unet_settings(settings, PACKAGE)
         with training_run(RunSpec("unet", f"unet {PACKAGE}", stage=f"pretrain-from@{package.name}", settings=facts, data=data)) as run:
-            trained = train_unet(settings.unet, patches, validator(scans), run, f"pretrain-from {package.name}")
+            trained = train_segmenter(settings.unet, patches, validator(scans), run, f"pretrain-from {package.name}")
             run.final(trained.scores)
             run.log_model(Served(trained.segmenter).eval(), np.zeros((2, 1, patches.size, patches.size), np.float32), name="unet")
         write_unet(home.unet(PACKAGE), trained, settings, {**unet_facts(settings, PACKAGE, patches), "package": package.name})
