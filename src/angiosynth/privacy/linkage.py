@@ -39,6 +39,7 @@ def neighbour_agreement(queries: Points, training: PatientPoints) -> tuple[NDArr
     """
     patients = training.patient[nearest(queries, training.points, min(NEIGHBOURS, len(training.points)))[1]]
     k = patients.shape[1]
+    # Ordered pairs of neighbours of one patient, without each neighbour and itself.
     same = (patients[:, :, None] == patients[:, None, :]).sum(axis=(1, 2)) - k
     return same / max(1, k * (k - 1)), patients[:, 0]
 

@@ -35,8 +35,10 @@ def attack_planted_copies(data: AuditData, settings: AuditSettings) -> list[dict
     for share in settings.planted:
         number = max(1, round(share * count))
         images, _ = noisy_copies(data.images["training"], number, settings.seed)
+        # The set keeps its size: copies take the place of its last patches.
         pool = np.concatenate([data.pixels["synthetic"][: count - number], as_points(images)])
         scores = set_scores(candidates, pool)
+        # Few copies show in the closest patches alone, many in all; an attacker would use the better score.
         attacks = [data.split(by_patient(scores, data.patient, of_patches)) for of_patches in (1.0, CLOSEST)]
         best = min(attacks, key=lambda attack: rank_p(attack.members, attack.others))
         checked = images[:PLANTED_CHECKED]
@@ -59,6 +61,7 @@ def attack_overfitted_generator(data: AuditData, settings: AuditSettings) -> dic
     sampler, space, critic = train_overfitted(inputs.control, few, inputs.scratch / "overfitted")
     image, _ = sampler.pairs(min(DRAWN, len(inputs.synthetic)), seed)
     drawn = as_points(image)
+    # Here the unit is a patch: one person alone was learnt from, so there are no people to resample.
     rows = evenly(len(inputs.test), UNSEEN)
     candidates = np.concatenate([few.image[few.rows], data.images["test"][rows]])  # the learnt ones first
 
@@ -75,6 +78,7 @@ def attack_overfitted_generator(data: AuditData, settings: AuditSettings) -> dic
     for holder, by_holder in scores.items():
         members, others = np.split(np.asarray(by_holder, np.float64), [len(few)])
         results[holder] = {"auc": auc(members, others), "p": rank_p(members, others)}
+    # The patient who was learnt from has number 0, as the first of the members.
     training = data.points_of("training")
     patient, held_out = (neighbour_agreement(points, training)[1] for points in (drawn, data.pixels["test"]))
     shares = np.bincount(patient, minlength=len(data.members)) / len(patient)

@@ -26,6 +26,7 @@ ASIDE, ABOVE = 136, 34  # pixels for the rows' names and for the heading
 WIDE = 1100  # pixels for a row of pairs
 MOST = 100  # pairs on a contact sheet at most
 SHEET = 32  # pairs that a stage puts on one
+LEVEL = 5  # names of training data that stand beside each other without overlap
 
 
 def pairs_figure(
@@ -139,6 +140,8 @@ def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapp
                     axes.scatter(np.full(len(seeds), place + 0.38), seeds, s=60, color=look.colour(name), marker="_", lw=1.6)
                 _mean_with_interval(axes, place + 0.22, evaluation[name], key, name, look)
             axes.set_xticks(range(len(tables)), [name_of(name) for name in tables], fontsize=9)
+            if len(tables) > LEVEL:
+                axes.tick_params(axis="x", labelrotation=20)
             axes.set_xlim(-0.6, len(tables) - 0.4)
             axes.set_title(title)
 
