@@ -17,8 +17,8 @@ ROWS = [row(0, 0.5, 5.0), row(1, 0.7, 6.0), row(2, 0.8, 15.0), row(3, 0.6, 8.0),
 
 
 def test_the_front_is_what_nothing_is_better_than() -> None:
-    assert [found.number for found in pareto_front(ROWS)] == [2, 1, 0]
-    assert [found.number for found in pareto_front([row(0, 0.5, 5.0), row(1, 0.5, 5.0), row(2, 0.5, 6.0)])] == [0, 1]
+    assert [point.number for point in pareto_front(ROWS)] == [2, 1, 0]
+    assert [point.number for point in pareto_front([row(0, 0.5, 5.0), row(1, 0.5, 5.0), row(2, 0.5, 6.0)])] == [0, 1]
     assert pareto_front([row(0, None, None)]) == ()
 
 

@@ -185,10 +185,10 @@ def test_a_worker_of_a_study_without_a_goal_is_told(tmp_path: Path, settings: Se
 
 
 def test_a_study_that_is_deleted_meanwhile_ends_the_sweep_in_one_line(tmp_path: Path, settings: Settings) -> None:
-    def deleting(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def deleting(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         if number == 1:
             optuna.delete_study(study_name="ours", storage=uri_of(tmp_path))
-        return scored(own, scratch, run_id, number)
+        return scored(drawn, scratch, run_id, number)
 
     with pytest.raises(InputError, match="the study was deleted while it was worked on"):
         run_sweep(Sweep(settings, MODEL, deleting, tmp_path), 3, "ours")
@@ -199,10 +199,10 @@ def test_a_study_that_is_deleted_meanwhile_ends_the_sweep_in_one_line(tmp_path: 
 def test_a_trial_that_counts_as_killed_while_it_still_runs_is_left_and_the_sweep_goes_on(tmp_path: Path, settings: Settings) -> None:
     """As on a machine that was asleep: its score comes too late, and the trial is another worker's to repeat."""
 
-    def overtaken(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def overtaken(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         if number == 0:
             optuna.load_study(study_name="ours", storage=uri_of(tmp_path)).tell(0, state=optuna.trial.TrialState.FAIL)
-        return scored(own, scratch, run_id, number)
+        return scored(drawn, scratch, run_id, number)
 
     result = run_sweep(Sweep(settings, MODEL, overtaken, tmp_path), 2, "ours")
     assert [(row.state, row.reason) for row in result.trials] == [("fail", "killed"), ("complete", ""), ("complete", "")]
@@ -212,9 +212,9 @@ def test_a_database_that_stays_away_ends_the_sweep_in_one_line(tmp_path: Path, s
     def away(*_: object, **__: object) -> None:
         raise OperationalError("update", {}, Exception("server closed the connection"))
 
-    def losing(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def losing(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         monkeypatch.setattr(optuna.storages.RDBStorage, "set_trial_user_attr", away)
-        return scored(own, scratch, run_id, number)
+        return scored(drawn, scratch, run_id, number)
 
     with pytest.raises(InputError, match=r"optuna\.db: cannot be used \(.*server closed the connection\)") as caught:
         run_sweep(Sweep(settings, MODEL, losing, tmp_path, pace=Pace(1, 1, 0.1)), 1, "ours")

@@ -59,7 +59,7 @@ def proposals(result: SweepResult) -> list[dict[str, Value]]:
 def test_every_trial_is_accounted_for(root: Path, settings: Settings) -> None:
     given: list[tuple[int, str]] = []
 
-    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def trial(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         given.append((number, run_id))
         if number == 1:
             raise InputError("gan: diverged at step 12; lower the learning rates")
@@ -69,7 +69,7 @@ def test_every_trial_is_accounted_for(root: Path, settings: Settings) -> None:
             return TrialScore(0.0, 250.0)
         if number == 4:
             raise FloatingPointError("loss is infinite")
-        return analytic(own, scratch, run_id, number)
+        return analytic(drawn, scratch, run_id, number)
 
     result = run_sweep(Sweep(settings, MODEL, trial, root, data=DataSource("real", "d" * 64, "data/patches/site-a", 10)), 7, "accounted")
     assert [row.state for row in result.trials] == ["complete", "fail", "fail", "fail", "fail", "complete", "complete"]
@@ -100,10 +100,10 @@ def test_every_trial_is_accounted_for(root: Path, settings: Settings) -> None:
 def test_values_that_led_to_nothing_are_left_alone(tmp_path: Path, settings: Settings) -> None:
     """The analytic optimum lies near where trials fail: a sampler that did not see the failures would go on proposing there."""
 
-    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
-        if generator_of(own).learning_rate_generator < 2e-4:
+    def trial(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        if generator_of(drawn).learning_rate_generator < 2e-4:
             raise InputError("gan: diverged; raise the learning rate")
-        return analytic(own, scratch, run_id, number)
+        return analytic(drawn, scratch, run_id, number)
 
     result = run_sweep(Sweep(with_ranges(settings, learning_rate_generator=(5e-5, 1e-3)), MODEL, trial, tmp_path), 30)
     failed = [row.state == "fail" for row in result.trials]
@@ -131,26 +131,26 @@ def test_table_and_front(tmp_path: Path, settings: Settings) -> None:
 def test_proposals_stay_in_their_ranges_and_reach_the_settings(tmp_path: Path, settings: Settings) -> None:
     seen: list[Settings] = []
 
-    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
-        seen.append(own)
-        return analytic(own, scratch, run_id, number)
+    def trial(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+        seen.append(drawn)
+        return analytic(drawn, scratch, run_id, number)
 
     result = run_sweep(Sweep(settings, MODEL, trial, tmp_path), 4)
-    for own, params in zip(seen, proposals(result), strict=True):
-        tried = {name: getattr(generator_of(own), name) for name in params}
+    for drawn, params in zip(seen, proposals(result), strict=True):
+        tried = {name: getattr(generator_of(drawn), name) for name in params}
         assert tried == model_values(settings, MODEL, params)
         assert set(params) == {*COMMON, "gradient_penalty_weight", "spectral_norm"}
-        assert isinstance(generator_of(own).critic_iterations, int)
+        assert isinstance(generator_of(drawn).critic_iterations, int)
         assert params["spectral_norm"] in {"critic", "both"}
         for name in set(params) - {"spectral_norm"}:
             low, high = settings.sweep.ranges[name]
             assert low <= tried[name] <= high
             assert tried[name] == pytest.approx(params[name], rel=1e-3)
-        seeds = [(generator_of(part).seed, part.synthesis.seed, part.unet.seed) for part in (own, settings)]
+        seeds = [(generator_of(part).seed, part.synthesis.seed, part.unet.seed) for part in (drawn, settings)]
         assert seeds[0] == seeds[1], "trials differ by their values alone"
-        assert (generator_of(own).steps, own.synthesis.pairs, own.unet.steps) == (600, 3000, 150)
-        assert own.generators["wgan-gp"] == settings.generators["wgan-gp"], "other models are left alone"
-        assert own.cohort == settings.cohort
+        assert (generator_of(drawn).steps, drawn.synthesis.pairs, drawn.unet.steps) == (600, 3000, 150)
+        assert drawn.generators["wgan-gp"] == settings.generators["wgan-gp"], "other models are left alone"
+        assert drawn.cohort == settings.cohort
     assert result.study.startswith(f"{MODEL}-")
 
 
@@ -167,10 +167,10 @@ def test_each_model_is_searched_for_what_it_has(settings: Settings) -> None:
         "fake_target_high": 0.1,
         "feature_matching_weight": 0.5,
     }
-    own = trial_settings(settings, "dcgan", values).generator("dcgan")
-    assert isinstance(own, DcganSettings)
-    assert (own.critic_iterations, own.real_target, own.fake_target) == (2, (0.8123, 1.2), (0.0, 0.1))
-    assert own.feature_matching_weight == 0.5
+    drawn = trial_settings(settings, "dcgan", values).generator("dcgan")
+    assert isinstance(drawn, DcganSettings)
+    assert (drawn.critic_iterations, drawn.real_target, drawn.fake_target) == (2, (0.8123, 1.2), (0.0, 0.1))
+    assert drawn.feature_matching_weight == 0.5
 
 
 @pytest.mark.usefixtures("untracked")
@@ -217,10 +217,10 @@ def test_a_study_goes_on_only_with_what_it_began_with(tmp_path: Path, settings: 
 
 
 def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Settings) -> None:
-    def stopped(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def stopped(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         if number == 1:
             raise KeyboardInterrupt
-        return analytic(own, scratch, run_id, number)
+        return analytic(drawn, scratch, run_id, number)
 
     result = run_sweep(Sweep(settings, MODEL, stopped, root), 5, "stopped")
     assert result.interrupted
@@ -238,7 +238,7 @@ def test_ctrl_c_ends_cleanly_and_the_study_goes_on(root: Path, settings: Setting
 
 @pytest.mark.usefixtures("untracked")
 def test_a_trial_that_a_batch_system_ends_does_not_count(tmp_path: Path, settings: Settings) -> None:
-    def ended(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def ended(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         raise SystemExit(143)  # as the GAN's training does on SIGTERM, once it has saved
 
     with pytest.raises(SystemExit):
@@ -250,7 +250,7 @@ def test_a_trial_that_a_batch_system_ends_does_not_count(tmp_path: Path, setting
 @pytest.mark.usefixtures("untracked")
 @pytest.mark.parametrize("error", [InputError("data/patches/site-a: missing; run `dvc repro patches`"), RuntimeError("a mistake")])
 def test_a_fault_that_every_trial_would_meet_ends_the_sweep(tmp_path: Path, settings: Settings, error: Exception) -> None:
-    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def trial(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         raise error
 
     with pytest.raises(type(error), match=str(error)[:10]):
@@ -338,17 +338,17 @@ def test_no_trial_is_lost_when_the_database_goes_away_for_a_moment(
     tmp_path: Path, settings: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANGIOSYNTH_STUDIES", postgres.uris["optuna"])
-    back = threading.Timer(2.5, postgres.start)
+    restart = threading.Timer(2.5, postgres.start)
 
-    def trial(own: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
+    def trial(drawn: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:
         if number == 0:
             postgres.stop()
-            back.start()
+            restart.start()
             time.sleep(1.5)  # a sign of life is due, and fails
-        return analytic(own, scratch, run_id, number)
+        return analytic(drawn, scratch, run_id, number)
 
     result = run_sweep(Sweep(settings, MODEL, trial, tmp_path, pace=Pace(1, 60, 0.2)), 2, "away")
-    back.join()
+    restart.join()
     assert [(row.state, row.retry_of) for row in result.trials] == [("complete", None), ("complete", None)]
 
 

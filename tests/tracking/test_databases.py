@@ -21,8 +21,8 @@ from angiosynth.tracking.runs import ensure_store
 
 
 def test_which_uris_are_postgres() -> None:
-    found = [is_postgres(f"{scheme}://db/x") for scheme in ("postgresql", "postgres", "postgresql+psycopg", "sqlite", "http")]
-    assert found == [True, True, True, False, False]
+    recognized = [is_postgres(f"{scheme}://db/x") for scheme in ("postgresql", "postgres", "postgresql+psycopg", "sqlite", "http")]
+    assert recognized == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.service)])

@@ -185,12 +185,12 @@ def test_a_server_killed_in_the_middle_and_restarted(
                 sync(root)
             assert [path.name for path in outboxes(root).iterdir()] == []
             assert history(client, run.id, "loss") == [(1, 1.0), (2, 0.5), (3, 0.25), (4, 0.125)]
-            everywhere = [found.experiment_id for found in client.search_experiments()]
-            runs = {found.info.run_name: found for found in client.search_runs(everywhere)}
-            assert Counter(found.info.run_name for found in client.search_runs(everywhere)) == Counter(
+            everywhere = [entry.experiment_id for entry in client.search_experiments()]
+            runs = {entry.info.run_name: entry for entry in client.search_runs(everywhere)}
+            assert Counter(entry.info.run_name for entry in client.search_runs(everywhere)) == Counter(
                 ["long", "train-generator@dcgan", "child", "sweep trial 1", "two parts"]
             )
-            states = {name: found.info.status for name, found in runs.items()}
+            states = {name: entry.info.status for name, entry in runs.items()}
             assert states.pop("sweep trial 1") == "KILLED"
             assert set(states.values()) == {"FINISHED"}
             assert history(client, first.id, "val_dsc") == [(1, 0.5), (2, 0.75)]
@@ -201,7 +201,7 @@ def test_a_server_killed_in_the_middle_and_restarted(
             assert history(client, gan.info.run_id, "loss") == [(step, 1 / (step + 1)) for step in range(1200)]
             assert history(client, gan.info.run_id, "test_dsc") == [(0, 0.75)]
             assert gan.data.params == {"unet.width": "8"}
-            assert [found.dataset.name for found in gan.inputs.dataset_inputs] == ["real"]
+            assert [entry.dataset.name for entry in gan.inputs.dataset_inputs] == ["real"]
             assert {runs[name].data.tags["mlflow.parentRunId"] for name in ("child", "sweep trial 1")} == {gan.info.run_id}
             assert history(client, runs["child"].info.run_id, "val_dsc") == [(7, 0.25)]
             (version,) = client.search_model_versions("name = 'generator-dcgan'")

@@ -42,8 +42,8 @@ class Models:
 
     @property
     def champion(self) -> str | None:
-        found = self.client.get_registered_model(self.name).aliases.get("champion")
-        return None if found is None else str(found)
+        champion = self.client.get_registered_model(self.name).aliases.get("champion")
+        return None if champion is None else str(champion)
 
     def purge(self, version: int) -> None:
         """As `mlflow gc` does: the run is not in the database any more."""

@@ -184,9 +184,9 @@ def test_the_machine_is_watched_while_a_run_lasts(root: Path, client: Any, monke
         while "system/cpu_utilization_percentage" not in client.get_run(run.id).data.metrics and time.monotonic() < until:
             time.sleep(0.05)
     assert threading.active_count() == before
-    found = client.get_run(run.id).data.metrics
-    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_percentage", "val_dsc"} <= set(found)
-    assert not any(socket.gethostname() in name for name in found)
+    logged = client.get_run(run.id).data.metrics
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_percentage", "val_dsc"} <= set(logged)
+    assert not any(socket.gethostname() in name for name in logged)
     assert client.get_run(child.id).data.metrics == {}, "a child's machine is its parent's"
 
 
@@ -269,9 +269,9 @@ def test_a_stage_that_was_killed_goes_on_in_its_run(root: Path, client: Any, tmp
             pass
         run.final({"val_dsc": 0.5})
     assert run.id == first
-    found = client.get_run(first)
-    assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"val_dsc": 0.5}, {"unet.width": "8"})
-    children = client.search_runs([found.info.experiment_id], f"tags.mlflow.parentRunId = '{first}'")
+    logged = client.get_run(first)
+    assert (logged.info.status, logged.data.metrics, logged.data.params) == ("FINISHED", {"val_dsc": 0.5}, {"unet.width": "8"})
+    children = client.search_runs([logged.info.experiment_id], f"tags.mlflow.parentRunId = '{first}'")
     assert len(children) == 2
     client.delete_run(first)  # a run that is gone is made anew
     with a_run(root, data=data, resume=kept) as run:

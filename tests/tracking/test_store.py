@@ -92,17 +92,17 @@ def test_the_experiments_open_on_their_training_runs(root: Path, client: Any) ->
 
 def test_a_view_of_scores_is_saved_once(root: Path, client: Any) -> None:
     ensure_store(root)
-    found = client.get_experiment_by_name("unet")
-    state = json.loads(json.loads(found.tags[TAG])["state"])
+    experiment = client.get_experiment_by_name("unet")
+    state = json.loads(json.loads(experiment.tags[TAG])["state"])
     assert state["selectedColumns"][:2] == ["metrics.`val_dsc`", "metrics.`val_hd95_mm`"]
     assert TAG not in client.get_experiment_by_name("evaluation").tags, "audits have no such scores"
-    before = found.tags[TAG]
+    before = experiment.tags[TAG]
     try:
-        client.set_experiment_tag(found.experiment_id, TAG, "what the user made of it")
+        client.set_experiment_tag(experiment.experiment_id, TAG, "what the user made of it")
         ensure_store(root)
         assert client.get_experiment_by_name("unet").tags[TAG] == "what the user made of it"
     finally:
-        client.set_experiment_tag(found.experiment_id, TAG, before)
+        client.set_experiment_tag(experiment.experiment_id, TAG, before)
 
 
 def test_a_deleted_experiment_comes_back(root: Path, client: Any) -> None:

@@ -54,20 +54,20 @@ def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pyte
 
 
 def test_packages_are_held_against_the_lock(tmp_path: Path) -> None:
-    own = {"numpy": metadata.version("numpy"), "no-such-package": "1.0", "pytest": "0.1"}
-    (tmp_path / "requirements.lock").write_text("".join(f"{name}=={version}\n" for name, version in own.items()))
-    (found,) = doctor._packages(tmp_path)
-    assert found.result == "1 of 3 as in requirements.lock"
-    assert found.fault
-    assert "no-such-package is missing" in found.advice
-    assert "instead of 0.1" in found.advice
+    wanted = {"numpy": metadata.version("numpy"), "no-such-package": "1.0", "pytest": "0.1"}
+    (tmp_path / "requirements.lock").write_text("".join(f"{name}=={version}\n" for name, version in wanted.items()))
+    (line,) = doctor._packages(tmp_path)
+    assert line.result == "1 of 3 as in requirements.lock"
+    assert line.fault
+    assert "no-such-package is missing" in line.advice
+    assert "instead of 0.1" in line.advice
 
 
 @pytest.mark.parametrize(("gigabytes", "state"), [(1.0, "fault"), (5.0, "note"), (50.0, "ok")])
 def test_a_full_disk(gigabytes: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(1e12, 0, gigabytes * 1e9))
-    (found,) = doctor._disk(Path())
-    assert found.state == state
+    (line,) = doctor._disk(Path())
+    assert line.state == state
 
 
 def test_a_site_that_is_not_there_and_a_wrong_setting(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_a_store_that_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("ANGIOSYNTH_TRACKING", raising=False)
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_text("this is no database")
-    (found,) = doctor._store(tmp_path)
-    assert found.fault
-    assert "mlflow.db" in found.advice
+    (line,) = doctor._store(tmp_path)
+    assert line.fault
+    assert "mlflow.db" in line.advice
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:word@127.0.0.1:1")
     (away,) = doctor._store(tmp_path)
     assert (away.result, away.state) == ("http, does not open", "note"), "trainings go on without their server"
@@ -174,14 +174,14 @@ def test_scans_and_settings_are_asked_as_cohort_asks_them(case: str, tmp_path: P
     (tmp_path / "empty").mkdir()
     _params(tmp_path, **{"cohort__sites__site_a__path": "lab/a", "cohort__sites__site_b__path": "lab/b", **values})
     monkeypatch.chdir(tmp_path)
-    told = next(filter(None, (_verdict(check, Path()) for check in (doctor._settings, doctor._scans, doctor._sizes))), "")
+    advice_of_doctor = next(filter(None, (_verdict(check, Path()) for check in (doctor._settings, doctor._scans, doctor._sizes))), "")
     try:
         cohort(load_settings(Path("params.yaml")), Workspace())
         said = ""
     except InputError as error:
         said = str(error)
-    assert bool(told) == bool(said)
-    assert words in told
+    assert bool(advice_of_doctor) == bool(said)
+    assert words in advice_of_doctor
     assert words in said
 
 

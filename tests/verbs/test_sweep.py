@@ -93,15 +93,15 @@ def test_a_sweep_is_drawn_and_its_knee_written_into_params(capsys: pytest.Captur
     settings = load_settings(params)
     draw = partial(show, home=Workspace())
     result = run_sweep(Sweep(settings, "wgan-gp", graded, Path()), 3, "study", draw=draw)
-    found = Path("sweeps", "study.json").read_bytes()
-    told = json.loads(found)
-    assert (told["model"], told["front"], told["knee"]) == ("wgan-gp", [2, 1, 0], 1)
-    assert [trial["val_dsc"] for trial in told["trials"]] == [0.5, 0.7, 0.8]
+    content = Path("sweeps", "study.json").read_bytes()
+    shown = json.loads(content)
+    assert (shown["model"], shown["front"], shown["knee"]) == ("wgan-gp", [2, 1, 0], 1)
+    assert [trial["val_dsc"] for trial in shown["trials"]] == [0.5, 0.7, 0.8]
     assert not [
-        word for word in ("run_id", "seconds", str(Path.cwd()), *(row.run_id for row in result.trials)) if word in found.decode() and word
+        word for word in ("run_id", "seconds", str(Path.cwd()), *(row.run_id for row in result.trials)) if word in content.decode() and word
     ]
     assert run_sweep(Sweep(settings, "wgan-gp", graded, Path()), 3, "study", draw=draw).front == result.front
-    assert Path("sweeps", "study.json").read_bytes() == found, "the report is not made anew for a study that has not changed"
+    assert Path("sweeps", "study.json").read_bytes() == content, "the report is not made anew for a study that has not changed"
     assert {path.name for path in result.folder.glob("*.png")} == {"front.png", "hypervolume.png", "importances.png", "parallel.png"}
     before = settings.model_dump(by_alias=True)
 
