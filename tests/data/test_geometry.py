@@ -71,8 +71,8 @@ CONFLICTS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", CONFLICTS)
 def test_a_header_that_contradicts_itself_is_refused(name: str) -> None:
-    header, told = CONFLICTS[name]
-    with pytest.raises(InputError, match=told) as caught:
+    header, output = CONFLICTS[name]
+    with pytest.raises(InputError, match=output) as caught:
         grid_of(header, SCAN)
     assert "\n" not in str(caught.value)
     assert "--geometry" in str(caught.value)

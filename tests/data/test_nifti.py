@@ -52,10 +52,10 @@ def test_a_voxel_is_written_where_it_is_in_the_world(tmp_path: Path, orientation
     scan, written = nib.load(reference), nib.load(target)
     assert written.shape == scan.shape
     np.testing.assert_array_equal(written.affine, scan.affine)
-    (found,) = np.argwhere(np.asanyarray(written.dataobj))
+    (result,) = np.argwhere(np.asanyarray(written.dataobj))
     # affine_of: spacing 0.8, 0.9, 1.1 from (-10, 5, 3)
     expected = np.array([-10.0, 5.0, 3.0]) + np.array(voxel) * [0.8, 0.9, 1.1]
-    np.testing.assert_allclose((written.affine @ [*found, 1.0])[:3], expected, atol=1e-4)
+    np.testing.assert_allclose((written.affine @ [*result, 1.0])[:3], expected, atol=1e-4)
     np.testing.assert_array_equal(load_mask(target).volume.array, mask)
 
 

@@ -55,8 +55,8 @@ def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
 
 def test_a_score_takes_what_all_metrics_gives() -> None:
     truth, prediction = (np.random.default_rng(seed).random((6, 5, 4)) < 0.5 for seed in (1, 2))
-    found = all_metrics(truth, prediction, (0.5, 0.6, 0.7))
-    assert dataclasses.asdict(PatientScore.of("sub-01", found, seed=3)) == {"patient": "sub-01", **found, "seed": 3}
+    result = all_metrics(truth, prediction, (0.5, 0.6, 0.7))
+    assert dataclasses.asdict(PatientScore.of("sub-01", result, seed=3)) == {"patient": "sub-01", **result, "seed": 3}
 
 
 def test_all_tables_in_one(tmp_path: Path) -> None:

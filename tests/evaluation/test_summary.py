@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_summary_by_hand() -> None:
-    found = summarise([make_score("a", 0.6, 1.0), make_score("b", 0.8, 3.0), make_score("c", 1.0, 8.0, empty=1)], 500, 1)
+    result = summarise([make_score("a", 0.6, 1.0), make_score("b", 0.8, 3.0), make_score("c", 1.0, 8.0, empty=1)], 500, 1)
     expected = {
         "dsc": 0.8,
         "hd95_mm": 4.0,
@@ -56,23 +56,23 @@ def test_summary_by_hand() -> None:
         "n_seeds": 1,
         "n_empty": 1,
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert 0.6 <= found["dsc_low"] < found["dsc"] < found["dsc_high"] <= 1.0
-    assert 1.0 <= found["hd95_mm_low"] < found["hd95_mm"] < found["hd95_mm_high"] <= 8.0
+    assert {name: result[name] for name in expected} == pytest.approx(expected)
+    assert 0.6 <= result["dsc_low"] < result["dsc"] < result["dsc_high"] <= 1.0
+    assert 1.0 <= result["hd95_mm_low"] < result["hd95_mm"] < result["hd95_mm_high"] <= 8.0
 
 
 def test_interval_is_that_of_all_resamples() -> None:
     values = (0.2, 0.5, 0.9, 1.0)
     every = [np.mean(pick) for pick in itertools.product(values, repeat=4)]
-    found = summarise([make_score(str(n), value) for n, value in enumerate(values)], 20_000, 7)
-    assert [found["dsc_low"], found["dsc_high"]] == pytest.approx(np.percentile(every, (2.5, 97.5)), abs=0.03)
+    result = summarise([make_score(str(n), value) for n, value in enumerate(values)], 20_000, 7)
+    assert [result["dsc_low"], result["dsc_high"]] == pytest.approx(np.percentile(every, (2.5, 97.5)), abs=0.03)
 
 
 def test_one_patient_and_equal_patients_have_no_width() -> None:
     for rows in ([make_score("a", 0.7)], [make_score(str(n), 0.1) for n in range(7)]):
-        found = summarise(rows, 100, 1)
-        assert found["dsc_low"] <= found["dsc"] <= found["dsc_high"]
-        assert found["dsc_high"] - found["dsc_low"] < 1e-12
+        result = summarise(rows, 100, 1)
+        assert result["dsc_low"] <= result["dsc"] <= result["dsc_high"]
+        assert result["dsc_high"] - result["dsc_low"] < 1e-12
 
 
 def test_summary_depends_on_the_seed_alone() -> None:
@@ -87,17 +87,17 @@ def test_nobody_to_summarise() -> None:
 
 
 def test_evaluation_summary(folder: Path) -> None:
-    found = evaluation_summary(folder, VALIDATION, 0.375, SETTINGS)
-    json.dumps(found, allow_nan=False)
-    assert found["real"]["dsc"] == pytest.approx(0.8)
-    assert found["real"]["val_hd95_mm"] == 1.0
-    assert found["wgan-gp"]["n_patients"] == 3
-    assert found["threshold"]["threshold"] == 0.375
-    assert "val_dsc" not in found["threshold"]
-    assert found["ratio_to_real"] == pytest.approx({"dcgan": 0.75, "wgan-gp": 0.875, "wgan-gp-sn": 0.9})
+    result = evaluation_summary(folder, VALIDATION, 0.375, SETTINGS)
+    json.dumps(result, allow_nan=False)
+    assert result["real"]["dsc"] == pytest.approx(0.8)
+    assert result["real"]["val_hd95_mm"] == 1.0
+    assert result["wgan-gp"]["n_patients"] == 3
+    assert result["threshold"]["threshold"] == 0.375
+    assert "val_dsc" not in result["threshold"]
+    assert result["ratio_to_real"] == pytest.approx({"dcgan": 0.75, "wgan-gp": 0.875, "wgan-gp-sn": 0.9})
     # Every patient gains the same, so the paired interval has no width although patients differ widely.
-    assert found["gain_over_threshold"]["real"] == pytest.approx({"dsc": 0.3, "dsc_low": 0.3, "dsc_high": 0.3})
-    assert found["difference_to_real"]["dcgan"]["dsc"] == pytest.approx(-0.2)
+    assert result["gain_over_threshold"]["real"] == pytest.approx({"dsc": 0.3, "dsc_low": 0.3, "dsc_high": 0.3})
+    assert result["difference_to_real"]["dcgan"]["dsc"] == pytest.approx(-0.2)
 
 
 def test_tied_validation_goes_to_the_lower_distance_whatever_the_test_says(folder: Path) -> None:
@@ -119,9 +119,9 @@ def test_threshold_may_have_validation_scores(folder: Path) -> None:
 
 def test_a_real_unet_that_finds_nothing_gives_no_ratio(folder: Path) -> None:
     write_scores(folder / "real.csv", [make_score(f"sub-0{n}", 0.0, empty=1) for n in range(3)])
-    found = evaluation_summary(folder, VALIDATION, 0.4, SETTINGS)
-    assert found["ratio_to_real"] == {"dcgan": None, "wgan-gp": None, "wgan-gp-sn": None}
-    assert found["real"]["n_empty"] == 3
+    result = evaluation_summary(folder, VALIDATION, 0.4, SETTINGS)
+    assert result["ratio_to_real"] == {"dcgan": None, "wgan-gp": None, "wgan-gp-sn": None}
+    assert result["real"]["n_empty"] == 3
 
 
 def test_evaluation_summary_refuses_gaps(folder: Path) -> None:
@@ -140,15 +140,15 @@ def test_transfer_summary_by_hand(tmp_path: Path) -> None:
     rows = [transfer("scratch", 1, subset, patient, dsc) for (subset, patient), dsc in cells.items()]
     write_transfer(tmp_path / "scratch.csv", [*rows, transfer("scratch", 12, 0, "a", 0.8), transfer("scratch", 4, 0, "a", 0.7)])
     write_transfer(tmp_path / "real.csv", [])
-    found = transfer_summary(tmp_path, SETTINGS)["site-b"]
-    assert set(found) == {"scratch"}
-    assert list(found["scratch"]) == ["1", "4", "12"]
-    one = found["scratch"]["1"]
+    result = transfer_summary(tmp_path, SETTINGS)["site-b"]
+    assert set(result) == {"scratch"}
+    assert list(result["scratch"]) == ["1", "4", "12"]
+    one = result["scratch"]["1"]
     assert (one["dsc"], one["hd95_mm"], one["hd_mm"]) == pytest.approx((0.65, 6.5, 13.0))
     assert one["dsc_subset_sd"] == pytest.approx(0.0, abs=1e-12)
     assert (one["n_patients"], one["n_subsets"], one["n_empty"]) == (2, 2, 0)
     assert "dsc_gain" not in one
-    assert "dsc_subset_sd" not in found["scratch"]["4"]
+    assert "dsc_subset_sd" not in result["scratch"]["4"]
 
 
 def _laid(folder: Path, start: str, values: list[list[float]]) -> None:
@@ -161,8 +161,8 @@ def test_the_transfer_interval_is_that_of_all_resamples_of_subsets_and_patients(
     _laid(tmp_path, "scratch", table.tolist())
     picks = itertools.product(itertools.product(range(3), repeat=3), itertools.product(range(4), repeat=4))
     every = [table[np.ix_(subsets, patients)].mean() for subsets, patients in picks]
-    found = transfer_summary(tmp_path, EvaluationSettings(bootstrap=20_000, seed=3))["site-b"]["scratch"]["1"]
-    assert [found["dsc_low"], found["dsc_high"]] == pytest.approx(np.percentile(every, (2.5, 97.5)), abs=0.005)
+    result = transfer_summary(tmp_path, EvaluationSettings(bootstrap=20_000, seed=3))["site-b"]["scratch"]["1"]
+    assert [result["dsc_low"], result["dsc_high"]] == pytest.approx(np.percentile(every, (2.5, 97.5)), abs=0.005)
 
 
 def test_subsets_that_differ_widen_the_interval(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_subsets_that_differ_widen_the_interval(tmp_path: Path) -> None:
 def test_one_subset_leaves_the_interval_over_patients(tmp_path: Path) -> None:
     values = [0.2, 0.5, 0.9]
     _laid(tmp_path, "scratch", [values])
-    found = transfer_summary(tmp_path, SETTINGS)["site-b"]["scratch"]["1"]
+    result = transfer_summary(tmp_path, SETTINGS)["site-b"]["scratch"]["1"]
     alone = summarise([make_score(str(n), value) for n, value in enumerate(values)], SETTINGS.bootstrap, SETTINGS.seed)
-    assert {name: found[name] for name in ("dsc", "dsc_low", "dsc_high")} == pytest.approx(
+    assert {name: result[name] for name in ("dsc", "dsc_low", "dsc_high")} == pytest.approx(
         {name: alone[name] for name in ("dsc", "dsc_low", "dsc_high")}
     )
 
@@ -190,12 +190,12 @@ def test_gains_are_paired_by_subset_and_patient(tmp_path: Path) -> None:
     _laid(tmp_path, "scratch", table.tolist())
     _laid(tmp_path, "dcgan", (table + 0.07).tolist())  # the same gain everywhere has no width, however widely scores differ
     _laid(tmp_path, "real", np.add(table, [[0.1, 0.0, -0.2], [0.1, 0.0, 0.3]]).tolist())
-    found = transfer_summary(tmp_path, SETTINGS)["site-b"]
-    assert [found["dcgan"]["1"][name] for name in ("dsc_gain", "dsc_gain_low", "dsc_gain_high")] == pytest.approx([0.07] * 3)
-    assert found["dcgan"]["1"]["dsc_high"] - found["dcgan"]["1"]["dsc_low"] > 0.2
-    real = found["real"]["1"]
+    result = transfer_summary(tmp_path, SETTINGS)["site-b"]
+    assert [result["dcgan"]["1"][name] for name in ("dsc_gain", "dsc_gain_low", "dsc_gain_high")] == pytest.approx([0.07] * 3)
+    assert result["dcgan"]["1"]["dsc_high"] - result["dcgan"]["1"]["dsc_low"] > 0.2
+    real = result["real"]["1"]
     assert real["dsc_gain"] == pytest.approx(0.05)
-    assert real["dsc_gain"] == pytest.approx(real["dsc"] - found["scratch"]["1"]["dsc"])
+    assert real["dsc_gain"] == pytest.approx(real["dsc"] - result["scratch"]["1"]["dsc"])
     assert real["dsc_gain_low"] < 0 < real["dsc_gain_high"]
 
 
@@ -205,12 +205,12 @@ def test_sites_are_summarised_apart_and_gains_compare_one_site_with_itself(tmp_p
     for start, gain in (("scratch", 0.0), ("real", 0.1)):
         rows = [transfer(start, 1, 0, "a", level * (1 + gain), site=site) for site, level in sites.items()]
         write_transfer(tmp_path / f"{start}.csv", rows)
-    found = transfer_summary(tmp_path, SETTINGS)
-    assert set(found) == set(sites)
+    result = transfer_summary(tmp_path, SETTINGS)
+    assert set(result) == set(sites)
     for site, level in sites.items():
-        assert found[site]["scratch"]["1"]["dsc"] == pytest.approx(level)
-        assert found[site]["real"]["1"]["dsc_gain"] == pytest.approx(0.1 * level)
-        assert found[site]["real"]["1"]["n_subsets"] == 1
+        assert result[site]["scratch"]["1"]["dsc"] == pytest.approx(level)
+        assert result[site]["real"]["1"]["dsc_gain"] == pytest.approx(0.1 * level)
+        assert result[site]["real"]["1"]["n_subsets"] == 1
 
 
 def test_without_a_target_there_is_nothing_to_summarise(tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_without_a_target_there_is_nothing_to_summarise(tmp_path: Path) -> None:
 
 def test_scores_of_several_seeds_are_averaged() -> None:
     assert over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0, "seed": 1}]) == {"val_dsc": 0.5, "val_hd95_mm": 3.0}
-    found = over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0}, {"val_dsc": 0.7, "val_hd95_mm": 4.0}])
-    assert found == pytest.approx({"val_dsc": 0.6, "val_hd95_mm": 3.5, "val_dsc_seed_sd": 0.1 * 2**0.5})
+    result = over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0}, {"val_dsc": 0.7, "val_hd95_mm": 4.0}])
+    assert result == pytest.approx({"val_dsc": 0.6, "val_hd95_mm": 3.5, "val_dsc_seed_sd": 0.1 * 2**0.5})
     assert over_seeds([{"val_dsc": 0.5, "val_hd95_mm": 3.0}, {"step": 3}]) == {}
 
 
@@ -258,13 +258,13 @@ def _seeds(level: float, gaps: tuple[float, ...] = (-0.02, 0.0, 0.05)) -> list[P
 
 
 def test_seeds_are_averaged_before_patients_are_resampled() -> None:
-    found = summarise(_seeds(0.5), 400, 1)
+    result = summarise(_seeds(0.5), 400, 1)
     alone = summarise([make_score("a", 0.61), make_score("b", 0.41)], 400, 1)
-    assert {name: found[name] for name in ("dsc", "dsc_low", "dsc_high")} == pytest.approx(
+    assert {name: result[name] for name in ("dsc", "dsc_low", "dsc_high")} == pytest.approx(
         {name: alone[name] for name in ("dsc", "dsc_low", "dsc_high")}
     )
-    assert found["dsc_seed_sd"] == pytest.approx(np.std([-0.02, 0.0, 0.05], ddof=1))
-    assert (found["n_patients"], found["n_seeds"], found["hd95_mm_seed_sd"]) == (2, 3, 0.0)
+    assert result["dsc_seed_sd"] == pytest.approx(np.std([-0.02, 0.0, 0.05], ddof=1))
+    assert (result["n_patients"], result["n_seeds"], result["hd95_mm_seed_sd"]) == (2, 3, 0.0)
     assert "dsc_seed_sd" not in alone  # one seed has no spread to tell
 
 
@@ -283,14 +283,14 @@ def test_differences_of_seeds_are_paired(tmp_path: Path) -> None:
         write_scores(tmp_path / f"{name}.csv", [make_score("a", 0.6), make_score("b", 0.4)] if name == "threshold" else _seeds(level))
     write_scores(tmp_path / "dcgan.csv", _seeds(0.6, (0.05, 0.0, -0.02)))
     validation = {**VALIDATION, "real": {**VALIDATION["real"], "val_dsc_seed_sd": 0.01}}
-    found = evaluation_summary(tmp_path, validation, 0.4, SETTINGS)
-    json.dumps(found, allow_nan=False)
-    assert found["real"]["val_dsc_seed_sd"] == 0.01
-    assert "dsc_seed_sd" not in found["threshold"]
-    assert found["difference_to_real"]["wgan-gp"]["dsc_seed_sd"] == pytest.approx(0.0, abs=1e-12)  # the same luck with every seed
-    assert found["difference_to_real"]["dcgan"]["dsc_seed_sd"] == pytest.approx(0.07)
-    assert found["difference_to_real"]["dcgan"]["dsc"] == pytest.approx(-0.2)
-    assert found["gain_over_threshold"]["real"]["dsc_seed_sd"] == pytest.approx(found["real"]["dsc_seed_sd"])
+    result = evaluation_summary(tmp_path, validation, 0.4, SETTINGS)
+    json.dumps(result, allow_nan=False)
+    assert result["real"]["val_dsc_seed_sd"] == 0.01
+    assert "dsc_seed_sd" not in result["threshold"]
+    assert result["difference_to_real"]["wgan-gp"]["dsc_seed_sd"] == pytest.approx(0.0, abs=1e-12)  # the same luck with every seed
+    assert result["difference_to_real"]["dcgan"]["dsc_seed_sd"] == pytest.approx(0.07)
+    assert result["difference_to_real"]["dcgan"]["dsc"] == pytest.approx(-0.2)
+    assert result["gain_over_threshold"]["real"]["dsc_seed_sd"] == pytest.approx(result["real"]["dsc_seed_sd"])
     write_scores(tmp_path / "dcgan.csv", _seeds(0.6, (0.0, 0.1)))
     with pytest.raises(InputError, match=r"dcgan\.csv: its seeds are not those of real"):
         evaluation_summary(tmp_path, validation, 0.4, SETTINGS)

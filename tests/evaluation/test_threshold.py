@@ -19,9 +19,9 @@ CUTS = (np.arange(256) - 0.5) / 127.5 - 1.0  # half a level below each level
 def test_none_of_all_levels_is_better(seeds: tuple[int, ...]) -> None:
     scans = [make_scan(seed=seed) for seed in seeds]
     means = [np.mean([dsc(scan.truth, above(scan, cut)) for scan in scans]) for cut in CUTS]
-    found = best_threshold(iter(scans))
-    assert found == pytest.approx(CUTS[int(np.argmax(means))], abs=1e-6)
-    assert np.mean([dsc(scan.truth, above(scan, found)) for scan in scans]) == pytest.approx(max(means), abs=1e-12)
+    result = best_threshold(iter(scans))
+    assert result == pytest.approx(CUTS[int(np.argmax(means))], abs=1e-6)
+    assert np.mean([dsc(scan.truth, above(scan, result)) for scan in scans]) == pytest.approx(max(means), abs=1e-12)
     assert max(means) > 0.5  # vessels are the bright ones in these scans
 
 
@@ -30,17 +30,17 @@ def test_patients_count_alike_whatever_their_size() -> None:
     dim = replace(small, image=np.where(small.brain, small.image - 0.4, -1.0).clip(-1, 1).astype(np.float32))
     scans = [dim, large]
     means = [np.mean([dsc(scan.truth, above(scan, cut)) for scan in scans]) for cut in CUTS]
-    found = best_threshold(scans)
-    assert np.mean([dsc(scan.truth, above(scan, found)) for scan in scans]) == pytest.approx(max(means), abs=1e-9)
+    result = best_threshold(scans)
+    assert np.mean([dsc(scan.truth, above(scan, result)) for scan in scans]) == pytest.approx(max(means), abs=1e-9)
 
 
 def test_two_grey_levels_are_told_apart() -> None:
     scan = make_scan()
     image = np.where(scan.truth, 0.5, np.where(scan.brain, 0.4, -1.0)).astype(np.float32)
     clear = replace(scan, image=image)
-    found = best_threshold([clear])
-    assert 0.4 < found < 0.5
-    np.testing.assert_array_equal(above(clear, found), clear.truth)
+    result = best_threshold([clear])
+    assert 0.4 < result < 0.5
+    np.testing.assert_array_equal(above(clear, result), clear.truth)
 
 
 def test_only_the_brain_counts() -> None:

@@ -58,15 +58,15 @@ def test_masks_lie_on_the_scan_whatever_the_orders_of_the_files(
 def test_trust_needs_one_stored_shape_and_takes_headers_that_say_nothing(lab: Path, tmp_path: Path) -> None:
     _, brain, label = make_arrays(SHAPE, 2)
     save(lab / LABEL, turned(label, "PSR")[0], np.eye(4))
-    code, told = call_import(lab, "--dry-run", "--trust-shape")
-    assert (code, "--trust-shape needs one stored shape, and (24, 5, 20) is not (20, 24, 5)" in told) == (2, True)
+    code, output = call_import(lab, "--dry-run", "--trust-shape")
+    assert (code, "--trust-shape needs one stored shape, and (24, 5, 20) is not (20, 24, 5)" in output) == (2, True)
     save(lab / LABEL, label, affine_of())
     raw = bytearray(gzip.decompress((lab / LABEL).read_bytes()))
     raw[280:328] = bytes(48)  # an sform of zeros
     (lab / LABEL).write_bytes(gzip.compress(raw))
     assert "singular" in call_import(lab, "--dry-run")[1]
-    code, told = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(tmp_path / "names.csv"), "--trust-shape")
-    assert code == 0, told
+    code, output = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(tmp_path / "names.csv"), "--trust-shape")
+    assert code == 0, output
     number = next(line for line in (tmp_path / "names.csv").read_text().splitlines() if SCAN2 in line).split(",")[0]
     written = load_mask(tmp_path / "site" / number / "anat" / f"{number}_desc-vessel_mask.nii.gz").volume.array
     np.testing.assert_array_equal(written, (label * brain).astype(bool))
@@ -81,13 +81,13 @@ def test_a_header_that_contradicts_itself_is_written_anew_as_was_said(lab: Path,
         image.set_qform(None, 0)
         image.header["pixdim"][1:4] = 0.6
         path.write_bytes(gzip.compress(image.to_bytes()) if path.name.lower().endswith("gz") else image.to_bytes())
-    code, told = call_import(lab, "--dry-run")
-    assert (code, told.count("1 x 1 x 1 mm by its sform and 0.6 x 0.6 x 0.6 mm by its pixdim")) == (2, 1)
+    code, output = call_import(lab, "--dry-run")
+    assert (code, output.count("1 x 1 x 1 mm by its sform and 0.6 x 0.6 x 0.6 mm by its pixdim")) == (2, 1)
     names = tmp_path / "names.csv"
     for choice, spacing in (("pixdim", 0.6), ("sform", 1.0)):
-        code, told = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(names), "--geometry", choice)
-        assert code == 0, told
-        assert f"grid taken from {choice}" in told
+        code, output = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(names), "--geometry", choice)
+        assert code == 0, output
+        assert f"grid taken from {choice}" in output
         number = next(line for line in names.read_text().splitlines() if SCAN2 in line).split(",")[0]
         written = load_volume(tmp_path / "site" / number / "anat" / f"{number}_angio.nii.gz")
         assert written.volume.spacing_mm == pytest.approx((spacing,) * 3)
@@ -176,9 +176,9 @@ def test_near_copies_are_noted_and_taken(lab: Path) -> None:
     save(lab / SCAN2, np.round(scan / 16) * 16, affine_of())
     save(lab / BRAIN, make_arrays(SHAPE, 1)[1], affine_of())
     save(lab / LABEL, np.roll(make_arrays(SHAPE, 1)[2], 1, axis=0) * make_arrays(SHAPE, 1)[1], affine_of())
-    code, told = call_import(lab, "--dry-run")
-    assert code == 0, told
-    assert "processed once more (correlation 1.00); if they are one person's" in told
+    code, output = call_import(lab, "--dry-run")
+    assert code == 0, output
+    assert "processed once more (correlation 1.00); if they are one person's" in output
 
 
 @pytest.mark.parametrize("order", ["LPS", "PIR", "RAI"])
@@ -221,7 +221,7 @@ def test_patients_that_are_gone_are_named(lab: Path, tmp_path: Path, capsys: pyt
     gone = draw_numbers(tmp_path / "names.csv", [])[SCAN2]
     for name in (SCAN2, LABEL, BRAIN):
         (lab / name).unlink()
-    code, told = call_import(lab, *words)
+    code, output = call_import(lab, *words)
     assert code == 0
-    said = told + capsys.readouterr().err
+    said = output + capsys.readouterr().err
     assert f"1 patients of an earlier import are not among these scans and are gone from it: {gone}" in said

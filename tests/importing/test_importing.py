@@ -27,9 +27,9 @@ from tests.importing.lab import BRAIN, LABEL, NAME, SCAN2, SHAPE, call_import, s
 
 def test_the_cohort_finds_the_same_voxels_and_no_name(lab: Path, tmp_path: Path) -> None:
     target, names = tmp_path / "raw" / "site-a", tmp_path / "names.csv"
-    code, told = call_import(lab, "-o", str(target), "--names", str(names))
-    assert code == 0, told
-    assert "3 patients, 2 with a label" in told
+    code, output = call_import(lab, "-o", str(target), "--names", str(names))
+    assert code == 0, output
+    assert "3 patients, 2 with a label" in output
     facts, faults = check_patients(find_patients(target))
     assert faults == []
     assert [(fact.id, fact.shape, fact.masked) for fact in facts] == [(f"sub-00{n}", SHAPE, True) for n in (1, 2, 3)]
@@ -79,12 +79,12 @@ def test_numbers_do_not_follow_the_alphabet(tmp_path: Path) -> None:
 
 def test_a_dry_run_tells_all_and_writes_nothing(lab: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    code, told = call_import(lab, "--dry-run")
+    code, output = call_import(lab, "--dry-run")
     assert code == 0
     assert sorted(tmp_path.rglob("*")) == before
-    lines = told.splitlines()
-    found = ("SCAN02.NII", "scan02_VESSELS.NII.GZ", "scan02_brain.nii.gz", "20 x 24 x 5", "0.8 x 0.9 x 1.1", "RAS")
-    assert re.split(r"  +", lines[1])[:6] == list(found)
+    lines = output.splitlines()
+    result = ("SCAN02.NII", "scan02_VESSELS.NII.GZ", "scan02_brain.nii.gz", "20 x 24 x 5", "0.8 x 0.9 x 1.1", "RAS")
+    assert re.split(r"  +", lines[1])[:6] == list(result)
     share = make_arrays(SHAPE, 2)[2].sum() / make_arrays(SHAPE, 2)[1].sum()
     assert lines[1].endswith(f"{share:.2%}")
     assert "no label: can be segmented, not learnt from" in lines[2]
@@ -114,12 +114,12 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_one_line_and_nothing_is_written(lab: Path, tmp_path: Path, fault: str) -> None:
-    told, spoil = FAULTS[fault]
+    output, spoil = FAULTS[fault]
     spoil(lab)
     before = sorted(tmp_path.rglob("*"))
     code, text = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(tmp_path / "names.csv"))
     assert code == 2
-    assert told in text
+    assert output in text
     assert len(text.splitlines()) == 2 + (fault in ("same scan", "same label") and "outside" in text)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -145,24 +145,24 @@ def test_options_for_what_files_leave_open(lab: Path, tmp_path: Path) -> None:
     save(lab / SCAN2, stripped, affine_of())
     for values, expected in (("2", classes == 2), ("1,2", classes > 0), ("all", classes > 0)):
         words = ("--vessel-values", values, "--without-brain", "nonzero", "--trust-shape", "--names", str(tmp_path / "names.csv"))
-        code, told = call_import(lab, "-o", str(tmp_path / "site"), *words)
-        assert code == 0, told
-        assert "vessels: affine differs, taken voxel by voxel" in told
+        code, output = call_import(lab, "-o", str(tmp_path / "site"), *words)
+        assert code == 0, output
+        assert "vessels: affine differs, taken voxel by voxel" in output
         number = next(line for line in (tmp_path / "names.csv").read_text().splitlines() if SCAN2 in line).split(",")[0]
         stem = tmp_path / "site" / number / "anat" / number
         np.testing.assert_array_equal(load_mask(Path(f"{stem}_desc-vessel_mask.nii.gz")).volume.array, expected)
         np.testing.assert_array_equal(load_mask(Path(f"{stem}_desc-brain_mask.nii.gz")).volume.array, brain.astype(bool))
-    code, told = call_import(lab, "--dry-run", "--vessel-values", "7", "--trust-shape", "--without-brain", "whole")
-    assert "has none of the classes --vessel-values names, but 1, 2" in told
-    code, told = call_import(lab, "--dry-run", "--vessel-values", "all", "--trust-shape", "--without-brain", "whole")
-    assert "no brain mask: whole volume" in told
+    code, output = call_import(lab, "--dry-run", "--vessel-values", "7", "--trust-shape", "--without-brain", "whole")
+    assert "has none of the classes --vessel-values names, but 1, 2" in output
+    code, output = call_import(lab, "--dry-run", "--vessel-values", "all", "--trust-shape", "--without-brain", "whole")
+    assert "no brain mask: whole volume" in output
 
 
 def test_a_head_with_its_skull_is_not_taken_for_stripped(lab: Path) -> None:
     (lab / BRAIN).unlink()
-    code, told = call_import(lab, "--dry-run", "--without-brain", "nonzero")
+    code, output = call_import(lab, "--dry-run", "--without-brain", "nonzero")
     assert code == 2
-    assert "its skull is not stripped" in told
+    assert "its skull is not stripped" in output
 
 
 def test_places_that_would_lose_or_mix_files_are_refused(lab: Path, tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_places_that_would_lose_or_mix_files_are_refused(lab: Path, tmp_path: Pa
         "either --dry-run": (),
         "write whole numbers": ("--dry-run", "--vessel-values", "one"),
     }
-    for told, words in cases.items():
+    for output, words in cases.items():
         code, text = call_import(lab, *words)
-        assert (code, told in text, "\n" in text) == (2, True, False), text
+        assert (code, output in text, "\n" in text) == (2, True, False), text
     assert list(other.iterdir()) == [other / "thesis.txt"]
     assert not (tmp_path / "site").exists()
 
@@ -206,8 +206,8 @@ def test_a_damaged_table_of_names_is_refused(lab: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.csv"
     for text in ("a,b\n1,2\n", "patient,scan\nsub-001,a\nsub-001,b\n", "patient,scan\n../x,a\n"):
         names.write_text(text)
-        code, told = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(names))
-        assert (code, "damaged" in told) == (2, True)
+        code, output = call_import(lab, "-o", str(tmp_path / "site"), "--names", str(names))
+        assert (code, "damaged" in output) == (2, True)
         assert names.read_text() == text
 
 

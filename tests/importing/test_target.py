@@ -22,9 +22,9 @@ def paired(tmp_path: Path) -> list[Sources]:
     for index in range(2):
         for ending, array in zip(("_tof", "_brain", "_vessels"), make_arrays((20, 24, 5), index), strict=True):
             write_nifti(tmp_path / "lab" / f"p{index}{ending}.nii.gz", array)
-    found, faults = pair_by_patterns(tmp_path / "lab", "*_tof", "*_vessels", "*_brain")
+    result, faults = pair_by_patterns(tmp_path / "lab", "*_tof", "*_vessels", "*_brain")
     assert not faults
-    return found
+    return result
 
 
 def _import(paired: list[Sources], tmp_path: Path, names: str = "names.csv") -> Path:

@@ -72,8 +72,8 @@ spacings = st.tuples(*[st.floats(0.1, 5.0)] * 3)
 def test_two_voxels_apart() -> None:
     truth = block((10, 10, 10), np.s_[1:2, 1:2, 1:2])
     prediction = block((10, 10, 10), np.s_[4:5, 5:6, 1:2])
-    found = metrics.all_metrics(truth, prediction, (1.0, 1.0, 7.0))
-    assert found == dict.fromkeys(SHARES, 0.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 5.0) | {"empty": 0}
+    result = metrics.all_metrics(truth, prediction, (1.0, 1.0, 7.0))
+    assert result == dict.fromkeys(SHARES, 0.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 5.0) | {"empty": 0}
 
 
 def test_line_with_one_stray_voxel() -> None:
@@ -141,33 +141,33 @@ def test_border_of_the_volume_is_surface() -> None:
     # The truth fills the volume; its inner 2x2x2 voxels are no surface, the prediction's voxel among them is 1 away.
     truth = np.ones((4, 4, 4), bool)
     prediction = block((4, 4, 4), np.s_[1:2, 1:2, 1:2])
-    found = metrics.all_metrics(truth, prediction, UNIT)
-    assert found["hd_mm"] == pytest.approx(math.sqrt(12))
-    assert found["assd_mm"] == pytest.approx(brute_force(truth, prediction, UNIT)["assd_mm"])
+    result = metrics.all_metrics(truth, prediction, UNIT)
+    assert result["hd_mm"] == pytest.approx(math.sqrt(12))
+    assert result["assd_mm"] == pytest.approx(brute_force(truth, prediction, UNIT)["assd_mm"])
 
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_one_empty_mask_gets_the_diagonal(swapped: bool) -> None:
     pair = [block((10, 20, 30), np.s_[1:2, 1:2, 1:2]), np.zeros((10, 20, 30), bool)]
     truth, prediction = reversed(pair) if swapped else pair
-    found = metrics.all_metrics(truth, prediction, (0.3, 0.2, 0.4))
+    result = metrics.all_metrics(truth, prediction, (0.3, 0.2, 0.4))
     # 3, 4 and 12 mm make 13 mm; 10, 20 and 30 voxels the root of 1400.
     distances = dict.fromkeys(IN_MM, 13.0) | dict.fromkeys(IN_VOXELS, math.sqrt(1400))
-    assert found == pytest.approx(dict.fromkeys(SHARES, 0.0) | distances | {"empty": 1})
+    assert result == pytest.approx(dict.fromkeys(SHARES, 0.0) | distances | {"empty": 1})
 
 
 def test_two_empty_masks_agree() -> None:
     nothing = np.zeros((4, 5, 6), bool)
-    found = metrics.all_metrics(nothing, nothing, UNIT)
-    assert found == dict.fromkeys(SHARES, 1.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 0.0) | {"empty": 0}
+    result = metrics.all_metrics(nothing, nothing, UNIT)
+    assert result == dict.fromkeys(SHARES, 1.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 0.0) | {"empty": 0}
 
 
 @settings(max_examples=60, deadline=None)
 @given(mask_pairs(), spacings)
 def test_agrees_with_brute_force(pair: tuple[Mask, Mask], spacing: SpacingMm) -> None:
-    found = metrics.all_metrics(*pair, spacing)
+    result = metrics.all_metrics(*pair, spacing)
     for name, value in brute_force(*pair, spacing).items():
-        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+        assert result[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
 
 @settings(max_examples=40, deadline=None)
@@ -185,8 +185,8 @@ def test_symmetric_to_the_last_bit(pair: tuple[Mask, Mask], spacing: SpacingMm) 
 @settings(max_examples=30, deadline=None)
 @given(mask_pairs(), spacings)
 def test_a_mask_is_nowhere_from_itself(pair: tuple[Mask, Mask], spacing: SpacingMm) -> None:
-    found = metrics.all_metrics(pair[0], pair[0].copy(), spacing)
-    assert found == dict.fromkeys(SHARES, 1.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 0.0) | {"empty": 0}
+    result = metrics.all_metrics(pair[0], pair[0].copy(), spacing)
+    assert result == dict.fromkeys(SHARES, 1.0) | dict.fromkeys((*IN_MM, *IN_VOXELS), 0.0) | {"empty": 0}
 
 
 @settings(max_examples=40, deadline=None)
@@ -222,12 +222,12 @@ def test_single_functions_agree_with_all_metrics() -> None:
     rng = np.random.default_rng(3)
     truth, prediction = rng.random((12, 11, 10)) < 0.2, rng.random((12, 11, 10)) < 0.2
     spacing = (0.5, 0.7, 0.9)
-    found = metrics.all_metrics(truth, prediction, spacing)
+    result = metrics.all_metrics(truth, prediction, spacing)
     for name, in_voxels in zip(IN_MM, IN_VOXELS, strict=True):
-        assert getattr(metrics, name)(truth, prediction, spacing) == found[name]
-        assert getattr(metrics, name)(truth, prediction, metrics.VOXELS) == found[in_voxels]
+        assert getattr(metrics, name)(truth, prediction, spacing) == result[name]
+        assert getattr(metrics, name)(truth, prediction, metrics.VOXELS) == result[in_voxels]
     for name in SHARES:
-        assert getattr(metrics, name)(truth, prediction) == found[name]
+        assert getattr(metrics, name)(truth, prediction) == result[name]
 
 
 MASK = np.ones((3, 3, 3), bool)
@@ -265,9 +265,9 @@ def golden_pairs() -> list[str]:
 def test_agrees_with_monai(name: str) -> None:
     wanted = json.loads((GOLDEN / "metrics.json").read_text())["pairs"][name]
     with np.load(GOLDEN / f"{name}.npz") as pair:
-        found = metrics.all_metrics(pair["truth"], pair["prediction"], tuple(wanted["spacing_mm"]))
+        result = metrics.all_metrics(pair["truth"], pair["prediction"], tuple(wanted["spacing_mm"]))
     for ours, theirs in {"hd95_mm": "monai_hd95", "hd_mm": "monai_hd100", "assd_mm": "monai_assd", "dsc": "dice"}.items():
-        assert found[ours] == pytest.approx(wanted[theirs], rel=1e-5, abs=1e-6), ours
+        assert result[ours] == pytest.approx(wanted[theirs], rel=1e-5, abs=1e-6), ours
 
 
 def helix(shift: float, turns: float) -> Mask:
@@ -304,5 +304,5 @@ def helix(shift: float, turns: float) -> Mask:
 def test_small_pairs_agree_with_peers(
     truth: tuple[float, float], prediction: tuple[float, float], spacing: SpacingMm, peers: tuple[float, ...]
 ) -> None:
-    found = metrics.all_metrics(helix(*truth), helix(*prediction), spacing)
-    assert [found[name] for name in ("dsc", "hd95_mm", "hd_mm", "assd_mm", "cldice")] == pytest.approx(peers, rel=1e-5)
+    result = metrics.all_metrics(helix(*truth), helix(*prediction), spacing)
+    assert [result[name] for name in ("dsc", "hd95_mm", "hd_mm", "assd_mm", "cldice")] == pytest.approx(peers, rel=1e-5)

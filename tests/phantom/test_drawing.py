@@ -130,20 +130,20 @@ def test_site_is_a_bids_dataset_whose_patients_are_those_drawn_alone(tmp_path: P
     scanner = TINY.model_copy(update={"orientation": "LPS"})
     generate_site(scanner, seed=7, site="site-b", diseased_share=0.34, target=tmp_path / "site-b")
     patients = find_patients(tmp_path / "site-b")
-    assert [found.id for found in patients] == ["sub-01", "sub-02", "sub-03"]
+    assert [result.id for result in patients] == ["sub-01", "sub-02", "sub-03"]
     rows = (tmp_path / "site-b/participants.tsv").read_text().splitlines()
     groups = dict(row.split("\t") for row in rows[1:])
     assert sorted(groups.values()) == ["control", "control", "steno-occlusive"]  # 0.34 of three
-    for number, found in enumerate(patients, 1):
-        image, brain, label, affine = generate_patient(scanner, 7, number, groups[found.id] != "control", "site-b")
-        assert found.brain is not None
-        assert found.label is not None
-        for path, drawn in ((found.image, image), (found.brain, brain), (found.label, label)):
+    for number, result in enumerate(patients, 1):
+        image, brain, label, affine = generate_patient(scanner, 7, number, groups[result.id] != "control", "site-b")
+        assert result.brain is not None
+        assert result.label is not None
+        for path, drawn in ((result.image, image), (result.brain, brain), (result.label, label)):
             scan = nib.load(path)
             np.testing.assert_array_equal(np.asarray(scan.dataobj), drawn)
             np.testing.assert_allclose(scan.affine, affine, atol=1e-4)
             assert load_volume(path).orientation == "LPS"
-        assert read_volume(found.image).spacing_mm == pytest.approx(scanner.spacing_mm)
+        assert read_volume(result.image).spacing_mm == pytest.approx(scanner.spacing_mm)
 
 
 def test_files_have_the_same_bytes_each_time(tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def _image(shape: tuple[int, int, int] = SHAPE) -> Any:
 @pytest.mark.parametrize("shape", [SHAPE, (16, 32, 3), (1, 1, 1), (50, 17, 2)])
 def test_every_voxel_keeps_its_place_whatever_the_sides(shape: tuple[int, int, int]) -> None:
     image = _image(shape)
-    found = _segmenter().segment(image, np.ones(shape, bool))
-    assert found.dtype == np.bool_
-    np.testing.assert_array_equal(found, image > 0)
+    result = _segmenter().segment(image, np.ones(shape, bool))
+    assert result.dtype == np.bool_
+    np.testing.assert_array_equal(result, image > 0)
 
 
 def test_images_are_standardised() -> None:
@@ -57,9 +57,9 @@ def test_images_are_standardised() -> None:
 def test_nothing_is_found_outside_the_brain() -> None:
     image, brain = _image(), np.zeros(SHAPE, bool)
     brain[3:15, 8:30, 1:4] = np.random.default_rng(1).random((12, 22, 3)) < 0.5
-    found = _segmenter().segment(image, brain)
-    np.testing.assert_array_equal(found, (image > 0) & brain)
-    assert found.any()
+    result = _segmenter().segment(image, brain)
+    np.testing.assert_array_equal(result, (image > 0) & brain)
+    assert result.any()
 
 
 def test_only_windows_around_the_brain_are_computed() -> None:
@@ -79,11 +79,11 @@ def test_only_windows_around_the_brain_are_computed() -> None:
 def test_every_window_holds_the_brain_and_its_margin(seed: int, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
     brain = rng.random((*shape, 4)) < rng.choice([0.002, 0.1, 0.9])
-    found = windows(brain)
-    assert [window.z for window in found] == np.flatnonzero(brain.any(axis=(0, 1))).tolist()
+    result = windows(brain)
+    assert [window.z for window in result] == np.flatnonzero(brain.any(axis=(0, 1))).tolist()
     for axis in (0, 1):
-        assert len({window.corner[axis] % 16 for window in found}) <= 1
-    for window in found:
+        assert len({window.corner[axis] % 16 for window in result}) <= 1
+    for window in result:
         for axis, places in enumerate(np.nonzero(brain[:, :, window.z])):
             start, side = window.corner[axis], window.sides[axis]
             assert side % 16 == 0
@@ -109,9 +109,9 @@ def test_what_lies_around_the_brain_changes_no_voxel() -> None:
 
 
 def test_an_empty_brain_gives_an_empty_mask() -> None:
-    found = _segmenter().segment(_image(), np.zeros(SHAPE, bool))
-    assert found.shape == SHAPE
-    assert not found.any()
+    result = _segmenter().segment(_image(), np.zeros(SHAPE, bool))
+    assert result.shape == SHAPE
+    assert not result.any()
 
 
 def test_batches_of_slices_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

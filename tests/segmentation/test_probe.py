@@ -41,11 +41,11 @@ def test_the_probe_trains_on_fresh_pairs_of_the_generator(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sampler, "pairs", pairs)
     probe = UnetProbe([make_scan(seed=1), make_scan(seed=2)], PROBE, tiny_patches())
-    found = probe(sampler, 30)
+    result = probe(sampler, 30)
     assert asked == [(8, 35, None)]
-    assert set(found) == {"probe_dsc", "probe_dsc_real", "fd_unet", "fd_unet_floor"}
-    assert 0 <= found["probe_dsc"] <= 1
-    assert probe(sampler, 30) == found
+    assert set(result) == {"probe_dsc", "probe_dsc_real", "fd_unet", "fd_unet_floor"}
+    assert 0 <= result["probe_dsc"] <= 1
+    assert probe(sampler, 30) == result
 
 
 def test_the_distance_is_none_for_the_real_patches_and_large_for_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,20 +53,20 @@ def test_the_distance_is_none_for_the_real_patches_and_large_for_noise(monkeypat
     sampler = _sampler()
     probe = UnetProbe([make_scan()], PROBE.model_copy(update={"pairs": 200}), real)
     sets = {"real": real.image, "noise": np.random.default_rng(1).integers(0, 256, real.image.shape).astype(np.uint8)}
-    found = {}
+    result = {}
     for name, images in sets.items():
         monkeypatch.setattr(sampler, "pairs", lambda *_args, images=images, **_named: (np.asarray(images), np.asarray(real.label)))
-        found[name] = probe(sampler, 1)
-    assert found["real"]["fd_unet"] == pytest.approx(0, abs=1e-6)
-    assert found["noise"]["fd_unet"] > 3 * found["noise"]["fd_unet_floor"] > 0
-    assert found["real"]["fd_unet_floor"] == found["noise"]["fd_unet_floor"]
+        result[name] = probe(sampler, 1)
+    assert result["real"]["fd_unet"] == pytest.approx(0, abs=1e-6)
+    assert result["noise"]["fd_unet"] > 3 * result["noise"]["fd_unet_floor"] > 0
+    assert result["real"]["fd_unet_floor"] == result["noise"]["fd_unet_floor"]
 
 
 def test_the_probes_score_is_that_of_its_unet(monkeypatch: pytest.MonkeyPatch) -> None:
     scans = [make_scan(seed=1), make_scan(seed=2)]
     monkeypatch.setattr(Segmenter, "segment", lambda _self, image, _brain: image > 0.1)
-    found = UnetProbe(scans, PROBE, tiny_patches())(_sampler(), 1)
+    result = UnetProbe(scans, PROBE, tiny_patches())(_sampler(), 1)
     expected = [dsc(scan.truth[:, :, ::2], scan.image[:, :, ::2] > 0.1) for scan in scans]
-    assert found["probe_dsc"] == pytest.approx(np.mean(expected))
-    assert found["probe_dsc"] > 0.1
-    assert found["probe_dsc_real"] == found["probe_dsc"]  # whatever it was trained on, this one marks what is bright
+    assert result["probe_dsc"] == pytest.approx(np.mean(expected))
+    assert result["probe_dsc"] > 0.1
+    assert result["probe_dsc_real"] == result["probe_dsc"]  # whatever it was trained on, this one marks what is bright

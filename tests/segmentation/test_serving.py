@@ -89,6 +89,6 @@ def test_what_is_served_is_what_segment_finds() -> None:
     expected = segmenter.segment(image, brain)
     with torch.no_grad():
         answer = Served(segmenter)(torch.from_numpy(np.moveaxis(image, 2, 0)[:, None].copy())).numpy()
-    found = np.moveaxis(answer[:, 0] > THRESHOLD, 0, 2) & brain
+    result = np.moveaxis(answer[:, 0] > THRESHOLD, 0, 2) & brain
     assert 0 < expected.sum() < brain.sum()
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)

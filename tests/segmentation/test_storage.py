@@ -41,9 +41,9 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert (loaded.mean, loaded.deviation, loaded.precision, loaded.unet.training) == (-0.25, 0.5, "float32", False)
     image = np.random.default_rng(0).uniform(-1, 1, (20, 20, 2)).astype(np.float32)
     brain = np.ones(image.shape, bool)
-    found = loaded.segment(image, brain)
-    np.testing.assert_array_equal(found, saved.segment(image, brain))
-    assert 0 < found.mean() < 1
+    result = loaded.segment(image, brain)
+    np.testing.assert_array_equal(result, saved.segment(image, brain))
+    assert 0 < result.mean() < 1
 
 
 def test_the_facts_beside_the_weights(tmp_path: Path) -> None:

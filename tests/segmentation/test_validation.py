@@ -25,11 +25,11 @@ def test_a_perfect_and_an_empty_answer() -> None:
 def test_scores_are_means_over_patients() -> None:
     scans = [make_scan(seed=1), make_scan((14, 14, 4), seed=2)]
     answers = [scans[0].truth, np.roll(scans[1].truth, 1, axis=0)]
-    found = validation_scores(scans, lambda scan: answers[0] if scan is scans[0] else answers[1])
-    assert found["val_dsc"] == pytest.approx((1 + dsc(scans[1].truth, answers[1])) / 2)
-    assert found["val_hd95_mm"] == pytest.approx(hd95_mm(scans[1].truth, answers[1], scans[1].spacing_mm) / 2)
-    assert 0.5 < found["val_dsc"] < 1.0
-    assert found["val_hd95_mm"] > 0
+    result = validation_scores(scans, lambda scan: answers[0] if scan is scans[0] else answers[1])
+    assert result["val_dsc"] == pytest.approx((1 + dsc(scans[1].truth, answers[1])) / 2)
+    assert result["val_hd95_mm"] == pytest.approx(hd95_mm(scans[1].truth, answers[1], scans[1].spacing_mm) / 2)
+    assert 0.5 < result["val_dsc"] < 1.0
+    assert result["val_hd95_mm"] > 0
 
 
 def test_a_validator_asks_the_segmenter() -> None:

@@ -46,13 +46,13 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     folder = home.audit("wgan-gp")
     assert {path.name for path in folder.iterdir()} == {"audit.json", "index.html", "gallery.png", "scores.png", "shared"}
     assert {path.name for path in (folder / "shared").iterdir()} == {"audit.json", "index.html"}
-    found = read_json(folder / "audit.json")
-    assert found["patients"] == {"training": 2, "validation": 1, "test": 1}
-    assert found["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
-    at = {one["step"]: one for one in found["checkpoints"]}
+    result = read_json(folder / "audit.json")
+    assert result["patients"] == {"training": 2, "validation": 1, "test": 1}
+    assert result["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
+    at = {one["step"]: one for one in result["checkpoints"]}
     assert list(at) == [2, 3, 4]
-    assert [one["auc"] for one in at.values() if one["chosen"]] == [found["membership"]["images"]["auc"]]
-    assert {one["control"] for one in at.values()} == {found["membership"]["images"]["control"]}
+    assert [one["auc"] for one in at.values() if one["chosen"]] == [result["membership"]["images"]["auc"]]
+    assert {one["control"] for one in at.values()} == {result["membership"]["images"]["control"]}
     names = [name for site in ("site-a", "site-b") for part in load_split(home.splits, site).__dict__.values() for name in part]
     kept = home.root / "kept"
     shutil.copytree(folder / "shared", kept)

@@ -62,8 +62,8 @@ def answer(root: Path, model: Path) -> Answer:
     assert written.shape == source.shape
     np.testing.assert_array_equal(written.affine, source.affine)
     assert (root / "out.png").stat().st_size > 1000
-    found = read_volume(root / "out.nii.gz").array > 0.5
-    return (facts.brain_voxels, facts.vessel_voxels), facts.spacing_mm, np.stack(patches.pairs(np.arange(len(patches)))), found
+    result = read_volume(root / "out.nii.gz").array > 0.5
+    return (facts.brain_voxels, facts.vessel_voxels), facts.spacing_mm, np.stack(patches.pairs(np.arange(len(patches)))), result
 
 
 RIGHT: dict[str, dict[str, Any]] = {
@@ -79,21 +79,21 @@ RIGHT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("files", RIGHT.values(), ids=RIGHT)
 def test_other_storage_gives_the_same_answer(tmp_path: Path, model: Path, files: dict[str, Any]) -> None:
     expected = answer(write_patient(tmp_path / "plain"), model)
-    found = answer(write_patient(tmp_path / "other", **files), model)
-    assert found[0] == expected[0]
-    assert found[1] == pytest.approx(expected[1], rel=1e-6)
-    np.testing.assert_array_equal(found[2], expected[2])
-    np.testing.assert_array_equal(found[3], expected[3])
-    assert 0 < np.count_nonzero(found[3]) < found[3].size
+    result = answer(write_patient(tmp_path / "other", **files), model)
+    assert result[0] == expected[0]
+    assert result[1] == pytest.approx(expected[1], rel=1e-6)
+    np.testing.assert_array_equal(result[2], expected[2])
+    np.testing.assert_array_equal(result[3], expected[3])
+    assert 0 < np.count_nonzero(result[3]) < result[3].size
 
 
 def test_a_volume_of_one_slice(tmp_path: Path, model: Path) -> None:
-    voxels, _, patches, found = answer(write_patient(tmp_path / "lab", (40, 36, 1)), model)
+    voxels, _, patches, result = answer(write_patient(tmp_path / "lab", (40, 36, 1)), model)
     _, brain, label = make_arrays((40, 36, 1), 5, tubes=3)
     assert voxels == (brain.sum(), label.sum())
     assert patches.shape[2:] == (16, 16)
-    assert found.shape == (40, 36, 1)
-    assert np.count_nonzero(found) > 0
+    assert result.shape == (40, 36, 1)
+    assert np.count_nonzero(result) > 0
 
 
 def _written(name: str, change: Callable[[NDArray[Any]], NDArray[Any]], **kinds: Any) -> Callable[[Path], None]:

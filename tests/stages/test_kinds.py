@@ -51,12 +51,12 @@ def _through(settings: Settings, home: Workspace, name: str) -> dict[str, Any]:
     synthesize(settings, home, name)
     fit_unet(settings, home, "real", NullRecorder())
     audit(settings, home, name)
-    found: dict[str, Any] = read_json(home.audit(name) / "audit.json")
-    return found
+    result: dict[str, Any] = read_json(home.audit(name) / "audit.json")
+    return result
 
 
 def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gaussians: Settings) -> None:
-    found = _through(gaussians, home, "normal")
+    result = _through(gaussians, home, "normal")
     facts = read_json(home.generator("normal") / "generator.json")
     assert (facts["model"], facts["kind"], [row["step"] for row in facts["probes"]]) == ("normal", "gaussian", [2, 3, 4])
     assert {path.name for path in home.generator("normal").glob("*.pt")} == {"generator.pt"}
@@ -66,12 +66,12 @@ def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gau
     np.testing.assert_array_equal(drawn.image, image)
     np.testing.assert_array_equal(drawn.label, label)
     # What needs a latent space or a critic was not tried, and is said not to have been.
-    assert {"generator", "critic"}.isdisjoint(found["membership"])
-    assert {finding["holder"] for finding in found["findings"]} == {"set"}
-    assert found["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
-    assert (found["verdicts"]["generator"], found["verdicts"]["critic"]) == ("not audited", "not audited")
-    assert set(found["overfitted"]) == {"set", "generator", "critic", "linkage"}  # the control is a GAN for every kind
-    assert [one["step"] for one in found["checkpoints"]] == [2, 3, 4]
+    assert {"generator", "critic"}.isdisjoint(result["membership"])
+    assert {finding["holder"] for finding in result["findings"]} == {"set"}
+    assert result["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
+    assert (result["verdicts"]["generator"], result["verdicts"]["critic"]) == ("not audited", "not audited")
+    assert set(result["overfitted"]) == {"set", "generator", "critic", "linkage"}  # the control is a GAN for every kind
+    assert [one["step"] for one in result["checkpoints"]] == [2, 3, 4]
     page = (home.audit("normal") / "index.html").read_text(encoding="utf-8")
     assert page.count("Not audited: a generator of this kind has nothing of the sort that these attacks could use.") == 2
     assert "membership by reconstruction" not in page
@@ -96,7 +96,7 @@ def test_a_sweep_searches_what_another_kind_has(home: Workspace, gaussians: Sett
 def test_another_generator_of_a_known_kind_is_settings_alone(home: Workspace) -> None:
     wgan = tiny_tree()["generators"]["wgan-gp"]
     settings = _settings(wgan_gp_wide={**wgan, "width": 6})
-    found = _through(settings, home, "wgan-gp-wide")
+    result = _through(settings, home, "wgan-gp-wide")
     facts = read_json(home.generator("wgan-gp-wide") / "generator.json")
     assert (facts["model"], facts["kind"]) == ("wgan-gp-wide", "wgan-gp")
     train_generator(settings, home, "wgan-gp")
@@ -105,8 +105,8 @@ def test_another_generator_of_a_known_kind_is_settings_alone(home: Workspace) ->
     assert wide[0] == plain[0]  # latent
     assert wide[1] / plain[1] == 6 / 4
     assert open_patch_set(home.synthetic("wgan-gp-wide")).meta["model"] == "wgan-gp-wide"
-    assert "not audited" not in found["verdicts"].values()
-    assert {"generator", "critic"} <= set(found["membership"])
+    assert "not audited" not in result["verdicts"].values()
+    assert {"generator", "critic"} <= set(result["membership"])
     assert not home.generator("dcgan").exists()
     assert "wgan-gp-wide" in (home.audit("wgan-gp-wide") / "index.html").read_text(encoding="utf-8")
 

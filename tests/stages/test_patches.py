@@ -36,8 +36,8 @@ def test_a_scan_smaller_than_a_patch_is_refused_whatever_its_part_and_order(
     settings = _alone(site, split)
     home = Workspace(root=tmp_path, data_root=tmp_path)
     cohort(settings, home)
-    told = f"{stem}_angio.nii.gz: slices of {shape[0]} x {shape[1]} are smaller than a patch of 16; lower patches.size"
-    with pytest.raises(InputError, match=told):
+    output = f"{stem}_angio.nii.gz: slices of {shape[0]} x {shape[1]} are smaller than a patch of 16; lower patches.size"
+    with pytest.raises(InputError, match=output):
         patches(settings, home)
     assert not home.patches("site-a").exists()
 

@@ -91,9 +91,9 @@ def test_the_choice_is_the_best_on_validation_patients(home: Workspace, monkeypa
     select_unet(GRID, home)
     assert len(seen) == 4
     assert read == set(load_split(home.splits, "site-a").validation)
-    found = read_json(home.unet_choice)
-    assert {name: found[name] for name in CHOSEN} == {"learning_rate": 5e-3, "dropout": 0.0, "augmentation": True}
-    assert [point["val_dsc"] for point in found["points"]] == [0.5, 0.7, 0.7, 0.6]
+    result = read_json(home.unet_choice)
+    assert {name: result[name] for name in CHOSEN} == {"learning_rate": 5e-3, "dropout": 0.0, "augmentation": True}
+    assert [point["val_dsc"] for point in result["points"]] == [0.5, 0.7, 0.7, 0.6]
     chosen = chosen_settings(GRID, home)
     assert (chosen.unet.learning_rate, chosen.unet.steps) == (5e-3, GRID.unet.steps)
     assert chosen.transfer == GRID.transfer

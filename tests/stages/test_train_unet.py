@@ -53,11 +53,11 @@ def test_a_unet_is_chosen_kept_and_scored(home: Workspace) -> None:
     evaluate(SETTINGS, home, "real")
     (patient,) = load_split(home.splits, "site-a").test
     (row,) = read_scores(Path("metrics/patients/real.csv"))
-    found = read_volume(home.predictions("real") / f"{patient}.nii.gz").array > 0.5
+    result = read_volume(home.predictions("real") / f"{patient}.nii.gz").array > 0.5
     (scan,) = home.scans(SETTINGS, "site-a", [patient])
     assert row.patient == patient
-    assert row.dsc == pytest.approx(dsc(scan.truth, found))
-    np.testing.assert_array_equal(found, trained.segmenter.segment(scan.image, scan.brain))
+    assert row.dsc == pytest.approx(dsc(scan.truth, result))
+    np.testing.assert_array_equal(result, trained.segmenter.segment(scan.image, scan.brain))
 
 
 def test_the_threshold_is_picked_on_training_patients_alone(home: Workspace) -> None:
@@ -123,8 +123,8 @@ def test_every_seed_is_trained_kept_and_scored(home: Workspace, monkeypatch: pyt
     folders = seeds_of(home.unet("real"))
     assert list(folders.items()) == [(2, home.unet("real")), *((n, home.unet("real") / f"seed-{n}") for n in (1, 3))]  # validation chose 2
     assert set(_bytes(home.unet("real"))) == FILES | {f"seed-{n}/{name}" for n in (1, 3) for name in FILES}
-    found = validation_over_seeds(home.unet("real"))
-    assert found == pytest.approx({"val_dsc": 0.5, "val_hd95_mm": 2.0, "val_dsc_seed_sd": np.std([0.3, 0.8, 0.4], ddof=1)})
+    result = validation_over_seeds(home.unet("real"))
+    assert result == pytest.approx({"val_dsc": 0.5, "val_hd95_mm": 2.0, "val_dsc_seed_sd": np.std([0.3, 0.8, 0.4], ddof=1)})
     monkeypatch.setattr(stage, "fit_unet", fit)
     alone = fit_unet(_with(unet__seed=3), home, "real", NullRecorder(), Path("alone")).segmenter.unet.state_dict()
     kept = load_segmenter(folders[3]).unet.state_dict()

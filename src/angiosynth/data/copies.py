@@ -151,6 +151,7 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
         edges = np.arange(min(BLOCKS, length)) * length // min(BLOCKS, length)
         sizes = np.diff(np.append(edges, length))
         means = np.add.reduceat(means, edges, axis=axis, dtype=np.float64) / np.expand_dims(sizes, [i for i in range(3) if i != axis])
+    # The high-pass leaves what distinguishes people: without it any two heads would correlate.
     detail = means - ndimage.uniform_filter(means, 3, mode="nearest")
     detail -= detail.mean()
     norm = float(np.linalg.norm(detail))

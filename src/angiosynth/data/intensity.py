@@ -59,9 +59,10 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
     brain = np.ones(volume.array.shape, np.bool_, order="F") if patient.brain is None else _mask(patient.brain, volume)
     label = None if patient.label is None else _mask(patient.label, volume) & brain
     bottom, top = intensity_range(volume.array[brain], intensity, patient.image)
+    # The range is that of the whole brain, not of a slice or patch, so that equal tissue has equal values everywhere in a volume.
     image = volume.array
     _stretch(image, bottom, top)
-    image[~brain] = -1.0
+    image[~brain] = -1.0  # outside the brain, as air
     return Scan(patient.id, image, brain, label, volume.spacing_mm, patient.image)
 
 

@@ -49,9 +49,10 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     Raises:
         InputError: no such folder, or no NIfTI file in it.
     """
-    outside = _links_outside(folder)
-    files = [path for path in _nifti_files(folder) if path not in outside]
+    files, outside = _nifti_files(folder), _links_outside(folder)
+    files = [path for path in files if path not in outside]
     lost = [path for path in files_below(folder, within=True) if path.is_symlink() and not path.exists() and not path.suffix]
+    # Labels and masks first: a pattern for scans such as '*' matches their names as well.
     patterns = {"vessels": vessels, "brain": brain}
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
     taken = {path for matches in named.values() for paths in matches.values() for path in paths}
@@ -66,6 +67,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     ]
     faults += outside.values()
     faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in lost]
+    # join each scan with the label and the mask of its key, which are taken out of `named`
     paired: list[Sources] = []
     for key, paths in scans.items():
         matched = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
@@ -76,6 +78,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
         if all(len(several) <= 1 for several in matched.values()):
             first = {kind: several[0] if several else None for kind, several in matched.items()}
             paired.append(Sources(paths[0].relative_to(folder).as_posix(), paths[0], first["vessels"], first["brain"]))
+    # the remaining labels and masks have no scan
     for kind, matches in named.items():
         for path in (path for paths in matches.values() for path in paths):
             faults.append(f"{path}: --{kind} names it, but no scan by --scan {scan!r} belongs to it; mend the patterns or remove it")

@@ -61,6 +61,7 @@ def cldice(truth: Mask, prediction: Mask) -> float:
     Masks (x, y, z); raises InputError as `dsc` does.
     """
     _check_masks(truth, prediction)
+    # Lines have no width, so a vessel counts by its length, and a wrong width costs nothing as long as the other's line lies inside.
     true_lines, predicted_lines = skeleton(truth), skeleton(prediction)
     inside = int(np.count_nonzero(predicted_lines & truth)), int(np.count_nonzero(true_lines & prediction))
     lines = int(np.count_nonzero(predicted_lines)), int(np.count_nonzero(true_lines))

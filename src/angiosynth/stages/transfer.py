@@ -67,6 +67,7 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
                 continue
             say(f"{label}, {number + 1} of {len(grid)}")
             chosen = patches.of_patients(subset.patients)
+            # one training: its run, its scores on test patients, its table among the resume files
             child = training_run(
                 RunSpec(
                     "transfer",
@@ -86,6 +87,7 @@ def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tupl
                 example = np.zeros((2, 1, chosen.size, chosen.size), np.float32)
                 run.log_model(Served(trained.segmenter).eval(), example, name="unet")
             write_transfer(kept, rows)
+        # the tables of all trainings, of this run and of earlier ones; the learning curve goes to the parent's run
         rows = [row for subset in grid for row in read_transfer(folder / f"{subset.name}.csv")]
         for count in sorted({row.n_patients for row in rows}):
             parent.metrics(_means([row for row in rows if row.n_patients == count]), step=count)

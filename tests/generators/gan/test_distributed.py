@@ -73,9 +73,9 @@ def test_two_processes_give_the_weights_of_one(pair: Path, case: str, tmp_path: 
     recorder = ListRecorder()
     alone = _train(case, tmp_path, recorder)
     both = [torch.load(pair / f"{case}-{number}.pt", weights_only=True) for number in (0, 1)]
-    for found in both:
+    for result in both:
         for name, value in alone.weights.items():
-            torch.testing.assert_close(found["weights"][name], value, rtol=2e-3, atol=2e-5)
+            torch.testing.assert_close(result["weights"][name], value, rtol=2e-3, atol=2e-5)
     assert both[0]["step"] == alone.step
     for (step, values), (own_step, own) in zip(both[0]["rows"], recorder.rows, strict=True):
         assert step == own_step

@@ -155,12 +155,12 @@ def test_minibatch_discrimination_against_a_loop() -> None:
     head = MinibatchDiscrimination(7, kernels=4, dimensions=3)
     features = torch.randn(5, 7) * 4
     with torch.no_grad():
-        found = head(features)
+        result = head(features)
         m = (features @ head.tensor.weight.T).reshape(5, 4, 3)
     for i in range(5):
         for kernel in range(4):
             near = [math.exp(-sum(abs(float(m[i, kernel, d] - m[j, kernel, d])) for d in range(3))) for j in range(5) if j != i]
-            assert found[i, kernel].item() == pytest.approx(sum(near), rel=1e-5)
+            assert result[i, kernel].item() == pytest.approx(sum(near), rel=1e-5)
 
 
 def test_equal_samples_are_as_near_as_can_be() -> None:

@@ -149,9 +149,9 @@ def test_real_batches_are_pairs_and_mirrored_left_right() -> None:
     image, label = (torch.from_numpy(part)[0] for part in patches.pairs([0]))
     assert all(torch.equal(pair, torch.stack([image, label * 2 - 1])) for pair in plain)
     flipped = GanTraining(_settings("wgan-gp"), patches)
-    found = torch.cat([flipped._real_batch() for _ in range(8)])
-    same = torch.tensor([torch.equal(pair, plain[0]) for pair in found])
-    mirrored = torch.tensor([torch.equal(pair, plain[0].flip(1)) for pair in found])  # x is the first axis of a patch
+    result = torch.cat([flipped._real_batch() for _ in range(8)])
+    same = torch.tensor([torch.equal(pair, plain[0]) for pair in result])
+    mirrored = torch.tensor([torch.equal(pair, plain[0].flip(1)) for pair in result])  # x is the first axis of a patch
     assert torch.all(same ^ mirrored)
     assert 4 < mirrored.sum() < 28
 
