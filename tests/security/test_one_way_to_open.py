@@ -45,6 +45,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "report/style": ({"Image.open"}, "a figure in memory that was just drawn"),
     "search/space": ({"json.loads"}, "what this project wrote into its own database"),
     "search/results": ({"open"}, "writes trials.csv"),
+    "verbs/doctor": ({"json.loads"}, "two settings of DVC, printed by a process that it has started"),
     "tracking/lineage": ({"open"}, "takes a lock"),
     "tracking/outbox": ({"open", "read_text", "shutil.copytree", "shutil.copyfile"}, "what runs of this project keep for their server"),
     "tracking/journal": ({"open", "read_text", "json.loads"}, "what runs of this project keep for their server"),
