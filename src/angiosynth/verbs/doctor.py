@@ -21,7 +21,8 @@ from angiosynth.data.cohort import split_patients
 from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_text
-from angiosynth.runtime.machine import cpu_count, memory_available, not_writable
+from angiosynth.runtime.machine import memory_available, not_writable
+from angiosynth.runtime.processor import processor
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.databases import studies_uri
 from angiosynth.tracking.runs import ensure_store, reach_store, tracking_on, tracking_uri, waiting
@@ -270,7 +271,7 @@ def _memory(root: Path) -> Iterator[CheckResult]:
     free = memory_available() / GB
     advice = "" if free >= LEAST_MEMORY_GB else "close other programs; smaller patches or batches in params.yaml need less"
     yield CheckResult("memory", f"{free:.1f} GB free", advice)
-    yield CheckResult("processors", f"{cpu_count()}")
+    yield CheckResult("processor", processor())
 
 
 def _called(root: Path, *words: str) -> str | None:
