@@ -40,6 +40,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[BUILDS], ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one module stay in one worker, as do all that use one build; those come last, when it is made."""
     for item in items:
