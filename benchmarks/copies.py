@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.privacy.alignment import rotate_and_shift
 from angiosynth.privacy.audited import AuditData
 from angiosynth.project.workspace import Workspace

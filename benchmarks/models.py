@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from angiosynth.compute.precision import device
-from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.generators.registry import family_of
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.checkpoint import Checkpoints

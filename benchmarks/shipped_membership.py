@@ -27,9 +27,9 @@ import numpy as np
 
 from angiosynth.arrays import to_levels
 from angiosynth.data.bids import find_patients
-from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan, load_scan, stretch_patch
 from angiosynth.data.patch_centres import cut_square, draw_centres
+from angiosynth.data.split import load_split
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
 from angiosynth.privacy.membership import auc, by_patient
 from angiosynth.privacy.nearest import as_points

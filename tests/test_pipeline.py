@@ -1,7 +1,8 @@
 """The whole pipeline once, from drawn heads to the report, as a user runs it: DVC, one process a stage, MLflow, a remote.
 
-One generator, in the place of a shipped one of its kind, and a third site are there by params.yaml alone. One generator's branch is recorded by MLflow, the others run with
-ANGIOSYNTH_TRACKING=off: a record takes a stage seconds. What each stage opens is written down, for test_dependencies.py.
+One generator, in the place of a shipped one of its kind, and a third site are there by params.yaml alone. One generator's branch is
+recorded by MLflow, the others run with ANGIOSYNTH_TRACKING=off: a record takes a stage seconds. What each stage opens is written down,
+for test_dependencies.py.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import pytest
 import torch
 import yaml
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.settings import Settings
 from tests.documented import run as typed
 from tests.factories import changed, tiny_tree

@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from angiosynth.data.bids import Survey, survey
-from angiosynth.data.cohort import (
-    Patient,
-    find_patients,
-)
+from angiosynth.data.bids import Patient, Survey, find_patients, survey
 from angiosynth.errors import InputError
 
 

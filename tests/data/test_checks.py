@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from angiosynth.data.cohort import (
-    build_cohort,
-    check_patients,
-    find_patients,
-    load_scan,
-)
+from angiosynth.data.bids import find_patients
+from angiosynth.data.checks import check_patients
+from angiosynth.data.cohort import build_cohort
+from angiosynth.data.intensity import load_scan
 from angiosynth.errors import InputError
 from angiosynth.settings import CohortSettings, IntensitySettings, SiteSettings, SplitSettings
 from tests.factories import affine_of, make_arrays, make_cohort, nib, write_nifti

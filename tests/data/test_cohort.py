@@ -11,17 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from angiosynth.data.bids import BRAIN, LABEL, SCAN
-from angiosynth.data.cohort import (
-    PatientFacts,
-    Split,
-    build_cohort,
-    find_patients,
-    load_scan,
-    load_split,
-    split_patients,
-)
+from angiosynth.data.bids import BRAIN, LABEL, SCAN, find_patients
+from angiosynth.data.checks import PatientFacts
+from angiosynth.data.cohort import build_cohort
+from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import load_volume
+from angiosynth.data.split import Split, load_split, split_patients
 from angiosynth.errors import InputError
 from angiosynth.settings import CohortSettings, IntensitySettings, SiteSettings, SplitSettings
 from tests.factories import make_arrays, make_cohort, write_nifti

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from angiosynth.data.cohort import (
-    find_patients,
-    load_scan,
-)
-from angiosynth.data.intensity import stretch_patch
+from angiosynth.data.bids import find_patients
+from angiosynth.data.intensity import load_scan, stretch_patch
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings
 from tests.factories import affine_of, make_arrays, make_cohort, write_nifti

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from angiosynth.data.cohort import Scan, find_patients, load_scan
+from angiosynth.data.bids import find_patients
+from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.patch_centres import bright_lookalikes, cut_square, draw_centres
 from angiosynth.data.patches import build_patches, open_patch_set
 from angiosynth.errors import InputError

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from angiosynth.data.cohort import check_patients, find_patients
+from angiosynth.data.bids import find_patients
+from angiosynth.data.checks import check_patients
 from angiosynth.data.copies import CopySearch
 from angiosynth.data.nifti import load_mask, load_volume, read_volume, write_mask
 from angiosynth.errors import InputError

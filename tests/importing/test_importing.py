@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from angiosynth.data.cohort import check_patients, find_patients
+from angiosynth.data.bids import find_patients
+from angiosynth.data.checks import check_patients
 from angiosynth.data.geometry import GridSource
 from angiosynth.data.nifti import load_mask, load_volume, read_volume
 from angiosynth.errors import InputError

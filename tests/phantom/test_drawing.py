@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from angiosynth.data.cohort import find_patients
+from angiosynth.data.bids import find_patients
 from angiosynth.data.nifti import load_volume, read_volume
 from angiosynth.phantom import drawing as phantom
 from angiosynth.phantom.drawing import generate_patient, generate_site

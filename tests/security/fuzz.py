@@ -94,9 +94,9 @@ def make_sound(folder: Path) -> None:
 
 def targets() -> dict[str, Target]:
     """Name -> what is read."""
-    from angiosynth.data.cohort import load_split
     from angiosynth.data.nifti import canonical_shape, load_mask, read_volume
     from angiosynth.data.patches import open_patch_set
+    from angiosynth.data.split import load_split
     from angiosynth.evaluation.patients import read_scores
     from angiosynth.importing.tables import read_table
     from angiosynth.release.checksums import write_checksums

@@ -27,9 +27,9 @@ class Answer:
 
 def readers() -> dict[str, Callable[[Path], object]]:
     """Kind of input -> what reads it, as the commands do."""
-    from angiosynth.data.cohort import load_split
     from angiosynth.data.nifti import canonical_shape, load_mask, read_volume
     from angiosynth.data.patches import open_patch_set
+    from angiosynth.data.split import load_split
     from angiosynth.evaluation.patients import read_scores
     from angiosynth.importing.importing import clean_scan
     from angiosynth.importing.tables import read_table

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from angiosynth.data.bids import PATIENT_NAME
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.project.workspace import data_digest, patients_digest
 from angiosynth.tracking.lineage import names_someone, portable
 from angiosynth.tracking.outbox import Outbox

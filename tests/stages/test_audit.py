@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.project.workspace import Workspace

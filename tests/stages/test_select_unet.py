@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.project import workspace
 from angiosynth.project.workspace import CHOSEN, Workspace, chosen_settings

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.storage import load_sampler

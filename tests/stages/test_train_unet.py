@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.nifti import read_volume
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_scores
 from angiosynth.metrics.segmentation import dsc

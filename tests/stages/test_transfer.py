@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.project.workspace import Workspace

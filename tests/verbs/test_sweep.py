@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from angiosynth import cli
-from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.project import workspace
 from angiosynth.project.workspace import Workspace

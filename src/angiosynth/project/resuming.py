@@ -15,7 +15,7 @@ from typing import Any
 
 import angiosynth
 from angiosynth.data.bids import Patient
-from angiosynth.data.cohort import Split
+from angiosynth.data.split import Split
 from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import file_digest

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from angiosynth.compute.precision import device
-from angiosynth.data.cohort import Split, load_split
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
+from angiosynth.data.split import Split, load_split
 from angiosynth.errors import InputError
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import load_critic, load_sampler

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from angiosynth.arrays import Mask
-from angiosynth.data.cohort import Split, load_split
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import write_mask
+from angiosynth.data.split import Split, load_split
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, write_scores
 from angiosynth.evaluation.threshold import above, best_threshold
 from angiosynth.metrics.segmentation import all_metrics

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.nifti import canonical_shape
 from angiosynth.data.patches import build_patches
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
 from angiosynth.settings import Settings

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from angiosynth.data.cohort import load_scan, load_split
+from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import read_volume
 from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
 from angiosynth.project.workspace import Workspace

@@ -49,7 +49,7 @@ def select_unet(settings: Settings, home: Workspace) -> None:
 
 def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) -> tuple[list[Point], Path]:
     """Train every point as a run under one parent; give their validation scores, and the folder of resume files."""
-    from angiosynth.data.cohort import load_split
+    from angiosynth.data.split import load_split
     from angiosynth.project.facts import unet_settings
     from angiosynth.project.preflight import preflight
     from angiosynth.stages.train_unet import fit_unet

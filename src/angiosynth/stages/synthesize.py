@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.generators.storage import load_sampler
 from angiosynth.generators.synthesis import write_synthetic_set
 from angiosynth.project.workspace import Workspace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from angiosynth.compute.distributed import joined, rank
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.registry import family_of
 from angiosynth.generators.storage import load_sampler, save_generator

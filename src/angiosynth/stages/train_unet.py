@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.project.facts import generator_settings, unet_settings
 from angiosynth.project.preflight import preflight
 from angiosynth.project.resuming import TrainingInputs, resume_folder, scans_digest

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from angiosynth.data.cohort import load_split
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.evaluation.patients import SCRATCH, TransferScore, read_transfer, write_transfer
 from angiosynth.evaluation.transfer import Subset, subsets
 from angiosynth.metrics.segmentation import all_metrics

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from angiosynth.data.bids import survey
-from angiosynth.data.cohort import split_patients
+from angiosynth.data.split import split_patients
 from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.project.facts import unet_settings
 from angiosynth.project.preflight import preflight

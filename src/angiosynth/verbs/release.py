@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from angiosynth.data.bids import find_patients
-from angiosynth.data.cohort import load_split
 from angiosynth.data.patches import open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.importing.name_words import name_words
 from angiosynth.importing.originals import find_originals

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from angiosynth.data.cohort import load_split
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.params import change_settings
 from angiosynth.project.preflight import preflight
