@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[BUILDS], ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one module stay in one worker, as do all that use one build; those come last, when it is made."""
-    for item in items:
-        build = _build_of(item)
-        group = build or item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: _build_of(item) is not None)
+    """Files whose tests use a build come last, when it is made; workers take file by file."""
+    last = {item.path for item in items if _build_of(item)}
+    items.sort(key=lambda item: item.path in last)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -96,6 +94,18 @@ def _wait_for(name: str, config: pytest.Config) -> Path:
 def reproduced(request: pytest.FixtureRequest) -> Path:
     """A copy of the repository whose tiny pipeline has run."""
     return _wait_for("reproduced", request.config)
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep two workers' tests from changing one build at the same time."""
+    build = _build_of(request.node)
+    if build is None:
+        yield
+        return
+    with (_builds(request.config) / f"{build}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
