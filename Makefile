@@ -45,7 +45,7 @@ full: env ## the same at full size, about 90 minutes; params.yaml stays at full 
 	@echo "params.yaml holds the profile full from now on; python cli.py profile demo goes back."
 
 test: env ## the tests
-	python -m pytest --numprocesses logical --dist loadfile
+	python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 lint: env ## ruff and mypy
 	ruff check .
