@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from angiosynth.report.tables import means_sentence, results_table
 from angiosynth.report.verdicts import transfer_verdicts, verdicts
 from tests.report.pages import AT_B, COUNTS, LOOK, TRANSFER, gain, gap
 
@@ -23,6 +24,20 @@ def test_verdicts_call_a_tie_a_tie_and_a_loss_a_loss(evaluation: dict[str, Any])
     evaluation["ratio_to_real"]["dcgan"] = None
     assert "DCGAN: 2" in verdicts(evaluation)[-1]
     assert "of its DSC" not in verdicts(evaluation)[1]
+
+
+def test_of_one_test_patient_there_is_no_interval_and_no_verdict(evaluation: dict[str, Any]) -> None:
+    evaluation["real"]["n_patients"] = 1
+    lines = verdicts(evaluation)
+    assert not re.findall("beats|ties|loses|interval [+-]", " ".join(lines))
+    assert "DSC below the one trained on real patches (one test patient: no interval, so neither a win nor a loss)" in lines[1]
+    rows = results_table(evaluation).rows
+    assert not [cell for row in rows for cell in row if " to " in cell]
+    assert "there is no interval over patients" in means_sentence(evaluation)
+    one = {"scratch": AT_B["scratch"], "dcgan": {"1": {**gap(0.5, 0.1), **COUNTS, **gain(0.15, 0.0), "n_patients": 1}}}
+    assert transfer_verdicts({"site-b": one}, "dcgan", LOOK)[-1].endswith(
+        "it is +0.150 over 3 subsets and 1 test patient: of one patient there is no interval, so it says nothing of the claim."
+    )
 
 
 def test_transfer_verdicts() -> None:

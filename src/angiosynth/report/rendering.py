@@ -58,16 +58,19 @@ def read_figure(path: Path) -> bytes:
         raise InputError(f"{path}: the figure is missing; run `dvc repro report` to draw it") from error
 
 
-def with_interval(scores: Mapping[str, float] | None, key: str, form: str) -> str:
+def with_interval(scores: Mapping[str, float] | None, key: str, form: str, patients: int = 0) -> str:
     """A mean and its 95% interval, such as "0.869 (0.862 to 0.876)"; the mean alone without one, a dash without either.
 
     Args:
         scores: `key`, and perhaps `key`_low and `key`_high.
         key: of the mean.
         form: of each number, as in `format`: ".3f", "+.3f", ".0%".
+        patients: that the mean is taken over, where known; of 1 there is no interval.
     """
     if scores is None or key not in scores:
         return "-"
+    if patients == 1:  # the resamples of one patient are that patient
+        return format(scores[key], form)
     mean, *ends = (format(scores[name], form) for name in (key, f"{key}_low", f"{key}_high") if name in scores)
     return f"{mean} ({' to '.join(ends)})" if ends else mean
 

@@ -19,7 +19,7 @@ def results_table(evaluation: Mapping[str, Any]) -> Table:
     Args:
         evaluation: metrics/evaluation.json.
     """
-    several = evaluation["real"]["n_seeds"] > 1
+    several, patients = evaluation["real"]["n_seeds"] > 1, evaluation["real"]["n_patients"]
     head = ["U-net trained on", "DSC", *(["SD over seeds"] if several else []), "share of real", "difference to real"]
     head += ["gain over threshold", "95HD, mm", "maximum, mm", "ASSD, mm", "empty"]
     rows = []
@@ -30,12 +30,12 @@ def results_table(evaluation: Mapping[str, Any]) -> Table:
         rows.append(
             [
                 title + (" (chosen by validation)" if name == evaluation["chosen_by_validation"] else ""),
-                with_interval(scores, "dsc", ".3f"),
+                with_interval(scores, "dsc", ".3f", patients),
                 *([f"{scores['dsc_seed_sd']:.3f}" if "dsc_seed_sd" in scores else "-"] if several else []),
                 f"{100 * ratio:.1f}%" if ratio is not None else "-",
-                with_interval(evaluation["difference_to_real"].get(name), "dsc", "+.3f"),
-                with_interval(evaluation["gain_over_threshold"].get(name), "dsc", "+.3f"),
-                with_interval(scores, "hd95_mm", ".2f"),
+                with_interval(evaluation["difference_to_real"].get(name), "dsc", "+.3f", patients),
+                with_interval(evaluation["gain_over_threshold"].get(name), "dsc", "+.3f", patients),
+                with_interval(scores, "hd95_mm", ".2f", patients),
                 f"{scores['hd_mm']:.1f}",
                 f"{scores['assd_mm']:.2f}",
                 f"{scores['n_empty']} of {scores['n_patients'] * scores['n_seeds']}",
@@ -47,8 +47,10 @@ def results_table(evaluation: Mapping[str, Any]) -> Table:
 def means_sentence(evaluation: Mapping[str, Any]) -> str:
     """What the means and brackets of `results_table` are taken over."""
     patients, seeds = evaluation["real"]["n_patients"], evaluation["real"]["n_seeds"]
-    over = f"{patients} test patients" if seeds == 1 else f"{patients} test patients and {seeds} seeds of the U-net"
+    over = f"{patients} test patient{'s' * (patients != 1)}" + ("" if seeds == 1 else f" and {seeds} seeds of the U-net")
     spread = "" if seeds == 1 else " The SD is that of the seeds' means."
+    if patients == 1:
+        return f"Scores of {over}: there is no interval over patients.{spread}"
     return f"Means over {over}, in brackets the 95% bootstrap interval over patients; differences are paired by patient.{spread}"
 
 
@@ -61,8 +63,9 @@ def transfer_tables(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str
             title = "no pre-training" if start == SCRATCH else f"pre-trained on {name_of(start)}"
             for count in sorted(starts[start], key=int):
                 point = starts[start][count]
-                gain = with_interval(point, "dsc_gain", "+.3f")
-                scores = [with_interval(point, "dsc", ".3f"), gain, with_interval(point, "hd95_mm", ".2f")]
+                patients = int(point["n_patients"])
+                gain = with_interval(point, "dsc_gain", "+.3f", patients)
+                scores = [with_interval(point, "dsc", ".3f", patients), gain, with_interval(point, "hd95_mm", ".2f", patients)]
                 rows.append([title, count, str(point["n_subsets"]), *scores])
         if rows:
             caption = f"Test patients of {site}, in brackets the 95% bootstrap interval over subsets and test patients."

@@ -1,4 +1,7 @@
-"""The results as sentences: a difference whose interval holds zero is called a tie, a loss is called a loss."""
+"""The results as sentences: a difference whose interval holds zero is called a tie, a loss is called a loss.
+
+Of one test patient there is no interval, and so no verdict.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
+from angiosynth.report.rendering import with_interval
 from angiosynth.report.style import Look, name_of
 from angiosynth.settings import REAL
 
@@ -16,15 +20,15 @@ Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # of one site in met
 
 def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
     """One sentence for each finding on test patients, ties and losses as such."""
-    chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
+    chosen, look, patients = evaluation["chosen_by_validation"], Look.of(evaluation), evaluation[REAL]["n_patients"]
     lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
     for model in look.generators:
         gap, ratio = evaluation["difference_to_real"][model], evaluation["ratio_to_real"][model]
         share = f" ({100 * ratio:.1f}% of its DSC)" if ratio is not None else ""
-        lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches')}{share}.")
+        lines.append(f"Trained on {name_of(model)} patches, the U-net {_against(gap, 'the one trained on real patches', patients)}{share}.")
     for data in (REAL, *look.generators):
         gain = evaluation["gain_over_threshold"][data]
-        lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold')}.")
+        lines.append(f"Trained on {name_of(data)} patches, the U-net {_against(gain, 'the best global threshold', patients)}.")
     empty = [
         f"{name_of(name)}: {evaluation[name]['n_empty']}" for name in (REAL, *look.generators, THRESHOLD) if evaluation[name]["n_empty"]
     ]
@@ -64,13 +68,15 @@ def _has_gain(transfer: Transfer, start: str, count: str) -> bool:
 
 
 def _gain(point: Mapping[str, float]) -> str:
-    return f"{point['dsc_gain']:+.3f} ({point['dsc_gain_low']:+.3f} to {point['dsc_gain_high']:+.3f})"
+    return with_interval(point, "dsc_gain", "+.3f", int(point["n_patients"]))
 
 
 def _claim(point: Mapping[str, float], chosen: str, site: str) -> str:
     """The paper's gain with one patient, answered by the interval of ours."""
     low, high = point["dsc_gain_low"], point["dsc_gain_high"]
-    if high < 0:
+    if point["n_patients"] == 1:
+        answer = "of one patient there is no interval, so it says nothing of the claim"
+    elif high < 0:
         answer = "a loss, against the paper's claim"
     elif low <= 0:
         answer = "a tie, whose interval holds zero" + (" and the paper's gain" if high >= PAPERS_GAIN else " and not the paper's gain")
@@ -91,9 +97,12 @@ def _patients(count: int) -> str:
     return "1 patient" if count == 1 else f"{count} patients"
 
 
-def _against(gap: Mapping[str, float], other: str) -> str:
+def _against(gap: Mapping[str, float], other: str, patients: int) -> str:
     """Win, tie or loss by the paired interval of the DSC's difference; with several seeds how much these differ in it."""
     seeds = f", SD over seeds {gap['dsc_seed_sd']:.3f}" if "dsc_seed_sd" in gap else ""
+    if patients == 1:
+        side = "above" if gap["dsc"] > 0 else "below"
+        return f"is {abs(gap['dsc']):.3f} DSC {side} {other} (one test patient: no interval, so neither a win nor a loss{seeds})"
     interval = f"interval {gap['dsc_low']:+.3f} to {gap['dsc_high']:+.3f}"
     if gap["dsc_low"] > 0 or gap["dsc_high"] < 0:
         return f"{'beats' if gap['dsc_low'] > 0 else 'loses to'} {other} by {abs(gap['dsc']):.3f} DSC ({interval}{seeds})"
