@@ -20,7 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from angiosynth.runtime.processor import processor
+from angiosynth.runtime.machine import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 

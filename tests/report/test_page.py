@@ -62,6 +62,16 @@ def test_each_site_has_a_table_and_each_generator_a_row(evaluation: dict[str, An
     assert page.text.count("pre-trained on DCGAN") == 2
 
 
+def test_of_one_test_patient_no_interval_is_spoken_of(evaluation: dict[str, Any]) -> None:
+    assert "otherwise the two tie" in " ".join(Page(build_page(PageContext(evaluation, {}, {}))).text.split())
+    evaluation["real"]["n_patients"] = 1
+    one = {start: {count: {**point, "n_patients": 1} for count, point in counts.items()} for start, counts in AT_B.items()}
+    text = " ".join(Page(build_page(PageContext(evaluation, {"site-b": one}, {}))).text.split())
+    assert "With one test patient there is no interval, and so nothing here is a win or a loss." in text
+    assert "Test patients of site-b, one, so no interval." in text
+    assert "in brackets the 95% bootstrap interval" not in text
+
+
 def test_contents_lead_to_every_section(evaluation: dict[str, Any], figures: dict[str, Path]) -> None:
     """By the keyboard too: wide tables can be reached and scrolled."""
     study: dict[str, Any] = {"study": "mine", "model": "dcgan", "trials": [], "front": [], "knee": None}

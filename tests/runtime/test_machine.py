@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from angiosynth.runtime import machine
-from angiosynth.runtime.machine import cpu_count, heed_quota, memory_available, not_writable
+from angiosynth.runtime.machine import cpu_count, heed_quota, memory_available, not_writable, processor
 from angiosynth.search import workers
 
 GB = 10**9
@@ -144,3 +144,26 @@ def test_workers_start_where_the_system_knows_no_affinity(monkeypatch: pytest.Mo
     monkeypatch.setattr(multiprocessing.get_context("spawn"), "Process", Process)
     workers.with_workers(nothing, 1, 2)
     assert started == ["4", "4"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "title"),
+    [
+        ("fpu sse2 avx avx2", "AVX2, "),
+        ("fpu avx2 avx512f", "AVX-512, "),
+        ("avx2 avx512f avx512_bf16", "AVX-512 bfloat16, "),
+        ("avx2 avx512f avx512_bf16 amx_tile amx_bf16", "AMX bfloat16, "),
+        ("fpu sse2", ""),
+    ],
+)
+def test_the_fastest_instructions_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, title: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nmodel name\t: ACME 7\nflags\t\t: {flags}\n\nprocessor : 1\nmodel name : Other\n")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "cpu_count", lambda: 2)
+    assert processor() == f"ACME 7, {title}2 cores"
+
+
+def test_a_system_that_names_none_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(machine, "cpu_count", lambda: 1)
+    assert processor() == "unknown processor, 1 core"

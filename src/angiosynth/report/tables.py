@@ -68,7 +68,9 @@ def transfer_tables(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str
                 scores = [with_interval(point, "dsc", ".3f", patients), gain, with_interval(point, "hd95_mm", ".2f", patients)]
                 rows.append([title, count, str(point["n_subsets"]), *scores])
         if rows:
-            caption = f"Test patients of {site}, in brackets the 95% bootstrap interval over subsets and test patients."
+            tested = max(int(point["n_patients"]) for counts in starts.values() for point in counts.values())
+            interval = "in brackets the 95% bootstrap interval over subsets and test patients" if tested > 1 else "one, so no interval"
+            caption = f"Test patients of {site}, {interval}."
             tables.append(Table(caption, ["start", "training patients", "subsets", "DSC", "gain over no pre-training", "95HD, mm"], rows))
     return tables
 

@@ -21,8 +21,7 @@ from angiosynth.data.split import split_patients
 from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_text
-from angiosynth.runtime.machine import memory_available, not_writable
-from angiosynth.runtime.processor import processor
+from angiosynth.runtime.machine import memory_available, not_writable, processor
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.databases import studies_uri
 from angiosynth.tracking.runs import ensure_store, reach_store, tracking_on, tracking_uri, waiting

@@ -1,0 +1,85 @@
+"""Patients are split by number and by name, nobody twice; a damaged split is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from angiosynth.data.checks import PatientFacts
+from angiosynth.data.split import load_split, split_patients
+from angiosynth.errors import InputError
+from angiosynth.settings import SplitSettings
+
+
+def _facts(labelled: int, unlabelled: int = 0) -> list[PatientFacts]:
+    names = [f"sub-{index:02d}" for index in range(labelled + unlabelled)]
+    return [
+        PatientFacts(name, (8, 8, 8), (1.0, 1.0, 1.0), "RAS", 9, 9, index < labelled, True, f"digest{index}")
+        for index, name in enumerate(names)
+    ]
+
+
+def _plan(train: int | tuple[str, ...], validation: int | tuple[str, ...], test: int | tuple[str, ...]) -> SplitSettings:
+    return SplitSettings(train=train, validation=validation, test=test)
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.integers(0, 5))
+def test_a_split_has_the_numbers_wanted_and_no_patient_twice(train: int, validation: int, test: int, unlabelled: int, seed: int) -> None:
+    facts = _facts(27, unlabelled)
+    split = split_patients(facts, _plan(train, validation, test), seed, "site-a")
+    assert (len(split.train), len(split.validation), len(split.test), len(split.unlabelled)) == (train, validation, test, unlabelled)
+    everyone = [*split.train, *split.validation, *split.test, *split.unlabelled]
+    assert len(set(everyone)) == len(everyone)
+    assert split == split_patients(facts[::-1], _plan(train, validation, test), seed, "site-a")
+
+
+def test_seed_and_site_change_the_split() -> None:
+    facts = _facts(30)
+    splits = {split_patients(facts, _plan(15, 5, 10), seed, site) for seed in (1, 2) for site in ("site-a", "site-b")}
+    assert len(splits) == 4
+
+
+def test_lists_and_numbers_mix() -> None:
+    split = split_patients(_facts(6), _plan(2, ("sub-04",), ("sub-01", "sub-00")), 1, "site-a")
+    assert split.validation == ("sub-04",)
+    assert split.test == ("sub-00", "sub-01")
+    assert len(split.train) == 2
+    assert set(split.train) <= {"sub-02", "sub-03", "sub-05"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (_plan(4, 1, 1), "6 patients wanted"),
+        (_plan(("sub-00",), ("sub-00",), 1), "sub-00 is in both train and validation"),
+        (_plan(("sub-00", "sub-00"), 1, 1), "sub-00 is twice in train"),
+        (_plan(("sub-77",), 1, 1), "'sub-77' in train is not among"),
+        (_plan(("../sub-00",), 1, 1), "is not among"),
+        (_plan(1, 1, ("sub-05",)), "sub-05 in test has no vessel label"),
+        (_plan(3, 1, ("sub-00", "sub-01")), "4 patients wanted"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(plan: SplitSettings, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        split_patients(_facts(5, 1), plan, 1, "site-a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"train": ["sub-1"], "validation": [], "test": []}',
+        '{"train": ["sub-1"], "validation": ["sub-1"], "test": [], "unlabelled": []}',
+        '{"train": ["sub-1", "sub-1"], "validation": [], "test": [], "unlabelled": []}',
+        '{"train": ["../../etc"], "validation": [], "test": [], "unlabelled": []}',
+        '{"train": "sub-1", "validation": [], "test": [], "unlabelled": []}',
+    ],
+)
+def test_damaged_splits_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "site-a.json").write_text(text)
+    with pytest.raises(InputError, match=r"site-a\.json"):
+        load_split(tmp_path, "site-a")
