@@ -15,7 +15,7 @@ from angiosynth.runtime.progress import progress
 
 MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # of a package; one of the paper's set has 25 files and a GB
 FORMATS = {SUMS: Format("text/plain", text=True)}
-LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+LINE = re.compile(r"([0-9a-f]{64})  (\S.{,254})")  # longer names would fill the lines of messages
 
 
 def write_checksums(folder: Path) -> None:
@@ -89,7 +89,7 @@ def _listed(folder: Path) -> dict[str, str]:
     digests: dict[str, str] = {}
     for line in lines:
         match = LINE.fullmatch(line)
-        if match is None or PurePosixPath(match[2]).is_absolute() or ".." in PurePosixPath(match[2]).parts:
+        if match is None or not match[2].isprintable() or PurePosixPath(match[2]).is_absolute() or ".." in PurePosixPath(match[2]).parts:
             raise InputError(f"{path}: a line is no checksum of a file within; get the package again")
         if match[2] in digests:
             raise InputError(f"{path}: lists {match[2]} twice; get the package again")
