@@ -13,7 +13,7 @@ FILES: dict[str, bytes] = {
     "metrics/patients/real.csv": b"patient,dsc\nsub-001,0.5\n",
     "metrics/evaluation.json": b'{"real": {"dsc": 0.5, "seeds": [1, 2]}}',
     "models/gan/a/generator.pt": b"weights",
-    "predictions/real/sub-001.nii.gz": gzip.compress(b"voxels"),
+    "predictions/real/sub-001.nii.gz": gzip.compress(b"voxels", mtime=0),
     "audit/a/gallery.png": b"a figure",
 }
 
@@ -47,8 +47,9 @@ def test_values_count_not_their_form(tmp_path: Path) -> None:
         ("metrics/evaluation.json", b'{"real": {"dsc": 0.5, "seeds": [1]}}', "real.seeds.1: 2, missing"),
         ("models/gan/a/generator.pt", b"weighty", "7 bytes, 7 bytes, from byte 6"),
         ("models/gan/a/generator.pt", b"weight", "7 bytes, 6 bytes, from byte 6"),
-        ("predictions/real/sub-001.nii.gz", gzip.compress(b"voxel!"), "6 bytes, 6 bytes, from byte 5"),
+        ("predictions/real/sub-001.nii.gz", gzip.compress(b"voxel!", mtime=0), "6 bytes, 6 bytes, from byte 5"),
     ],
+    ids=["a value", "a line", "an element", "a missing element", "a byte", "a missing byte", "a packed byte"],
 )
 def test_each_kind_of_difference_is_seen(tmp_path: Path, name: str, content: bytes, difference: str) -> None:
     comparison = compare_results(_project(tmp_path / "a"), _project(tmp_path / "b", **{name: content}))
