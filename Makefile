@@ -35,12 +35,12 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: env ## the whole experiment on drawn heads, 15 to 30 minutes on 2 cores
 	python cli.py profile demo
-	dvc repro
+	python cli.py repro
 	python cli.py summary --show
 
 full: env ## the same at full size, about 90 minutes; params.yaml stays at full until `make demo` or `python cli.py profile demo`
 	python cli.py profile full
-	dvc repro
+	python cli.py repro
 	python cli.py summary --show
 	@echo "params.yaml holds the profile full from now on; python cli.py profile demo goes back."
 

@@ -24,6 +24,7 @@ from tests.pipeline import stages_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
+    "repro",
     "phantom",
     "import",
     "cohort",

@@ -1,8 +1,8 @@
 """The whole pipeline once, from drawn heads to the report, as a user runs it: DVC, one process a stage, MLflow, a remote.
 
 One generator, in the place of a shipped one of its kind, and a third site are there by params.yaml alone. One generator's branch is
-recorded by MLflow, the others run with ANGIOSYNTH_TRACKING=off: a record takes a stage seconds. What each stage opens is written down,
-for test_dependencies.py.
+recorded by MLflow, the others run with ANGIOSYNTH_TRACKING=off, since a record takes a stage seconds. All stages run in forks of a warm
+process, the second half by `repro`. What each stage opens is written down, for test_dependencies.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import yaml
 
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
+from angiosynth.runtime.warm import warm_server
 from angiosynth.settings import Settings
 from tests.documented import run as typed
 from tests.factories import changed, tiny_tree
@@ -102,8 +104,10 @@ def build(folder: Path) -> Path:
     _run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "start")
     opened = str(folder.with_name(f"{folder.name}-opened"))
     recorded = ("evaluate", f"evaluate-synthetic@{RECORDED}", f"transfer-synthetic@{RECORDED}")
-    _dvc(folder, "repro", *recorded, OPENED_FILES=opened)
-    _dvc(folder, "repro", ANGIOSYNTH_TRACKING="off", OPENED_FILES=opened)
+    with warm_server(folder, environment=_environment() | {"OPENED_FILES": opened}) as warm:
+        _dvc(folder, "repro", *recorded, OPENED_FILES=opened, **warm)
+    said = _run(folder, sys.executable, "cli.py", "repro", ANGIOSYNTH_TRACKING="off", OPENED_FILES=opened)
+    folder.with_name(f"{folder.name}-said").write_text(said)
     return folder
 
 
@@ -127,6 +131,13 @@ def test_every_stage_leaves_its_files(reproduced: Path) -> None:
     assert [name for name in wanted if not (reproduced / name).is_file() or not (reproduced / name).stat().st_size] == []
     assert list(reproduced.rglob(".partial-*")) == []
     assert list((reproduced / ".work").rglob("*.ckpt")) == []  # resume files go when a stage is done
+
+
+def test_time_left_over_all_stages_is_said(reproduced: Path) -> None:
+    said = reproduced.with_name(f"{reproduced.name}-said").read_text().splitlines()
+    (first,) = [line for line in said if re.match(r"\d+ stages, about ", line)]
+    places = [int(line.split()[1]) for line in said if re.match(r"stage \d+ of \d+, about .* left for all", line)]
+    assert places == list(range(1, int(first.split()[0]) + 1))
 
 
 def test_the_evaluation_holds_all_trainings(reproduced: Path) -> None:

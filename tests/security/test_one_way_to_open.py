@@ -27,6 +27,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "runtime/checkpoint": ({"torch.load", "open"}, "the one way for weights, and this project's own resume files; open writes"),
     "runtime/output": ({"open", "read_text", "shutil.copytree"}, "writes; /proc/self/mountinfo; this project's own folders"),
     "runtime/machine": ({"read_text"}, "files of the system: /proc and control groups"),
+    "runtime/handover": ({"os.open"}, "a folder, by which a socket in it is named; reads nothing"),
     "runtime/leftovers": ({"os.open"}, "takes locks, opened without blocking; reads nothing"),
     "importing/tables": ({"csv.reader"}, "of a text that read_bytes has limited"),
     "data/patches": ({"open"}, "writes index.csv"),

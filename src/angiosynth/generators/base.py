@@ -183,6 +183,10 @@ class Family(Protocol):
         """The network that scores pairs, from `TrainedGenerator.audited`, or None. RuntimeError or KeyError where weights do not fit."""
         ...
 
+    def blank_training(self, settings: Any, patch_size: int) -> Callable[[], object]:
+        """A training on patches without content: each call is one step of the generator, with all that belongs to it. For measurements."""
+        ...
+
     def rehearse(self, settings: Any, patch_size: int, counted: Rehearsal) -> Need:
         """Bytes that a training takes, measured by one step on fake tensors."""
         ...

@@ -104,26 +104,36 @@ def memory_needs(settings: Settings, sections: Sequence[str] | None = None) -> d
 def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
     for name, generator in settings.generators.items():
         yield f"generators.{name}", partial(family_of(generator).rehearse, generator, settings.patches.size)
-    probe, unet, transfer = settings.probe, settings.unet, settings.transfer
-    yield "probe", lambda counted: _unet(probe.width, probe, "auto", settings, counted)
-    yield "unet", lambda counted: _unet(unet.width, unet, unet.precision, settings, counted)
-    yield "transfer", lambda counted: _unet(unet.width, transfer, unet.precision, settings, counted)
+    for section in UNETS:
+        yield section, partial(_unet, settings, section)
 
 
-def _unet(width: int, sizes: _Sizes, precision: str, settings: Settings, counted: Rehearsal) -> Need:
-    processor = device()
-    unet = Unet(width, 0.5)  # dropout keeps a mask beside each activation
-    place(unet, processor)
+def _unet(settings: Settings, section: str, counted: Rehearsal) -> Need:
+    unet, step = _blank_unet(settings, section)
     copies, moments = _doubles(unet), _doubles(unet)  # the first and the best weights; Adam's, which come with the first step
-    optimiser = torch.optim.Adam(unet.parameters(), fused=True)
-    segmenter = Segmenter(unet.train(), 0.0, 1.0, precision)
-    size = settings.patches.size
-    image = torch.zeros(sizes.batch_size, 1, size, size, device=processor).contiguous(memory_format=torch.channels_last)
-    training_step(segmenter, optimiser, image, torch.zeros(sizes.batch_size, 1, size, size, device=processor), sizes.loss)
-    del moments, image
+    step()
+    del moments, step
     lasting = counted.alive
     del copies
     return Need(counted.peak, lasting)
+
+
+def blank_unet_step(settings: Settings, section: str) -> Callable[[], object]:
+    """One training step of the U-net of a section (UNETS) on patches without content, for measurements."""
+    return _blank_unet(settings, section)[1]
+
+
+def _blank_unet(settings: Settings, section: str) -> tuple[Unet, Callable[[], object]]:
+    sizes: _Sizes = getattr(settings, section)
+    width = settings.probe.width if section == "probe" else settings.unet.width
+    processor, size = device(), settings.patches.size
+    unet = Unet(width, 0.5)  # dropout keeps a mask beside each activation
+    place(unet, processor)
+    optimiser = torch.optim.Adam(unet.parameters(), fused=True)
+    segmenter = Segmenter(unet.train(), 0.0, 1.0, "auto" if section == "probe" else settings.unet.precision)
+    image = torch.zeros(sizes.batch_size, 1, size, size, device=processor).contiguous(memory_format=torch.channels_last)
+    label = torch.zeros(sizes.batch_size, 1, size, size, device=processor)
+    return unet, partial(training_step, segmenter, optimiser, image, label, sizes.loss)
 
 
 def _doubles(network: nn.Module) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ class GanCritic:
         return encode_pairs(self.settings, image, label)
 
 
-class _GanRehearsal(GanTraining):
+class _BlankTraining(GanTraining):
     """A GAN's training whose batches have no content."""
 
     def _real_batch(self) -> Tensor:
@@ -70,10 +70,17 @@ class _GanRehearsal(GanTraining):
         return torch.zeros(self.settings.batch_size, 2, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
 
 
-def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
-    one_step = settings.model_copy(update={"critic_iterations": 1})  # one is as large as several
+def _blank(settings: GanSettings, patch_size: int) -> _BlankTraining:
     blank = np.zeros((1, patch_size, patch_size), np.uint8)
-    training = _GanRehearsal(one_step, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
+    return _BlankTraining(settings, PatchSet(blank, blank, np.full(1, ""), np.arange(1), {}, Path()))
+
+
+def blank_training(settings: GanSettings, patch_size: int) -> Callable[[], object]:
+    return _blank(settings, patch_size).train_step
+
+
+def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
+    training = _blank(settings.model_copy(update={"critic_iterations": 1}), patch_size)  # one is as large as several
     moments = _doubles(training.gan.generator), _doubles(training.gan.critic)  # Adam's, which come with the first step
     training.train_step()
     del moments

@@ -1,0 +1,83 @@
+"""An estimate counts the settings' work at a measured pace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from angiosynth.project.pace import START_S, UNKNOWN_VOXELS, WINDOWS, Estimate, Pace, measure
+from angiosynth.settings import Settings
+from tests.factories import lab_settings, tiny_settings, tiny_tree, write_nifti
+from tests.pipeline import ROOT, stages_of
+
+SECTIONS = ("unet", "transfer", "probe", "generators.dcgan", "generators.wgan-gp", "generators.wgan-gp-sn")
+
+
+def _pace(**seconds: float) -> Pace:
+    return Pace({name: seconds.get(name, 0.0) for name in SECTIONS}, seconds.get("voxel", 0.0), seconds.get("machine", 0.0))
+
+
+def test_trainings_take_steps_and_validations() -> None:
+    settings = tiny_settings(unet__steps=10, unet__validations=2, unet__seeds=2)
+    site = settings.phantom.sites["site-a"]
+    assert settings.cohort.of_source.split.validation == 1
+    voxels = float(np.prod(site.shape))
+    by_hand = 2 * (10 * 0.5 + 2 * voxels * WINDOWS * 1e-6)
+    assert Estimate(settings, _pace(unet=0.5, voxel=1e-6)).seconds("python cli.py train-unet --data real") == pytest.approx(
+        START_S + by_hand
+    )
+
+
+def test_transfer_takes_every_subset_of_every_target() -> None:
+    split = {"train": 4, "validation": 0, "test": 1}
+    transfer = {"transfer__patients": [1, 4], "transfer__subsets": 3, "transfer__steps": 7}
+    settings = tiny_settings(phantom__sites__site_b__patients=5, cohort__sites__site_b__split=split, **transfer)
+    # three subsets of one patient, the four patients once
+    assert Estimate(settings, _pace(transfer=0.25)).seconds("python cli.py transfer --start real") == START_S + 4 * 7 * 0.25
+
+
+def test_a_generator_takes_its_steps_and_its_probes() -> None:
+    values = {"generators__wgan_gp__steps": 100, "generators__wgan_gp__probes": 3, "probe__steps": 10}
+    # three generators probed, and one U-net on real patches
+    expected = START_S + 100 * 0.5 + 4 * 10 * 0.1
+    pace = _pace(**{"generators.wgan-gp": 0.5, "probe": 0.1})
+    command = "python cli.py train-generator --model wgan-gp"
+    assert Estimate(tiny_settings(**values), pace).seconds(command) > expected, "its pairs take time"
+    last = tiny_settings(**values, generators__wgan_gp__checkpoint_choice="last")
+    assert Estimate(last, pace).seconds(command) == START_S + 50
+
+
+def test_every_stage_but_the_summary_is_counted() -> None:
+    tree = tiny_tree()
+    settings = Settings.model_validate(tree)
+    estimate = Estimate(settings, Pace(dict.fromkeys(SECTIONS, 1.0), 1e-3, 1e-3))
+    text = (ROOT / "dvc.yaml").read_text()
+    seconds = {stage.name: estimate.seconds(stage.command) for stage in stages_of(text, tree)}
+    assert [name for name, value in seconds.items() if value <= START_S] == ["select-unet", "summary"]  # nothing is to be selected
+
+
+def test_select_unet_trains_every_combination() -> None:
+    settings = tiny_settings(selection={"learning_rate": [0.001, 0.01], "dropout": [0.0, 0.1, 0.2]}, unet__steps=10, unet__validations=1)
+    one = Estimate(settings, _pace(unet=1.0)).seconds("python cli.py train-unet --data real") - START_S
+    assert Estimate(settings, _pace(unet=1.0)).seconds("python cli.py select-unet") == START_S + 6 * one
+
+
+def test_scans_that_nobody_drew_are_measured_by_their_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = lab_settings()
+    site = settings.cohort.source
+    command, pace = f"python cli.py cohort --site {site}", _pace(machine=1e-3)
+    unknown = Estimate(settings, pace).seconds(command) - START_S
+    write_nifti(tmp_path / settings.cohort.sites[site].path / "sub-01" / "anat" / "sub-01_angio.nii.gz", np.ones((7, 8, 9), np.float32))
+    assert (Estimate(settings, pace).seconds(command) - START_S) / unknown == pytest.approx(7 * 8 * 9 / UNKNOWN_VOXELS)
+
+
+def test_every_network_of_the_settings_is_timed() -> None:
+    tree = yaml.safe_load((ROOT / "profiles" / "quick.yaml").read_text())
+    pace = measure(Settings.model_validate(tree))
+    assert set(pace.steps) == set(SECTIONS)
+    assert min(*pace.steps.values(), pace.voxel, pace.machine) > 0
+    assert pace.steps["generators.wgan-gp"] > pace.steps["generators.dcgan"], "two critic steps and a penalty against one"

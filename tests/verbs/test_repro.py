@@ -1,0 +1,86 @@
+"""`repro` runs what `dvc repro` would run, ends as it ends, and says how long all stages together will take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from angiosynth.verbs import repro
+from angiosynth.verbs.repro import planned, stage_of
+from tests.factories import tiny_settings
+
+PIPELINE = {
+    "first": {"cmd": "cp a b", "deps": ["a"], "outs": ["b"]},
+    "second": {"foreach": ["x", "y"], "do": {"cmd": "cat b > ${item}", "deps": ["b"], "outs": ["${item}"]}},
+    "third": {"cmd": "cat x y > z", "deps": ["x", "y"], "outs": ["z"]},
+    "other": {"cmd": "test ! -e fail && cp c d", "deps": ["c"], "outs": ["d"]},
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "c"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": PIPELINE}))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def _names(root: Path, *targets: str) -> list[str]:
+    return [stage.name for stage in planned(root, targets)]
+
+
+def test_what_has_changed_and_what_rests_on_it_is_planned(project: Path) -> None:
+    assert sorted(_names(project)) == ["first", "other", "second@x", "second@y", "third"]
+    assert _names(project, "second@y") == ["first", "second@y"]
+    assert {stage.name: stage.command for stage in planned(project, ["second@x"])}["second@x"] == "cat b > x"
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=project, check=True)
+    assert _names(project) == []
+    (project / "a").write_text("changed")
+    assert _names(project)[0] == "first"
+    assert sorted(_names(project)) == ["first", "second@x", "second@y", "third"]
+    assert _names(project, "other") == []
+
+
+def test_time_left_is_said_at_each_stage_and_heeds_what_was_taken(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(repro, "_estimate", lambda settings, stages: {stage.name: 300.0 for stage in stages})
+    assert repro.repro(tiny_settings(), project, []) == 0
+    output, error = capfd.readouterr()
+    assert (project / "z").read_text() == "aa"
+    assert "Running stage 'third':" in output
+    lines = error.splitlines()
+    assert lines[0].startswith("5 stages, about 25:00 min on ")
+    left = [line for line in lines if line.startswith("stage ")]
+    assert left[0] == "stage 1 of 5, about 25:00 min left for all"
+    assert len(left) == 5
+    assert left[4].endswith(" s left for all"), "each stage took a moment, not five minutes"
+    assert repro.repro(tiny_settings(), project, []) == 0
+    assert "stages, about" not in capfd.readouterr().err, "nothing is to be done"
+
+
+def test_a_stage_that_fails_ends_it_with_dvcs_code(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(repro, "_estimate", lambda settings, stages: {stage.name: 1.0 for stage in stages})
+    (project / "fail").touch()
+    assert repro.repro(tiny_settings(), project, ["other"]) != 0
+    assert "failed to reproduce 'other'" in capfd.readouterr().err
+    assert not (project / "d").exists()
+
+
+def test_what_is_no_stage_is_said_by_dvc(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert repro.repro(tiny_settings(), project, ["nowhere"]) != 0
+    assert "'nowhere' not found" in capfd.readouterr().err
+
+
+def test_the_line_of_a_stage_is_known() -> None:
+    assert stage_of("Running stage 'second@x':") == "second@x"
+    assert stage_of("Stage 'second@x' didn't change, skipping") is None
+    assert stage_of("> cp a b") is None
