@@ -1,4 +1,4 @@
-"""How long `dvc repro` takes from nothing, stage by stage, in a scratch clone of this project.
+"""How long `python cli.py repro`, as `make demo` runs it, takes from nothing, stage by stage, in a scratch clone of this project.
 
     python benchmarks/demo.py [--profile demo] [--stages STAGE ...] [--keep FOLDER] [--json]
 
@@ -34,7 +34,7 @@ def reproduce(folder: Path, profile: str, stages: list[str]) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     used, start = _core_seconds(), time.monotonic()
     stage, begun = "", start
-    words = [str(python), "-m", "dvc", "repro", *stages]
+    words = [str(python), "cli.py", "repro", *stages]
     with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
