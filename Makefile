@@ -20,7 +20,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo full test lint bench ui serve lock
+.PHONY: help env demo full results test lint bench ui serve lock
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ full: env ## the same at full size, about 90 minutes; params.yaml stays at full 
 	python cli.py repro
 	python cli.py summary --show
 	@echo "params.yaml holds the profile full from now on; python cli.py profile demo goes back."
+
+results: demo ## the demo, and its tables and figures in README.md and docs/
+	python cli.py report --readme
 
 test: env ## the tests
 	python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder

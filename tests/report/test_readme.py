@@ -10,7 +10,7 @@ import pytest
 
 from angiosynth.errors import InputError
 from angiosynth.report.page import PageContext, build_page
-from angiosynth.report.readme import markdown_table, update_readme
+from angiosynth.report.readme import markdown_table, update_readme, update_results
 from angiosynth.report.verdicts import verdicts
 from tests.report.pages import NAMES, PIXEL, TRANSFER, Page
 
@@ -86,3 +86,21 @@ def test_a_missing_figure_is_named(evaluation: dict[str, Any], figures: dict[str
     with pytest.raises(InputError, match=r"transfer\.png"):
         update_readme(readme, evaluation, TRANSFER, {"pairs": figures["pairs"]})
     assert "DSC" not in readme.read_text()
+
+
+def test_the_page_of_results_has_both_tables_between_its_markers(evaluation: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    page.write_text("# Results\n\n<!-- results:start -->\nstale\n<!-- results:end -->\n\nafter\n")
+    update_results(page, evaluation, TRANSFER)
+    text = page.read_text()
+    assert text.startswith("# Results\n\n<!-- results:start -->\n\n| U-net trained on |")
+    assert text.endswith("\n\n<!-- results:end -->\n\nafter\n")
+    assert markdown_table(evaluation) in text
+    for site in TRANSFER:
+        assert f"Test patients of {site}, " in text
+    assert "stale" not in text
+    update_results(page, evaluation, TRANSFER)
+    assert page.read_text() == text
+    page.write_text("no markers")
+    with pytest.raises(InputError, match="are missing"):
+        update_results(page, evaluation, TRANSFER)

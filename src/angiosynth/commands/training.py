@@ -136,7 +136,9 @@ def summary(
 
 
 def report(
-    readme: Annotated[bool, typer.Option("--readme", help="Also bring the README's table and two figures up to date.")] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Also bring the tables of README.md and docs/results.md, and two figures, up to date.")
+    ] = False,
     params: Params = PARAMS,
 ) -> None:
     """Make the figures and the page report/index.html."""

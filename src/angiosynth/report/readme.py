@@ -1,4 +1,4 @@
-"""The block of results in the README."""
+"""The blocks of results in the README and in docs/results.md."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from angiosynth.errors import InputError
 from angiosynth.reading import MOST_PICTURE, read_bytes, read_text
-from angiosynth.report.rendering import read_figure
+from angiosynth.report.rendering import Table, read_figure
 from angiosynth.report.style import Look, name_of
-from angiosynth.report.tables import means_sentence, results_table
+from angiosynth.report.tables import means_sentence, results_table, transfer_tables
 from angiosynth.report.verdicts import transfer_verdicts
 from angiosynth.runtime.output import whole_file
 
@@ -20,7 +20,10 @@ FIGURES = ("pairs", "transfer")
 
 def markdown_table(evaluation: Mapping[str, Any]) -> str:
     """The results as a Markdown table, one row a training data and the threshold baseline last; ends without a line break."""
-    table = results_table(evaluation)
+    return _markdown(results_table(evaluation))
+
+
+def _markdown(table: Table) -> str:
     alignment = ["---"] + ["---:"] * (len(table.head) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in (table.head, alignment, *table.rows))
 
@@ -37,18 +40,39 @@ def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping
     Raises:
         InputError: the README or a figure is missing, or the markers are.
     """
-    try:
-        text = read_text(readme)
-    except OSError as error:
-        raise InputError(f"{readme}: cannot be read ({error.strerror}); write one with the lines {START} and {END}") from error
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise InputError(f"{readme}: the lines {START} and {END} are missing; add them where the results belong")
+    text = _marked(readme)
     pictures = {name: read_figure(figures.get(name, Path(f"{name}.png"))) for name in FIGURES}
     for name, content in pictures.items():
         _replace(readme.parent / "docs" / f"{name}.png", content)
-    _replace(readme, (before + start + _block(evaluation, transfer) + end + after).encode())
+    _put(readme, text, _block(evaluation, transfer))
+
+
+def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> None:
+    """Put the current tables, that of transfer in full, between the markers of docs/results.md.
+
+    Raises:
+        InputError: the page is missing, or its markers are.
+    """
+    tables = transfer_tables(transfer, Look.of(evaluation))
+    parts = [markdown_table(evaluation), means_sentence(evaluation), *(f"{table.caption}\n\n{_markdown(table)}" for table in tables)]
+    _put(page, _marked(page), "\n\n" + "\n\n".join(parts) + "\n\n")
+
+
+def _marked(page: Path) -> str:
+    """A page's text, which has the markers."""
+    try:
+        text = read_text(page)
+    except OSError as error:
+        raise InputError(f"{page}: cannot be read ({error.strerror}); write one with the lines {START} and {END}") from error
+    if END not in text.partition(START)[2]:
+        raise InputError(f"{page}: the lines {START} and {END} are missing; add them where the results belong")
+    return text
+
+
+def _put(page: Path, text: str, block: str) -> None:
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    _replace(page, (before + start + block + end + after).encode())
 
 
 def _block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:

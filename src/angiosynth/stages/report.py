@@ -19,7 +19,7 @@ from angiosynth.report import figures
 from angiosynth.report.audit_figures import leakage_figure
 from angiosynth.report.page import PageContext, build_page
 from angiosynth.report.projections import patient_figure
-from angiosynth.report.readme import update_readme
+from angiosynth.report.readme import update_readme, update_results
 from angiosynth.report.style import Look
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import read_json, whole_folder
@@ -78,9 +78,13 @@ def _sweep_figures(study: dict[str, Any], drawn: Path) -> dict[str, Path]:
 
 
 def readme(home: Workspace, path: Path) -> None:
-    """Bring the README's table and two figures up to date with the existing report."""
+    """Bring the README's table and two figures, and the tables of docs/results.md where it is, up to date with the existing report."""
+    evaluation, transfer = (read_json(home.metrics / f"{name}.json") for name in ("evaluation", "transfer"))
+    page = path.with_name("docs") / "results.md"
+    if page.is_file():
+        update_results(page, evaluation, transfer)
     paths = {name: home.report / "figures" / f"{name}.png" for name in ("pairs", "transfer")}
-    update_readme(path, read_json(home.metrics / "evaluation.json"), read_json(home.metrics / "transfer.json"), paths)
+    update_readme(path, evaluation, transfer, paths)
 
 
 def _pairs(settings: Settings, home: Workspace, path: Path) -> None:
