@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ import yaml
 from angiosynth.verbs import repro
 from angiosynth.verbs.repro import planned, stage_of
 from tests.factories import tiny_settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PIPELINE = {
     "first": {"cmd": "cp a b", "deps": ["a"], "outs": ["b"]},
@@ -73,6 +79,31 @@ def test_a_stage_that_fails_ends_it_with_dvcs_code(
     assert repro.repro(tiny_settings(), project, ["other"]) != 0
     assert "failed to reproduce 'other'" in capfd.readouterr().err
     assert not (project / "d").exists()
+
+
+def test_sigterm_ends_dvc_too(project: Path) -> None:
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"slow": {"cmd": "echo $$ > begun && exec sleep 300", "outs": ["never"]}}}))
+    shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("cli.py", "params.yaml"):
+        shutil.copy(ROOT / name, project)
+    (project / "src" / "angiosynth" / "verbs" / "repro.py").write_text(
+        (ROOT / "src" / "angiosynth" / "verbs" / "repro.py")
+        .read_text()
+        .replace("if stages else {}", "if not stages else {}")  # no estimate
+    )
+    with (project / "said").open("w") as said:
+        process = subprocess.Popen([sys.executable, "cli.py", "repro"], cwd=project, stderr=said)
+    end = time.monotonic() + 60
+    while not ((project / "begun").exists() and (project / "begun").read_text()) and time.monotonic() < end:
+        time.sleep(0.1)
+    try:
+        process.terminate()
+        assert process.wait(30) == 143
+    finally:
+        os.kill(int((project / "begun").read_text()), signal.SIGKILL)  # a stage of cli.py would have been ended by the server
+    assert (project / "said").read_text().splitlines()[-1] == "angiosynth: stopped; what was finished is kept"
+    status = subprocess.run([sys.executable, "-m", "dvc", "status"], cwd=project, check=False, capture_output=True)
+    assert status.returncode == 0, "the lock is free"
 
 
 def test_what_is_no_stage_is_said_by_dvc(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,13 @@ def stage_lines(root: Path, targets: Sequence[str], variables: Mapping[str, str]
     words = [sys.executable, "-m", "dvc", "repro", *targets]
     with subprocess.Popen(words, cwd=root, env=os.environ | variables, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield from (line.rstrip("\n") for line in process.stdout)
+        try:
+            yield from (line.rstrip("\n") for line in process.stdout)
+        except KeyboardInterrupt:  # a terminal sends it to DVC too
+            raise
+        except BaseException:
+            process.terminate()
+            raise
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words)
 
