@@ -28,14 +28,14 @@ from angiosynth.settings.sections import SplitSettings
 
 TIMED_S = 0.4  # of each kind of step
 UNKNOWN_VOXELS = 8_000_000  # of a scan that cannot be read yet
-START_S = 1.0  # of a stage: Python, DVC's hashing, MLflow
+START_S = 4.0  # of a stage: Python, DVC's hashing, MLflow
 WINDOWS = 0.55  # fraction of a scan's voxels that lies in the windows that are segmented
 WINDOW = 160  # voxels along a side of the window that is timed
 MACHINE = 16  # width of the U-net whose speed stands for the machine's
 # Work that is no training, in voxels that a U-net of width 16 segments meanwhile; of a scan's voxel, or of a patch's.
-DRAWN, CHECKED, CUT, SCORED = 0.9, 0.15, 0.4, 0.25
-SAMPLED = 0.2  # training steps of a generator that a batch of its pairs costs
-AUDITED = 60.0  # a compared patch
+DRAWN, CHECKED, CUT, SCORED = 0.6, 0.15, 0.2, 0.75
+SAMPLED = 0.1  # training steps of a generator that a batch of its pairs costs
+AUDITED = 33.0  # a compared patch
 PAGES = 12.0e6  # tables, figures and pages
 JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on real patches
 
