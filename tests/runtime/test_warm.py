@@ -177,7 +177,8 @@ def test_it_dies_as_its_command_dies(start: Start, number: int) -> None:
 
 
 def test_ctrl_c_at_the_terminal_reaches_it_once(start: Start) -> None:
-    process = start("pid", "sleep=60", process_group=0)
+    # A shell's background jobs, as these tests may be, ignore Ctrl-C.
+    process = start("pid", "sleep=60", process_group=0, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     _pid(process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(20) == 130
