@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from angiosynth.runtime.machine import processor
+from angiosynth.verbs.repro import stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,10 +40,10 @@ def reproduce(folder: Path, profile: str, stages: list[str]) -> dict[str, Any]:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", file=sys.stderr)
-            if line.startswith(("Running stage '", "Use `dvc push`", "To track the changes")):
+            if stage_of(line) or line.startswith(("Use `dvc push`", "To track the changes")):
                 if stage:
                     seconds[stage] = round(time.monotonic() - begun, 1)
-                stage, begun = line.partition("'")[2].partition("'")[0], time.monotonic()
+                stage, begun = stage_of(line) or "", time.monotonic()
     if process.returncode:
         raise SystemExit(process.returncode)
     if stage:

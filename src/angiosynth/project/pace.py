@@ -1,7 +1,7 @@
 """How long stages will take on this machine: training steps are timed for some seconds, and counted from the settings.
 
-What is no training is counted in voxels and patches, at a speed relative to the U-net's; the ratios were measured by
-benchmarks/demo.py on two cores with AVX2 alone. An estimate is for a person who wonders whether to wait: within a third or so.
+What is no training is counted in voxels and patches, at a speed relative to a U-net's. These ratios are those of one demo on two cores
+with AVX2 alone (docs/benchmarks.md), so elsewhere an estimate is rough: it is for a person who wonders whether to wait.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A process that has imported the slow libraries once, and runs each command of `cli.py` in a fork of itself.
 
-Importing torch, SciPy and MLflow takes 3 to 5 s of one processor, and `dvc repro` starts a process a stage. A server (`warm_server`)
-imports them once, listens on a socket that only its user can reach, and forks a child for each command that is handed to it. `cli.py`
-asks `handover.hand_over` first: with no server, or with one that was started in another environment, the command runs in its own process.
+Importing torch, SciPy and MLflow takes some seconds (benchmarks/start.py), and `dvc repro` starts a process a stage. A server
+(`warm_server`) imports them once, listens on a socket that only its user can reach, and forks a child for each command that is handed to
+it. `cli.py` asks `handover.hand_over` first: with no server, or with one that was started in another environment, the command runs in its
+own process.
 
 The child takes over the caller's arguments, environment, working folder, umask, open streams and process group. The caller waits, passes
 signals on, and ends as the child ends. The server imports libraries alone; each child reads the code of this project anew. Threads do
@@ -37,7 +38,7 @@ LIBRARIES = (
     *("typer", "pydantic", "ruamel.yaml", "jinja2", "rich.progress", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
 # Variables that may differ between server and caller: read when a command runs. Others may have been read when a library was imported.
-FREE = ("DVC_", "ANGIOSYNTH_", "GIT_", "PWD", "OLDPWD", "SHLVL", "_")
+FREE, FREE_PREFIXES = ("PWD", "OLDPWD", "SHLVL", "_"), ("DVC_", "ANGIOSYNTH_", "GIT_")
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def warm_server(root: Path, libraries: Sequence[str] = LIBRARIES, environment: M
     Args:
         root: the checkout whose code it runs.
         libraries: modules that it imports at its start.
-        environment: of the commands, but for the variables that they are found by and those of FREE.
+        environment: of the commands, but for the variables that they are found by and those of FREE and FREE_PREFIXES.
     """
     with ExitStack() as stack:
         try:
@@ -194,8 +195,7 @@ def _suits(request: dict[str, Any]) -> bool:
 
 
 def _fixed(environment: dict[str, str]) -> dict[str, str]:
-    free = tuple(one for one in FREE if one.endswith("_") and one != "_")
-    return {name: value for name, value in environment.items() if name not in FREE and not name.startswith(free)}
+    return {name: value for name, value in environment.items() if name not in FREE and not name.startswith(FREE_PREFIXES)}
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:

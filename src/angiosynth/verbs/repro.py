@@ -46,7 +46,7 @@ def repro(settings: Settings, root: Path, targets: Sequence[str]) -> int:
 def planned(root: Path, targets: Sequence[str]) -> list[Planned]:
     """The stages that `dvc repro` would run, in its order, unless what changed turns out to give the same results as before.
 
-    None where DVC cannot read the project or knows no such target; `dvc repro` then says why.
+    Empty where DVC cannot read the project or knows no such target; `dvc repro` then says why.
     """
     from dvc.exceptions import DvcException
 
