@@ -103,6 +103,7 @@ def tiny_tree() -> dict[str, Any]:
     split = {"train": 2, "validation": 1, "test": 1}
     common = {"width": 4, "precision": "float32", "probes": 1, "checkpoint_every": 2}
     tree: dict[str, Any] = {
+        "threads": "auto",
         "phantom": {
             "sites": {
                 "site-a": {"patients": 4, "shape": [80, 80, 8], "spacing_mm": [2.4, 2.4, 2.4]},

@@ -36,6 +36,7 @@ Count = Annotated[int, Field(ge=0, le=MOST), Number]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), Number]
 Width = Annotated[int, Field(gt=0, le=1024), Number]  # channels of a network's finest level
 Batch = Annotated[int, Field(gt=0, le=65_536), Number]
+Threads = Literal["auto"] | Annotated[int, Field(gt=0, le=1024), Number]  # of a stage; "auto" for one a core
 Resamples = Annotated[int, Field(gt=0, le=100_000), Number]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Number]
 Dropout = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]

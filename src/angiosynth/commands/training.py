@@ -28,16 +28,20 @@ def repro(
     targets: Annotated[
         list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stages to run, and what they need; all without.")
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, max=256, help="Stages at a time; by default as many as there are cores for `threads` each."),
+    ] = 0,
 ) -> None:
     """Run `dvc repro` on params.yaml, and say at its start and at every stage how long all stages will take on this machine.
 
-    The stages run in forks of one process that has imported the libraries, which spares each of them some seconds. Results and exit code
-    are those of `dvc repro`.
+    Stages that do not need each other run side by side where `threads` in params.yaml leaves cores for them. They run in forks of one
+    process that has imported the libraries, which spares each of them some seconds. Results and exit code are those of `dvc repro`.
     """
     settings = settings_of(PARAMS)
     from angiosynth.verbs import repro as stages
 
-    if code := stages.repro(settings, Path.cwd(), targets or []):
+    if code := stages.repro(settings, Path.cwd(), targets or [], jobs):
         raise typer.Exit(code)
 
 

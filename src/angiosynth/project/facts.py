@@ -15,15 +15,17 @@ def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
         "probe": settings.probe,
         "intensity": settings.cohort.intensity,
         "patches": settings.patches,
+        "threads": settings.threads,
     }
 
 
 def unet_settings(settings: Settings, data: str) -> dict[str, Any]:
     """The settings that train-unet@<data> depends on, after `chosen_settings`."""
-    return {"data": data, "unet": settings.unet, "intensity": settings.cohort.intensity}
+    return {"data": data, "unet": settings.unet, "intensity": settings.cohort.intensity, "threads": settings.threads}
 
 
 def transfer_settings(settings: Settings, start: str, site: str) -> dict[str, Any]:
     """The settings that transfer@<start> depends on at a site, after `chosen_settings`."""
     network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
-    return {"start": start, "site": site, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity}
+    where = {"start": start, "site": site}
+    return {**where, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity, "threads": settings.threads}

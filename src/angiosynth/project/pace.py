@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from angiosynth.compute.precision import device, place
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.bids import find_patients
 from angiosynth.data.nifti import canonical_shape
 from angiosynth.errors import InputError
@@ -54,7 +55,8 @@ class Pace:
 
 
 def measure(settings: Settings) -> Pace:
-    """Time steps of every network of the settings on blank patches."""
+    """Time steps of every network of the settings on blank patches, with the threads of a stage."""
+    use_threads(settings.threads)
     size = settings.patches.size
     trainings: dict[str, Callable[[], object]] = {name: blank_unet_step(settings, name) for name in ("unet", "transfer", "probe")}
     for name, generator in settings.generators.items():

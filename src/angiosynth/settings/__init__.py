@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_va
 from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings
 from angiosynth.reading import read_text
-from angiosynth.sections import Section
+from angiosynth.sections import Section, Threads
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
 from angiosynth.settings.checks import faults
 from angiosynth.settings.generators import REAL, AnyGenerator, filled_in
@@ -64,6 +64,7 @@ BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # in the place of an e
 class Settings(Section):
     """All of params.yaml."""
 
+    threads: Threads
     phantom: PhantomSettings
     cohort: CohortSettings
     patches: PatchSettings

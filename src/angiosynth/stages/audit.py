@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from angiosynth.compute.precision import device
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.data.split import Split, load_split
 from angiosynth.errors import InputError
@@ -43,6 +44,7 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
     Exact numbers, their page and figures, and the gallery of the closest pairs are confidential and go to audit/<model>; the rounded
     numbers and the page that may be released go to audit/<model>/shared.
     """
+    use_threads(settings.threads)
     preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
     split = _usable(load_split(home.splits, settings.cohort.source), settings.cohort.source)
     data = data_source(home.synthetic(model))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from angiosynth.arrays import Mask
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import write_mask
 from angiosynth.data.split import Split, load_split
@@ -31,6 +32,7 @@ from angiosynth.tracking.runs import reopen
 
 def evaluate(settings: Settings, home: Workspace, data: str) -> None:
     """Score every seed's U-net, or the threshold baseline, on the source's test patients; keep the chosen one's predictions as NIfTI."""
+    use_threads(settings.threads)
     split = load_split(home.splits, settings.cohort.source)
     with whole_folder(home.predictions(data)) as folder:
         if data == THRESHOLD:

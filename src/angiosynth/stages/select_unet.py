@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from angiosynth.compute.threads import use_threads
 from angiosynth.errors import InputError
 from angiosynth.project.resuming import TrainingInputs, resume_folder
 from angiosynth.project.workspace import CHOSEN, RUN, Workspace, data_source
@@ -37,6 +38,7 @@ def select_unet(settings: Settings, home: Workspace) -> None:
     Raises:
         InputError: a grid without a validation patient.
     """
+    use_threads(settings.threads)
     grid = grid_of(settings.selection, settings.unet)
     points, kept = _train(settings, home, grid) if len(grid) > 1 else ([], None)
     best = _best(points) if points else _values(grid[0])
@@ -62,7 +64,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
         path = home.splits / f"{settings.cohort.source}.json"
         raise InputError(f"{path}: no validation patients to choose by; name some in cohort.sites, or empty the lists of selection")
     source = data_source(home.patches(settings.cohort.source))
-    facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity}
+    facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity, "threads": settings.threads}
     scored = home.patients(settings, settings.cohort.source, split.validation)
     kept = resume_folder(home, "select-unet", TrainingInputs(facts, home.patches(settings.cohort.source), split, scored))
     points = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.generators.storage import load_sampler
@@ -14,6 +15,7 @@ from angiosynth.settings import Settings, digest
 
 def synthesize(settings: Settings, home: Workspace, model: str) -> None:
     """Draw the synthetic set of one generator with its card and a contact sheet."""
+    use_threads(settings.threads)
     real, generator = home.real_patches(settings, load_split(home.splits, settings.cohort.source).train), settings.generator(model)
     sampler = load_sampler(home.generator(model), generator, real.size)
     facts = {"model": model, "settings_digest": digest(generator, settings.synthesis)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from angiosynth.compute.distributed import joined, rank
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.split import load_split
 from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.registry import family_of
@@ -22,6 +23,7 @@ from angiosynth.tracking.runs import RunSpec, training_run
 
 def train_generator(settings: Settings, home: Workspace, model: str) -> None:
     """Train one generator as an MLflow run; the chosen one is the stage's output. Under torchrun only the first process logs and writes."""
+    use_threads(settings.threads)
     with joined():
         checkpoints = generator_checkpoints(settings, home, model)
         if rank():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
@@ -44,6 +45,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
 
     Seeds that an earlier, stopped run has finished are kept. Validation scores are added to the run of the generator that made the pairs.
     """
+    use_threads(settings.threads)
     preflight(settings, home, ("unet", "transfer"))
     settings = chosen_settings(settings, home)
     source, facts = data_source(home.training_patches(settings, data)), unet_settings(settings, data)

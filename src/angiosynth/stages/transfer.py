@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
@@ -30,6 +31,7 @@ from angiosynth.tracking.runs import RunSpec, training_run
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
     """Fine-tune from one start at every target site with every subset of the grid; trainings that an earlier run has finished are kept."""
+    use_threads(settings.threads)
     target = home.metrics / "transfer" / f"{start}.csv"
     if not settings.cohort.targets:
         say("transfer: there is no other site, the table stays empty")

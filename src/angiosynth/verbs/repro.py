@@ -7,40 +7,45 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from angiosynth.runtime.machine import processor
+from angiosynth.runtime.machine import cpu_count, processor
 from angiosynth.runtime.progress import duration, say, tell
 from angiosynth.runtime.warm import warm_server
 from angiosynth.settings import Settings
+from angiosynth.verbs.parallel_stages import Clock, ParallelStages, Plan, Planned
 
 RUNNING = "Running stage '"
-PRIOR_S = 20.0  # one short stage does not change the whole estimate
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A stage that has changed, or that rests on one that has, and its command."""
-
-    name: str
-    command: str
-
-
-def repro(settings: Settings, root: Path, targets: Sequence[str]) -> int:
+def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0) -> int:
     """Run `dvc repro`, say at its start and at every stage how long all will take; returns DVC's exit code.
 
     Args:
         settings: what the stages will run with.
         root: the project.
         targets: names of stages, as `dvc repro` takes them; all where there is none.
+        jobs: stages at a time, where they do not need each other; 0 for as many as `threads` of the settings leaves cores for.
     """
     with warm_server(root) as variables:
         stages = planned(root, targets)
         seconds = _estimate(settings, stages) if stages else {}
+        plan = Plan(stages, seconds, min(jobs or jobs_for(settings), max(1, len(stages))))
         if seconds:
-            say(f"{len(stages)} stages, about {_rounded(sum(seconds.values()))} on {processor()}")
+            several = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
+            say(f"{len(stages)} stages{several}, about {_rounded(plan.time_left((), {}))} on {processor()}")
+        if plan.jobs > 1:
+            return ParallelStages(root, plan, variables, lambda name, number, left: _announce(name, number, len(stages), left)).run()
         return _follow(root, targets, variables, seconds)
+
+
+def jobs_for(settings: Settings) -> int:
+    """Stages at a time: 1 where a stage takes all cores or a GPU."""
+    if settings.threads == "auto":
+        return 1
+    from angiosynth.compute.precision import device
+
+    return 1 if device().type == "cuda" else max(1, cpu_count() // settings.threads)
 
 
 def planned(root: Path, targets: Sequence[str]) -> list[Planned]:
@@ -65,11 +70,12 @@ def _planned(root: Path, targets: Sequence[str]) -> list[Planned]:
         chosen = [stage for target in targets for stage in repo.stage.collect(target)]
         order = plan_repro(graph, chosen or None)
         changed = set(repo.status(list(targets) or None, with_deps=True))
-    running: set[str] = set()
+    needs: dict[str, frozenset[str]] = {}  # of the stages that run
     for stage in order:  # those that a stage rests on come before it
-        if stage.addressing in changed or any(other.addressing in running for other in graph.successors(stage)):
-            running.add(stage.addressing)
-    return [Planned(stage.addressing, str(stage.cmd)) for stage in order if stage.addressing in running and stage.cmd]
+        needed = frozenset(other.addressing for other in graph.successors(stage)) & needs.keys()
+        if stage.cmd and (needed or stage.addressing in changed):
+            needs[stage.addressing] = needed
+    return [Planned(stage.addressing, str(stage.cmd), needs[stage.addressing]) for stage in order if stage.addressing in needs]
 
 
 def stage_lines(root: Path, targets: Sequence[str], variables: Mapping[str, str]) -> Iterator[str]:
@@ -107,8 +113,7 @@ def _estimate(settings: Settings, stages: Sequence[Planned]) -> dict[str, float]
 
 def _follow(root: Path, targets: Sequence[str], variables: Mapping[str, str], seconds: dict[str, float]) -> int:
     """Print DVC's lines, and the time left where a stage begins. Stages that took longer than was thought make the others longer."""
-    order = list(seconds)
-    expected = taken = 0.0  # of the stages that have ended
+    order, clock = list(seconds), Clock()
     current, begun = "", time.monotonic()
     try:
         for line in stage_lines(root, targets, variables):
@@ -117,17 +122,18 @@ def _follow(root: Path, targets: Sequence[str], variables: Mapping[str, str], se
             if stage is None:
                 continue
             if current in seconds:
-                taken += time.monotonic() - begun
-                expected += seconds[current]
+                clock.add(seconds[current], time.monotonic() - begun)
             current, begun = stage, time.monotonic()
             if stage in seconds:
                 place = order.index(stage)
-                factor = (taken + PRIOR_S) / (expected + PRIOR_S)
-                left = factor * sum(seconds[name] for name in order[place:])
-                say(f"stage {place + 1} of {len(order)}, about {_rounded(left)} left for all")
+                _announce("", place + 1, len(order), clock.factor * sum(seconds[name] for name in order[place:]))
     except subprocess.CalledProcessError as error:
         return error.returncode
     return 0
+
+
+def _announce(name: str, number: int, of: int, left: float) -> None:
+    say(f"stage {number} of {of}{': ' * bool(name)}{name}, about {_rounded(left)} left for all")
 
 
 def _rounded(seconds: float) -> str:

@@ -1,0 +1,39 @@
+"""`use_threads` sets what torch and OpenMP compute with, here and in processes started afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+from angiosynth.compute.threads import use_threads
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))  # so that it is put back
+    before = torch.get_num_threads()
+    yield
+    use_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_libraries_and_later_processes_take_so_many(count: int) -> None:
+    use_threads(count)
+    assert torch.get_num_threads() == count
+    assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"} == {count}
+    code = "import torch; print(torch.get_num_threads())"
+    later = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(later.stdout) == count
+
+
+def test_auto_changes_nothing() -> None:
+    use_threads(2)
+    use_threads("auto")
+    assert torch.get_num_threads() == 2
