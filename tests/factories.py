@@ -14,6 +14,7 @@ from angiosynth.arrays import to_levels
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet
 from angiosynth.evaluation.patients import PatientScore
+from angiosynth.generators.flow.kinds import FlowSettings
 from angiosynth.settings import Settings
 
 nib: Any = nibabel
@@ -134,6 +135,13 @@ def tiny_tree() -> dict[str, Any]:
     return unshared
 
 
+def tiny_entries() -> dict[str, dict[str, Any]]:
+    """Kind -> its entry of `generators`: those of `tiny_tree`, and those that its pipeline leaves out to save time."""
+    tree = tiny_tree()
+    flow = {"kind": "flow", "steps": 4, "batch_size": 4, "levels": 2, "learning_rate": 1e-3, "sampling_steps": 2}
+    return {entry["kind"]: entry for entry in tree["generators"].values()} | {"flow": flow}
+
+
 def changed(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """The tree with some values set, named by path with two underscores: generators__wgan_gp__steps for generators: wgan-gp: steps."""
     for name, value in values.items():
@@ -164,6 +172,13 @@ def lab_settings(**values: Any) -> Settings:
 def tiny_generator(name: str, **values: Any) -> Any:
     """Settings of one generator of `tiny_tree`, with some values changed."""
     return tiny_settings(**{f"generators__{name.replace('-', '_')}__{key}": value for key, value in values.items()}).generators[name]
+
+
+def tiny_flow(**values: Any) -> FlowSettings:
+    """Settings of a flow as small as it goes, with some values changed."""
+    settings = Settings.model_validate(tiny_tree() | {"generators": {"flow": {**tiny_entries()["flow"], **values}}}).generator("flow")
+    assert isinstance(settings, FlowSettings)
+    return settings
 
 
 def tiny_patches(n: int = 12, size: int = 16, seed: int = 0, patients: int = 2) -> PatchSet:

@@ -15,6 +15,7 @@ from torch import Tensor
 from angiosynth.errors import InputError
 from angiosynth.generators import registry
 from angiosynth.generators.base import Family, GeneratorSettings, Sampler, TrainedGenerator
+from angiosynth.generators.flow import family as flow
 from angiosynth.generators.gan import family as gan
 from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.registry import KINDS, family_of
@@ -25,15 +26,14 @@ from angiosynth.runtime.recorder import ListRecorder
 from angiosynth.runtime.rehearsal import rehearsal
 from angiosynth.settings import Settings
 from angiosynth.settings.checks import placed
-from tests.factories import tiny_patches, tiny_tree
+from tests.factories import tiny_entries, tiny_patches, tiny_tree
 from tests.generators import gaussian
 from tests.generators.probe import Interrupted
 from tests.generators.probe import Probe as ProbeByTable
 
 SIZE = 16
-TINY: dict[str, dict[str, Any]] = {entry["kind"]: entry for entry in tiny_tree()["generators"].values()}
-TINY["gaussian"] = {"kind": "gaussian", "steps": 4, "batch_size": 4}
-FAMILIES: tuple[Family, ...] = (gan, gaussian)  # mypy holds these modules against the protocol
+TINY: dict[str, dict[str, Any]] = tiny_entries() | {"gaussian": {"kind": "gaussian", "steps": 4, "batch_size": 4}}
+FAMILIES: tuple[Family, ...] = (gan, flow, gaussian)  # mypy holds these modules against the protocol
 
 
 @pytest.fixture(params=[*KINDS, "gaussian"])

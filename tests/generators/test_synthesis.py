@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from angiosynth.data.patches import open_patch_set
-from angiosynth.generators.gan import sampling
+from angiosynth.generators import sampling
 from angiosynth.generators.gan.models import build_gan
 from angiosynth.generators.gan.sampling import GanSampler
 from angiosynth.generators.synthesis import write_synthetic_set

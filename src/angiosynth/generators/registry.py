@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import Any, cast
 
 from angiosynth.generators.base import Family, GeneratorSettings, Kind
+from angiosynth.generators.flow import kinds as flow
 from angiosynth.generators.gan import kinds as gan
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in gan.KINDS}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*gan.KINDS, *flow.KINDS)}
 
 # The generator that the audit overfits on purpose, to see whether its attacks detect that: the same whatever kind is audited.
 CONTROL = gan.memoriser

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from angiosynth.generators.gan import sampling
+from angiosynth.generators import sampling
 from angiosynth.generators.gan.models import build_gan, encode_pairs
 from angiosynth.generators.gan.sampling import GanLatents, GanSampler, default_threshold
 from tests.factories import tiny_generator, tiny_patches

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.errors import InputError
+from angiosynth.generators import loop
 from angiosynth.generators.base import TrainedGenerator
-from angiosynth.generators.gan import training
 from angiosynth.generators.gan.kinds import KINDS, GanSettings
 from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, train_gan
 from angiosynth.generators.schedule import WATCHED
@@ -166,7 +166,7 @@ def test_a_generator_step_leaves_the_critic_alone() -> None:
 
 @pytest.mark.parametrize("name", ["critic_loss", "generator_loss"])
 def test_a_loss_that_is_not_finite_names_the_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
     step = GanTraining.train_step
 
     def diverging(self: GanTraining) -> dict[str, Tensor]:
@@ -192,13 +192,13 @@ def test_watching_shows_the_same_latents_and_changes_nothing(tmp_path: Path, mon
     image, label = watched.watched[5]
     assert image.shape == label.shape == (WATCHED, 16, 16)
     assert set(label.unique().tolist()) <= {0, 1}
-    monkeypatch.setattr(training, "watch_steps", lambda _steps: set())
+    monkeypatch.setattr(loop, "watch_steps", lambda _steps: set())
     blind = _train(_settings("wgan-gp", 5), tmp_path / "b")
     assert _equal(watched.weights, blind.weights)
 
 
 def test_curves_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LOG_EVERY", 2)
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
     recorder = ListRecorder()
     trained = _train(_settings("wgan-gp", 5), tmp_path, recorder=recorder)
     losses = {"critic_loss", "critic_distance", "gradient_penalty", "generator_loss", "learning_rate_generator", "learning_rate_critic"}

@@ -16,6 +16,7 @@ from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import build_gan, build_generator, encode_pairs
 from angiosynth.generators.gan.sampling import GanLatents, GanSampler
 from angiosynth.generators.gan.training import GanTraining, train_gan
+from angiosynth.generators.loop import doubles
 from angiosynth.runtime.rehearsal import Need, Rehearsal
 
 # A GAN's step allocates and frees tensors of many sizes, which fragments memory. Conservative: benchmarks/memory.py compares the estimates
@@ -81,7 +82,7 @@ def blank_training(settings: GanSettings, patch_size: int) -> Callable[[], objec
 
 def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
     training = _blank(settings.model_copy(update={"critic_iterations": 1}), patch_size)  # one is as large as several
-    moments = _doubles(training.gan.generator), _doubles(training.gan.critic)  # Adam's, which come with the first step
+    moments = doubles(training.gan.generator), doubles(training.gan.critic)  # Adam's, which come with the first step
     training.train_step()
     del moments
     lasting = counted.alive
@@ -90,8 +91,3 @@ def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need
     checkpoint = 3 * lasting if training.device.type == "cpu" else lasting  # it is put together in memory, twice
     gaps = int(GAPS * max(0, counted.peak - lasting - counted.large))
     return Need(max(counted.peak + gaps, checkpoint), lasting)
-
-
-def _doubles(network: nn.Module) -> list[Tensor]:
-    """Tensors of the size of Adam's two moments of each parameter."""
-    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]

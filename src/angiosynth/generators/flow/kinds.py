@@ -1,0 +1,53 @@
+"""Flow matching as a kind: its settings and the ranges that a sweep searches. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from angiosynth.generators.base import GeneratorSettings, Kind, Searched
+from angiosynth.sections import Decay, Number, PositiveFloat, Rate
+
+MOST_LEVELS = 4  # with packing they halve a patch four times, and sides are multiples of 16
+MOST_SAMPLING_STEPS = 200
+
+Levels = Annotated[int, Field(ge=1, le=MOST_LEVELS), Number]
+SamplingSteps = Annotated[int, Field(ge=1, le=MOST_SAMPLING_STEPS), Number]
+TimeMean = Annotated[float, Field(ge=-4, le=4, allow_inf_nan=False), Number]
+TimeDeviation = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False), Number]
+
+
+class FlowSettings(GeneratorSettings):
+    """Settings of flow matching."""
+
+    kind: Literal["flow"] = "flow"
+    levels: Levels = 3  # resolutions of the network, each half of the one before
+    packing: Literal[1, 2] = 2  # side of the blocks of pixels that become channels of the first level
+    learning_rate: Rate = 0.002
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    label: Literal["mask", "distance"] = "mask"  # distance: signed, in pixels, cut at zero when drawn
+    distance_clip: PositiveFloat = 3.0  # pixels at which a distance counts as 1
+    time_mean: TimeMean = 0.0  # of the times' log-odds in training; 0 is half way between noise and pairs
+    time_deviation: TimeDeviation = 1.0
+    sampling_steps: SamplingSteps = 5  # two evaluations of the network each
+    ema: Decay = 0.995  # decay of the averaged network, 0 for none
+    decay: bool = True  # the learning rate falls to nothing over the second half
+    flip: bool = True  # mirror real pairs left-right at random
+
+
+KINDS = (
+    Kind(
+        "flow",
+        "Flow matching",
+        FlowSettings,
+        "angiosynth.generators.flow.family",
+        {
+            "learning_rate": Searched("log", (3e-4, 5e-3)),
+            "sampling_steps": Searched("whole", (3, 12)),
+            "label": Searched("choice", ("mask", "distance")),
+            "time_mean": Searched("linear", (-1.0, 1.0)),
+            "time_deviation": Searched("linear", (0.5, 1.5)),
+        },
+    ),
+)

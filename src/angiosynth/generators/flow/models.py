@@ -1,0 +1,17 @@
+"""Build a flow from settings."""
+
+from __future__ import annotations
+
+import torch
+
+from angiosynth.generators.flow.kinds import FlowSettings
+from angiosynth.generators.flow.networks import VelocityNet
+from angiosynth.generators.flow.transport import Flow
+
+
+def build_flow(settings: FlowSettings, patch_size: int) -> Flow:
+    """A flow with fresh weights, which depend on the seed alone, not on the global random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = VelocityNet(settings.width, settings.levels, settings.packing, patch_size)
+        return Flow(network, patch_size, settings.sampling_steps)

@@ -1,0 +1,103 @@
+"""A step of a flow's training; the loop is that of all families."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from angiosynth.compute.distributed import local_rows, parallel
+from angiosynth.compute.precision import autocast, place
+from angiosynth.data.patches import PatchSet
+from angiosynth.generators.base import Probe, TrainedGenerator
+from angiosynth.generators.flow.encoding import THRESHOLD, channel_statistics, encode_pairs
+from angiosynth.generators.flow.kinds import FlowSettings
+from angiosynth.generators.flow.models import build_flow
+from angiosynth.generators.flow.transport import Flow, VelocityLoss, logit_normal
+from angiosynth.generators.loop import Training, check_patches, copied, run_training
+from angiosynth.generators.sampling import NoiseSampler
+from angiosynth.generators.schedule import linear_decay
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.recorder import Recorder
+
+
+class FlowTraining(Training[FlowSettings]):
+    """State of one training: the flow, its average, the optimiser, and what every `Training` has."""
+
+    average: Flow
+
+    def __init__(self, settings: FlowSettings, patches: PatchSet) -> None:
+        super().__init__(settings, patches)
+        self.flow = build_flow(settings, patches.size)
+        self.average = build_flow(settings, patches.size).requires_grad_(False)  # the same weights, by the same seed
+        mean, deviation = self._statistics()
+        for flow in (self.flow, self.average):
+            flow.mean.copy_(mean)
+            flow.deviation.copy_(deviation)
+            place(flow, self.device)
+        self.loss = parallel(VelocityLoss(self.flow))
+        self.optimiser = torch.optim.Adam(self.flow.parameters(), settings.learning_rate, settings.betas, fused=True)
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Fit the velocity at one random time of each path of a batch.
+
+        Returns:
+            The loss and its parts by name.
+        """
+        settings = self.settings
+        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * (linear_decay(self.step, settings.steps) if settings.decay else 1.0)
+        ends, noise, times = self._paths()
+        with autocast(settings.precision, self.device):
+            loss, numbers = self.loss(ends, noise, times)
+        loss.backward()
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.update_average(self.flow, settings.ema)
+        return {"velocity_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
+
+    def _paths(self) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's rows of a batch: ends (n, 2, x, y), noise (n, 2, x, y) and times (n,)."""
+        settings = self.settings
+        pairs = self._encoded(*self.real_batch(settings.flip))
+        noise = local_rows(torch.randn(settings.batch_size, *self.flow.shape, generator=self.random))
+        times = local_rows(logit_normal(settings.batch_size, settings.time_mean, settings.time_deviation, self.random))
+        ends = self.flow.standardised(pairs.to(self.device, memory_format=torch.channels_last))
+        return ends, noise.to(self.device, memory_format=torch.channels_last), times.to(self.device)
+
+    def _encoded(self, image: Tensor, label: Tensor) -> Tensor:
+        return encode_pairs(self.settings, image, label)
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        return channel_statistics(self.settings, self.patches)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate of the last step."""
+        return {"learning_rate": float(self.optimiser.param_groups[0]["lr"])}
+
+    def averaged(self) -> Flow:
+        """The averaged flow, ready to draw from."""
+        return self.average
+
+    def sampler(self) -> NoiseSampler:
+        """Draws from the averaged flow."""
+        return flow_sampler(self.average, self.settings, self.device)
+
+    def audited(self) -> dict[str, dict[str, Tensor]]:
+        """The averaged flow after the last step: it has seen the training patches most often."""
+        return {"last": copied(self.average)}
+
+    def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {"flow": self.flow, "average": self.average, "optimiser": self.optimiser}
+
+
+def flow_sampler(flow: Flow, settings: FlowSettings, device: torch.device) -> NoiseSampler:
+    """Draws from a flow, by integrating its velocity from the noise on."""
+    return NoiseSampler(flow, (flow.size,), THRESHOLD, settings.precision, device)
+
+
+def train_flow(
+    name: str, settings: FlowSettings, patches: PatchSet, probe: Probe, checkpoints: Checkpoints, recorder: Recorder
+) -> TrainedGenerator:
+    """Train a flow on the patches of training patients and choose a generator: see `Family.train`."""
+    check_patches(patches)
+    return run_training(name, FlowTraining(settings, patches), probe, checkpoints, recorder)
