@@ -14,8 +14,7 @@ from angiosynth.compute.precision import autocast
 from angiosynth.errors import InputError
 from angiosynth.generators.base import CHUNK
 from angiosynth.generators.gan.kinds import GanSettings
-from angiosynth.generators.gan.models import encode_pairs
-from angiosynth.generators.gan.networks import Generator
+from angiosynth.generators.gan.models import AnyGenerator, encode_pairs
 
 PUBLISHED_THRESHOLD = 0.8  # of the paper, for labels trained as 0 and 1
 
@@ -23,7 +22,7 @@ PUBLISHED_THRESHOLD = 0.8  # of the paper, for labels trained as 0 and 1
 class GanSampler:
     """Draws pairs from a generator's current weights: a `Sampler`."""
 
-    def __init__(self, network: Generator, settings: GanSettings, device: torch.device) -> None:
+    def __init__(self, network: AnyGenerator, settings: GanSettings, device: torch.device) -> None:
         self.network, self.settings, self.device = network, settings, device
 
     def example(self) -> NDArray[np.float32]:
@@ -59,7 +58,7 @@ class GanLatents:
     trained on or not.
     """
 
-    def __init__(self, generator: Generator, settings: GanSettings, device: torch.device) -> None:
+    def __init__(self, generator: AnyGenerator, settings: GanSettings, device: torch.device) -> None:
         self.generator, self.settings = generator.to(device).eval().requires_grad_(False), settings
         self.size = generator.sizes[0]
 
