@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from angiosynth.compute.distributed import local_rows, mean_over_all, world_size
 from angiosynth.generators.gan.convolution import sharing_weights
+from angiosynth.generators.gan.grouped import input_gradients_only
 from angiosynth.generators.gan.networks import Critic, Discriminator
 
 Numbers = dict[str, Tensor]
@@ -119,7 +120,8 @@ class RelativisticCriticLoss(nn.Module):
         numbers = {"critic_distance": ahead.mean(), "critic_order": ahead.sign().mean()}
         if not penalised:
             return loss, numbers
-        gradient: Tensor = torch.autograd.grad(scores.sum(), pairs, create_graph=True)[0]
+        with input_gradients_only(self.critic):
+            gradient: Tensor = torch.autograd.grad(scores.sum(), pairs, create_graph=True)[0]
         squares = gradient.float().square().sum(dim=(1, 2, 3))
         r1, r2 = squares[: len(real)].mean(), squares[len(real) :].mean()
         numbers |= {"real_penalty": r1, "fake_penalty": r2}

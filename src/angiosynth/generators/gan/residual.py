@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.generators.gan.grouped import GroupedConvolution
 from angiosynth.generators.gan.networks import CHANNELS, SLOPE, LeakyReLU, NoiseMaps, pyramid
 
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the variance through a leaky rectifier (He et al. 2015, eq. 15)
@@ -61,9 +62,9 @@ class ResidualBlock(nn.Module):
         inner = channels * expansion
         groups = inner // group_channels if inner % group_channels == 0 else 1
         gain = GAIN * branches ** (-0.25)
-        self.expand = _initialised(nn.Conv2d(channels, inner, 1), gain)
-        self.mix = _initialised(nn.Conv2d(inner, inner, 3, padding=1, groups=groups), gain)
-        self.project = _initialised(nn.Conv2d(inner, channels, 1, bias=False), 0.0)
+        self.expand = GroupedConvolution(channels, inner, 1, gain)
+        self.mix = GroupedConvolution(inner, inner, 3, gain, groups)
+        self.project = GroupedConvolution(inner, channels, 1, 0.0, bias=False)
         self.act = LeakyReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class Enlarge(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.convolution = _initialised(nn.Conv2d(inputs, outputs, 1, bias=False), 1.0)
+        self.convolution = GroupedConvolution(inputs, outputs, 1, 1.0, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(self.convolution(x), scale_factor=2, mode="bilinear", align_corners=False)
@@ -88,7 +89,7 @@ class Reduce(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.convolution = _initialised(nn.Conv2d(inputs, outputs, 1, bias=False), 1.0)
+        self.convolution = GroupedConvolution(inputs, outputs, 1, 1.0, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         reduced: Tensor = self.convolution(F.avg_pool2d(x, 2))
@@ -118,7 +119,7 @@ class ResidualGenerator(nn.Module):
             if noise:
                 blocks.append(NoiseMaps(outputs, base * 2**level))
             blocks += shape.level(outputs, branches)
-        self.blocks = nn.Sequential(*blocks, _initialised(nn.Conv2d(channels[-1], CHANNELS, 1), 1.0))
+        self.blocks = nn.Sequential(*blocks, GroupedConvolution(channels[-1], CHANNELS, 1, 1.0))
         self.sizes = [vector_size, *(block.size for block in blocks if isinstance(block, NoiseMaps))]
         self.latent_size = sum(self.sizes)
 
@@ -139,7 +140,7 @@ class ResidualCritic(nn.Module):
         base, levels = pyramid(patch_size)
         channels = shape.channels(patch_size)[::-1]
         branches = shape.blocks * (levels + 1)
-        blocks: list[nn.Module] = [_initialised(nn.Conv2d(CHANNELS, channels[0], 3, padding=1), 1.0)]
+        blocks: list[nn.Module] = [GroupedConvolution(CHANNELS, channels[0], 3, 1.0)]
         for inputs, outputs in itertools.pairwise(channels):
             blocks += [*shape.level(inputs, branches), Reduce(inputs, outputs)]
         self.body = nn.Sequential(*blocks, *shape.level(channels[-1], branches))
@@ -152,11 +153,3 @@ class ResidualCritic(nn.Module):
         features = (self.body(pairs).float() * self.basis).sum(dim=(2, 3))
         scores: Tensor = self.head(features)
         return scores.float().squeeze(1)
-
-
-def _initialised(convolution: nn.Conv2d, gain: float) -> nn.Conv2d:
-    """The convolution with weights from N(0, gain^2 / inputs of one output value) and biases of zero."""
-    nn.init.normal_(convolution.weight, 0.0, gain / math.sqrt(convolution.weight[0].numel()))
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    return convolution
