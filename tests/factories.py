@@ -96,11 +96,28 @@ def make_cohort(
     return folder
 
 
-def tiny_tree() -> dict[str, Any]:
-    """A params.yaml as nested dicts, every step and width as small as it goes: 16x16 patches, seconds for the whole pipeline."""
-    wasserstein = {"steps": 4, "latent_size": 6, "batch_size": 4, "critic_iterations": 2, "betas": [0.0, 0.9]}
-    wasserstein |= {"learning_rate_generator": 5e-4, "learning_rate_critic": 5e-4}
+def tiny_kinds() -> dict[str, dict[str, Any]]:
+    """An entry of `generators` for every kind, its steps and sizes as small as they go."""
+    adversarial = {"steps": 4, "latent_size": 6, "batch_size": 4, "learning_rate_generator": 5e-4, "learning_rate_critic": 5e-4}
+    wasserstein = adversarial | {"critic_iterations": 2, "betas": [0.0, 0.9]}
     discriminating = {"critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2}
+    augmented = {"penalty_every": 2, "augmentation": "adaptive", "augmentation_pairs": 20}
+    entries: dict[str, dict[str, Any]] = {
+        "dcgan": wasserstein | discriminating,
+        "wgan-gp": wasserstein,
+        "wgan-gp-sn": wasserstein,
+        "r3gan": adversarial | {"group_channels": 2} | augmented,
+        "flow": {"steps": 4, "batch_size": 4, "levels": 2, "learning_rate": 1e-3, "sampling_steps": 2},
+    }
+    return {kind: {"kind": kind, **entry} for kind, entry in entries.items()}
+
+
+def tiny_tree() -> dict[str, Any]:
+    """A params.yaml as nested dicts, every step and width as small as it goes: 16x16 patches, seconds for the whole pipeline.
+
+    It has the paper's generators alone, since each more takes the pipeline's tests many stages; `tiny_kinds` has all kinds.
+    """
+    kinds = tiny_kinds()
     split = {"train": 2, "validation": 1, "test": 1}
     common = {"width": 4, "precision": "float32", "probes": 1, "checkpoint_every": 2}
     tree: dict[str, Any] = {
@@ -117,11 +134,7 @@ def tiny_tree() -> dict[str, Any]:
         },
         "patches": {"size": 16, "on_vessels": 20, "on_bright": 0, "in_brain": 20},
         "generator_defaults": common,
-        "generators": {
-            "dcgan": {"kind": "dcgan", **wasserstein, **discriminating},
-            "wgan-gp": {"kind": "wgan-gp", **wasserstein},
-            "wgan-gp-sn": {"kind": "wgan-gp-sn", **wasserstein},
-        },
+        "generators": {kind: kinds[kind] for kind in ("dcgan", "wgan-gp", "wgan-gp-sn")},
         "probe": {"width": 2, "steps": 2, "batch_size": 4, "pairs": 8},
         "synthesis": {"pairs": 24},
         "unet": {"width": 2, "steps": 4, "batch_size": 4, "validations": 2, "precision": "float32"},
@@ -133,13 +146,6 @@ def tiny_tree() -> dict[str, Any]:
     }
     unshared: dict[str, Any] = json.loads(json.dumps(tree))  # no part is another's, each can be changed alone
     return unshared
-
-
-def tiny_entries() -> dict[str, dict[str, Any]]:
-    """Kind -> its entry of `generators`: those of `tiny_tree`, and those that its pipeline leaves out to save time."""
-    tree = tiny_tree()
-    flow = {"kind": "flow", "steps": 4, "batch_size": 4, "levels": 2, "learning_rate": 1e-3, "sampling_steps": 2}
-    return {entry["kind"]: entry for entry in tree["generators"].values()} | {"flow": flow}
 
 
 def changed(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -170,13 +176,13 @@ def lab_settings(**values: Any) -> Settings:
 
 
 def tiny_generator(name: str, **values: Any) -> Any:
-    """Settings of one generator of `tiny_tree`, with some values changed."""
-    return tiny_settings(**{f"generators__{name.replace('-', '_')}__{key}": value for key, value in values.items()}).generators[name]
+    """Settings of one kind of `tiny_kinds`, with some values changed."""
+    return tiny_settings(generators={name: tiny_kinds()[name] | values}).generators[name]
 
 
 def tiny_flow(**values: Any) -> FlowSettings:
     """Settings of a flow as small as it goes, with some values changed."""
-    settings = Settings.model_validate(tiny_tree() | {"generators": {"flow": {**tiny_entries()["flow"], **values}}}).generator("flow")
+    settings = tiny_generator("flow", **values)
     assert isinstance(settings, FlowSettings)
     return settings
 

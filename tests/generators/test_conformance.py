@@ -26,13 +26,13 @@ from angiosynth.runtime.recorder import ListRecorder
 from angiosynth.runtime.rehearsal import rehearsal
 from angiosynth.settings import Settings
 from angiosynth.settings.checks import placed
-from tests.factories import tiny_entries, tiny_patches, tiny_tree
+from tests.factories import tiny_kinds, tiny_patches, tiny_tree
 from tests.generators import gaussian
 from tests.generators.probe import Interrupted
 from tests.generators.probe import Probe as ProbeByTable
 
 SIZE = 16
-TINY: dict[str, dict[str, Any]] = tiny_entries() | {"gaussian": {"kind": "gaussian", "steps": 4, "batch_size": 4}}
+TINY = tiny_kinds() | {"gaussian": {"kind": "gaussian", "steps": 4, "batch_size": 4}}
 FAMILIES: tuple[Family, ...] = (gan, flow, gaussian)  # mypy holds these modules against the protocol
 
 

@@ -1,4 +1,4 @@
-"""The three GANs of the paper as kinds: their settings and the ranges that a sweep searches. Imports no torch."""
+"""The three GANs of the paper, and R3GAN, as kinds: their settings and the ranges that a sweep searches. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from angiosynth.generators.base import GeneratorSettings, Kind, Searched
-from angiosynth.sections import Batch, Decay, NonNegative, Positive, PositiveFloat, Rate
+from angiosynth.sections import Batch, Decay, Fraction, NonNegative, Positive, PositiveFloat, Rate
 
 FAMILY = "angiosynth.generators.gan.family"
 
@@ -30,8 +30,6 @@ class GanSettings(GeneratorSettings):
     learning_rate_generator: Rate
     learning_rate_critic: Rate
     betas: tuple[Decay, Decay]
-    upsampling: Literal["resize", "transposed"] = "resize"
-    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
     noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
     ema: Decay = 0.995  # decay of the averaged generator, 0 for none
@@ -39,7 +37,14 @@ class GanSettings(GeneratorSettings):
     flip: bool = True  # mirror real pairs left-right at random
 
 
-class DcganSettings(GanSettings):
+class PublishedSettings(GanSettings):
+    """Settings of the paper's GANs, which share a generator."""
+
+    upsampling: Literal["resize", "transposed"] = "resize"
+    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
+
+
+class DcganSettings(PublishedSettings):
     kind: Literal["dcgan"] = "dcgan"
     real_target: Ends = (0.7, 1.2)
     fake_target: Ends = (0.0, 0.3)
@@ -48,7 +53,7 @@ class DcganSettings(GanSettings):
     minibatch_dimensions: Batch = 5
 
 
-class WassersteinSettings(GanSettings):
+class WassersteinSettings(PublishedSettings):
     gradient_penalty_weight: NonNegative = 10.0
     gradient_penalty: Literal["sample", "batch"] = "sample"
     gradient_penalty_every: Positive = 1  # critic steps from one penalty to the next, whose weight is multiplied by this
@@ -61,6 +66,24 @@ class WganGpSettings(WassersteinSettings):
 class WganGpSnSettings(WassersteinSettings):
     kind: Literal["wgan-gp-sn"] = "wgan-gp-sn"
     spectral_norm: Literal["critic", "both"] = "critic"
+
+
+class R3ganSettings(GanSettings):
+    """Huang et al. 2024, for small networks and few steps."""
+
+    kind: Literal["r3gan"] = "r3gan"
+    critic_iterations: Positive = 1
+    betas: tuple[Decay, Decay] = (0.0, 0.99)
+    gamma: PositiveFloat = 1.0  # of R1 and R2 at the first step
+    gamma_fall: PositiveFloat = 1.0  # gamma at the first step over gamma at the last
+    penalty_every: Positive = 1  # critic steps from one pair of penalties to the next, whose weight is multiplied by this
+    blocks: Batch = 1  # residual blocks at each resolution
+    expansion: Batch = 2  # channels within a block over those between blocks
+    group_channels: Batch = 16  # of a group of the 3x3 convolutions
+    augmentation: Literal["off", "fixed", "adaptive"] = "off"  # of real and generated pairs before the critic
+    augmentation_probability: Fraction = 0.2  # of each transformation, where fixed
+    augmentation_target: Fraction = 0.6  # where adaptive: mean sign of D(real) - D(fake) above which the probability rises
+    augmentation_pairs: Positive = 500_000  # where adaptive: real pairs in which the probability can rise from 0 to 1
 
 
 # A sampler draws values in the order of a kind's search: another order would be another study for the same seed.
@@ -92,6 +115,7 @@ KINDS = (
         FAMILY,
         ITERATIONS | PENALTY | RATES | {"spectral_norm": Searched("choice", ("critic", "both"))},
     ),
+    Kind("r3gan", "R3GAN", R3ganSettings, FAMILY, RATES | {"gamma": Searched("log", (0.01, 10.0))}),
 )
 
 

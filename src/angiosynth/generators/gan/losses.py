@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from angiosynth.compute.distributed import local_rows, mean_over_all, world_size
 from angiosynth.generators.gan.convolution import sharing_weights
+from angiosynth.generators.gan.grouped import input_gradients_only
 from angiosynth.generators.gan.networks import Critic, Discriminator
 
 Numbers = dict[str, Tensor]
@@ -84,6 +85,60 @@ class FeatureMatchingLoss(nn.Module):
         with torch.no_grad():
             real_mean = mean_over_all(self.critic.features(real).mean(dim=0))
         return self.weight * F.l1_loss(mean_over_all(self.critic.features(fake).mean(dim=0)), real_mean)
+
+
+class RelativisticCriticLoss(nn.Module):
+    """E[softplus(D(fake) - D(real))] + gamma / 2 * (R1 + R2) (Huang et al. 2024, sections 2 and 3).
+
+    A real and a generated pair are compared row by row. R1 and R2 are the mean squared norms of D's gradient at the real and at the
+    generated pairs. gamma falls log-linearly over the training. With `penalty_every` k > 1 the penalties come with the last of k critic
+    steps, with k times their weight, as in `WassersteinCriticLoss`.
+
+    Args:
+        critic: must not mix samples.
+        gamma: at the first step.
+        fall: gamma at the first step over gamma at the last.
+        steps: critic steps of the whole training.
+        penalty_every: k.
+    """
+
+    def __init__(self, critic: nn.Module, gamma: float, fall: float, steps: int, penalty_every: int = 1) -> None:
+        super().__init__()
+        self.critic, self.gamma, self.fall, self.steps, self.penalty_every = critic, gamma, fall, steps, penalty_every
+
+    def weight(self, number: int) -> float:
+        """gamma at a critic step, counted from 0."""
+        return self.gamma * self.fall ** (-number / max(1, self.steps - 1))
+
+    def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
+        del random
+        penalised = (number + 1) % self.penalty_every == 0
+        pairs = torch.cat([real, fake]).detach().requires_grad_(penalised)
+        scores = self.critic(pairs)
+        ahead = scores[: len(real)] - scores[len(real) :]
+        loss = F.softplus(-ahead).mean()
+        numbers = {"critic_distance": ahead.mean(), "critic_order": ahead.sign().mean()}
+        if not penalised:
+            return loss, numbers
+        with input_gradients_only(self.critic):
+            gradient: Tensor = torch.autograd.grad(scores.sum(), pairs, create_graph=True)[0]
+        squares = gradient.float().square().sum(dim=(1, 2, 3))
+        r1, r2 = squares[: len(real)].mean(), squares[len(real) :].mean()
+        numbers |= {"real_penalty": r1, "fake_penalty": r2}
+        return loss + self.penalty_every * self.weight(number) / 2 * (r1 + r2), numbers
+
+
+class RelativisticGeneratorLoss(nn.Module):
+    """E[softplus(D(real) - D(fake))], row by row."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        with torch.no_grad():
+            on_real = self.critic(real)
+        return F.softplus(on_real - self.critic(fake)).mean()
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:

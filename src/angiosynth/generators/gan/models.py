@@ -9,22 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from angiosynth.generators.gan.kinds import DcganSettings, GanSettings, WganGpSettings, WganGpSnSettings
-from angiosynth.generators.gan.losses import DcganCriticLoss, FeatureMatchingLoss, WassersteinCriticLoss, WassersteinGeneratorLoss
+from angiosynth.generators.gan.adaptive import Augmentation
+from angiosynth.generators.gan.kinds import DcganSettings, GanSettings, PublishedSettings, R3ganSettings, WganGpSettings, WganGpSnSettings
+from angiosynth.generators.gan.losses import (
+    DcganCriticLoss,
+    FeatureMatchingLoss,
+    RelativisticCriticLoss,
+    RelativisticGeneratorLoss,
+    WassersteinCriticLoss,
+    WassersteinGeneratorLoss,
+)
 from angiosynth.generators.gan.networks import Critic, Discriminator, Generator, Norm
+from angiosynth.generators.gan.residual import ResidualCritic, ResidualGenerator, Shape
 
-CriticLoss = WassersteinCriticLoss | DcganCriticLoss
-GeneratorLoss = WassersteinGeneratorLoss | FeatureMatchingLoss
+AnyGenerator = Generator | ResidualGenerator
+CriticLoss = WassersteinCriticLoss | DcganCriticLoss | RelativisticCriticLoss
+GeneratorLoss = WassersteinGeneratorLoss | FeatureMatchingLoss | RelativisticGeneratorLoss
 
 
 @dataclass(frozen=True)
 class Gan:
     """One model, ready to train. Initial weights depend on the seed alone, not on the global random state."""
 
-    generator: Generator
+    generator: AnyGenerator
     critic: nn.Module
     critic_loss: CriticLoss
     generator_loss: GeneratorLoss
+    augmentation: Augmentation
 
 
 def build_gan(settings: GanSettings, patch_size: int) -> Gan:
@@ -32,11 +43,14 @@ def build_gan(settings: GanSettings, patch_size: int) -> Gan:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         generator = build_generator(settings, patch_size)  # first: the seed fixes the order in which weights are drawn
-        return Gan(generator, *CRITICS[settings.kind](settings, patch_size))
+        return Gan(generator, *CRITICS[settings.kind](settings, patch_size), _augmentation(settings))
 
 
-def build_generator(settings: GanSettings, patch_size: int) -> Generator:
+def build_generator(settings: GanSettings, patch_size: int) -> AnyGenerator:
     """The generator alone, with fresh weights."""
+    if isinstance(settings, R3ganSettings):
+        return ResidualGenerator(settings.latent_size, patch_size, _shape(settings), settings.noise)
+    assert isinstance(settings, PublishedSettings)
     norm: Norm = "spectral" if getattr(settings, "spectral_norm", "") == "both" else "batch"
     return Generator(settings.latent_size, patch_size, settings.width, norm, settings.upsampling, settings.noise, settings.sharpen)
 
@@ -65,9 +79,29 @@ def _wasserstein(critic: Critic, settings: WganGpSettings | WganGpSnSettings) ->
     return critic, loss, WassersteinGeneratorLoss(critic)
 
 
+def _r3gan(settings: R3ganSettings, patch_size: int) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
+    critic = ResidualCritic(patch_size, _shape(settings))
+    steps = settings.steps * settings.critic_iterations
+    loss = RelativisticCriticLoss(critic, settings.gamma, settings.gamma_fall, steps, settings.penalty_every)
+    return critic, loss, RelativisticGeneratorLoss(critic)
+
+
+def _shape(settings: R3ganSettings) -> Shape:
+    return Shape(settings.width, settings.blocks, settings.expansion, settings.group_channels)
+
+
+def _augmentation(settings: GanSettings) -> Augmentation:
+    """What augments pairs before the critic: nothing, for kinds that have no such setting."""
+    if not isinstance(settings, R3ganSettings):
+        return Augmentation("off", 0.0, 0.0, 1)
+    probability, target, pairs = settings.augmentation_probability, settings.augmentation_target, settings.augmentation_pairs
+    return Augmentation(settings.augmentation, probability, target, pairs)
+
+
 # Kind -> builder of its critic and the two losses.
 CRITICS: dict[str, Callable[[Any, int], tuple[nn.Module, CriticLoss, GeneratorLoss]]] = {
     "dcgan": _dcgan,
     "wgan-gp": _wgan_gp,
     "wgan-gp-sn": _wgan_gp_sn,
+    "r3gan": _r3gan,
 }

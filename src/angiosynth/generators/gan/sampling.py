@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from angiosynth.generators.gan.kinds import GanSettings
-from angiosynth.generators.gan.models import encode_pairs
-from angiosynth.generators.gan.networks import Generator
+from angiosynth.generators.gan.models import AnyGenerator, encode_pairs
 from angiosynth.generators.sampling import NoiseSampler
 
 PUBLISHED_THRESHOLD = 0.8  # of the paper, for labels trained as 0 and 1
@@ -16,9 +15,9 @@ PUBLISHED_THRESHOLD = 0.8  # of the paper, for labels trained as 0 and 1
 class GanSampler(NoiseSampler):
     """Draws pairs from a GAN's generator."""
 
-    network: Generator
+    network: AnyGenerator
 
-    def __init__(self, network: Generator, settings: GanSettings, device: torch.device) -> None:
+    def __init__(self, network: AnyGenerator, settings: GanSettings, device: torch.device) -> None:
         super().__init__(network, (network.latent_size,), default_threshold(settings), settings.precision, device)
         self.settings = settings
 
@@ -30,7 +29,7 @@ class GanLatents:
     trained on or not.
     """
 
-    def __init__(self, generator: Generator, settings: GanSettings, device: torch.device) -> None:
+    def __init__(self, generator: AnyGenerator, settings: GanSettings, device: torch.device) -> None:
         self.generator, self.settings = generator.to(device).eval().requires_grad_(False), settings
         self.size = generator.sizes[0]
 

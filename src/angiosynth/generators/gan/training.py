@@ -15,8 +15,7 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import Probe, TrainedGenerator
 from angiosynth.generators.gan.convolution import iterate_spectral_norms, sharing_weights
 from angiosynth.generators.gan.kinds import GanSettings
-from angiosynth.generators.gan.models import Gan, build_gan, encode_pairs
-from angiosynth.generators.gan.networks import Generator
+from angiosynth.generators.gan.models import AnyGenerator, Gan, build_gan, encode_pairs
 from angiosynth.generators.gan.sampling import GanSampler
 from angiosynth.generators.loop import Training, check_patches, run_training
 from angiosynth.generators.schedule import linear_decay
@@ -29,7 +28,7 @@ STATISTICS_BATCH, STATISTICS_BATCHES = 128, 8
 class GanTraining(Training[GanSettings]):
     """State of one training: networks, optimisers, averaged generator, and what every `Training` has."""
 
-    average: Generator
+    average: AnyGenerator
 
     def __init__(self, settings: GanSettings, patches: PatchSet) -> None:
         super().__init__(settings, patches)
@@ -37,6 +36,7 @@ class GanTraining(Training[GanSettings]):
         self.average = build_gan(settings, patches.size).generator.requires_grad_(False)  # the same weights, by the same seed
         for module in (self.gan.generator, self.gan.critic_loss, self.gan.generator_loss, self.average):
             place(module, self.device)
+        self.gan.augmentation.to(self.device)
         self.generate, self.criticise = parallel(self.gan.generator), parallel(self.gan.critic_loss)
         rate_generator, rate_critic = self.settings.learning_rate_generator, self.settings.learning_rate_critic
         self.generator_optimiser = torch.optim.Adam(self.gan.generator.parameters(), rate_generator, self.settings.betas, fused=True)
@@ -70,17 +70,21 @@ class GanTraining(Training[GanSettings]):
         with autocast(self.settings.precision, self.device):
             with torch.no_grad():
                 fake = self.gan.generator(self._latent())
+            real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, fake))
             loss, numbers = self.criticise(real, fake, self.random, number)
         loss.backward()
         self.critic_optimiser.step()
         self.critic_optimiser.zero_grad(set_to_none=True)
+        if "critic_order" in numbers:
+            self.gan.augmentation.adapt(numbers["critic_order"].detach(), self.settings.batch_size)
         return {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
 
     def _generator_step(self) -> Tensor:
         iterate_spectral_norms(self.gan.generator)
         real = self._real_batch()
         with _frozen(self.gan.critic), autocast(self.settings.precision, self.device):
-            loss: Tensor = self.gan.generator_loss(real, self.generate(self._latent()))
+            real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, self.generate(self._latent())))
+            loss: Tensor = self.gan.generator_loss(real, fake)
         loss.backward()
         self.generator_optimiser.step()
         self.generator_optimiser.zero_grad(set_to_none=True)
@@ -95,7 +99,7 @@ class GanTraining(Training[GanSettings]):
         return local_rows(torch.randn(self.settings.batch_size, self.gan.generator.latent_size, generator=self.random)).to(self.device)
 
     @torch.no_grad()
-    def averaged(self) -> Generator:
+    def averaged(self) -> AnyGenerator:
         """The averaged generator, ready to draw from.
 
         Activations under averaged weights differ from those in training, so batch norm's statistics are recomputed on a fixed set of
@@ -128,6 +132,7 @@ class GanTraining(Training[GanSettings]):
             "generator": self.gan.generator,
             "critic": self.gan.critic,
             "average": self.average,
+            "augmentation": self.gan.augmentation,
             "generator_optimiser": self.generator_optimiser,
             "critic_optimiser": self.critic_optimiser,
         }
