@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from angiosynth.compute import precision
 from angiosynth.errors import InputError
 from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.training import GanTraining
@@ -86,6 +87,18 @@ def test_a_batch_twice_as_large_takes_about_twice_as_much() -> None:
 
 FREE = 15_000_000
 TOO_LARGE = lab_settings(transfer__patients=[1, 2], unet__batch_size=512)
+
+
+def test_sizes_are_tried_without_the_gpu_and_in_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tiny_settings(unet__precision="auto", unet__batch_size=64)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    single = memory_needs(settings, ["unet"])["unet"].peak
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capability, low, high in (((7, 0), single, single), ((9, 0), 0.4 * single, 0.9 * single)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _where, capability=capability: capability)
+        assert low <= memory_needs(settings, ["unet"])["unet"].peak <= high
+    assert precision.device().type == "cuda", "afterwards the GPU is used"
 
 
 def test_what_does_not_fit_is_refused_with_both_numbers_and_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
 
+_gpu_is_left_out = ContextVar("_gpu_is_left_out", default=False)
+
 
 def device() -> torch.device:
-    """The first GPU if available, else the CPU."""
+    """The first GPU if available, else the CPU; the CPU within `without_gpu`."""
+    return torch.device("cpu") if _gpu_is_left_out.get() else _processor()
+
+
+def _processor() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def without_gpu() -> Iterator[None]:
+    """Compute on the CPU, in the precision that `auto` means on the GPU: for tensors without content, which cannot be moved to a GPU."""
+    token = _gpu_is_left_out.set(True)
+    try:
+        yield
+    finally:
+        _gpu_is_left_out.reset(token)
 
 
 def place(network: nn.Module, target: torch.device) -> None:
@@ -32,6 +50,7 @@ def bfloat16_is_native(target: torch.device) -> bool:
 
 def autocast(precision: str, target: torch.device) -> AbstractContextManager[None]:
     """Mixed precision: `bfloat16`, `float32`, or `auto` for bfloat16 where the hardware has it."""
-    use = precision == "bfloat16" or (precision == "auto" and bfloat16_is_native(target))
+    processor = _processor() if _gpu_is_left_out.get() else target
+    use = precision == "bfloat16" or (precision == "auto" and bfloat16_is_native(processor))
     context: AbstractContextManager[None] = torch.autocast(target.type, torch.bfloat16, enabled=use)
     return context

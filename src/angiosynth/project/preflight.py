@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from angiosynth.compute.precision import bfloat16_is_native, device, place
+from angiosynth.compute.precision import bfloat16_is_native, device, place, without_gpu
 from angiosynth.errors import InputError
 from angiosynth.generators.registry import family_of
 from angiosynth.project.resuming import code_digest
@@ -91,7 +91,7 @@ def memory_needs(settings: Settings, sections: Sequence[str] | None = None) -> d
     tried = [(section, rehearse) for section, rehearse in _rehearsals(settings) if sections is None or section in sections]
     for section, rehearse in progress(tried, "trying the networks' sizes", len(tried)):
         try:
-            with rehearsal() as counted:
+            with without_gpu(), rehearsal() as counted:
                 needs[section] = rehearse(counted)
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
