@@ -20,7 +20,9 @@ SOURCE = ROOT / "src" / "angiosynth"
 LONGEST = 300  # lines a file may have
 OPTUNA = ("search/study", "search/storage")  # who may import it
 HEAVY = ("torch", "mlflow", "optuna", "matplotlib")
-CALCULATION = re.compile(r"metrics/\w+|generators/gan/(convolution|networks|losses|spectral)|segmentation/(unet|losses)")
+CALCULATION = re.compile(
+    r"metrics/\w+|generators/gan/(augmentation|convolution|grouped|losses|networks|residual|spectral)|segmentation/(unet|losses)"
+)
 PURE = ("torch", "numpy", "scipy", *sys.stdlib_module_names, "angiosynth.errors", "angiosynth.arrays")
 PURE += ("angiosynth.compute.distributed",)  # sums over the parts of a batch are part of the arithmetic
 

@@ -23,6 +23,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan": ("dcgan", {}),
     "wgan-gp": ("wgan-gp", {}),
     "wgan-gp-sn": ("wgan-gp-sn", {}),
+    "r3gan": ("r3gan", {"augmentation_pairs": 20}),
     "batch-penalty": ("wgan-gp", {"gradient_penalty": "batch"}),
 }
 

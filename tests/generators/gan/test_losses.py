@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from angiosynth.generators.gan.losses import (
     DcganCriticLoss,
     FeatureMatchingLoss,
+    RelativisticCriticLoss,
+    RelativisticGeneratorLoss,
     WassersteinCriticLoss,
     WassersteinGeneratorLoss,
     gradient_penalty,
@@ -148,3 +150,67 @@ def test_feature_matching_sends_gradients_to_the_fake_alone() -> None:
     # sign of the mean's distance / features / samples
     assert fake.grad is not None
     torch.testing.assert_close(fake.grad.flatten(1), torch.full((4, 2), -1 / 8))
+
+
+def _softplus(value: float) -> float:
+    return math.log1p(math.exp(value))
+
+
+def test_the_relativistic_losses_compare_row_by_row() -> None:
+    ahead = (11.0 - 4.0, 5.0 - 7.0, 0.0 + 3.0, 14.0 - 0.0)  # D(real) - D(fake) of a critic (3, 4)
+    critic = Linear(3.0, 4.0)
+    loss, numbers = RelativisticCriticLoss(critic, 0.5, 1.0, 10)(REAL, FAKE, _random())
+    penalty = 0.5 / 2 * (25.0 + 25.0)  # the gradient is (3, 4) everywhere
+    assert loss.item() == pytest.approx(sum(_softplus(-value) for value in ahead) / 4 + penalty)
+    assert numbers["real_penalty"].item() == numbers["fake_penalty"].item() == pytest.approx(25.0)
+    assert numbers["critic_distance"].item() == pytest.approx(sum(ahead) / 4)
+    assert numbers["critic_order"].item() == pytest.approx((3 - 1) / 4)
+    assert RelativisticGeneratorLoss(critic)(REAL, FAKE).item() == pytest.approx(sum(_softplus(value) for value in ahead) / 4)
+
+
+def test_zero_centred_penalties_of_a_curved_critic_are_the_squared_norms_of_both_batches() -> None:
+    _, numbers = RelativisticCriticLoss(Square(), 1.0, 1.0, 10)(REAL, FAKE, _random())
+    assert numbers["real_penalty"].item() == pytest.approx((5.0 + 10.0 + 0.0 + 8.0) / 4)
+    assert numbers["fake_penalty"].item() == pytest.approx((1.0 + 2.0 + 1.0 + 0.0) / 4)
+
+
+def test_a_constant_critic_is_not_punished_and_knows_nothing() -> None:
+    loss, numbers = RelativisticCriticLoss(Linear(0.0, 0.0), 100.0, 1.0, 10)(REAL, FAKE, _random())
+    assert loss.item() == pytest.approx(math.log(2.0))
+    assert numbers["real_penalty"].item() == numbers["fake_penalty"].item() == numbers["critic_order"].item() == 0
+
+
+def test_zero_centred_penalties_push_the_critic_towards_slope_zero() -> None:
+    critic = Linear(3.0, 4.0)
+    loss, _ = RelativisticCriticLoss(critic, 0.5, 1.0, 10)(REAL, REAL.clone(), _random())
+    loss.backward()
+    assert critic.weight.grad is not None
+    # real and fake are equal, so the first term's gradients cancel; d/dw gamma / 2 * 2 |w|^2 = 2 gamma w
+    torch.testing.assert_close(critic.weight.grad.flatten(), torch.tensor([3.0, 4.0]))
+
+
+def test_gamma_falls_log_linearly_from_the_first_step_to_the_last() -> None:
+    loss = RelativisticCriticLoss(Linear(3.0, 4.0), 2.0, 100.0, 5)
+    assert [loss.weight(number) for number in (0, 2, 4)] == pytest.approx([2.0, 0.2, 0.02])
+    first, last = (loss(REAL, REAL.clone(), _random(), number)[0].item() - math.log(2.0) for number in (0, 4))
+    assert (first, last) == (pytest.approx(50.0), pytest.approx(0.5))
+    assert RelativisticCriticLoss(Linear(1.0, 0.0), 2.0, 1.0, 1).weight(0) == 2.0
+
+
+def test_lazy_zero_centred_penalties_come_with_the_last_of_k_steps_and_k_times_their_weight() -> None:
+    lazy = RelativisticCriticLoss(Linear(3.0, 4.0), 0.5, 1.0, 10, penalty_every=3)
+    every = RelativisticCriticLoss(Linear(3.0, 4.0), 0.5, 1.0, 10)
+    rows = [lazy(REAL, FAKE, _random(), number) for number in range(6)]
+    assert ["real_penalty" in numbers for _, numbers in rows] == [False, False, True] * 2
+    expected = sum(every(REAL, FAKE, _random(), number)[0].item() for number in range(6))
+    assert sum(loss.item() for loss, _ in rows) == pytest.approx(expected)
+
+
+def test_a_relativistic_generators_gradient_goes_to_the_fake_alone() -> None:
+    real, fake = REAL.clone().requires_grad_(True), FAKE.clone().requires_grad_(True)
+    RelativisticGeneratorLoss(Linear(3.0, 4.0))(real, fake).backward()
+    assert real.grad is None
+    assert fake.grad is not None
+    # -sigmoid(D(real) - D(fake)) * (3, 4) / samples
+    ahead = torch.tensor([7.0, -2.0, 3.0, 14.0])
+    torch.testing.assert_close(fake.grad.flatten(1), -torch.sigmoid(ahead)[:, None] * torch.tensor([3.0, 4.0]) / 4)

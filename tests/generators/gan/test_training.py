@@ -40,7 +40,9 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize(("model", "changes"), [("dcgan", {}), ("wgan-gp-sn", {}), ("wgan-gp", {"gradient_penalty_every": 4})])
+@pytest.mark.parametrize(
+    ("model", "changes"), [("dcgan", {}), ("wgan-gp-sn", {}), ("wgan-gp", {"gradient_penalty_every": 4}), ("r3gan", {})]
+)
 def test_all_of_the_state_comes_back(model: str, changes: dict[str, Any]) -> None:
     settings = _settings(model, **changes)
     straight = GanTraining(settings, tiny_patches())
@@ -58,6 +60,7 @@ def test_all_of_the_state_comes_back(model: str, changes: dict[str, Any]) -> Non
         assert _equal(one.state_dict(), other.state_dict())
     assert _equal(straight.average.state_dict(), resumed.average.state_dict())
     assert torch.equal(straight.random.get_state(), resumed.random.get_state())
+    assert torch.equal(straight.gan.augmentation.probability, resumed.gan.augmentation.probability)
 
 
 def _saved(state: dict[str, Any]) -> Any:
@@ -162,6 +165,28 @@ def test_a_generator_step_leaves_the_critic_alone() -> None:
     trained._generator_step()
     assert _equal(before, trained.gan.critic.state_dict())
     assert all(weight.requires_grad for weight in trained.gan.critic.parameters())
+
+
+def test_an_adaptive_probability_follows_the_critics_order() -> None:
+    trained = GanTraining(_settings("r3gan", 8, augmentation_pairs=16, augmentation_target=0.3), tiny_patches())
+    expected, moved = 0.0, set()
+    for _ in range(8):
+        order = trained.train_step()["critic_order"].item()
+        expected = min(1.0, max(0.0, expected + 0.25 * ((order > 0.3) - (order < 0.3))))
+        moved.add(order > 0.3)
+        assert trained.gan.augmentation.probability.item() == pytest.approx(expected)
+    assert moved == {True, False}  # else the target says nothing
+
+
+def test_real_and_generated_pairs_are_augmented_before_both_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _settings("r3gan", augmentation="fixed", augmentation_probability=1.0)
+    trained = GanTraining(settings, tiny_patches())
+    seen: list[Tensor] = []
+    monkeypatch.setattr(trained.gan.augmentation, "forward", lambda pairs, _random: seen.append(pairs) or pairs * 0.0)  # type: ignore[func-returns-value]
+    before = {name: weight.clone() for name, weight in trained.gan.generator.named_parameters()}
+    assert trained.train_step()["critic_distance"].item() == 0  # the critic cannot tell them apart
+    assert [pairs.requires_grad for pairs in seen] == [False, False, False, True]
+    assert all(torch.equal(before[name], weight) for name, weight in trained.gan.generator.named_parameters())
 
 
 @pytest.mark.parametrize("name", ["critic_loss", "generator_loss"])
