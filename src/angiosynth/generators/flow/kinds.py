@@ -29,8 +29,7 @@ class FlowSettings(GeneratorSettings):
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     label: Literal["mask", "distance"] = "mask"  # distance: signed, in pixels, cut at zero when drawn
     distance_clip: PositiveFloat = 3.0  # pixels at which a distance counts as 1
-    time_mean: SamplingPower = Annotated[float, Field(ge=0.25, le=4, allow_inf_nan=False), Number]
-TimeMean = 0.0  # of the times' log-odds in training; 0 is half way between noise and pairs
+    time_mean: TimeMean = 0.0  # of the times' log-odds in training; 0 is half way between noise and pairs
     time_deviation: TimeDeviation = 1.0
     sampling_steps: SamplingSteps = 10  # evaluations of the network for one pair
     sampling_power: SamplingPower = 1.5  # of the times at which it is evaluated; above 1 they are denser near the noise
