@@ -21,7 +21,8 @@ LONGEST = 300  # lines a file may have
 OPTUNA = ("search/study", "search/storage")  # who may import it
 HEAVY = ("torch", "mlflow", "optuna", "matplotlib")
 CALCULATION = re.compile(
-    r"metrics/\w+|generators/gan/(augmentation|convolution|grouped|losses|networks|residual|spectral)|segmentation/(unet|losses)"
+    r"metrics/\w+|generators/gan/(augmentation|convolution|grouped|losses|networks|residual|spectral)"
+    r"|generators/flow/(networks|transport)|segmentation/(unet|losses)"
 )
 PURE = ("torch", "numpy", "scipy", *sys.stdlib_module_names, "angiosynth.errors", "angiosynth.arrays")
 PURE += ("angiosynth.compute.distributed",)  # sums over the parts of a batch are part of the arithmetic
@@ -44,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
 )
 KINDS_MODULES = re.compile(r"generators/(base|registry|\w+/kinds|\w+/__init__|__init__)$")
+WORDS = frozenset({"flow"})  # kinds whose names have another meaning too: blood flows
 FAMILY = re.compile(r"generators/(\w+)/")
 
 
@@ -228,6 +230,8 @@ def test_every_package_has_its_place() -> None:
         ("stages/audit", "def f():\n    from angiosynth.generators.gan import kinds"),
         ("generators/gan/losses", "import pandas"),
         ("generators/gan/networks", "from angiosynth.generators.base import GeneratorSettings"),
+        ("generators/flow/transport", "from angiosynth.generators.flow.kinds import FlowSettings"),
+        ("generators/flow/family", "from angiosynth.generators.gan.models import encode_pairs"),
         ("metrics/segmentation", "from angiosynth.runtime import output"),
         ("cli", "import torch"),
         ("generators/registry", "import torch"),
@@ -261,9 +265,12 @@ def names_of_kinds(sources: Mapping[str, str]) -> list[str]:
     Titles, such as WGAN-GP, are allowed: the page quotes the paper.
     """
     names = {*KINDS, "dcgan", "wgan"}
-    forms = {form for name in names for form in (name, name.replace("-", "_"), name.title().replace("-", ""))}
-    constants = {f"{name.upper().replace('-', '_')}_" for name in names}
-    kind = re.compile("|".join(map(re.escape, sorted(forms | constants))))
+    forms = {form for name in names - WORDS for form in (name, name.replace("-", "_"), name.title().replace("-", ""))}
+    constants = {f"{name.upper().replace('-', '_')}_" for name in names - WORDS}
+    # a name that is a word too counts in quotes, and as the beginning of a class or a constant
+    quoted = {f"{quote}{name}{quote}" for name in names & WORDS for quote in ("'", '"')}
+    classes = {rf"\b{name.title()}(?=[A-Z])|\b{name.upper()}_" for name in names & WORDS}
+    kind = re.compile("|".join([*map(re.escape, sorted(forms | constants | quoted)), *sorted(classes)]))
     lines = ((module, line) for module, text in sources.items() if not FAMILY.match(module) for line in text.splitlines())
     return [f"{module}: {line.strip()}" for module, line in lines if kind.search(line)]
 
@@ -272,6 +279,16 @@ def test_no_module_outside_its_family_names_a_kind() -> None:
     assert names_of_kinds(texts()) == []
 
 
-@pytest.mark.parametrize("line", ["if name == 'dcgan':", "WGAN_GP = 3", "from angiosynth.generators.gan.kinds import WganGpSettings"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if name == 'dcgan':",
+        "WGAN_GP = 3",
+        "from angiosynth.generators.gan.kinds import WganGpSettings",
+        'if kind == "flow":',
+        "FLOW_STEPS = 3",
+        "isinstance(settings, FlowSettings)",
+    ],
+)
 def test_a_planted_kind_is_found(line: str) -> None:
     assert names_of_kinds({"report/style": f"x = 1\n{line}\n"}) == [f"report/style: {line}"]

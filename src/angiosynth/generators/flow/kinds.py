@@ -14,6 +14,7 @@ MOST_SAMPLING_STEPS = 200
 
 Levels = Annotated[int, Field(ge=1, le=MOST_LEVELS), Number]
 SamplingSteps = Annotated[int, Field(ge=1, le=MOST_SAMPLING_STEPS), Number]
+SamplingPower = Annotated[float, Field(ge=0.25, le=4, allow_inf_nan=False), Number]
 TimeMean = Annotated[float, Field(ge=-4, le=4, allow_inf_nan=False), Number]
 TimeDeviation = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False), Number]
 
@@ -30,7 +31,8 @@ class FlowSettings(GeneratorSettings):
     distance_clip: PositiveFloat = 3.0  # pixels at which a distance counts as 1
     time_mean: TimeMean = 0.0  # of the times' log-odds in training; 0 is half way between noise and pairs
     time_deviation: TimeDeviation = 1.0
-    sampling_steps: SamplingSteps = 5  # two evaluations of the network each
+    sampling_steps: SamplingSteps = 10  # evaluations of the network for one pair
+    sampling_power: SamplingPower = 1.5  # of the times at which it is evaluated; above 1 they are denser near the noise
     ema: Decay = 0.995  # decay of the averaged network, 0 for none
     decay: bool = True  # the learning rate falls to nothing over the second half
     flip: bool = True  # mirror real pairs left-right at random
@@ -44,7 +46,7 @@ KINDS = (
         "angiosynth.generators.flow.family",
         {
             "learning_rate": Searched("log", (3e-4, 5e-3)),
-            "sampling_steps": Searched("whole", (3, 12)),
+            "sampling_steps": Searched("whole", (6, 24)),
             "label": Searched("choice", ("mask", "distance")),
             "time_mean": Searched("linear", (-1.0, 1.0)),
             "time_deviation": Searched("linear", (0.5, 1.5)),

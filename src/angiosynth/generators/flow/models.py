@@ -6,7 +6,7 @@ import torch
 
 from angiosynth.generators.flow.kinds import FlowSettings
 from angiosynth.generators.flow.networks import VelocityNet
-from angiosynth.generators.flow.transport import Flow
+from angiosynth.generators.flow.transport import Flow, time_grid
 
 
 def build_flow(settings: FlowSettings, patch_size: int) -> Flow:
@@ -14,4 +14,4 @@ def build_flow(settings: FlowSettings, patch_size: int) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = VelocityNet(settings.width, settings.levels, settings.packing, patch_size)
-        return Flow(network, patch_size, settings.sampling_steps)
+        return Flow(network, patch_size, time_grid(settings.sampling_steps, settings.sampling_power))

@@ -8,7 +8,7 @@ integrating that mean carries noise to pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -20,7 +20,7 @@ Field = Callable[[Tensor, Tensor], Tensor]  # points (n, 2, x, y) and times (n,)
 
 
 class Flow(nn.Module):
-    """Standard normal noise (n, size) to pairs (n, 2, x, y), by integrating a learnt velocity in `steps` steps of Heun's method.
+    """Standard normal noise (n, size) to pairs (n, 2, x, y), by integrating a learnt velocity over a grid of times.
 
     Attributes:
         size: 2 * x * y, one number for each pixel of image and label.
@@ -30,9 +30,9 @@ class Flow(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, network: VelocityNet, patch_size: int, steps: int) -> None:
+    def __init__(self, network: VelocityNet, patch_size: int, times: Sequence[float]) -> None:
         super().__init__()
-        self.network, self.steps = network, steps
+        self.network, self.times = network, times
         self.shape = (CHANNELS, patch_size, patch_size)
         self.size = math.prod(self.shape)
         self.register_buffer("mean", torch.zeros(CHANNELS))
@@ -52,7 +52,7 @@ class Flow(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         starts = noise.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
-        return self.restored(heun(self.velocity, starts, self.steps))
+        return self.restored(integrate(self.velocity, starts, self.times))
 
     def standardised(self, pairs: Tensor) -> Tensor:
         """Pairs as ends of paths."""
@@ -88,14 +88,24 @@ def logit_normal(count: int, mean: float, deviation: float, random: torch.Genera
     return torch.sigmoid(mean + deviation * torch.randn(count, generator=random))
 
 
-def heun(field: Field, x: Tensor, steps: int) -> Tensor:
-    """Integrate dx/dt = field(x, t) from t = 0 to 1 in equal steps by Heun's method, of second order.
+def time_grid(steps: int, power: float) -> list[float]:
+    """Times (steps + 1) from 0 to 1, (i / steps)^power: above 1 they are denser near the noise, where large structures are decided."""
+    return [(step / steps) ** power for step in range(steps + 1)]
 
-    Each step is the mean of the slopes at its start and at the end of an Euler step.
+
+def integrate(field: Field, x: Tensor, times: Sequence[float]) -> Tensor:
+    """Integrate dx/dt = field(x, t) over a grid of times by the two-step method of Adams and Bashforth, of second order.
+
+    Each step extrapolates the slope to the step's middle, linearly from the slopes at its start and at the start of the step before; the
+    first step is Euler's. One evaluation of the field a step: at the same number of evaluations its error is about that of Heun's method
+    with twice as many.
     """
-    times = [step / steps for step in range(steps + 1)]
+    before: tuple[float, Tensor] | None = None
     for now, then in pairwise(times):
         slope = field(x, x.new_full((1,), now))
-        slope_then = field(x + (then - now) * slope, x.new_full((1,), then))
-        x = x + (then - now) / 2 * (slope + slope_then)
+        middle = slope
+        if before is not None:
+            middle = slope + (then - now) / (2.0 * (now - before[0])) * (slope - before[1])
+        before = now, slope
+        x = x + (then - now) * middle
     return x
