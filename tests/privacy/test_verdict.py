@@ -5,26 +5,32 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 
-from angiosynth.privacy.verdict import ATTACKS, judge
+from angiosynth.privacy.verdict import ATTACKS, COPIES, holm, judge
 from angiosynth.settings.audit import AuditLimits
 
 LIMITS = AuditLimits()
 
 
+def planted(share: float, **changes: float) -> dict[str, float]:
+    """Planted copies that were detected, but for some changes."""
+    return {"share": share, **dict.fromkeys(COPIES, share), "auc": 1.0, "p": 0.001, **changes}
+
+
 def numbers() -> dict[str, Any]:
     """An audit that found nothing, with controls that were found."""
     plain = {"auc": 0.6, "auc_low": 0.4, "auc_high": 0.8, "control": 0.55, "excess": 0.05, "excess_low": -0.1, "excess_high": 0.2}
-    nearer = {"nearer": 0.52, "nearer_low": 0.4, "nearer_high": 0.6, "nearer_validation": 0.5}
+    nearer = {"nearer": 0.52, "nearer_low": 0.4, "nearer_high": 0.6, "nearer_p": 0.4, "nearer_validation": 0.5}
+    copies = {"copies": 0.0, "copies_low": 0.0, "copies_high": 0.0, "copies_held_out": 0.0, "p": 1.0}
     detected = {"auc": 0.95, "p": 0.001}
     return {
         "membership": {name: {**plain, "p": 0.3, "least_p": 0.002} for name, *_ in ATTACKS},
-        "linkage": {"agreement": 0.3, "held_out": 0.28, "excess": 0.02, "excess_low": -0.01, "excess_high": 0.05},
-        "copies": {"copies": 0.0, "copies_held_out": 0.0},
-        "copies_features": {"copies": 0.0, "copies_held_out": 0.0},
+        "linkage": {"agreement": 0.3, "held_out": 0.28, "excess": 0.02, "excess_low": -0.01, "excess_high": 0.05, "p": 0.3},
+        **{space: dict(copies) for space in COPIES},
         "nearer": {"images": dict(nearer), "features": dict(nearer)},
-        "planted": [{"share": share, "copies": share, "copies_features": share, **detected} for share in (0.01, 0.1)],
+        "planted": [planted(share) for share in (0.01, 0.1)],
         "overfitted": {
             **{name: dict(detected) for name in ("set", "generator", "critic")},
             "linkage": {"share": 0.8, "share_held_out": 0.1, "first": True},
@@ -53,7 +59,7 @@ def test_nothing_found_and_controls_found() -> None:
 
 
 def test_a_leak_of_the_generator_is_not_one_of_the_set() -> None:
-    leak = {**LEAK, "p": 0.01, "least_p": 0.002}
+    leak = {**LEAK, "p": 0.002, "least_p": 0.002}
     assert _verdicts(membership__generator=leak) == {"set": "within", "generator": "over", "critic": "over"}
     assert _verdicts(membership__critic=leak) == {"set": "within", "generator": "within", "critic": "over"}
 
@@ -61,11 +67,11 @@ def test_a_leak_of_the_generator_is_not_one_of_the_set() -> None:
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
-        ({"p": 0.01}, "over"),
-        ({"p": 0.2}, "unclear"),  # chance may explain it
-        ({"p": 0.01, "excess": 0.2, "excess_low": -0.1}, "unclear"),  # the control may
-        ({"p": 0.01, "excess": 0.05}, "within"),  # the control does
-        ({"p": 0.01, "auc": 0.69}, "within"),
+        ({"p": 0.002}, "over"),
+        ({"p": 0.01}, "unclear"),  # chance may explain it, since it had a try at each measure
+        ({"p": 0.002, "excess": 0.2, "excess_low": -0.1}, "unclear"),  # the control may
+        ({"p": 0.002, "excess": 0.05}, "within"),  # the control does
+        ({"p": 0.002, "auc": 0.69}, "within"),
     ],
 )
 def test_an_attack_is_over_beyond_chance_and_control(change: dict[str, float], verdict: str) -> None:
@@ -75,12 +81,14 @@ def test_an_attack_is_over_beyond_chance_and_control(change: dict[str, float], v
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({"copies__copies": 0.01}, "over"),
-        ({"copies_features__copies": 0.01}, "over"),
-        ({"copies__copies": 0.01, "copies__copies_held_out": 0.02}, "unclear"),
-        ({"linkage__excess": 0.2, "linkage__excess_low": 0.1}, "over"),
-        ({"linkage__excess": 0.2, "linkage__excess_low": -0.1}, "unclear"),
-        ({"nearer__features__nearer": 0.8, "nearer__features__nearer_low": 0.6}, "over"),
+        ({"copies__copies": 0.01, "copies__p": 0.001}, "over"),
+        ({"copies_features__copies": 0.01, "copies_features__p": 0.001}, "over"),
+        ({"copies_features__copies": 19 / 8000, "copies_features__p": 0.02}, "unclear"),  # a few tissue patches that chance made alike
+        ({"copies__copies": 0.01, "copies__p": 0.001, "copies__copies_held_out": 0.02}, "within"),
+        ({"copies__copies": 0.0005, "copies__p": 0.001}, "within"),
+        ({"linkage__excess": 0.2, "linkage__p": 0.001}, "over"),
+        ({"linkage__excess": 0.2, "linkage__p": 0.1}, "unclear"),
+        ({"nearer__features__nearer": 0.8, "nearer__features__nearer_p": 0.001}, "over"),
         ({"nearer__images__nearer": 0.8}, "unclear"),
         ({"nearer__images__nearer": 0.8, "nearer__images__nearer_validation": 0.75}, "within"),
     ],
@@ -92,9 +100,9 @@ def test_every_other_measure_can_fail(changes: dict[str, float], verdict: str) -
 @pytest.mark.parametrize(
     ("changes", "blind"),
     [
-        ({"planted": [{"share": 0.01, "copies": 0.0, "copies_features": 0.01, "auc": 1.0, "p": 0.001}]}, "set"),
-        ({"planted": [{"share": 0.01, "copies": 0.01, "copies_features": 0.0, "auc": 1.0, "p": 0.001}]}, "set"),
-        ({"planted": [{"share": 0.01, "copies": 0.01, "copies_features": 0.01, "auc": 1.0, "p": 0.2}]}, "set"),
+        ({"planted": [planted(0.01, copies=0.0)]}, "set"),
+        ({"planted": [planted(0.01, copies_features=0.0)]}, "set"),
+        ({"planted": [planted(0.01, p=0.2)]}, "set"),
         ({"overfitted__set__auc": 0.6}, "set"),
         ({"overfitted__linkage__first": False}, "set"),
         ({"overfitted__generator__p": 0.2}, "generator"),
@@ -108,8 +116,22 @@ def test_a_leak_that_was_planted_and_not_found_makes_the_audit_inconclusive(chan
 
 
 def test_what_was_found_stays_found_where_controls_fail() -> None:
-    assert _verdicts(overfitted__set__auc=0.5, copies__copies=0.01)["set"] == "over"
+    assert _verdicts(overfitted__set__auc=0.5, copies__copies=0.01, copies__p=0.001)["set"] == "over"
 
 
 def test_too_few_patients_can_not_pass() -> None:
     assert _verdicts(membership__images__least_p=0.2)["set"] == "too few patients"
+    assert _verdicts(membership__images__least_p=0.02)["set"] == "too few patients"  # no attack could pass the correction
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_of_many_measures_that_chance_alone_makes_few_sets_are_called_over() -> None:
+    """With uniform p for all measures, all of which pass their limits, at most alpha of audits see any below the corrected level."""
+    draws = np.random.default_rng(1).random((2000, 11))
+    share = np.mean([min(holm(one.tolist())) <= 0.05 for one in draws])
+    assert 0.03 < share < 0.06

@@ -39,7 +39,8 @@ def test_every_figure_on_the_page_is_the_audits() -> None:
     page = build_audit_page(audit, b"png")
     for finding in audit["findings"]:
         digits = 4 if finding["name"].startswith("copies") else 2
-        row = f"<td>{finding['value']:.{digits}f} (0.10 to 0.90)</td><td>{finding['control']:.{digits}f}</td>"
+        interval = f"({0.1:.{digits}f} to {0.9:.{digits}f})"
+        row = f"<td>{finding['value']:.{digits}f} {interval}</td><td>{finding['control']:.{digits}f}</td>"
         assert f'<th scope="row">{escape(finding["description"])}</th>{row}' in page
 
 
@@ -49,19 +50,19 @@ def test_the_page_is_the_same_from_the_file() -> None:
 
 
 def test_a_leak_is_called_one_where_it_is() -> None:
-    page = build_audit_page(audit_tree(images={**LEAK, "p": 0.01}), b"png")
+    page = build_audit_page(audit_tree(images={**LEAK, "p": 0.001}), b"png")
     assert page.count(VERDICTS["over"]) == 3  # whoever holds more holds the set too
     assert page.count("OVER its limit") == 2  # among the attacks and among the evidence
 
 
 def test_what_the_control_explains_is_not_called_within() -> None:
-    page = build_audit_page(audit_tree(images={**LEAK, "p": 0.01, "excess": 0.05, "control": 0.85}), b"png")
+    page = build_audit_page(audit_tree(images={**LEAK, "p": 0.001, "excess": 0.05, "control": 0.85}), b"png")
     assert "over its limit as its control is" in page
     assert VERDICTS["within"] in page
 
 
 def test_the_reports_table_has_a_row_for_each_set_and_says_what_its_verdict_means() -> None:
-    overview = audit_overview({"wgan-gp": audit_tree(), "dcgan": audit_tree(images={**LEAK, "p": 0.01})}, Look(("dcgan", "wgan-gp")))
+    overview = audit_overview({"wgan-gp": audit_tree(), "dcgan": audit_tree(images={**LEAK, "p": 0.001})}, Look(("dcgan", "wgan-gp")))
     assert [row[:2] for row in overview.table.rows] == [["DCGAN", "over"], ["WGAN-GP", "within"]]
     assert overview.verdicts == [f"{verdict}: {VERDICTS[verdict]}" for verdict in ("over", "within")]
 

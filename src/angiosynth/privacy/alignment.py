@@ -185,11 +185,13 @@ def _middle(images: Tensor) -> slice:
 def _warp(real: Tensor, images: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:
     """Rotate (n, side, side) about the middle by degrees (n,), then shift by (n, 2) pixels; pixels of `images` where nothing arrives."""
     side = real.shape[1]
-    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
-    # grid_sample asks for the inverse map, from output to input, in units of half a side, and its x is the last axis.
-    down, right = (2.0 * shift / side).unbind(dim=1)
-    rows = [torch.stack([cos, -sin, sin * down - cos * right], dim=1), torch.stack([sin, cos, -sin * right - cos * down], dim=1)]
-    grid = F.affine_grid(torch.stack(rows, dim=1), [len(real), 1, side, side], align_corners=False)
+    # grid_sample asks for the inverse map, from output to input, in units of half a side, and its x is the last axis. It is written
+    # out, since affine_grid takes as long for small patches as all else here together.
+    cos, sin = (ratio(torch.deg2rad(degrees))[:, None, None] for ratio in (torch.cos, torch.sin))
+    down, right = (2.0 * shift / side)[:, :, None, None].unbind(dim=1)
+    centres = (2.0 * torch.arange(side, device=real.device) + 1.0) / side - 1.0
+    x, y = centres - right, centres[:, None] - down
+    grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=3)
     # A channel of ones is warped along: where it arrives whole, the patch covers the pixel.
     channels = torch.stack([real, torch.ones_like(real)], dim=1)
     value, coverage = F.grid_sample(channels, grid, align_corners=False).unbind(dim=1)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from angiosynth.metrics.frechet import frechet_distance
 from angiosynth.privacy.audited import AuditData, candidates_of, evenly
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
+from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import linkage_statistics
 from angiosynth.privacy.membership import auc, by_patient, membership_statistics
-from angiosynth.privacy.memorisation import CopySearch, copy_statistics, nearer_to_training
 from angiosynth.privacy.nearest import as_points, nearest_of_each
+from angiosynth.privacy.nearness import nearer_to_training
+from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
 from angiosynth.privacy.reconstruction import reconstruction_scores
+from angiosynth.runtime.progress import progress
 from angiosynth.settings.audit import AuditSettings
 
 CRITICISED = 500  # patches a patient that the critic scores
@@ -28,6 +33,28 @@ class Audit:
 
     def __init__(self, data: AuditData, settings: AuditSettings) -> None:
         self.data, self.settings = data, settings
+
+    def measured(self, title: str) -> dict[str, Any]:
+        """All numbers that `judge` needs, and those of the page beside them.
+
+        Args:
+            title: of the audit, for progress.
+        """
+        data, settings = self.data, self.settings
+        parts: dict[str, Callable[[], Any]] = {
+            "membership": lambda: {**self.set_attacks(), **self.generator_attacks()},
+            "checkpoints": self.checkpoints,
+            "linkage": self.linkage,
+            "nearer": self.nearer,
+            "plain_differences": self.plain_differences,
+            "usefulness": self.usefulness,
+            "planted": lambda: attack_planted_copies(data, self.copies, settings),
+            "overfitted": lambda: attack_overfitted_generator(data, settings),
+        }
+        numbers: dict[str, Any] = self.copies.statistics()
+        for name, part in progress(parts.items(), title, len(parts)):
+            numbers[name] = part()
+        return numbers
 
     @cached_property
     def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -105,21 +132,10 @@ class Audit:
                 shares[space] |= {f"{name}{ending}": value for name, value in numbers.items()}
         return shares
 
-    def copies(self) -> dict[str, tuple[dict[str, Any], CopySearch]]:
-        """Copies under symmetries, rotations and shifts, in pixels and in U-net features, beside those among validation patients' patches.
-
-        Returns:
-            For each key of audit.json its numbers, and the search, which knows the closest pairs.
-        """
-        data, limit = self.data, self.settings.limits.copy_ratio
-        searches, controls = (
-            data.search_both(data.images[name], data.features[name], self.settings.checked, name) for name in ("synthetic", "validation")
-        )
-        names = ("copies", "copies_features")
-        return {
-            name: (copy_statistics(search.ratios, control.ratios, limit), search)
-            for name, search, control in zip(names, searches, controls, strict=True)
-        }
+    @cached_property
+    def copies(self) -> CopyAudit:
+        """Copies under symmetries, rotations and shifts, beside those of people who were not trained on."""
+        return CopyAudit(self.data, self.settings)
 
     def plain_differences(self) -> dict[str, float]:
         """How well grey level and vessel fraction alone tell training from test patients: AUC, never below a half."""
@@ -130,7 +146,7 @@ class Audit:
         return differences
 
     def usefulness(self) -> dict[str, Any]:
-        """Likeness, variety and vessels of the set, each beside what real patches give against each other."""
+        """Likeness, variety, Frechet distance and vessels of the set, each beside what real patches give against each other."""
         data, inputs = self.data, self.data.inputs
         count = min(self.settings.compared, len(inputs.synthetic), len(inputs.training), 2 * (len(inputs.training) // 2))
         real, synthetic = (data.features[name][evenly(len(data.features[name]), count)] for name in ("training", "synthetic"))
@@ -141,7 +157,16 @@ class Audit:
             "synthetic": manifold_scores(real[: count // 2 * 2 : 2], synthetic[: count // 2 * 2 : 2]),
             "real": manifold_scores(*halves),
             "vessels": {"synthetic": vessel_statistics(labels["synthetic"]), "real": vessel_statistics(labels["training"])},
+            **self._distances(),
         }
+
+    def _distances(self) -> dict[str, float]:
+        """Frechet distance of the set, and that of two halves of the training patients as its floor."""
+        features = self.data.raw_features
+        halves = [features["training"][self.data.number % 2 == half] for half in (0, 1)]
+        if not len(halves[1]):
+            halves = [features["training"][half::2] for half in (0, 1)]
+        return {"fd_unet": frechet_distance(features["training"], features["synthetic"]), "fd_unet_floor": frechet_distance(*halves)}
 
     def _statistics(
         self, attack: NDArray[np.floating[Any]], control: NDArray[np.floating[Any]], patient: NDArray[np.str_], share: float = 1.0

@@ -16,15 +16,11 @@ from torch import Tensor
 from angiosynth.arrays import ImagePatches
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
-from angiosynth.privacy.feature_copies import Described, search_in_features, with_smoothed
 from angiosynth.privacy.linkage import PatientPoints
 from angiosynth.privacy.membership import Patients, split_scores
-from angiosynth.privacy.memorisation import CopySearch, search_copies
 from angiosynth.privacy.nearest import Points, as_points
 
-CHECKED_IN_FEATURES = 500  # queries that are searched for under all symmetries, at most
 Encoder = LatentSpace | PairCritic
-CopySearches = tuple[CopySearch, CopySearch]  # in pixels, and in features
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,26 @@ class AuditInputs:
     scratch: Path  # for files that must not outlive the audit
 
 
+@dataclass(frozen=True)
+class Standardised:
+    """A scale on which each feature counts alike: mean and deviation (features,)."""
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def by(cls, features: NDArray[np.float64]) -> Standardised:
+        """The scale of some features (n, features)."""
+        deviation = features.std(axis=0)
+        # A feature that hardly ever varies would be noise if it were scaled to a deviation of one.
+        return cls(features.mean(axis=0), np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6)))
+
+    def of(self, features: NDArray[np.float64]) -> Points:
+        """Features (n, features) on this scale."""
+        points: Points = ((features - self.mean) / self.deviation).astype(np.float32)
+        return points
+
+
 class AuditData:
     """The patches of an audit as arrays, points and features, each computed once.
 
@@ -62,7 +78,9 @@ class AuditData:
         self.others = tuple(np.unique(test.patient[test.rows]).tolist())
         self.patient = np.concatenate([training.patient[training.rows], test.patient[test.rows]])  # of each candidate
         self.number = np.unique(training.patient[training.rows], return_inverse=True)[1]  # of each training patch's patient
-        self.test_number = np.unique(test.patient[test.rows], return_inverse=True)[1]
+        self.test_number, self.validation_number = (
+            np.unique(patches.patient[patches.rows], return_inverse=True)[1] for patches in (test, inputs.validation)
+        )
 
     @cached_property
     def pixels(self) -> dict[str, Points]:
@@ -74,40 +92,12 @@ class AuditData:
 
     @cached_property
     def features(self) -> dict[str, Points]:
-        return {name: self._standardised(features) for name, features in self.raw_features.items()}
-
-    @cached_property
-    def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        training = self.raw_features["training"]
-        deviation = training.std(axis=0)
-        # A feature that hardly ever varies would be noise if it were scaled to a deviation of one.
-        return training.mean(axis=0), np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6))
-
-    def _standardised(self, features: NDArray[np.float64]) -> Points:
-        """Features (n, features) on the scale of the training patches, so that each counts alike."""
-        mean, scale = self._scale
-        points: Points = ((features - mean) / scale).astype(np.float32)
-        return points
-
-    def describe(self, images: ImagePatches) -> Points:
-        """Features of images (n, x, y) on the scale of all others."""
-        return self._standardised(self.inputs.features(images))
+        scale = Standardised.by(self.raw_features["training"])
+        return {name: scale.of(features) for name, features in self.raw_features.items()}
 
     def points_of(self, name: str) -> PatientPoints:
         """Pixels of training or test patients, with their patients' numbers."""
         return PatientPoints(self.pixels[name], self.number if name == "training" else self.test_number)
-
-    def search_both(self, images: ImagePatches, features: Points, checked: int, description: str) -> CopySearches:
-        """Search for copies among images (n, x, y) with these features, `checked` of them under all symmetries."""
-        in_pixels = search_copies(images, self.images["training"], self.images["test"], checked, f"copies, {description} patches")
-        few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, features)
-        return in_pixels, search_in_features(queries, *self._described, few, self.describe, in_pixels)
-
-    @cached_property
-    def _described(self) -> tuple[Described, Described]:
-        """Training and test patients' patches as references of the search for copies in features."""
-        training, test = (with_smoothed(self.images[name], self.features[name], self.describe) for name in ("training", "test"))
-        return training, test
 
     def split(self, scores: Mapping[str, float]) -> Patients:
         """Scores of patients, by the side that they are on."""

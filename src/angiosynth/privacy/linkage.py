@@ -56,8 +56,9 @@ def linkage_statistics(synthetic: Points, held_out: PatientPoints, training: Pat
 
     Returns:
         agreement (synthetic), held_out (the same of held-out patients, mean over patients), excess (the difference) with _low and
-        _high, its 95% bootstrap interval; chance (agreement if neighbours were drawn at random); top_share and top_share_held_out, the
-        share of queries that lead to the patient to whom most lead.
+        _high, its 95% bootstrap interval, and p, the share of resamples without an excess (1 where there is one held-out patient);
+        chance (agreement if neighbours were drawn at random); top_share and top_share_held_out, the share of queries that lead to the
+        patient to whom most lead.
     """
     agreement, patient = neighbour_agreement(synthetic, training)
     real_agreement, real_patient = neighbour_agreement(held_out.points, training)
@@ -75,6 +76,7 @@ def linkage_statistics(synthetic: Points, held_out: PatientPoints, training: Pat
         "excess": excess,
         "excess_low": min(float(low), excess),
         "excess_high": max(float(high), excess),
+        "p": (1 + sum(gap <= 0 for gap in gaps)) / (1 + bootstrap) if len(names) > 1 else 1.0,
         "chance": float((shares**2).sum()),
         "top_share": float(np.bincount(patient).max() / len(patient)),
         "top_share_held_out": float(np.bincount(real_patient).max() / len(real_patient)),

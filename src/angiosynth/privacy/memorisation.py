@@ -3,8 +3,10 @@
 A distance alone does not tell: bland patches are near to everything. So the statistic is a ratio, the distance to the nearest training
 patch over the distance to the nearest patch of as many people who were not trained on. Near 1, the patch resembles nobody in
 particular; a copy is far below. The nearest-neighbour distance ratio is used in this way for tabular synthetic data; here the second
-neighbour is taken from other people, since a patient's neighbouring slices are near to each other. How low the ratio falls by chance is
-shown by real patches of validation patients, whom the generator never saw.
+neighbour is taken from other people, since a patient's neighbouring slices are near to each other.
+
+Every person who was not trained on is suspected in the same way, leaving that person out of those who are compared with: how often the
+ratio falls so low by chance is then known person by person (`copy_counts`).
 
 The search goes from coarse to fine, since comparing all pairs in all poses would take days: images of about 8x8 means first, under all
 symmetries and a few rotations and shifts; then the most suspicious queries are aligned exactly (`alignment`).
@@ -14,8 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,82 +35,141 @@ TINY = 1e-6
 
 
 @dataclass(frozen=True)
-class CopySearch:
-    """Ratios (n,) of all queries; for the `checked` ones (k,) their matches among training patches and among other people's."""
+class PeoplesPatches:
+    """Images (m, x, y) and the number of each one's person (m,): 0, 1, ..., each at least once."""
 
-    ratios: NDArray[np.float64]
+    images: ImagePatches
+    person: Indices
+
+    @property
+    def people(self) -> int:
+        return int(self.person.max()) + 1
+
+
+@dataclass(frozen=True)
+class References:
+    """The real patches that a search compares with: of people who were trained on, and of at least two who were not."""
+
+    training: PeoplesPatches
+    others: PeoplesPatches
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """For each of n queries the person of one side whom it may repeat.
+
+    Attributes:
+        ratio: (n,) distance to that person's nearest patch over the distance to people who were not trained on, the person left out.
+        apart: (n, spaces) the latter distance in each space in which it must be great, or the patch is like anybody's.
+        person: (n,) number of the person.
+    """
+
+    ratio: NDArray[np.float64]
+    apart: NDArray[np.float64]
+    person: Indices
+
+
+@dataclass(frozen=True)
+class CopySearch:
+    """Who is suspected on either side, and for the `checked` queries (k,) their matches among training patches."""
+
+    training: Suspicion
+    others: Suspicion
     checked: Indices
     near: Matches
+
+    @property
+    def ratios(self) -> NDArray[np.float64]:
+        """Of the training side, (n,)."""
+        return self.training.ratio
+
+
+@dataclass(frozen=True)
+class PixelSearch(CopySearch):
+    """A search in pixels, with the `checked` queries' matches of people who were not trained on: the nearest, and the rest of them."""
+
     far: Matches
+    rest: Matches
 
 
-def search_copies(queries: ImagePatches, training: ImagePatches, others: ImagePatches, checked: int, description: str) -> CopySearch:
-    """Compute for each query the ratio of its distances to training patches and to patches of other people, in pixels.
+def search_copies(
+    queries: ImagePatches, references: References, checked: int, description: str, excluded: Indices | None = None
+) -> PixelSearch:
+    """Suspect for each query one training patient and one person who was not trained on, in pixels.
 
     Args:
         queries: (n, x, y).
-        training: (m, x, y) of training patients.
-        others: (m', x, y) of as many people who were not trained on, about as many patches.
-        checked: how many queries, those with the least coarse ratio, are aligned exactly with the nearest few of either side.
+        references: real patches of both sides.
+        checked: how many queries, those with the least coarse ratio, are aligned exactly with the nearest few of either side; of the
+            side that was not trained on as many a person.
         description: a few words for the progress.
+        excluded: (n,) number of a person among the others to whom a query is not compared, since it is that person's.
     """
     images = _reduced(queries)
-    sides = [(_reduced(side), _coarse_candidates(images, _reduced(side))) for side in (training, others)]
-    near_distance, far_distance = (candidates.distance[:, 0] for _, candidates in sides)
-    ratios = near_distance / np.maximum(far_distance, TINY)
+    posed = _posed_points(images)
+    training, others = references.training, references.others
+    near = _coarse_candidates(posed, training.images)
+    # Person by person, so that each can be left out.
+    of_each = [_of_person(posed, others, person) for person in range(others.people)]
+    far, rest, person = _nearest_person(of_each, excluded)
+    coarse = near.distance[:, 0], far.distance[:, 0], rest.distance[:, 0]
+    ratios = coarse[0] / np.maximum(coarse[1], TINY), coarse[1] / np.maximum(coarse[2], TINY)
     # Only those that are suspicious even coarsely can be copies.
-    chosen = np.sort(np.argsort(ratios, kind="stable")[:checked])
-    near, far = (align(images[chosen], side, candidates.select(chosen), description) for side, candidates in sides)
-    ratios[chosen] = near.distance / np.maximum(far.distance, TINY)
-    return CopySearch(ratios, chosen, near, far)
+    share = others.people / training.people
+    chosen = np.union1d(least(ratios[0], checked), least(ratios[1], round(checked * share)) if excluded is None else [])
+    chosen = chosen.astype(np.int64)
+    sides = [(_reduced(training.images), near), (_reduced(others.images), far), (_reduced(others.images), rest)]
+    aligned = [align(images[chosen], side, candidates.select(chosen), description) for side, candidates in sides]
+    # Where a query's own person is left out, nobody may remain beside the nearest one.
+    aligned[2] = replace(aligned[2], distance=np.where(np.isinf(coarse[2][chosen]), np.inf, aligned[2].distance))
+    ratios[0][chosen] = aligned[0].distance / np.maximum(np.minimum(aligned[1].distance, aligned[2].distance), TINY)
+    ratios[1][chosen] = aligned[1].distance / np.maximum(aligned[2].distance, TINY)
+    rows = near.row[:, 0].copy()
+    rows[chosen] = aligned[0].row
+    suspected = Suspicion(ratios[0], coarse[1][:, None], training.person[rows]), Suspicion(ratios[1], coarse[2][:, None], person)
+    return PixelSearch(*suspected, chosen, *aligned)
 
 
-def copy_statistics(ratios: NDArray[np.float64], held_out: NDArray[np.float64], limit: float) -> dict[str, Any]:
-    """Share of synthetic patches that count as copies, and of held-out patients' real patches that would.
-
-    Args:
-        ratios: of synthetic patches, (n,).
-        held_out: of real patches of patients whom the generator never saw, (k,).
-        limit: below this ratio a patch counts as a copy.
-    """
-    return {
-        "copies": float((ratios < limit).mean()),
-        "copies_count": int((ratios < limit).sum()),
-        "copies_held_out": float((held_out < limit).mean()),
-        "least_ratio": float(ratios.min()),
-        "least_ratio_held_out": float(held_out.min()),
-    }
+def least(ratios: NDArray[np.float64], count: int) -> Indices:
+    """The rows of the least ratios."""
+    return np.argsort(ratios, kind="stable")[:count]
 
 
-def nearer_to_training(
-    training: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], bootstrap: int, seed: int
-) -> dict[str, float]:
-    """Share of synthetic patches that lie nearer to training patients than to as many others; a half is what chance gives.
-
-    Args:
-        training: (n, training patients) distance of each synthetic patch to the nearest patch of each.
-        others: (n, test patients), the same.
-        bootstrap: resamples of patients, on each side as many as there are of the fewer.
-        seed: of the resamples.
-
-    Returns:
-        nearer (mean over draws without repeats) and its 95% bootstrap interval over patients, _low and _high.
-    """
-    rng = np.random.default_rng(seed)
-    count = min(training.shape[1], others.shape[1])
-
-    def share(repeats: bool) -> float:
-        near, far = (side[:, rng.choice(side.shape[1], count, replace=repeats)].min(axis=1) for side in (training, others))
-        return float((near < far).mean() + 0.5 * (near == far).mean())
-
-    plain = float(np.mean([share(False) for _ in range(min(bootstrap, 50))]))
-    low, high = np.percentile([share(True) for _ in range(bootstrap)], (2.5, 97.5)) if count > 1 else (0.0, 1.0)
-    return {"nearer": plain, "nearer_low": min(float(low), plain), "nearer_high": max(float(high), plain)}
+def _of_person(posed: list[_PosedPoints], others: PeoplesPatches, person: int) -> Candidates:
+    """The nearest few patches of one person, by rows of all."""
+    rows = np.flatnonzero(others.person == person)
+    candidates = _coarse_candidates(posed, others.images[rows])
+    return Candidates(candidates.distance, rows[candidates.row], candidates.symmetry)
 
 
-def _coarse_candidates(images: Tensor, references: Tensor) -> Candidates:
-    """The nearest few references of each image, by coarse means, under all symmetries and a few rotations and shifts."""
-    points, k = _coarse_points(references), min(CANDIDATES, len(references))
+def _nearest_person(of_each: list[Candidates], excluded: Indices | None) -> tuple[Candidates, Candidates, Indices]:
+    """Candidates of the person who is nearest to each query, those of all other people, and that person's number (n,)."""
+    width = min(one.row.shape[1] for one in of_each)
+    distance, row, symmetry = (
+        np.stack([getattr(one, name)[:, :width] for one in of_each], axis=1) for name in ("distance", "row", "symmetry")
+    )
+    queries = np.arange(len(distance))
+    if excluded is not None:
+        distance[queries, excluded] = np.inf
+    person = distance[:, :, 0].argmin(axis=1)
+    nearest_one = Candidates(distance[queries, person], row[queries, person], symmetry[queries, person])
+    distance[queries, person] = np.inf
+    flat = [one.reshape(len(queries), -1) for one in (distance, row, symmetry)]
+    best = np.argsort(flat[0], axis=1, kind="stable")[:, :width]
+    rest = Candidates(*(np.take_along_axis(one, best, axis=1) for one in flat))
+    return nearest_one, rest, person
+
+
+@dataclass(frozen=True)
+class _PosedPoints:
+    """Coarse points of all queries in one pose, and its symmetry."""
+
+    symmetry: int
+    points: Points
+
+
+def _posed_points(images: Tensor) -> list[_PosedPoints]:
+    """Queries (n, side, side) under all symmetries and a few rotations and shifts, as coarse points."""
     transformed = symmetries(images)  # views or small copies
     poses = [(0.0, x, y) for x in (-MAX_SHIFT, MAX_SHIFT) for y in (-MAX_SHIFT, MAX_SHIFT)] + [
         (-COARSE_ROTATION, 0, 0),
@@ -117,7 +177,14 @@ def _coarse_candidates(images: Tensor, references: Tensor) -> Candidates:
     ]
     # Rotations and shifts of the image and of its mirror image alone: a GAN with `flip` sees both, and no quarter turn.
     posed = ((symmetry, rotate_and_shift(transformed[symmetry], *pose)) for symmetry in (0, MIRRORED) for pose in poses)
-    searches = [(symmetry, *nearest(_coarse_points(one), points, k)) for symmetry, one in itertools.chain(enumerate(transformed), posed)]
+    return [_PosedPoints(symmetry, _coarse_points(one)) for symmetry, one in itertools.chain(enumerate(transformed), posed)]
+
+
+def _coarse_candidates(posed: list[_PosedPoints], references: ImagePatches) -> Candidates:
+    """The nearest few references (m, x, y) of each query in any of its poses, by coarse means."""
+    points = _coarse_points(_reduced(references))
+    k = min(CANDIDATES, len(points))
+    searches = [(one.symmetry, *nearest(one.points, points, k)) for one in posed]
     # The best k of all searches together.
     distance = np.concatenate([one for _, one, _ in searches], axis=1)
     row = np.concatenate([one for _, _, one in searches], axis=1)

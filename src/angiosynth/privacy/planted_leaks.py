@@ -11,6 +11,7 @@ from torch import Tensor
 from angiosynth.privacy.audited import AuditData, Encoder, candidates_of, encoded_pairs, evenly
 from angiosynth.privacy.blackbox import CLOSEST, set_scores
 from angiosynth.privacy.controls import few_pairs_of, noisy_copies, train_overfitted
+from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.linkage import neighbour_agreement
 from angiosynth.privacy.membership import auc, by_patient, rank_p
@@ -23,7 +24,7 @@ DRAWN = 500  # patches that it draws, at most
 PLANTED_CHECKED = 200  # planted copies that are searched for, at most
 
 
-def attack_planted_copies(data: AuditData, settings: AuditSettings) -> list[dict[str, Any]]:
+def attack_planted_copies(data: AuditData, copies: CopyAudit, settings: AuditSettings) -> list[dict[str, Any]]:
     """Replace some of the set by noisy training patches, and try the search for copies and the attack on membership.
 
     Returns:
@@ -41,11 +42,9 @@ def attack_planted_copies(data: AuditData, settings: AuditSettings) -> list[dict
         # Few copies show in the closest patches alone, many in all; an attacker would use the better score.
         attacks = [data.split(by_patient(scores, data.patient, of_patches)) for of_patches in (1.0, CLOSEST)]
         best = min(attacks, key=lambda attack: rank_p(attack.members, attack.others))
-        checked = images[:PLANTED_CHECKED]
-        searches = data.search_both(checked, data.describe(checked), len(checked), f"planted {share:.0%}")
-        detected = [float((search.ratios < settings.limits.copy_ratio).mean()) * number / count for search in searches]
+        detected = copies.detected(images[evenly(number, PLANTED_CHECKED)], f"planted {share:.0%}")
         figures = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
-        results.append({"share": share, "copies": detected[0], "copies_features": detected[1], **figures})
+        results.append({"share": share, **{space: found * number / count for space, found in detected.items()}, **figures})
     return results
 
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from angiosynth.privacy.verdict import ATTACKS, HOLDERS
+from angiosynth.privacy.verdict import ATTACKS, COPIES, HOLDERS
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
 P_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0)  # an exact p tells the exact AUC
@@ -28,7 +28,7 @@ LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # Settings that a reader needs to judge the audit; not its seed, with which random draws could be repeated.
 SETTINGS = ("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps", "planted", "overfit_patches", "overfit_steps")
-LIMITS = ("auc", "excess", "copies", "copy_ratio", "nearer", "linkage", "alpha")
+LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "nearer", "linkage", "alpha")
 
 
 def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,16 +111,17 @@ def _round_attack(attack: Mapping[str, Any], people: Mapping[str, int], step: fl
 
 
 def _round_measure(measure: Mapping[str, Any], membership: Mapping[str, Any], limits: Mapping[str, float], step: float) -> dict[str, Any]:
-    """A measure beside its limit. `passes` compares the exact value: a rounded one may lie on the other side of the limit."""
+    """A measure beside its limit. `above` compares the exact value: a rounded one may lie on the other side of the limit."""
     name = measure["name"]
     kept = {key: measure[key] for key in ("name", "holder", "criterion", "description", "state")}
-    kept["passes"] = bool(measure["value"] > measure["limit"])
+    kept |= {"above": bool(measure["value"] > measure["limit"]), "corrected_p": p_bound(measure["corrected_p"])}
     if name in membership:
         attack = membership[name]
         figures = {"value": attack["auc"], "low": attack["auc_low"], "high": attack["auc_high"], "control": attack["control"]}
         return kept | figures | {"limit": limits["auc"]}
     if name.startswith("copies"):
         share = {key: _at_most(measure[key], limits["copies"]) for key in ("value", "control")}
+        # No interval: its ends are other people's counts.
         return kept | share | {"low": share["value"], "high": share["value"], "limit": limits["copies"]}
     figures = {key: to_step(measure[key], step, key if key in ("low", "high") else "") for key in ("value", "low", "high", "control")}
     limit = round(figures["control"] + limits["linkage"], 4) if name == "linkage" else limits["nearer"]
@@ -135,7 +136,7 @@ def _at_most(share: float, limit: float) -> float:
 
 def _round_planted(planted: Mapping[str, Any], step: float) -> dict[str, float]:
     rounded = {"share": planted["share"], "auc": to_step(planted["auc"], step), "p": p_bound(planted["p"])}
-    return rounded | {name: coarse(planted[name]) for name in ("copies", "copies_features")}
+    return rounded | {name: coarse(planted[name]) for name in COPIES}
 
 
 def _round_overfitted(overfitted: Mapping[str, Any], step: float) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""From an audit's numbers to words, by limits that were fixed before: a state for each measure, a verdict for each holder."""
+"""From an audit's numbers to words, by limits that were fixed before: a state for each measure, a verdict for each holder.
+
+Every measure has a test with the person as its unit. The more measures, the more of them pass a limit by chance, so their p are corrected
+by Holm's procedure: the probability that any measure of a harmless set is called over its limit stays below alpha, however the
+measures depend on one another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from angiosynth.settings.audit import AuditLimits
@@ -33,12 +38,16 @@ ATTACKS = (
 )
 
 
+COPIES = {"copies": "", "copies_features": ", in U-net features"}  # space of a search for copies -> end of its words for the page
+
+
 @dataclass(frozen=True)
 class Measure:
     """One measure beside its limit, as it stands in audit.json under `findings`.
 
-    control: what the same measure gives where the generator plays no part. state: "over" the limit beyond what chance and control
-    explain; "unclear" where it is over, but chance or control may explain it; "within".
+    control: what the same measure gives where the generator plays no part. passes: it is over its limit, and the control well below it.
+    p: of chance. corrected_p: for the number of measures. state: "over" where it passes and chance does not explain it, "unclear" where
+    chance may, "within" where it does not pass.
     """
 
     name: str
@@ -50,7 +59,15 @@ class Measure:
     high: float
     control: float
     limit: float
-    state: State
+    passes: bool
+    p: float
+    corrected_p: float = 1.0
+    state: State = "within"
+
+    def judged(self, corrected_p: float, alpha: float) -> Measure:
+        """The measure with its corrected p and its state."""
+        state: State = "within" if not self.passes else "over" if corrected_p <= alpha else "unclear"
+        return replace(self, corrected_p=corrected_p, state=state)
 
 
 def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
@@ -69,10 +86,12 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     membership = numbers["membership"]
     measures = [_membership_measure(attack, membership[attack.name], limits) for attack in ATTACKS if attack.name in membership]
     measures += [_linkage_measure(numbers["linkage"], limits)]
-    measures += [_copies_measure(name, numbers[name], limits) for name in ("copies", "copies_features")]
+    measures += [_copies_measure(name, numbers[name], limits) for name in COPIES]
     measures += [_nearer_measure(space, numbers["nearer"][space], limits) for space in ("images", "features")]
+    corrected = holm([measure.p for measure in measures])
+    measures = [measure.judged(p, limits.alpha) for measure, p in zip(measures, corrected, strict=True)]
     controls = controls_detected(numbers, limits)
-    few = membership["images"]["least_p"] > limits.alpha
+    few = membership["images"]["least_p"] * len(measures) > limits.alpha  # then no attack on membership can ever be over its limit
     verdicts: dict[Holder, Verdict] = {}
     for place, holder in enumerate(HOLDERS):
         held = HOLDERS[: place + 1]
@@ -106,44 +125,58 @@ def controls_detected(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[s
     planted, overfitted = numbers["planted"], numbers["overfitted"]
     greatest = max(planted, key=lambda one: float(one["share"]))
     detected: dict[str, bool] = {name: overfitted[name]["auc"] > limits.auc and overfitted[name]["p"] <= limits.alpha for name in HOLDERS}
-    searched = all(one[name] > limits.copies for one in planted for name in ("copies", "copies_features"))
+    searched = all(one[name] > limits.copies for one in planted for name in COPIES)
     linked = overfitted["linkage"]["first"] and overfitted["linkage"]["share"] > overfitted["linkage"]["share_held_out"] + limits.linkage
     by_set = detected["set"] and searched and greatest["auc"] > limits.auc and greatest["p"] <= limits.alpha and linked
     return {**detected, "set": bool(by_set)}
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct p for the number of tests, step down (Holm 1979): none of them lower than p, none greater than 1.
+
+    The least is multiplied by the number of tests, the next by one less, and so on; none becomes less than one before it.
+    """
+    corrected = [1.0] * len(p)
+    greatest = 0.0
+    for place, number in enumerate(sorted(range(len(p)), key=lambda one: p[one])):
+        greatest = max(greatest, min(1.0, (len(p) - place) * p[number]))
+        corrected[number] = greatest
+    return corrected
+
+
 def _membership_measure(attack: Attack, statistics: Mapping[str, Any], limits: AuditLimits) -> Measure:
-    """Over: the AUC passes its limit, the control's AUC lies well below it, and neither chance nor the control explains it."""
+    """It passes where the AUC is over its limit and the control's AUC well below it."""
     passes = statistics["auc"] > limits.auc and statistics["excess"] > limits.excess
-    significant = statistics["p"] <= limits.alpha and statistics["excess_low"] > 0
-    state: State = "within" if not passes else "over" if significant else "unclear"
+    # What the control may explain is no evidence, whatever the rank test says.
+    p = statistics["p"] if statistics["excess_low"] > 0 else 1.0
     value, low, high, control = (statistics[name] for name in ("auc", "auc_low", "auc_high", "control"))
-    return Measure(*attack, value, low, high, control, limits.auc, state)
+    return Measure(*attack, value, low, high, control, limits.auc, bool(passes), p)
 
 
 def _linkage_measure(statistics: Mapping[str, Any], limits: AuditLimits) -> Measure:
     """The limit is that of held-out patients' real patches and the allowed excess above it."""
-    state: State = "within" if statistics["excess"] <= limits.linkage else "over" if statistics["excess_low"] > 0 else "unclear"
     description = "linkage: the nearest training patches are of one patient"
     control = statistics["held_out"]
     low, high = control + statistics["excess_low"], control + statistics["excess_high"]
-    limit = control + limits.linkage
-    return Measure("linkage", "set", "linkability", description, statistics["agreement"], low, high, control, limit, state)
+    limit, passes = control + limits.linkage, bool(statistics["excess"] > limits.linkage)
+    return Measure(
+        "linkage", "set", "linkability", description, statistics["agreement"], low, high, control, limit, passes, statistics["p"]
+    )
 
 
 def _copies_measure(name: str, statistics: Mapping[str, Any], limits: AuditLimits) -> Measure:
-    value, control = statistics["copies"], statistics["copies_held_out"]
-    state: State = "within" if value <= limits.copies else "over" if value > control + limits.copies else "unclear"
-    space = " in U-net features" if name == "copies_features" else ""
-    description = f"copies: much nearer to a training patch than to anybody else's{space}"
-    return Measure(name, "set", "singling out", description, value, value, value, control, limits.copies, state)
+    """It passes where copies are a greater share of the set than allowed beyond those that people who were not trained on seem to have."""
+    value, low, high = (statistics[f"copies{end}"] for end in ("", "_low", "_high"))
+    control = statistics["copies_held_out"]
+    description = f"copies: distinctive, and much nearer to one training patient than to anybody else{COPIES[name]}"
+    passes = bool(value > control + limits.copies)
+    return Measure(name, "set", "singling out", description, value, low, high, control, limits.copies, passes, statistics["p"])
 
 
 def _nearer_measure(space: str, statistics: Mapping[str, float], limits: AuditLimits) -> Measure:
     value, control = statistics["nearer"], statistics["nearer_validation"]
     passes = value > limits.nearer and value - control > limits.excess
-    low, high = statistics["nearer_low"], statistics["nearer_high"]
-    state: State = "within" if not passes else "over" if low > 0.5 else "unclear"
+    low, high, p = statistics["nearer_low"], statistics["nearer_high"], statistics["nearer_p"]
     ending = " in U-net features" if space == "features" else ""
     description = f"synthetic patches nearer to training patients than to as many others{ending}"
-    return Measure(f"nearer_{space}", "set", "singling out", description, value, low, high, control, limits.nearer, state)
+    return Measure(f"nearer_{space}", "set", "singling out", description, value, low, high, control, limits.nearer, passes, p)

@@ -4,7 +4,7 @@ figures. For the report: use against leakage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,33 +23,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = 10  # pairs in the gallery
+GALLERY = {"copies": "in pixels", "copies_features": "in features"}  # its rows
 MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
-def gallery(searches: Sequence[CopySearch], synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
-    """Draw the closest pairs, by pixels and then by features: the synthetic patch, and below it the real one in its matched pose.
+def gallery(searches: Mapping[str, CopySearch], synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
+    """Draw the closest pairs of each search for copies: the synthetic patch, and below it the real one in its matched pose.
 
     The picture shows patients' patches.
 
     Args:
-        searches: for copies in pixels, and in features.
+        searches: for copies, by key of audit.json.
         synthetic: patches (n, x, y) that were searched for.
         training: patches (m, x, y) of training patients.
         path: the PNG.
     """
-    shown = [_closest(search) for search in searches]
-    columns = max(len(rows) for rows in shown)
-    with drawn(path, 1.25 * max(4, columns), 6.8) as figure:
-        axes = figure.subplots(4, max(2, columns))
+    shown = {space: _closest(search) for space, search in searches.items()}
+    columns = max(len(rows) for rows in shown.values())
+    with drawn(path, 1.25 * max(4, columns), 3.4 * len(shown)) as figure:
+        axes = figure.subplots(2 * len(shown), max(2, columns))
         for axis in axes.ravel():
             axis.set_axis_off()
-        for place, (space, search, rows) in enumerate(zip(("in pixels", "in features"), searches, shown, strict=True)):
+        for place, (space, rows) in enumerate(shown.items()):
+            search = searches[space]
             images = synthetic[search.checked[rows]]
             real = warped_levels(training, images, search.near.select(rows))
             for column, (image, match, query) in enumerate(zip(images, real, search.checked[rows], strict=True)):
                 show_picture(axes[2 * place, column], _enlarged(from_levels(image)))
                 show_picture(axes[2 * place + 1, column], _enlarged(from_levels(match)))
-                axes[2 * place, column].set_title(f"synthetic, {space}\nratio {search.ratios[query]:.2f}", fontsize=8)
+                axes[2 * place, column].set_title(f"synthetic, {GALLERY[space]}\nratio {search.ratios[query]:.2f}", fontsize=8)
                 axes[2 * place + 1, column].set_title("real, training", fontsize=8)
         figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below each: for the house alone, never to be released.", fontsize=10)
 

@@ -45,11 +45,14 @@ def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
             digits = 4 if finding["name"].startswith("copies") else 2
             value = f"{finding['value']:.{digits}f}"
             if finding["low"] != finding["high"]:
-                value += f" ({finding['low']:.2f} to {finding['high']:.2f})"
+                value += f" ({finding['low']:.{digits}f} to {finding['high']:.{digits}f})"
             control, limit = f"{finding['control']:.{digits}f}", f"{finding['limit']:.{3 if digits == 4 else 2}f}"
-            rows.append([finding["description"], value, control, limit, state_of(finding)])
-    caption = "AUC for membership, shares of patches for all else; in brackets the 95% bootstrap interval."
-    return Table(caption, ["evidence", "value", "without the generator", "limit", "compared with its limit"], rows)
+            rows.append([finding["description"], value, control, limit, chance(audit, finding["corrected_p"]), state_of(finding)])
+    caption = (
+        "AUC for membership, shares of patches for all else; in brackets the 95% bootstrap interval. Corrected p: how often chance alone "
+        "would bring any measure of this audit so far."
+    )
+    return Table(caption, ["evidence", "value", "without the generator", "limit", "corrected p", "compared with its limit"], rows)
 
 
 def usefulness_table(audit: Mapping[str, Any]) -> Table:
@@ -76,6 +79,6 @@ def chance(audit: Mapping[str, Any], p: float) -> str:
 
 def state_of(finding: Mapping[str, Any]) -> str:
     """How a measure compares with its limit, in words."""
-    # A rounded value may lie on the other side of the limit, so a shared finding says itself whether it passes.
-    explained = finding["state"] == "within" and finding.get("passes", finding["value"] > finding["limit"])
+    # A rounded value may lie on the other side of the limit, so a shared finding says itself whether it is above.
+    explained = finding["state"] == "within" and finding.get("above", finding["value"] > finding["limit"])
     return "over its limit as its control is" if explained else STATES[finding["state"]]

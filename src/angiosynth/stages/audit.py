@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,8 @@ from angiosynth.data.split import Split, load_split
 from angiosynth.errors import InputError
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import load_critic, load_sampler
-from angiosynth.metrics.frechet import frechet_distance
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs
-from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
 from angiosynth.project.preflight import preflight
@@ -27,7 +25,6 @@ from angiosynth.reading import MOST_PICTURE, read_bytes
 from angiosynth.report.audit_figures import attacks_figure, gallery, patient_scores_figure
 from angiosynth.report.audit_page import build_audit_page
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
-from angiosynth.runtime.progress import progress
 from angiosynth.sections import Count, NonNegative
 from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
@@ -83,23 +80,8 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     """Run all attacks and controls; write the gallery into `target`; returns the content of audit.json."""
     data = AuditData(load_audited(settings, home, model, split, scratch))
     work = Audit(data, settings.audit)
-    numbers: dict[str, Any] = {}
-    steps: dict[str, Callable[[], Any]] = {
-        "membership": lambda: {**work.set_attacks(), **work.generator_attacks()},
-        "checkpoints": work.checkpoints,
-        "linkage": work.linkage,
-        "nearer": work.nearer,
-        "plain_differences": work.plain_differences,
-        "usefulness": lambda: _with_distance(work),
-        "planted": lambda: attack_planted_copies(data, settings.audit),
-        "overfitted": lambda: attack_overfitted_generator(data, settings.audit),
-    }
-    copied = work.copies()
-    numbers.update({name: result for name, (result, _) in copied.items()})
-    for name, step in progress(steps.items(), f"audit {model}", len(steps)):
-        numbers[name] = step()
-    searches = [search for _, search in copied.values()]
-    gallery(searches, data.images["synthetic"], data.images["training"], target / "gallery.png")
+    numbers = work.measured(f"audit {model}")
+    gallery(work.copies.synthetic, data.images["synthetic"], data.images["training"], target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
@@ -174,13 +156,3 @@ def _synthetic(home: Workspace, model: str, training: PatchSet) -> PatchSet:
     if synthetic.size != training.size:
         raise InputError(f"{synthetic.folder}: patches of {synthetic.size}, the real ones are of {training.size}; run `dvc repro`")
     return synthetic
-
-
-def _with_distance(work: Audit) -> dict[str, Any]:
-    """Usefulness, with the Frechet distance of the sets and that of two halves of the training patients as its floor."""
-    features = work.data.raw_features
-    halves = [features["training"][work.data.number % 2 == half] for half in (0, 1)]
-    if not len(halves[1]):
-        halves = [features["training"][half::2] for half in (0, 1)]
-    distances = {"fd_unet": frechet_distance(features["training"], features["synthetic"]), "fd_unet_floor": frechet_distance(*halves)}
-    return {**work.usefulness(), **distances}

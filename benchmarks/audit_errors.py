@@ -1,0 +1,201 @@
+"""How often an audit calls a harmless set leaky, and how often it finds a leak: many audits where the answer is known.
+
+    python -m benchmarks.audit_errors --cache FOLDER [--seeds 5] [--cohorts 8/4 20/10 40/20] [--quick] [--jobs N] [--seconds S] [--json]
+
+Heads are drawn once (96, a minute or two) and kept in the cache folder, which may be carried to another machine. For each seed and size
+of cohort people are split anew at random into those who were trained on, those who were not and strangers. Harmless sets: real patches
+of strangers, and a GAN trained on strangers. Leaky ones: the former with 1%, 3% or 10% copies of training patches, as they lie, turned
+and moved, or noisy; a GAN overfitted to one patient; a GAN trained on few patients for long. Each set is audited by the code of the stage
+`audit`, with the demo's limits and fewer patches looked at.
+
+Results go to FOLDER/results.jsonl, one a line, as they come; a second call goes on with what is missing. `--seconds` starts no audit
+after so many. Neither MLflow nor DVC nor Optuna is needed. A GPU is used where there is one; CUDA_VISIBLE_DEVICES= hides it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from angiosynth.data.patches import PatchSet
+from angiosynth.generators.registry import CONTROL
+from angiosynth.privacy.audit import Audit
+from angiosynth.privacy.audited import AuditData, AuditInputs
+from angiosynth.privacy.verdict import judge
+from angiosynth.runtime.progress import progress
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.features import unet_features
+from angiosynth.segmentation.training import train_segmenter
+from angiosynth.settings import UnetSettings
+from angiosynth.settings.audit import AuditSettings
+from benchmarks.audit_people import load_people
+from benchmarks.audit_sets import SHAPE, SPOILERS, Audited, SetMaker, draw_cohort
+
+SIZES = {"8/4": (8, 4, 2), "20/10": (20, 10, 4), "40/20": (40, 20, 6)}  # training, test and validation patients
+SHARES = (0.01, 0.03, 0.1)
+HARMLESS = ("strangers", "gan-strangers")
+LEAKY = (*(f"{kind}-{share:g}" for kind in SPOILERS for share in SHARES), "gan-one", "gan-few")
+REPEATS = {"strangers": 4, "gan-strangers": 2}  # audits of a harmless kind for each of a leaky one
+QUICK = ("strangers", "gan-strangers", "noisy-0.01", "turned-0.03", "gan-one")
+SETTINGS = AuditSettings(checked=200, compared=600, reconstructed=2, reconstruction_steps=10, planted=(0.1,), overfit_steps=30)
+UNET = UnetSettings(width=8, steps=40, batch_size=32, learning_rate=0.002, loss="dice_cross_entropy", validations=1, precision="float32")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One audit: the kind of set, the size of the cohort, the seed of the split, of the set and of the trainings."""
+
+    kind: str
+    cohort: str
+    seed: int
+
+
+def audit_one(task: Task, cache: Path) -> dict[str, Any]:
+    """Make the set of a task, audit it, and return its verdicts with the measures that passed their limits."""
+    start = time.perf_counter()
+    people = load_people(cache, 1)
+    cohort = draw_cohort(people, SIZES[task.cohort], task.seed)
+    with TemporaryDirectory(prefix="angiosynth-audit-") as folder:
+        scratch = Path(folder)
+        audited = _set_of(task.kind, SetMaker(people, cohort, task.seed, scratch / "gan"))
+        parts = [people.patches_of(part, scratch) for part in (cohort.training, cohort.test, cohort.validation)]
+        data = AuditData(_inputs(parts, audited, task.seed, scratch))
+        result = judge(Audit(data, SETTINGS).measured(f"{task.kind} {task.cohort} {task.seed}"), SETTINGS.limits)
+    measures = {
+        finding["name"]: {"value": round(finding["value"], 4), "p": finding["p"], "state": finding["state"]}
+        for finding in result["findings"]
+    }
+    return {**asdict(task), **result["verdicts"], "controls": result["controls"], "measures": measures, "s": time.perf_counter() - start}
+
+
+def _set_of(kind: str, maker: SetMaker) -> Audited:
+    if kind == "strangers":
+        return maker.strangers()
+    name, _, rest = kind.rpartition("-")
+    return maker.gan(rest) if name == "gan" else maker.copies(name, float(rest))
+
+
+def _inputs(parts: list[PatchSet], audited: Audited, seed: int, scratch: Path) -> AuditInputs:
+    training, test, validation = parts
+    unet = UNET.model_copy(update={"seed": seed})
+    segmenter = train_segmenter(unet, training, None, NullRecorder()).segmenter
+
+    def no_checkpoint(step: int) -> Any:
+        raise AssertionError("no probe, so no checkpoint is asked for")
+
+    return AuditInputs(
+        training=training,
+        test=test,
+        validation=validation,
+        synthetic=audited.pairs,
+        latent_space=audited.latent_space,
+        critic=audited.critic,
+        control=CONTROL(SHAPE, SETTINGS.overfit_steps, SETTINGS.seed),
+        features=lambda images: unet_features(segmenter, images),
+        step=0,
+        probes=(),
+        at_step=no_checkpoint,
+        scratch=scratch,
+    )
+
+
+def run(tasks: Iterable[Task], cache: Path, jobs: int, seconds: float) -> list[dict[str, Any]]:
+    """Run the tasks that have no result yet, side by side, and return all results."""
+    path = cache / "results.jsonl"
+    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {Task(one["kind"], one["cohort"], one["seed"]) for one in results}
+    missing = [task for task in tasks if task not in done]
+    wanted, end = set(tasks), time.monotonic() + seconds
+    with path.open("a") as stream, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        for result in progress(_side_by_side(pool, missing, cache, jobs, end), "audits", len(missing)):
+            results.append(result)
+            stream.write(json.dumps(result) + "\n")
+            stream.flush()
+    return [one for one in results if Task(one["kind"], one["cohort"], one["seed"]) in wanted]
+
+
+def _side_by_side(pool: ProcessPoolExecutor, tasks: list[Task], cache: Path, jobs: int, end: float) -> Iterable[dict[str, Any]]:
+    """Results as they come. No more tasks are waiting than there are processes, so that none starts after the end."""
+    waiting, running = list(tasks), set[Future[dict[str, Any]]]()
+    while running or (waiting and time.monotonic() < end):
+        while waiting and len(running) < jobs and time.monotonic() < end:
+            running.add(pool.submit(audit_one, waiting.pop(0), cache))
+        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from (one.result() for one in finished)
+
+
+def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Error rates: of harmless sets called "over", of leaky ones called so, for all and for each kind and cohort."""
+    harmless = [one for one in results if one["kind"] in HARMLESS]
+    leaky = [one for one in results if one["kind"] not in HARMLESS]
+    cells: dict[str, list[bool]] = defaultdict(list)
+    measures: dict[str, int] = defaultdict(int)
+    for one in results:
+        cells[f"{one['kind']} {one['cohort']}"].append(one["set"] == "over")
+    for one in harmless:
+        for name, measure in one["measures"].items():
+            measures[name] += measure["state"] == "over"
+    return {
+        "false_over": _share(harmless, "over"),
+        "found_leaks": _share(leaky, "over"),
+        "harmless": len(harmless),
+        "leaky": len(leaky),
+        "harmless_within": _share(harmless, "within"),
+        "over_by_cell": {name: f"{sum(values)} of {len(values)}" for name, values in sorted(cells.items())},
+        "false_over_by_measure": {name: count for name, count in measures.items() if count},
+    }
+
+
+def _kinds_and_seeds(kinds: Iterable[str], seeds: int) -> Iterable[tuple[str, int]]:
+    """By seed first, so that a run that is stopped has some of every kind."""
+    for seed in range(seeds):
+        for kind in kinds:
+            repeats = REPEATS.get(kind, 1)
+            yield from ((kind, repeats * seed + number) for number in range(1, repeats + 1))
+
+
+def _share(results: list[dict[str, Any]], verdict: str) -> float | None:
+    return round(float(np.mean([one["set"] == verdict for one in results])), 4) if results else None
+
+
+def table(figures: Mapping[str, Any], cohorts: list[str], kinds: Iterable[str]) -> list[str]:
+    """A row for each kind of set: how many of its audits said "over", by cohort."""
+    cells = figures["over_by_cell"]
+    rows = [f"| {kind} | {' | '.join(cells.get(f'{kind} {cohort}', '-') for cohort in cohorts)} |" for kind in kinds]
+    return [f"| called over | {' | '.join(cohorts)} |", f"|---|{'---:|' * len(cohorts)}", *rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cohorts", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # the processes that are started read it; together they take all cores
+    load_people(options.cache, options.jobs)
+    kinds, cohorts, seeds = (QUICK, options.cohorts[:1], 2) if options.quick else ((*HARMLESS, *LEAKY), options.cohorts, options.seeds)
+    tasks = [Task(kind, cohort, seed) for kind, seed in _kinds_and_seeds(kinds, seeds) for cohort in cohorts]
+    figures = summary(run(tasks, options.cache, options.jobs, options.seconds))
+    print("\n".join(table(figures, cohorts, kinds)))
+    if options.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
