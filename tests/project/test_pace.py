@@ -14,10 +14,12 @@ from tests.factories import lab_settings, tiny_settings, tiny_tree, write_nifti
 from tests.pipeline import ROOT, stages_of
 
 SECTIONS = ("unet", "transfer", "probe", "generators.dcgan", "generators.wgan-gp", "generators.wgan-gp-sn")
+GENERATORS = tuple(name.removeprefix("generators.") for name in SECTIONS if name.startswith("generators."))
 
 
 def _pace(**seconds: float) -> Pace:
-    return Pace({name: seconds.get(name, 0.0) for name in SECTIONS}, seconds.get("voxel", 0.0), seconds.get("machine", 0.0))
+    steps = {name: seconds.get(name, 0.0) for name in SECTIONS}
+    return Pace(steps, dict.fromkeys(GENERATORS, seconds.get("pair", 0.0)), seconds.get("voxel", 0.0), seconds.get("machine", 0.0))
 
 
 def test_trainings_take_steps_and_validations() -> None:
@@ -43,9 +45,11 @@ def test_a_generator_takes_its_steps_and_its_probes() -> None:
     values = {"generators__wgan_gp__steps": 100, "generators__wgan_gp__probes": 3, "probe__steps": 10}
     # three generators probed, and one U-net on real patches
     expected = START_S + 100 * 0.5 + 4 * 10 * 0.1
-    pace = _pace(**{"generators.wgan-gp": 0.5, "probe": 0.1})
+    pace = _pace(**{"generators.wgan-gp": 0.5, "probe": 0.1, "pair": 0.01})
     command = "python cli.py train-generator --model wgan-gp"
-    assert Estimate(tiny_settings(**values), pace).seconds(command) > expected, "its pairs take time"
+    settings = tiny_settings(**values)
+    assert Estimate(settings, pace).seconds(command) == pytest.approx(expected + 3 * settings.probe.pairs * 0.01)
+    assert Estimate(settings, pace).seconds("python cli.py synthesize --model wgan-gp") == START_S + settings.synthesis.pairs * 0.01
     last = tiny_settings(**values, generators__wgan_gp__checkpoint_choice="last")
     assert Estimate(last, pace).seconds(command) == START_S + 50
 
@@ -53,7 +57,7 @@ def test_a_generator_takes_its_steps_and_its_probes() -> None:
 def test_every_stage_but_the_summary_is_counted() -> None:
     tree = tiny_tree()
     settings = Settings.model_validate(tree)
-    estimate = Estimate(settings, Pace(dict.fromkeys(SECTIONS, 1.0), 1e-3, 1e-3))
+    estimate = Estimate(settings, Pace(dict.fromkeys(SECTIONS, 1.0), dict.fromkeys(GENERATORS, 1.0), 1e-3, 1e-3))
     text = (ROOT / "dvc.yaml").read_text()
     seconds = {stage.name: estimate.seconds(stage.command) for stage in stages_of(text, tree)}
     assert [name for name, value in seconds.items() if value <= START_S] == ["select-unet", "summary"]  # nothing is to be selected
@@ -79,5 +83,6 @@ def test_every_network_of_the_settings_is_timed() -> None:
     tree = yaml.safe_load((ROOT / "profiles" / "quick.yaml").read_text())
     pace = measure(Settings.model_validate(tree))
     assert set(pace.steps) == set(SECTIONS)
-    assert min(*pace.steps.values(), pace.voxel, pace.machine) > 0
+    assert set(pace.pairs) == set(GENERATORS)
+    assert min(*pace.steps.values(), *pace.pairs.values(), pace.voxel, pace.machine) > 0
     assert pace.steps["generators.wgan-gp"] > pace.steps["generators.dcgan"], "two critic steps and a penalty against one"

@@ -20,6 +20,7 @@ from angiosynth.data.bids import find_patients
 from angiosynth.data.nifti import canonical_shape
 from angiosynth.errors import InputError
 from angiosynth.evaluation.transfer import subsets
+from angiosynth.generators.base import GeneratorSettings
 from angiosynth.generators.registry import family_of
 from angiosynth.project.preflight import blank_unet_step
 from angiosynth.segmentation.unet import Unet
@@ -31,11 +32,11 @@ TIMED_S = 0.4  # of each kind of step
 UNKNOWN_VOXELS = 8_000_000  # of a scan that cannot be read yet
 START_S = 4.0  # of a stage: Python, DVC's hashing, MLflow
 WINDOWS = 0.55  # fraction of a scan's voxels that lies in the windows that are segmented
+DRAWN_PAIRS = 64  # that are timed
 WINDOW = 160  # voxels along a side of the window that is timed
 MACHINE = 16  # width of the U-net whose speed stands for the machine's
 # Work that is no training, in voxels that a U-net of width 16 segments meanwhile; of a scan's voxel, or of a patch's.
 DRAWN, CHECKED, CUT, SCORED = 0.6, 0.15, 0.2, 0.75
-SAMPLED = 0.1  # training steps of a generator that a batch of its pairs costs
 AUDITED = 33.0  # a compared patch
 PAGES = 12.0e6  # tables, figures and pages
 JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on real patches
@@ -45,11 +46,13 @@ JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on 
 class Pace:
     """Seconds.
 
-    `steps`: of one training step by section of params.yaml. `voxel`: of one that the U-net segments. `machine`: of one that a U-net of
+    `steps`: of one training step by section of params.yaml. `pairs`: of drawing one pair, by generator. `voxel`: of one that the U-net
+    segments. `machine`: of one that a U-net of
     width 16 segments, whatever the settings.
     """
 
     steps: Mapping[str, float]
+    pairs: Mapping[str, float]
     voxel: float
     machine: float
 
@@ -62,7 +65,15 @@ def measure(settings: Settings) -> Pace:
     for name, generator in settings.generators.items():
         trainings[f"generators.{name}"] = family_of(generator).blank_training(generator, size)
     steps = {name: _seconds(step) for name, step in trainings.items()}
-    return Pace(steps, _segmenting(settings.unet.width), _segmenting(MACHINE))
+    pairs = {name: _drawing(generator, size) for name, generator in settings.generators.items()}
+    return Pace(steps, pairs, _segmenting(settings.unet.width), _segmenting(MACHINE))
+
+
+def _drawing(generator: GeneratorSettings, size: int) -> float:
+    """Of one pair, by an untrained generator."""
+    family = family_of(generator)
+    sampler = family.sampler(generator, size, family.blank(generator, size)["generator"], device())
+    return _seconds(lambda: sampler.pairs(DRAWN_PAIRS, 0)) / DRAWN_PAIRS
 
 
 @torch.no_grad()
@@ -150,16 +161,20 @@ class Estimate:
         """Segmenting and scoring all patients of some parts of a split."""
         return (self._pace.voxel * WINDOWS + self._plain * SCORED) * self._patients(site, *parts) * self._voxels[site]
 
+    def _probes(self, name: str) -> int:
+        generator = self._settings.generator(name)
+        return generator.probes if generator.checkpoint_choice == "probe_dsc" else 0
+
     def _generator(self, name: str) -> float:
         generator, probe, source = self._settings.generator(name), self._settings.probe, self._settings.cohort.source
-        probes = generator.probes if generator.checkpoint_choice == "probe_dsc" else 0
+        probes = self._probes(name)
         small = (probe.width / self._settings.unet.width) ** 2 / probe.slice_stride
         one = probe.steps * self._pace.steps["probe"] + small * self._segmentation(source, "validation")
         training = generator.steps * self._pace.steps[f"generators.{name}"]
         return training + (probes + JUDGES * bool(probes)) * one + probes * self._sampling(name, probe.pairs)
 
     def _sampling(self, name: str, pairs: int) -> float:
-        return SAMPLED * pairs / self._settings.generator(name).batch_size * self._pace.steps[f"generators.{name}"]
+        return pairs * self._pace.pairs[name]
 
     def _unet(self) -> float:
         unet = self._settings.unet
@@ -192,7 +207,9 @@ class Estimate:
     def _audit(self, name: str) -> float:
         audit = self._settings.audit
         training = audit.overfit_steps * self._pace.steps[f"generators.{name}"]
-        return training + self._plain * AUDITED * self._settings.patches.size**2 * (audit.compared + audit.checked)
+        # from each probed generator but the chosen one a set is drawn, too
+        drawn = max(0, self._probes(name) - 1) * self._sampling(name, self._settings.synthesis.pairs)
+        return training + drawn + self._plain * AUDITED * self._settings.patches.size**2 * (audit.compared + audit.checked)
 
 
 def _count(split: SplitSettings, part: str) -> int:

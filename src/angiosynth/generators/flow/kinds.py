@@ -29,8 +29,8 @@ class FlowSettings(GeneratorSettings):
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     label: Literal["mask", "distance"] = "mask"  # distance: signed, in pixels, cut at zero when drawn
     distance_clip: PositiveFloat = 3.0  # pixels at which a distance counts as 1
-    time_mean: TimeMean = 0.0  # of the times' log-odds in training; 0 is half way between noise and pairs
-    time_deviation: TimeDeviation = 1.0
+    time_mean: TimeMean = -0.8  # of the times' log-odds in training; 0 is half way from noise to pairs, vessels are decided before that
+    time_deviation: TimeDeviation = 1.2
     sampling_steps: SamplingSteps = 10  # evaluations of the network for one pair
     sampling_power: SamplingPower = 1.5  # of the times at which it is evaluated; above 1 they are denser near the noise
     ema: Decay = 0.995  # decay of the averaged network, 0 for none
@@ -48,7 +48,7 @@ KINDS = (
             "learning_rate": Searched("log", (3e-4, 5e-3)),
             "sampling_steps": Searched("whole", (6, 24)),
             "label": Searched("choice", ("mask", "distance")),
-            "time_mean": Searched("linear", (-1.0, 1.0)),
+            "time_mean": Searched("linear", (-1.5, 0.5)),
             "time_deviation": Searched("linear", (0.5, 1.5)),
         },
     ),

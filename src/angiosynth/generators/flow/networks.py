@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNELS = 2  # image and label
-GROUPS = 8  # of a group norm, at most
+GROUPS, LEAST_GROUP = 8, 4  # groups of a norm at most, and channels of one at least
 HEAD = 32  # channels of an attention's head
 WIDEST = 4  # channels of the coarsest levels, in widths
 FREQUENCIES = 16
@@ -117,7 +117,9 @@ class TimeEmbedding(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(channels, GROUPS), channels)
+    """With as many groups as divide the channels, of at least four each: a norm of single channels would undo every bias before it."""
+    groups = [count for count in range(1, GROUPS + 1) if channels % count == 0 and channels // count >= LEAST_GROUP]
+    return nn.GroupNorm(max(groups, default=1), channels)
 
 
 def zeroed(convolution: nn.Conv2d) -> nn.Conv2d:
