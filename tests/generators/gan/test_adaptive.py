@@ -23,7 +23,7 @@ def test_off_draws_nothing_and_returns_what_it_got() -> None:
 
 def test_a_fixed_probability_stays() -> None:
     augmentation = Augmentation("fixed", 0.25, 0.6, 100)
-    augmentation.adapt(torch.tensor(1.0), 50)
+    assert augmentation.adapt(torch.tensor(1.0), 50) == {}
     assert augmentation.probability.item() == 0.25
     assert not torch.equal(Augmentation("fixed", 1.0, 0.6, 100)(PAIRS, _random()), PAIRS)
 
@@ -38,8 +38,9 @@ def test_an_adaptive_probability_rises_above_its_target_and_falls_below() -> Non
     augmentation = Augmentation("adaptive", 0.0, 0.6, 100)
     seen = []
     for order in (0.7, 1.0, 0.5, 0.61, -1.0):
-        augmentation.adapt(torch.tensor(order), 10)
-        seen.append(augmentation.probability.item())
+        numbers = augmentation.adapt(torch.tensor(order), 10)
+        seen.append(numbers["augmentation_probability"].item())
+        assert augmentation.probability.item() == seen[-1]
     assert seen == pytest.approx([0.1, 0.2, 0.1, 0.2, 0.1])
 
 

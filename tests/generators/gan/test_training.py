@@ -171,10 +171,12 @@ def test_an_adaptive_probability_follows_the_critics_order() -> None:
     trained = GanTraining(_settings("r3gan", 8, augmentation_pairs=16, augmentation_target=0.3), tiny_patches())
     expected, moved = 0.0, set()
     for _ in range(8):
-        order = trained.train_step()["critic_order"].item()
+        numbers = trained.train_step()
+        order = numbers["critic_order"].item()
         expected = min(1.0, max(0.0, expected + 0.25 * ((order > 0.3) - (order < 0.3))))
         moved.add(order > 0.3)
         assert trained.gan.augmentation.probability.item() == pytest.approx(expected)
+        assert numbers["augmentation_probability"].item() == pytest.approx(expected)
     assert moved == {True, False}  # else the target says nothing
 
 

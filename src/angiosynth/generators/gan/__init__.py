@@ -1,1 +1,1 @@
-"""The three GANs: networks, losses, one training loop, synthesis."""
+"""The GANs: networks, losses, one training loop, synthesis."""

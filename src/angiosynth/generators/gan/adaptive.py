@@ -35,13 +35,18 @@ class Augmentation(nn.Module):
         return pairs if self.mode == "off" else augment(pairs, self.probability, random)
 
     @torch.no_grad()
-    def adapt(self, order: Tensor, count: int) -> None:
+    def adapt(self, order: Tensor, count: int) -> dict[str, Tensor]:
         """Change an adaptive probability after a critic step.
 
         Args:
             order: mean sign of D(real) - D(fake) over this process's rows.
             count: real pairs of the step, over all processes.
+
+        Returns:
+            The new probability by name, for the curves; nothing where it does not change.
         """
-        if self.mode == "adaptive":
-            direction = torch.sign(mean_over_all(order) - self.target)
-            self.probability.add_(direction * (count / self.pairs)).clamp_(0.0, 1.0)
+        if self.mode != "adaptive":
+            return {}
+        direction = torch.sign(mean_over_all(order) - self.target)
+        self.probability.add_(direction * (count / self.pairs)).clamp_(0.0, 1.0)
+        return {"augmentation_probability": self.probability.clone()}

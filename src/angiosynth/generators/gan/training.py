@@ -75,9 +75,10 @@ class GanTraining(Training[GanSettings]):
         loss.backward()
         self.critic_optimiser.step()
         self.critic_optimiser.zero_grad(set_to_none=True)
+        numbers = {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
         if "critic_order" in numbers:
-            self.gan.augmentation.adapt(numbers["critic_order"].detach(), self.settings.batch_size)
-        return {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
+            numbers |= self.gan.augmentation.adapt(numbers["critic_order"], self.settings.batch_size)
+        return numbers
 
     def _generator_step(self) -> Tensor:
         iterate_spectral_norms(self.gan.generator)
