@@ -20,6 +20,7 @@ from angiosynth.generators.gan.convolution import (
 )
 from angiosynth.generators.gan.losses import gradient_penalty
 from angiosynth.generators.gan.networks import Critic
+from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer
 from angiosynth.generators.gan.spectral import SpectralScale
 
 MATRIX = {"LARGE_WEIGHT": 0, "SMALL_MAP": 10**9}
@@ -45,9 +46,9 @@ def test_a_convolution_and_its_two_derivatives(form: str, shape: tuple[int, ...]
     x = torch.randn(shape, generator=_seeded(1), dtype=torch.float64, requires_grad=True)
     kernel = 3 if min(shape[2:]) < 5 else 5
     weight = torch.randn(4, shape[1], kernel, kernel, generator=_seeded(2), dtype=torch.float64, requires_grad=True)
-    result = convolution(x, weight, stride, padding)
+    result = convolution(x, weight, Geometry(stride, padding), PenalisedLayer())
     torch.testing.assert_close(result, F.conv2d(x, weight, stride=stride, padding=padding))
-    assert torch.autograd.gradgradcheck(lambda a, b: convolution(a, b, stride, padding), (x, weight))
+    assert torch.autograd.gradgradcheck(lambda a, b: convolution(a, b, Geometry(stride, padding), PenalisedLayer()), (x, weight))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,9 @@ def test_the_form_depends_on_weights_and_maps_and_never_on_the_layout(monkeypatc
     large, small = torch.randn(512, 80, 5, 5).to(memory_format=layout), torch.randn(8, 80, 5, 5).to(memory_format=layout)
     few, many = torch.randn(4, 80, 6, 6).to(memory_format=layout), torch.randn(120, 80, 6, 6).to(memory_format=layout)
     for weight, x in ((large, few), (large, many), (small, few)):
-        torch.testing.assert_close(convolution(x, weight, 2, 2), F.conv2d(x, weight, stride=2, padding=2), atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            convolution(x, weight, Geometry(2, 2), PenalisedLayer()), F.conv2d(x, weight, stride=2, padding=2), atol=1e-3, rtol=1e-4
+        )
     assert taken == [4]
 
 

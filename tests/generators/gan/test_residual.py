@@ -70,7 +70,7 @@ def test_first_weights_are_scaled_by_the_number_of_blocks() -> None:
 
 @pytest.mark.parametrize(("expansion", "group", "groups"), [(2, 4, 4), (1, 8, 1), (2, 5, 1)])
 def test_groups_have_the_channels_that_were_asked_for(expansion: int, group: int, groups: int) -> None:
-    assert ResidualBlock(8, expansion, group, branches=1).mix.groups == groups
+    assert ResidualBlock(8, expansion, group, branches=1).mix.geometry.groups == groups
 
 
 def test_enlarging_and_reducing_keep_a_constant_and_halve_or_double_the_sides() -> None:

@@ -8,7 +8,8 @@ and 3x3 outputs. For such shapes torch's gradient for the weights is slow on CPU
     scatter   the transpose of gather: add rows to the input pixels that they were copied from                        [col2im]
 
 A convolution is gather then multiply; a transposed convolution is multiply then scatter. Gather and scatter are linear and each other's
-transpose, so each is the other's gradient, and the gradient penalty can differentiate twice. All other shapes use torch's convolutions.
+transpose, so each is the other's gradient, and the gradient penalty can differentiate twice. All other shapes use torch's convolutions,
+on a GPU with another second derivative.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, convolve
 from angiosynth.generators.gan.spectral import SpectralScale, by_outputs
 
 # A matrix product was measured faster on CPUs from a million weights on, with positions over the batch up to twice the channels.
 LARGE_WEIGHT, SMALL_MAP = 1_000_000, 2
 
 
-class Convolution(nn.Module):
+class Convolution(PenalisedLayer):
     """A convolution without bias, optionally with spectral norm. Maps (n, inputs, h, w) to (n, outputs, h', w').
 
     Args:
@@ -64,10 +66,8 @@ class Convolution(nn.Module):
         if self.form == "transposed":
             return transposed_convolution(x, weight, 2, 2, 1)
         if self.form == "resize":
-            return F.pixel_shuffle(convolution(x, fold_enlargement(weight), 1, 1), 2)
-        if self.form == "stride":
-            return convolution(x, weight, 2, 2)
-        return convolution(x, weight, 1, self.padding)
+            return F.pixel_shuffle(convolution(x, fold_enlargement(weight), Geometry(1, 1), self), 2)
+        return convolution(x, weight, Geometry(2, 2) if self.form == "stride" else Geometry(1, self.padding), self)
 
     def _effective_weight(self) -> Tensor:
         """The weight, divided by its spectral norm if that was added, in the dtype of the computation."""
@@ -104,21 +104,25 @@ def iterate_spectral_norms(network: nn.Module) -> None:
             module.scale.iterate(module.weight)
 
 
-def convolution(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+def convolution(x: Tensor, weight: Tensor, geometry: Geometry, layer: PenalisedLayer) -> Tensor:
     """Convolve, as `torch.nn.functional.conv2d`; differentiable twice.
 
     Args:
         x: (n, inputs, h, w).
         weight: (outputs, inputs, k, k).
-        stride, padding: the same on both axes.
+        geometry: without groups.
+        layer: the one that has the weight.
 
     Returns:
         (n, outputs, h', w') with h' = (h + 2 padding - k) // stride + 1, w' likewise.
     """
     outputs, _, kernel, _ = weight.shape
+    stride, padding = geometry.stride, geometry.padding
     window = _Window(kernel, stride, padding, *((side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]))
     if not window.matrix_product_is_faster(x, outputs, weight):
-        return F.conv2d(x, weight, stride=stride, padding=padding)
+        if x.device.type == "cpu":  # of strided layers and few channels torch's second derivative was measured as fast there
+            return F.conv2d(x, weight, stride=stride, padding=padding)
+        return convolve(x.to(weight.dtype), weight, None, geometry, layer)
     patches: Tensor = _Gather.apply(x.to(weight.dtype), window)  # type: ignore[no-untyped-call]
     product = patches @ by_outputs(weight, 0).T
     return product.view(len(x), window.height, window.width, outputs).movedim(-1, 1)

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from angiosynth.compute.distributed import local_rows, mean_over_all, world_size
 from angiosynth.generators.gan.convolution import sharing_weights
-from angiosynth.generators.gan.grouped import input_gradients_only
 from angiosynth.generators.gan.networks import Critic, Discriminator
+from angiosynth.generators.gan.second_derivatives import input_gradients_only
 
 Numbers = dict[str, Tensor]
 
@@ -151,7 +151,9 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     drawn = torch.rand(shape, generator=random)
     weights = (local_rows(drawn) if form == "sample" else drawn).to(real.device)
     between = torch.lerp(real.detach(), fake.detach(), weights).requires_grad_(True)
-    gradient: Tensor = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
+    scores = critic(between).sum()
+    with input_gradients_only(critic):
+        gradient: Tensor = torch.autograd.grad(scores, between, create_graph=True)[0]
     # In float32: bfloat16 has too few digits for a norm near 1.
     flat = gradient.float().flatten(1 if form == "sample" else 0)
     norm = torch.linalg.vector_norm(flat, dim=-1)
