@@ -47,8 +47,7 @@ class Pace:
     """Seconds.
 
     `steps`: of one training step by section of params.yaml. `pairs`: of drawing one pair, by generator. `voxel`: of one that the U-net
-    segments. `machine`: of one that a U-net of
-    width 16 segments, whatever the settings.
+    segments. `machine`: of one that a U-net of width 16 segments, whatever the settings.
     """
 
     steps: Mapping[str, float]

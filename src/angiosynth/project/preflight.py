@@ -32,6 +32,7 @@ UNETS = ("probe", "unet", "transfer")
 GB = 1e9
 NO_SIZES = frozenset({"steps", "seed", "seeds", "learning_rate", "learning_rate_generator", "learning_rate_critic", "betas", "patients"})
 NO_SIZES |= {"probes", "validations", "checkpoint_every", "checkpoint_choice", "critic_iterations", "pairs", "slice_stride", "subsets"}
+NO_SIZES |= {"sampling_steps", "sampling_power", "time_mean", "time_deviation", "label", "distance_clip"}
 NO_SIZES |= {"real_target", "fake_target", "feature_matching_weight", "gradient_penalty_weight", "ema", "decay", "dropout"}
 
 
