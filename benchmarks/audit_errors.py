@@ -34,7 +34,7 @@ from angiosynth.generators.registry import CONTROL
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs
 from angiosynth.privacy.verdict import judge
-from angiosynth.runtime.progress import progress
+from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.training import train_segmenter
@@ -133,7 +133,12 @@ def _side_by_side(pool: ProcessPoolExecutor, tasks: list[Task], cache: Path, job
         while waiting and len(running) < jobs and time.monotonic() < end:
             running.add(pool.submit(audit_one, waiting.pop(0), cache))
         finished, running = wait(running, return_when=FIRST_COMPLETED)
-        yield from (one.result() for one in finished)
+        for one in finished:
+            # What failed has no result: the next call tries it again.
+            if fault := one.exception():
+                say(f"an audit failed: {fault!r}")
+            else:
+                yield one.result()
 
 
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
