@@ -16,7 +16,7 @@ from angiosynth.generators.flow.training import FlowTraining
 from angiosynth.generators.sampling import NoiseSampler
 from angiosynth.runtime.rehearsal import rehearsal
 from angiosynth.settings import Settings
-from tests.factories import tiny_entries, tiny_flow, tiny_patches, tiny_tree
+from tests.factories import tiny_kinds, tiny_flow, tiny_patches, tiny_tree
 
 CPU = torch.device("cpu")
 PROFILES = sorted((Path(__file__).resolve().parents[3] / "profiles").glob("*.yaml"))
@@ -105,6 +105,6 @@ def test_every_profile_takes_a_flow(profile: Path) -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, object], words: str) -> None:
-    tree = tiny_tree() | {"generators": {"f": {**tiny_entries()["flow"], **values}}}
+    tree = tiny_tree() | {"generators": {"f": {**tiny_kinds()["flow"], **values}}}
     with pytest.raises(ValueError, match=words):
         Settings.model_validate(tree)
