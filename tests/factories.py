@@ -140,6 +140,7 @@ def tiny_tree() -> dict[str, Any]:
         "unet": {"width": 2, "steps": 4, "batch_size": 4, "validations": 2, "precision": "float32"},
         "evaluation": {"bootstrap": 50},
         "transfer": {"patients": [1], "steps": 2, "batch_size": 4, "validations": 1},
+        "worth": {"patients": [1]},
         "audit": {"bootstrap": 50, "checked": 8, "compared": 12, "reconstructed": 2, "reconstruction_steps": 2, "overfit_steps": 4},
         "release": {},
         "sweep": {"generator_steps": 2, "pairs": 12, "unet_steps": 2},

@@ -87,6 +87,13 @@ def draw_transfer(path: Path) -> None:
     figures.transfer_figure({"site-b": points, "site-c": points}, LOOK, path)
 
 
+def draw_worth(path: Path) -> None:
+    curve = {count: point(dsc) | {"n_subsets": 1} for count, dsc in (("1", 0.6), ("3", 0.8), ("8", 0.9))}
+    sets = {name: {"patients": 1.5 + n, "patients_low": 1.0, "patients_high": 8.0} for n, name in enumerate(MODELS)}
+    evaluation = {name: point(0.65 + 0.07 * n) for n, name in enumerate(MODELS)}
+    figures.worth_figure({"curve": curve, "sets": sets}, evaluation, LOOK, path)
+
+
 def draw_patient(path: Path) -> None:
     image = np.random.default_rng(0).uniform(-1, 1, (60, 80, 40)).astype(np.float32)
     brain, truth, prediction = (np.zeros(image.shape, bool) for _ in range(3))
@@ -96,7 +103,9 @@ def draw_patient(path: Path) -> None:
     projections.patient_figure(Scan("sub-01", image, brain, truth, (0.8, 0.8, 1.2), path), prediction, "sub-01", path)
 
 
-DRAWN: list[Callable[[Path], None]] = [draw_pairs, draw_contact, draw_progress, draw_curves, draw_scores, draw_transfer, draw_patient]
+DRAWN: list[Callable[[Path], None]] = [
+    *(draw_pairs, draw_contact, draw_progress, draw_curves, draw_scores, draw_transfer, draw_worth, draw_patient),
+]
 
 
 @pytest.fixture(scope="module")

@@ -103,3 +103,12 @@ def test_foreign_text_is_escaped(evaluation: dict[str, Any]) -> None:
     assert "<script" not in text
     assert "<b>" not in text
     assert "a &lt; b &amp; c" in text
+
+
+def test_worth_has_a_section_where_it_was_measured(evaluation: dict[str, Any], figures: dict[str, Path]) -> None:
+    sets = {name: {"patients": 2.5, "patients_low": 1.0, "patients_high": 8.0} for name in evaluation["generators"]}
+    worth = {"curve": {"1": {"dsc": 0.5}, "8": {"dsc": 0.8}}, "sets": sets}
+    with_it = build_page(PageContext(evaluation, {}, {"worth": figures["scores"]}, worth=worth))
+    assert "WGAN-GP: as good as the patches of 2.5 patients (95% interval: at most 1 to at least 8)." in Page(with_it).text
+    assert 'id="worth"' in with_it
+    assert 'id="worth"' not in build_page(PageContext(evaluation, {}, {}))

@@ -12,7 +12,7 @@ from angiosynth.runtime.progress import tell
 
 
 def add_to(commands: typer.Typer) -> None:
-    """Register the nine commands."""
+    """Register the ten commands."""
     commands.command()(repro)
     commands.command("train-generator")(train_generator)
     commands.command()(synthesize)
@@ -20,6 +20,7 @@ def add_to(commands: typer.Typer) -> None:
     commands.command("train-unet")(train_unet)
     commands.command()(evaluate)
     commands.command()(transfer)
+    commands.command()(worth)
     commands.command()(summary)
     commands.command()(report)
 
@@ -124,11 +125,23 @@ def transfer(
     stage.transfer(settings, Workspace(), one_of(settings, "--start", start, "scratch", "real", "package"))
 
 
+def worth(params: Params = PARAMS) -> None:
+    """Train U-nets on the real patches of few of the source's patients, to say what a synthetic set is worth in patients.
+
+    Killed and started again, it redoes only what is missing. Writes metrics/worth.csv.
+    """
+    settings = settings_of(params)  # before the slow imports
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import worth as stage
+
+    stage.worth(settings, Workspace())
+
+
 def summary(
     show: Annotated[bool, typer.Option("--show", help="Only print the tables of the existing results, with the audits' verdicts.")] = False,
     params: Params = PARAMS,
 ) -> None:
-    """Join all tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
+    """Join all tables into metrics/evaluation.csv, and metrics/evaluation.json, transfer.json and worth.json."""
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import summary as stage

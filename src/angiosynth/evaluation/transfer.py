@@ -1,4 +1,4 @@
-"""The subsets of a target's patients that transfer trains with."""
+"""The subsets of a site's patients that transfer and worth train with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from angiosynth.settings import TransferSettings
+from angiosynth.settings import TransferSettings, WorthSettings
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Subset:
         return f"{self.n_patients}-patients-{self.number}"
 
 
-def subsets(patients: Sequence[str], settings: TransferSettings) -> Iterator[Subset]:
+def subsets(patients: Sequence[str], settings: TransferSettings | WorthSettings) -> Iterator[Subset]:
     """Subsets of a site's training patients, the same for every start.
 
     Patients are put on a circle in random order. The subsets of a size are runs of neighbours that begin at points spread evenly around it.

@@ -130,6 +130,8 @@ class Estimate:
                 return self._evaluation(value)
             case "transfer":
                 return sum(map(self._transfer, self._settings.cohort.targets))
+            case "worth":
+                return self._worth()
             case "audit":
                 return self._audit(value)
             case "report":
@@ -202,6 +204,12 @@ class Estimate:
         validations = transfer.validations * self._segmentation(site, "validation")
         one = transfer.steps * self._pace.steps["transfer"] + validations + self._segmentation(site, "test")
         return len(list(subsets(names, transfer))) * one
+
+    def _worth(self) -> float:
+        source = self._settings.cohort.source
+        names = [str(number) for number in range(self._patients(source, "train"))]
+        one = self._unet() + self._segmentation(source, "test")
+        return len(list(subsets(names, self._settings.worth))) * one
 
     def _audit(self, name: str) -> float:
         audit = self._settings.audit

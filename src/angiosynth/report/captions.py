@@ -9,6 +9,7 @@ TITLES = {
     "results": "Results on test patients",
     "pairs": "Real and synthetic pairs",
     "patient": "One patient",
+    "worth": "What a set is worth in patients",
     "transfer": "Transfer to other sites",
     "privacy": "Privacy audit",
     "curves": "How the generators trained",
@@ -75,6 +76,11 @@ CAPTIONS = {
         "dashed line for none, and the gain over none.",
         "Transfer to other sites, with 95% bootstrap intervals over subsets and test patients. Points stand a little apart "
         "so that none hides another.",
+    ),
+    "worth": (
+        "A rising line of DSC over the number of real training patients, crossed by a level line for each generator.",
+        "U-nets on the real patches of few training patients, of more and of all, with 95% bootstrap intervals over test patients and "
+        "subsets. Where a generator's line meets the curve, its set trains as good a U-net as so many patients.",
     ),
     "leakage": (
         "A mark a generator, then one a checkpoint: across, the AUC of an attack on membership, upwards the use of what it draws.",

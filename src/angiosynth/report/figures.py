@@ -183,6 +183,31 @@ def _transfer_row(left: Axes, right: Axes, site: str, transfer: Mapping[str, Map
         axes.margins(y=0.12)
 
 
+def worth_figure(worth: Mapping[str, Any], evaluation: Mapping[str, Any], look: Look, path: Path) -> None:
+    """Draw the DSC of U-nets on the real patches of few and of all patients, and each generator's DSC as a level line.
+
+    Args:
+        worth: metrics/worth.json, not empty.
+        evaluation: metrics/evaluation.json, for the generators' DSC.
+        look: of the report's figures.
+        path: the PNG.
+    """
+    counts = sorted(worth["curve"], key=int)
+    with drawn(path, 7.2, 3.9) as figure:
+        axes = figure.subplots()
+        axes.set_xscale("log", base=2)
+        axes.plot([int(count) for count in counts], [worth["curve"][count]["dsc"] for count in counts], color=look.colour("real"), lw=1.6)
+        for count in counts:
+            _mean_with_interval(axes, int(count), worth["curve"][count], "dsc", "real", look)
+        for name in look.generators:
+            axes.axhline(evaluation[name]["dsc"], color=look.colour(name), lw=1.4, ls="--", label=f"{name_of(name)} pairs")
+            axes.plot(worth["sets"][name]["patients"], evaluation[name]["dsc"], color=look.colour(name), marker=look.marker(name), ms=8)
+        axes.set_xticks([int(count) for count in counts], counts)
+        axes.minorticks_off()
+        axes.set(title="DSC on test patients", xlabel="real training patients")
+        figure.legend(loc="outside right center")
+
+
 def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str, look: Look) -> None:
     """One start's points with their intervals, joined."""
     heavy = start == SCRATCH

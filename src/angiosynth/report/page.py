@@ -13,7 +13,7 @@ from angiosynth.report.rendering import Picture, read_figure, render
 from angiosynth.report.style import Look
 from angiosynth.report.sweep_page import study_sections
 from angiosynth.report.tables import cards_table, paper_table, results_table, settings_table, transfer_tables
-from angiosynth.report.verdicts import transfer_verdicts, verdicts
+from angiosynth.report.verdicts import transfer_verdicts, verdicts, worth_verdicts
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class PageContext:
     sweeps: Sequence[Mapping[str, Any]] = ()  # contents of sweeps/<study>.json
     sweep_figures: Mapping[tuple[str, str], Path] = field(default_factory=dict)  # (study, name) -> PNG
     audits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> audit.json
+    worth: Mapping[str, Any] = field(default_factory=dict)  # metrics/worth.json
 
 
 def build_page(context: PageContext) -> str:
@@ -41,7 +42,7 @@ def build_page(context: PageContext) -> str:
     pictures = {name: _picture(name, path) for name, path in context.figures.items()}
     others = [name for name in pictures if name not in CAPTIONS]
     optional = {
-        **{name: name in pictures for name in ("pairs", "patient", "curves", "progress")},
+        **{name: name in pictures for name in ("pairs", "patient", "worth", "curves", "progress")},
         **{"data": context.notes, "privacy": context.audits, "sweeps": context.sweeps, "others": others},
         **{"sets": context.cards, "settings": context.settings},
     }
@@ -58,6 +59,7 @@ def build_page(context: PageContext) -> str:
         paper=paper_table(),
         pictures=pictures,
         others=others,
+        worth_verdicts=worth_verdicts(context.worth, look),
         transfer_tables=transfer_tables(context.transfer, look),
         transfer_verdicts=transfer_verdicts(context.transfer, evaluation["chosen_by_validation"], look),
         audits=audit_overview(context.audits, look) if context.audits else None,

@@ -5,7 +5,7 @@ Of one test patient there is no interval, and so no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
@@ -35,6 +35,30 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
     if empty:
         lines.append(f"Some predictions were empty and count with the volume's diagonal as distance ({', '.join(empty)}).")
     return lines
+
+
+def worth_verdicts(worth: Mapping[str, Any], look: Look) -> list[str]:
+    """One sentence for each generator; none where nothing was measured. An end of the curve is said as "at most" or "at least".
+
+    Args:
+        worth: metrics/worth.json.
+        look: of the report, for the order.
+    """
+    counts = [int(count) for count in worth.get("curve", {})]
+    lines = []
+    for name in look.generators if counts else ():
+        one = worth["sets"][name]
+        low, high = (worth_words(one[f"patients_{end}"], counts) for end in ("low", "high"))
+        value = worth_words(one["patients"], counts)
+        lines.append(f"{name_of(name)}: as good as the patches of {value} patients (95% interval: {low} to {high}).")
+    return lines
+
+
+def worth_words(patients: float, counts: Sequence[int]) -> str:
+    """Such as "5.2", "at least 8": a number of patients on a curve over `counts`."""
+    if patients <= min(counts):
+        return f"at most {min(counts)}"
+    return f"at least {max(counts)}" if patients >= max(counts) else f"{patients:.1f}"
 
 
 def transfer_verdicts(transfer: Mapping[str, Transfer], chosen: str, look: Look) -> list[str]:

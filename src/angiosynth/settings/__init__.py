@@ -30,6 +30,7 @@ from angiosynth.settings.sections import (
     SynthesisSettings,
     TransferSettings,
     UnetSettings,
+    WorthSettings,
 )
 from angiosynth.settings.sweep import SweepSettings
 from angiosynth.settings.yaml_text import MOST_YAML, parse_yaml
@@ -53,6 +54,7 @@ __all__ = [
     "SynthesisSettings",
     "TransferSettings",
     "UnetSettings",
+    "WorthSettings",
     "digest",
     "load_settings",
 ]
@@ -76,6 +78,7 @@ class Settings(Section):
     selection: SelectionSettings = SelectionSettings()
     evaluation: EvaluationSettings
     transfer: TransferSettings
+    worth: WorthSettings = WorthSettings()
     audit: AuditSettings
     release: ReleaseSettings
     sweep: SweepSettings

@@ -160,3 +160,11 @@ class TransferSettings(Section):
     augmentation: bool = True
     validations: Positive = 3
     seed: Seed = 1
+
+
+class WorthSettings(Section):
+    """U-nets on the real patches of fewer of the source's patients, trained as section `unet` says: what a set is worth in patients."""
+
+    patients: tuple[Positive, ...] = ()  # the numbers of patients to train with; none to leave this out
+    subsets: Positive = 1  # random subsets of patients for each number
+    seed: Seed = 1

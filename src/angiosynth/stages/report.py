@@ -32,7 +32,7 @@ SHOWN_VESSEL = (0.01, 0.2)  # least and greatest vessel fraction of a patch wort
 def report(settings: Settings, home: Workspace) -> None:
     """Draw all figures and write report/index.html."""
     evaluation = read_json(home.metrics / "evaluation.json")
-    transfer = read_json(home.metrics / "transfer.json")
+    transfer, worth = (read_json(home.metrics / f"{name}.json") for name in ("transfer", "worth"))
     tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
     with whole_folder(home.report) as folder:
         drawn = folder / "figures"
@@ -43,6 +43,9 @@ def report(settings: Settings, home: Workspace) -> None:
         figures.scores_figure(tables, evaluation, look, paths["scores"])
         figures.curves_figure({model: _curve(home.generator(model) / "curve.csv") for model in settings.generators}, look, paths["curves"])
         figures.transfer_figure(transfer, look, paths["transfer"])
+        if worth:
+            paths["worth"] = drawn / "worth.png"
+            figures.worth_figure(worth, evaluation, look, paths["worth"])
         chosen = evaluation["chosen_by_validation"]
         _patient(settings, home, tables, chosen, paths["patient"])
         paths["progress"] = home.generator(chosen) / "progress.png"
@@ -57,6 +60,7 @@ def report(settings: Settings, home: Workspace) -> None:
             sweep_figures=searched,
             evaluation=evaluation,
             transfer=transfer,
+            worth=worth,
             figures=paths,
             settings=_excerpt(settings),
             cards={model: read_json(home.synthetic(model) / "card.json") for model in settings.generators},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
-from angiosynth.evaluation.patients import THRESHOLD, read_scores, write_all_scores
+from angiosynth.evaluation.patients import THRESHOLD, read_scores, read_transfer, write_all_scores
 from angiosynth.evaluation.summary import evaluation_summary, transfer_summary
+from angiosynth.evaluation.worth import worth_summary
 from angiosynth.project.workspace import Workspace, validation_over_seeds
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.settings import Settings
@@ -15,7 +17,7 @@ LARGEST_THRESHOLD = 1.01  # half a grey level beyond the scans' range
 
 
 def summary(settings: Settings, home: Workspace) -> None:
-    """Join the patients' tables into metrics/evaluation.csv, metrics/evaluation.json and metrics/transfer.json."""
+    """Join the patients' tables into metrics/evaluation.csv, and their statistics into evaluation.json, transfer.json and worth.json."""
     baseline = _baseline(home.predictions(THRESHOLD) / "threshold.json")
     validated = {data: validation_over_seeds(home.unet(data)) for data in settings.training_data}
     if "val_dsc" in baseline:
@@ -25,6 +27,10 @@ def summary(settings: Settings, home: Workspace) -> None:
     write_all_scores(home.metrics / "evaluation.csv", tables)
     write_json(home.metrics / "evaluation.json", evaluation)
     write_json(home.metrics / "transfer.json", transfer_summary(home.metrics / "transfer", settings.evaluation))
+    trained = len(load_split(home.splits, settings.cohort.source).train)
+    rows = read_transfer(home.metrics / "worth.csv")
+    worth = worth_summary(rows, home.metrics / "patients", tuple(settings.generators), trained, settings.evaluation)
+    write_json(home.metrics / "worth.json", worth)
 
 
 def _baseline(path: Path) -> dict[str, float]:

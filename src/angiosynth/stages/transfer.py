@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,32 @@ from angiosynth.segmentation.storage import UNET_FILES, load_segmenter
 from angiosynth.segmentation.training import TrainedUnet, train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
-from angiosynth.settings import Settings
+from angiosynth.settings import Settings, TransferSettings, UnetSettings, WorthSettings
 from angiosynth.tracking.runs import RunSpec, training_run
+
+
+@dataclass(frozen=True)
+class SubsetTrainings:
+    """Trainings with subsets of one site's patients.
+
+    Attributes:
+        stage: of dvc.yaml.
+        experiment: of MLflow.
+        title: of runs and progress, and the name of the resume folder with hyphens.
+        site, start: as in `TransferScore`.
+        sizes: the numbers of patients and of subsets.
+        schedule: of each training.
+        facts: the settings that it depends on.
+    """
+
+    stage: str
+    experiment: str
+    title: str
+    site: str
+    start: str
+    sizes: TransferSettings | WorthSettings
+    schedule: UnetSettings
+    facts: dict[str, Any]
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -41,7 +66,10 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
     settings = chosen_settings(settings, home)
     rows, folders = [], []
     for site in settings.cohort.targets:
-        done, folder = _at_site(settings, home, start, site)
+        facts, schedule = transfer_settings(settings, start, site), with_values_of(settings.transfer, settings.unet)
+        of_site = f"transfer {start} {site}"
+        trainings = SubsetTrainings(f"transfer@{start}", "transfer", of_site, site, start, settings.transfer, schedule, facts)
+        done, folder = train_on_subsets(settings, home, trainings)
         rows += done
         folders.append(folder)
     write_transfer(target, rows)
@@ -49,41 +77,35 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
         Checkpoints(folder).clear()
 
 
-def _at_site(settings: Settings, home: Workspace, start: str, site: str) -> tuple[list[TransferScore], Path]:
-    """One site's rows, and the folder with its resume files."""
-    split = load_split(home.splits, site)
-    grid = list(subsets(split.train, settings.transfer))
-    patches, schedule = open_patch_set(home.patches(site)), with_values_of(settings.transfer, settings.unet)
+def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrainings) -> tuple[list[TransferScore], Path]:
+    """The scores of all trainings, one row a test patient, and the folder with their resume files."""
+    site, start = trainings.site, trainings.start
+    split, patches = load_split(home.splits, site), open_patch_set(home.patches(site))
+    grid = list(subsets(split.train, trainings.sizes))
     weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
     scored = home.patients(settings, site, (*split.validation, *split.test))
-    facts = transfer_settings(settings, start, site)
-    folder = resume_folder(home, f"transfer-{start}-{site}", TrainingInputs(facts, patches.folder, split, scored, weights))
+    inputs = TrainingInputs(trainings.facts, patches.folder, split, scored, weights)
+    folder = resume_folder(home, trainings.title.replace(" ", "-"), inputs)
     test, validation = (home.scans(settings, site, names) for names in (split.test, split.validation))
-    source, stage = data_source(patches.folder), f"transfer@{start}"
-    whole = training_run(RunSpec("transfer", f"transfer {start} {site}", stage=stage, settings=facts, data=source), resume=folder / RUN)
-    with whole as parent:
+    whole = RunSpec(trainings.experiment, trainings.title, trainings.stage, trainings.facts, data_source(patches.folder))
+    with training_run(whole, resume=folder / RUN) as parent:
         for number, subset in enumerate(grid):
-            label, kept = f"transfer {start} {site}: {subset.name}", folder / f"{subset.name}.csv"
+            label, kept = f"{trainings.title}: {subset.name}", folder / f"{subset.name}.csv"
             if kept.exists():
                 say(f"{label} is there already")
                 continue
             say(f"{label}, {number + 1} of {len(grid)}")
             chosen = patches.of_patients(subset.patients)
             # one training: its run, its scores on test patients, its table among the resume files
-            child = training_run(
-                RunSpec(
-                    "transfer",
-                    f"{start} {site} {subset.name}",
-                    stage=stage,
-                    settings={**facts, "n_patients": subset.n_patients, "subset": subset.number},
-                    data=replace(source, rows=len(chosen)),
-                    parent=parent.id or None,
-                ),
-                lineage=False,
+            child = replace(
+                whole,
+                name=f"{trainings.title} {subset.name}",
+                settings={**trainings.facts, "n_patients": subset.n_patients, "subset": subset.number},
+                data=replace(data_source(patches.folder), rows=len(chosen)),
+                parent=parent.id or None,
             )
-            with child as run:
-                title = f"transfer {start} {subset.name}"
-                trained = train_segmenter(schedule, chosen, validator(validation), run, title, _start(home, start))
+            with training_run(child, lineage=False) as run:
+                trained = train_segmenter(trainings.schedule, chosen, validator(validation), run, label, _start(home, start))
                 rows = _score(trained, start, site, subset, test)
                 run.final({**trained.scores, **_means(rows)})
                 example = np.zeros((2, 1, chosen.size, chosen.size), np.float32)

@@ -7,6 +7,8 @@ from typing import Any
 from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.privacy.verdict import HOLDERS
 from angiosynth.project.workspace import Workspace, data_digest
+from angiosynth.report.style import Look
+from angiosynth.report.verdicts import worth_verdicts
 from angiosynth.runtime.output import read_json
 from angiosynth.settings import Settings
 
@@ -29,6 +31,7 @@ def table(settings: Settings, home: Workspace) -> str:
     chosen = evaluation["chosen_by_validation"]
     lines += ["", f"chosen by validation patients: {chosen}; synthetic to real DSC on {evaluation['real']['n_patients']} test patients: "]
     lines[-1] += f"{evaluation['ratio_to_real'][chosen]:.3f}" if evaluation["ratio_to_real"][chosen] is not None else "undefined"
+    lines += _worth_lines(read_json(home.metrics / "worth.json"), Look.of(evaluation))
     for site, starts in transfer.items():
         counts = sorted({int(count) for points in starts.values() for count in points})
         lines += ["", f"{f'to {site}, from':<20}" + "".join(f"{_patients(count):>26}" for count in counts)]
@@ -36,6 +39,14 @@ def table(settings: Settings, home: Workspace) -> str:
             cells = (_transfer_cell(start, points[str(count)]) if str(count) in points else "" for count in counts)
             lines.append(f"{start:<20}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join([*lines, *_audit_lines(settings, home)])
+
+
+def _worth_lines(worth: dict[str, Any], look: Look) -> list[str]:
+    """The DSC of real patches by number of patients, and each set's worth; [] where it was not measured."""
+    if not worth:
+        return []
+    curve = ", ".join(f"{point['dsc']:.3f} of {count}" for count, point in worth["curve"].items())
+    return ["", f"real patches by number of patients: DSC {curve}", *worth_verdicts(worth, look)]
 
 
 def _audit_lines(settings: Settings, home: Workspace) -> list[str]:

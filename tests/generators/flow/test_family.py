@@ -16,7 +16,7 @@ from angiosynth.generators.flow.training import FlowTraining
 from angiosynth.generators.sampling import NoiseSampler
 from angiosynth.runtime.rehearsal import rehearsal
 from angiosynth.settings import Settings
-from tests.factories import tiny_kinds, tiny_flow, tiny_patches, tiny_tree
+from tests.factories import tiny_flow, tiny_kinds, tiny_patches, tiny_tree
 
 CPU = torch.device("cpu")
 PROFILES = sorted((Path(__file__).resolve().parents[3] / "profiles").glob("*.yaml"))
