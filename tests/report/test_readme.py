@@ -14,6 +14,11 @@ from angiosynth.report.readme import markdown_table, update_readme, update_resul
 from angiosynth.report.verdicts import verdicts
 from tests.report.pages import NAMES, PIXEL, TRANSFER, Page
 
+WORTH = {
+    "curve": {"1": {"dsc": 0.5}, "8": {"dsc": 0.8}},
+    "sets": {name: {"patients": 2.5, "patients_low": 1.0, "patients_high": 8.0} for name in NAMES[1:4]},
+}
+
 
 def test_markdown_table(evaluation: dict[str, Any]) -> None:
     lines = markdown_table(evaluation).splitlines()
@@ -42,15 +47,26 @@ def test_several_seeds_are_told_everywhere(evaluation: dict[str, Any], figures: 
     assert "4 test patients and 3 seeds of the U-net" in said
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:start -->\n<!-- results:end -->\n")
-    update_readme(readme, evaluation, TRANSFER, figures)
+    update_readme(readme, evaluation, TRANSFER, figures, WORTH)
     assert "The SD is that of the seeds' means." in readme.read_text()
+
+
+def test_worth_is_told_where_it_was_measured(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results:start -->\n<!-- results:end -->\n")
+    update_readme(readme, evaluation, TRANSFER, figures, WORTH)
+    text = readme.read_text()
+    assert "DSC on real patches by the number of training patients: 0.500 with 1, 0.800 with 8." in text
+    assert "- WGAN-GP: as good as the patches of 2.5 patients (95% interval: at most 1 to at least 8)." in text
+    update_readme(readme, evaluation, TRANSFER, figures, {})
+    assert "by the number of training patients" not in readme.read_text()
 
 
 def test_readme_keeps_all_but_the_block(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
     readme = tmp_path / "repo" / "README.md"
     readme.parent.mkdir()
     readme.write_text("# Title\n\n<!-- results:start -->\nstale words\n<!-- results:end -->\n\nafter\n")
-    update_readme(readme, evaluation, TRANSFER, figures)
+    update_readme(readme, evaluation, TRANSFER, figures, WORTH)
     text = readme.read_text()
     assert text.startswith("# Title\n\n<!-- results:start -->\n")
     assert text.endswith("\n<!-- results:end -->\n\nafter\n")
@@ -60,7 +76,7 @@ def test_readme_keeps_all_but_the_block(evaluation: dict[str, Any], figures: dic
         assert (readme.parent / link).read_bytes() == PIXEL
     assert re.findall(r"\]\((.+?)\)", text) == ["docs/pairs.png", "docs/transfer.png"]
     before = readme.stat().st_mtime_ns
-    update_readme(readme, evaluation, TRANSFER, figures)
+    update_readme(readme, evaluation, TRANSFER, figures, WORTH)
     assert readme.read_text() == text
     assert readme.stat().st_mtime_ns == before
 
@@ -73,7 +89,7 @@ def test_readme_without_markers_is_left_alone(
     if text is not None:
         readme.write_text(text)
     with pytest.raises(InputError, match="results:start"):
-        update_readme(readme, evaluation, TRANSFER, figures)
+        update_readme(readme, evaluation, TRANSFER, figures, WORTH)
     assert not (tmp_path / "docs").exists()
 
 
@@ -84,14 +100,14 @@ def test_a_missing_figure_is_named(evaluation: dict[str, Any], figures: dict[str
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:start --><!-- results:end -->")
     with pytest.raises(InputError, match=r"transfer\.png"):
-        update_readme(readme, evaluation, TRANSFER, {"pairs": figures["pairs"]})
+        update_readme(readme, evaluation, TRANSFER, {"pairs": figures["pairs"]}, WORTH)
     assert "DSC" not in readme.read_text()
 
 
 def test_the_page_of_results_has_both_tables_between_its_markers(evaluation: dict[str, Any], tmp_path: Path) -> None:
     page = tmp_path / "results.md"
     page.write_text("# Results\n\n<!-- results:start -->\nstale\n<!-- results:end -->\n\nafter\n")
-    update_results(page, evaluation, TRANSFER)
+    update_results(page, evaluation, TRANSFER, WORTH)
     text = page.read_text()
     assert text.startswith("# Results\n\n<!-- results:start -->\n\n| U-net trained on |")
     assert text.endswith("\n\n<!-- results:end -->\n\nafter\n")
@@ -99,8 +115,8 @@ def test_the_page_of_results_has_both_tables_between_its_markers(evaluation: dic
     for site in TRANSFER:
         assert f"Test patients of {site}, " in text
     assert "stale" not in text
-    update_results(page, evaluation, TRANSFER)
+    update_results(page, evaluation, TRANSFER, WORTH)
     assert page.read_text() == text
     page.write_text("no markers")
     with pytest.raises(InputError, match="are missing"):
-        update_results(page, evaluation, TRANSFER)
+        update_results(page, evaluation, TRANSFER, WORTH)

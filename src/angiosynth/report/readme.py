@@ -11,7 +11,7 @@ from angiosynth.reading import MOST_PICTURE, read_bytes, read_text
 from angiosynth.report.rendering import Table, read_figure
 from angiosynth.report.style import Look, name_of
 from angiosynth.report.tables import means_sentence, results_table, transfer_tables
-from angiosynth.report.verdicts import transfer_verdicts
+from angiosynth.report.verdicts import transfer_verdicts, worth_verdicts
 from angiosynth.runtime.output import whole_file
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
@@ -28,7 +28,9 @@ def _markdown(table: Table) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (table.head, alignment, *table.rows))
 
 
-def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], figures: Mapping[str, Path]) -> None:
+def update_readme(
+    readme: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], figures: Mapping[str, Path], worth: Mapping[str, Any]
+) -> None:
     """Put the current table and two figures between the README's markers, and the figures themselves into docs/ beside it.
 
     Args:
@@ -36,6 +38,7 @@ def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping
         evaluation: metrics/evaluation.json.
         transfer: metrics/transfer.json.
         figures: name -> PNG, with "pairs" and "transfer".
+        worth: metrics/worth.json.
 
     Raises:
         InputError: the README or a figure is missing, or the markers are.
@@ -44,18 +47,24 @@ def update_readme(readme: Path, evaluation: Mapping[str, Any], transfer: Mapping
     pictures = {name: read_figure(figures.get(name, Path(f"{name}.png"))) for name in FIGURES}
     for name, content in pictures.items():
         _replace(readme.parent / "docs" / f"{name}.png", content)
-    _put(readme, text, _block(evaluation, transfer))
+    _put(readme, text, _block(evaluation, transfer, worth))
 
 
-def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> None:
+def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], worth: Mapping[str, Any]) -> None:
     """Put the current tables, that of transfer in full, between the markers of docs/results.md.
 
     Raises:
         InputError: the page is missing, or its markers are.
     """
-    tables = transfer_tables(transfer, Look.of(evaluation))
-    parts = [markdown_table(evaluation), means_sentence(evaluation), *(f"{table.caption}\n\n{_markdown(table)}" for table in tables)]
-    _put(page, _marked(page), "\n\n" + "\n\n".join(parts) + "\n\n")
+    look = Look.of(evaluation)
+    tables = transfer_tables(transfer, look)
+    parts = [
+        markdown_table(evaluation),
+        means_sentence(evaluation),
+        "\n".join(_worth(worth, look)).strip(),
+        *(f"{table.caption}\n\n{_markdown(table)}" for table in tables),
+    ]
+    _put(page, _marked(page), "\n\n" + "\n\n".join(filter(None, parts)) + "\n\n")
 
 
 def _marked(page: Path) -> str:
@@ -75,9 +84,9 @@ def _put(page: Path, text: str, block: str) -> None:
     _replace(page, (before + start + block + end + after).encode())
 
 
-def _block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
+def _block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any], worth: Mapping[str, Any]) -> str:
     """The text between the markers."""
-    chosen = evaluation["chosen_by_validation"]
+    chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
     lines = [
         "",
         "![Real and synthetic pairs of image and label](docs/pairs.png)",
@@ -86,12 +95,25 @@ def _block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
         "",
         f"{means_sentence(evaluation)} Validation patients chose {name_of(chosen)}.",
         "",
+        *_worth(worth, look),
         "![DSC at another site against its number of training patients](docs/transfer.png)",
         "",
-        *[f"- {line}" for line in transfer_verdicts(transfer, chosen, Look.of(evaluation))],
+        *[f"- {line}" for line in transfer_verdicts(transfer, chosen, look)],
         "",
     ]
     return "\n".join(lines)
+
+
+def _worth(worth: Mapping[str, Any], look: Look) -> list[str]:
+    """Lines on the curve of real patches and on each set's worth, an empty one last; none where nothing was measured."""
+    if not worth:
+        return []
+    curve = ", ".join(f"{point['dsc']:.3f} with {count}" for count, point in worth["curve"].items())
+    return [f"DSC on real patches by the number of training patients: {curve}. So each set is", "", *_bullets(worth, look), ""]
+
+
+def _bullets(worth: Mapping[str, Any], look: Look) -> list[str]:
+    return [f"- {line}" for line in worth_verdicts(worth, look)]
 
 
 def _replace(path: Path, content: bytes) -> None:

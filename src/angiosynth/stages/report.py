@@ -83,12 +83,12 @@ def _sweep_figures(study: dict[str, Any], drawn: Path) -> dict[str, Path]:
 
 def readme(home: Workspace, path: Path) -> None:
     """Bring the README's table and two figures, and the tables of docs/results.md where it is, up to date with the existing report."""
-    evaluation, transfer = (read_json(home.metrics / f"{name}.json") for name in ("evaluation", "transfer"))
+    evaluation, transfer, worth = (read_json(home.metrics / f"{name}.json") for name in ("evaluation", "transfer", "worth"))
     page = path.with_name("docs") / "results.md"
     if page.is_file():
-        update_results(page, evaluation, transfer)
+        update_results(page, evaluation, transfer, worth)
     paths = {name: home.report / "figures" / f"{name}.png" for name in ("pairs", "transfer")}
-    update_readme(path, evaluation, transfer, paths)
+    update_readme(path, evaluation, transfer, paths, worth)
 
 
 def _pairs(settings: Settings, home: Workspace, path: Path) -> None:
