@@ -48,7 +48,8 @@ class Flow(nn.Module):
         t = time[:, None, None, None]
         scale = torch.rsqrt(t.square() + (1.0 - t).square())
         scaled = scale * x
-        return scale * ((2.0 * t - 1.0) * scaled + self.network(scaled, time))
+        predicted: Tensor = self.network(scaled, time)
+        return scale * ((2.0 * t - 1.0) * scaled + predicted)
 
     def forward(self, noise: Tensor) -> Tensor:
         starts = noise.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
