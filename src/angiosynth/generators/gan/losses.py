@@ -108,7 +108,8 @@ class RelativisticCriticLoss(nn.Module):
 
     def weight(self, number: int) -> float:
         """gamma at a critic step, counted from 0."""
-        return self.gamma * self.fall ** (-number / max(1, self.steps - 1))
+        weight: float = self.gamma * self.fall ** (-number / max(1, self.steps - 1))
+        return weight
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
         del random
