@@ -52,7 +52,8 @@ def test_second_derivatives_agree_with_differences() -> None:
     x = torch.randn(1, 2, 3, 3, generator=_random(9), dtype=torch.float64, requires_grad=True)
 
     def changed(x: Tensor, weight: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, {"weight": weight}, (x,))
+        y: Tensor = torch.func.functional_call(layer, {"weight": weight}, (x,))
+        return y
 
     assert torch.autograd.gradgradcheck(changed, (x, layer.weight))
 
