@@ -105,7 +105,7 @@ def tiny_kinds() -> dict[str, dict[str, Any]]:
         "dcgan": wasserstein | discriminating,
         "wgan-gp": wasserstein,
         "wgan-gp-sn": wasserstein,
-        "r3gan": adversarial | {"group_channels": 2} | augmented,
+        "r3gan": adversarial | {"expansion": 2, "group_channels": 2} | augmented,
     }
     return {kind: {"kind": kind, **entry} for kind, entry in entries.items()}
 
