@@ -106,7 +106,7 @@ def tiny_kinds() -> dict[str, dict[str, Any]]:
         "dcgan": wasserstein | discriminating,
         "wgan-gp": wasserstein,
         "wgan-gp-sn": wasserstein,
-        "r3gan": adversarial | {"group_channels": 2} | augmented,
+        "r3gan": adversarial | {"expansion": 2, "group_channels": 2} | augmented,
         "flow": {"steps": 4, "batch_size": 4, "levels": 2, "learning_rate": 1e-3, "sampling_steps": 2},
     }
     return {kind: {"kind": kind, **entry} for kind, entry in entries.items()}

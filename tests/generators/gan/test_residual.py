@@ -122,6 +122,15 @@ def test_no_layer_mixes_samples() -> None:
         torch.testing.assert_close(critic(pairs)[1:2], critic(pairs[1:2]))
 
 
+def test_scores_have_the_digits_of_float32_under_autocast() -> None:
+    torch.manual_seed(1)
+    critic = ResidualCritic(16, SMALL)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores = critic(torch.randn(8, 2, 16, 16, generator=_random()))
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
 def test_all_convolutions_differentiate_twice_fast() -> None:
     kinds = {type(module) for module in ResidualCritic(16, SMALL).modules() if hasattr(module, "weight") and module.weight.ndim == 4}
     assert kinds == {GroupedConvolution}

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from angiosynth.errors import InputError
 from angiosynth.generators import loop
 from angiosynth.generators.base import TrainedGenerator
+from angiosynth.generators.gan.family import rehearse
 from angiosynth.generators.gan.kinds import KINDS, GanSettings
 from angiosynth.generators.gan.training import STATISTICS_BATCH, STATISTICS_BATCHES, GanTraining, train_gan
 from angiosynth.generators.schedule import WATCHED
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder, NullRecorder
+from angiosynth.runtime.rehearsal import rehearsal
 from tests.factories import tiny_generator, tiny_patches
 from tests.generators.probe import Interrupted, Probe
 
@@ -189,6 +191,15 @@ def test_real_and_generated_pairs_are_augmented_before_both_losses(monkeypatch: 
     assert trained.train_step()["critic_distance"].item() == 0  # the critic cannot tell them apart
     assert [pairs.requires_grad for pairs in seen] == [False, False, False, True]
     assert all(torch.equal(before[name], weight) for name, weight in trained.gan.generator.named_parameters())
+
+
+@pytest.mark.parametrize(("model", "every"), [("wgan-gp", "gradient_penalty_every"), ("r3gan", "penalty_every")])
+def test_a_rehearsal_has_the_penalty_however_rare_it_is(model: str, every: str) -> None:
+    peaks = []
+    for steps in (1, 4):
+        with rehearsal() as counted:
+            peaks.append(rehearse(_settings(model, **{every: steps}), 16, counted).peak)
+    assert peaks[0] == peaks[1]
 
 
 @pytest.mark.parametrize("name", ["critic_loss", "generator_loss"])

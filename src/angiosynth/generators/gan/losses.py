@@ -6,6 +6,7 @@ A critic step is one `forward` that returns the whole scalar and then one `backw
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -108,8 +109,8 @@ class RelativisticCriticLoss(nn.Module):
 
     def weight(self, number: int) -> float:
         """gamma at a critic step, counted from 0."""
-        weight: float = self.gamma * self.fall ** (-number / max(1, self.steps - 1))
-        return weight
+        share = number / max(1, self.steps - 1)
+        return self.gamma * math.exp(-share * math.log(self.fall))
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
         del random

@@ -68,9 +68,8 @@ class ResidualBlock(nn.Module):
         self.act = LeakyReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.act(self.mix(self.act(self.expand(x))))
-        sum_: Tensor = x + self.project(y)
-        return sum_
+        change: Tensor = self.project(self.act(self.mix(self.act(self.expand(x)))))
+        return x + change
 
 
 class Enlarge(nn.Module):
@@ -146,10 +145,9 @@ class ResidualCritic(nn.Module):
         self.body = nn.Sequential(*blocks, *shape.level(channels[-1], branches))
         # One weight for each value of the last maps, then one for each channel.
         self.basis = nn.Parameter(torch.randn(channels[-1], base, base) / base)
-        self.head = nn.Linear(channels[-1], 1, bias=False)
-        nn.init.normal_(self.head.weight, 0.0, channels[-1] ** -0.5)
+        self.head = nn.Parameter(torch.randn(channels[-1]) * channels[-1] ** -0.5)
 
     def forward(self, pairs: Tensor) -> Tensor:
+        # In float32: the loss takes differences of scores. A matrix product would be computed in bfloat16 under autocast.
         features = (self.body(pairs).float() * self.basis).sum(dim=(2, 3))
-        scores: Tensor = self.head(features)
-        return scores.float().squeeze(1)
+        return (features * self.head).sum(dim=1)
