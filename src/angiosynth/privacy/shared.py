@@ -28,7 +28,7 @@ LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # Settings that a reader needs to judge the audit; not its seed, with which random draws could be repeated.
 SETTINGS = ("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps", "planted", "overfit_patches", "overfit_steps")
-LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "nearer", "linkage", "alpha")
+LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "distinctive_labels", "nearer", "linkage", "alpha")
 
 
 def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:

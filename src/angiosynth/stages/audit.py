@@ -79,7 +79,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     data = AuditData(load_audited(settings, home, model, split, scratch))
     work = Audit(data, settings.audit)
     numbers = work.measured(f"audit {model}")
-    gallery(work.copies.synthetic, data.images["synthetic"], data.images["training"], target / "gallery.png")
+    gallery(work.copies.synthetic, work.copies.set, work.copies.training, target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
