@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from angiosynth.privacy.power import AUCS
 from angiosynth.privacy.verdict import ATTACKS, COPIES, HOLDERS
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
@@ -60,6 +61,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "verdicts": {holder: audit["verdicts"][holder] for holder in HOLDERS},
         "plain_differences": {name: to_step(audit["plain_differences"][name], step) for name in ("mean_intensity", "vessel_fraction")},
         "planted": [_round_planted(planted, step) for planted in audit["planted"]],
+        "power": {name: round(audit["power"][name], 2) for name in map("{:g}".format, AUCS)},  # of the numbers of people alone
         "overfitted": _round_overfitted(audit["overfitted"], step),
         "usefulness": _round_usefulness(audit["usefulness"]),
     }
