@@ -22,7 +22,7 @@ VERDICTS = {
     "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
     "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
     "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",
-    "too few patients": "Cannot be told: with so few patients no leak, however great, could be told from chance.",
+    "too few patients": "Cannot be told: with so few patients no attack on membership, however successful, could be told from chance.",
     "inconclusive": "Inconclusive: the audit missed leaks that were planted to test it, so it would miss others too.",
     "over": "A leak was found: a measure passed its limit beyond what chance and plain differences explain.",
 }
