@@ -1,10 +1,10 @@
-"""How many copies the audit's two searches find when training patches are turned, moved and given other noise.
+"""How many copies the audit's searches find when training patches are turned, moved and given other noise.
 
     python benchmarks/copies.py [--model wgan-gp] [--count 200] [--noise 4]
 
 Run it in a project's folder after `dvc repro`. Training patches, so many of each kind, stand in for synthetic ones: as they lie,
-mirrored, moved by pixels, turned by degrees, all with noise of that deviation on the 256 levels. Where a moved patch has nothing to show,
-its own pixels stay. Beside them validation patients' patches, none of which is a copy.
+mirrored, moved by pixels, turned by degrees, with their labels, all images with noise of that deviation on the 256 levels. Where a
+moved patch has nothing to show, its own pixels stay. Patches that are not distinctive never count.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from angiosynth.arrays import ImagePatches
 from angiosynth.data.split import load_split
 from angiosynth.privacy.alignment import rotate_and_shift
 from angiosynth.privacy.audited import AuditData
+from angiosynth.privacy.copies import SPACES, CopyAudit, Pairs
 from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import load_audited
@@ -37,13 +38,15 @@ KINDS: dict[str, tuple[bool, float, float, float]] = {
 }
 
 
-def spoiled(images: ImagePatches, kind: tuple[bool, float, float, float], noise: float, rng: np.random.Generator) -> ImagePatches:
-    """Patches (n, x, y) mirrored, turned and moved, with noise."""
-    mirrored, *place = kind
-    laid = np.ascontiguousarray(images[:, ::-1] if mirrored else images).astype(np.float32)
-    found = rotate_and_shift(torch.from_numpy(laid), *place).numpy() + rng.normal(0, noise, laid.shape)
-    levels: ImagePatches = np.clip(found, 0, 255).round().astype(np.uint8)
-    return levels
+def spoiled(pairs: Pairs, kind: tuple[bool, float, float, float], noise: float, rng: np.random.Generator) -> Pairs:
+    """Pairs mirrored, turned and moved, the images with noise."""
+    mirrored, *pose = kind
+    image, label = (
+        rotate_and_shift(torch.from_numpy(np.ascontiguousarray(array[:, ::-1] if mirrored else array).astype(np.float32)), *pose).numpy()
+        for array in (pairs.image, 255 * pairs.label)
+    )
+    levels: ImagePatches = np.clip(image + rng.normal(0, noise, image.shape), 0, 255).round().astype(np.uint8)
+    return Pairs(levels, (label > 127).astype(np.uint8))
 
 
 def main() -> None:
@@ -55,17 +58,12 @@ def main() -> None:
     settings, home, rng = load_settings(Path("params.yaml")), Workspace(Path(".")), np.random.default_rng(1)
     with tempfile.TemporaryDirectory(prefix="angiosynth-copies-") as folder:
         split = load_split(home.splits, settings.cohort.source)
-        data = AuditData(load_audited(settings, home, options.model, split, Path(folder)))
-        chosen, strange = (data.images[name] for name in ("training", "validation"))
-        chosen = chosen[np.sort(rng.choice(len(chosen), options.count, replace=False))]
-        kinds = {name: spoiled(chosen, kind, options.noise, rng) for name, kind in KINDS.items()}
-        kinds["validation patients'"] = strange[np.sort(rng.choice(len(strange), min(1000, len(strange)), replace=False))]
-        rows = []
-        for name, images in kinds.items():
-            searches = data.search_both(images, data.describe(images), len(images), name)
-            shares = [f"{(one.ratios < settings.audit.limits.copy_ratio).mean():.1%}" for one in searches]
-            rows.append(f"| {name} | {len(images)} | {' | '.join(shares)} |")
-    print("\n".join(["| patches | looked at | found in pixels | in features |", "|---|---:|---:|---:|", *rows]))
+        copies = CopyAudit(AuditData(load_audited(settings, home, options.model, split, Path(folder))), settings.audit)
+        rows = np.sort(rng.choice(len(copies.training.image), options.count, replace=False))
+        print(f"| patches | looked at | {' | '.join(SPACES)} |\n|---|---:|{'---:|' * len(SPACES)}")
+        for name, kind in KINDS.items():
+            detected = copies.detected(spoiled(copies.training.select(rows), kind, options.noise, rng), name)
+            print(f"| {name} | {options.count} | {' | '.join(f'{detected[space]:.1%}' for space in SPACES)} |")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
     likeness = {"precision": 0.8, "recall": 0.6, "density": 0.7, "coverage": 0.5}
     vessels = {"fraction": 0.02, "calibre_px": 2.0, "components": 1.2, "empty": 0.3}
     for space in COPIES:
-        measured[space] |= {"copies_count": 0, "member_counts": [0, 0], "other_counts": [0, 0], "ratio": 0.5, "least_ratio": 0.7}
+        measured[space] |= {"copies_count": 0, "member_counts": [0, 0], "other_counts": [0, 0], "p_worst": 0.321}
+        measured[space] |= {"ratio": 0.4, "least_ratio": 0.7}
     return {
         **measured,
         **judge(measured, LIMITS),
@@ -38,6 +39,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
         "patients": {"training": 2, "validation": 1, "test": 1},
         "limits": LIMITS.model_dump(),
         "settings": AuditSettings().model_dump(),
+        "power": {"0.7": 0.0, "0.8": 0.0, "0.9": 0.0},
         "plain_differences": {"mean_intensity": 0.6, "vessel_fraction": 0.5},
         "usefulness": {
             "synthetic": likeness,

@@ -33,17 +33,17 @@ def test_the_threshold_is_by_real_patches_of_others() -> None:
     apart = np.arange(1, 11) / 10
     ratio = [0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.3, 0.4, 0.9, 0.8]
     reference = _search(_suspicion(ratio, apart, np.zeros(10, int)), _suspicion(ratio, apart, np.zeros(10, int)))
-    threshold = threshold_from(reference, AuditLimits(distinctive=0.5, copies=0.25))
+    threshold = threshold_from(reference, AuditLimits(copies=0.25, copy_ratio=0.5), 0.5)
     assert threshold.apart == pytest.approx([0.55])
     assert threshold.ratio == pytest.approx(0.3)
-    assert threshold_from(reference, AuditLimits(distinctive=0.5, copies=0.25, copy_ratio=0.2)).ratio == 0.2
+    assert threshold_from(reference, AuditLimits(copies=0.25, copy_ratio=0.2), 0.5).ratio == 0.2
 
 
 def test_patches_that_show_nothing_set_no_distance() -> None:
     reference = _suspicion([0.9] * 4, [0.0, 0.0, 0.4, 0.6], [0] * 4)
-    assert threshold_from(_search(reference, reference), AuditLimits()).apart == pytest.approx([0.5])
+    assert threshold_from(_search(reference, reference), AuditLimits(), 0.5).apart == pytest.approx([0.5])
     empty = _suspicion([0.0] * 2, [0.0, 0.0], [0] * 2)
-    threshold = threshold_from(_search(empty, empty), AuditLimits())
+    threshold = threshold_from(_search(empty, empty), AuditLimits(), 0.5)
     assert not threshold.passed(empty).any()
 
 

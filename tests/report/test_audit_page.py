@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
+from angiosynth.privacy.shared import shared_audit
 from angiosynth.report.audit_figures import leakage_figure, patient_scores_figure
 from angiosynth.report.audit_page import VERDICTS, audit_overview, build_audit_page
 from angiosynth.report.style import Look
@@ -42,6 +43,24 @@ def test_every_figure_on_the_page_is_the_audits() -> None:
         interval = f"({0.1:.{digits}f} to {0.9:.{digits}f})"
         row = f"<td>{finding['value']:.{digits}f} {interval}</td><td>{finding['control']:.{digits}f}</td>"
         assert f'<th scope="row">{escape(finding["description"])}</th>{row}' in page
+
+
+def test_the_worst_placed_patient_stands_in_the_house_alone() -> None:
+    audit = audit_tree()
+    audit["copies"] |= {"member_counts": [0, 37], "other_counts": [0, 0, 2], "p_worst": 0.0123}
+    assert "<td>37</td><td>2</td><td>0.012</td>" in build_audit_page(audit, b"png")
+    page = build_audit_page(shared_audit(audit), b"png")
+    assert "worst-placed" not in page
+    assert "37" not in page
+
+
+def test_the_power_and_the_people_that_are_missing_are_told() -> None:
+    """2 members and 1 other: with 13 measures or more it takes C(2 + n, 2) >= 20 K people."""
+    audit = audit_tree()
+    needed = next(n for n in range(1, 99) if (n + 2) * (n + 1) / 2 >= 20 * len(audit["findings"]))
+    page = build_audit_page(audit, b"png")
+    assert f"It would take {needed} people" in page
+    assert "AUC\n0.7 would be significant with probability 0.00, one of AUC 0.8" in page
 
 
 def test_the_page_is_the_same_from_the_file() -> None:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from angiosynth.arrays import ImagePatches
+from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.privacy.audited import AuditData, Standardised, evenly
 from angiosynth.privacy.copy_counts import CopyThreshold, copy_statistics, threshold_from
 from angiosynth.privacy.feature_copies import Described, DescribedPeople, search_in_features, with_smoothed
+from angiosynth.privacy.label_copies import PairReferences, label_images, labels_of, search_pairs
 from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, References, search_copies
 from angiosynth.privacy.nearest import Indices, Points
 from angiosynth.settings.audit import AuditSettings
 
 CHECKED_IN_FEATURES = 500  # queries that are searched for under all symmetries, at most
 LEVEL = 96.0  # mean of a levelled patch, of 0..255: low, since vessels are far brighter than the mean
-SPACES = ("copies", "copies_features")  # keys of audit.json: in pixels, and in features
+LABELS = "copies_labels"
+SPACES = ("copies", "copies_features", LABELS, "copies_pairs")  # keys of audit.json
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images (n, x, y) of levels and their label maps (n, x, y)."""
+
+    image: ImagePatches
+    label: LabelPatches
+
+    def select(self, rows: Indices) -> Pairs:
+        return Pairs(self.image[rows], self.label[rows])
 
 
 class CopyAudit:
@@ -26,52 +40,58 @@ class CopyAudit:
 
     def __init__(self, data: AuditData, settings: AuditSettings) -> None:
         self.data, self.settings = data, settings
-        others = levelled(np.concatenate([data.images["test"], data.images["validation"]]))
+        self.set, self.training = (Pairs(data.images[name], data.labels[name]) for name in ("synthetic", "training"))
+        image, label = (np.concatenate([of["test"], of["validation"]]) for of in (data.images, data.labels))
+        self.others = Pairs(image, label)
         person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])
-        training = PeoplesPatches(levelled(data.images["training"]), data.number)
-        self.references = References(training, PeoplesPatches(others, person))
+        images = References(PeoplesPatches(levelled(self.training.image), data.number), PeoplesPatches(levelled(image), person))
+        self.references = PairReferences(images, labels_of(images, self.training.label, label))
 
-    def search(self, images: ImagePatches, checked: int, description: str, excluded: Indices | None = None) -> dict[str, CopySearch]:
-        """Search for copies among images (n, x, y), `checked` of them exactly.
+    def search(self, pairs: Pairs, checked: int, description: str, excluded: Indices | None = None) -> dict[str, CopySearch]:
+        """Search for copies among pairs, `checked` of them exactly.
 
         Returns:
-            For each of SPACES the search.
+            For each of SPACES the search: in pixels, in features, in label maps, and in image and label together.
         """
-        images = levelled(images)
-        in_pixels = search_copies(images, self.references, checked, f"copies, {description} patches", excluded)
+        images, labels = levelled(pairs.image), label_images(pairs.label)
+        in_pixels = search_copies(images, self.references.images, checked, f"copies, {description} patches", excluded)
         few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, self._describe(images))
         in_features = search_in_features(queries, self._people, few, self._describe, in_pixels, excluded)
-        return dict(zip(SPACES, (in_pixels, in_features), strict=True))
+        in_labels = search_copies(labels, self.references.labels, checked, f"copies, {description} labels", excluded)
+        together = search_pairs(images, labels, self.references, in_pixels, in_labels)
+        return dict(zip(SPACES, (in_pixels, in_features, in_labels, together), strict=True))
 
     @cached_property
     def synthetic(self) -> dict[str, CopySearch]:
         """The search among the set."""
-        return self.search(self.data.images["synthetic"], self.settings.checked, "synthetic")
+        return self.search(self.set, self.settings.checked, "synthetic")
 
     @cached_property
     def thresholds(self) -> dict[str, CopyThreshold]:
         """For each of SPACES what counts as a copy, by real patches of people who were not trained on."""
-        others = self.references.others
-        rows = evenly(len(others.images), self.settings.compared)
-        reference = self.search(others.images[rows], self.settings.checked, "others'", others.person[rows])
-        return {space: threshold_from(search, self.settings.limits) for space, search in reference.items()}
+        rows = evenly(len(self.others.image), self.settings.compared)
+        person = self.references.images.others.person[rows]
+        reference = self.search(self.others.select(rows), self.settings.checked, "others'", person)
+        limits = self.settings.limits
+        distinctive = {space: limits.distinctive_labels if space == LABELS else limits.distinctive for space in SPACES}
+        return {space: threshold_from(search, limits, distinctive[space]) for space, search in reference.items()}
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """`copy_statistics` of each of SPACES."""
-        people = self.references.training.people, self.references.others.people
+        people = self.references.images.training.people, self.references.images.others.people
         return {
             space: copy_statistics(search, self.thresholds[space], people, self.settings.bootstrap, self.settings.seed)
             for space, search in self.synthetic.items()
         }
 
-    def detected(self, images: ImagePatches, description: str) -> dict[str, float]:
-        """Share of images (n, x, y), all of them checked, that count as copies, for each of SPACES."""
-        searches = self.search(images, len(images), description)
+    def detected(self, pairs: Pairs, description: str) -> dict[str, float]:
+        """Share of pairs, all of them checked, that count as copies, for each of SPACES."""
+        searches = self.search(pairs, len(pairs.image), description)
         return {space: float(self.thresholds[space].passed(search.training).mean()) for space, search in searches.items()}
 
     @cached_property
     def _scale(self) -> Standardised:
-        return Standardised.by(self.data.inputs.features(self.references.training.images))
+        return Standardised.by(self.data.inputs.features(self.references.images.training.images))
 
     def _describe(self, images: ImagePatches) -> Points:
         """Features of levelled images (n, x, y), on the scale of the training patients'."""
@@ -79,11 +99,9 @@ class CopyAudit:
 
     @cached_property
     def _people(self) -> DescribedPeople:
-        training, others = (
-            with_smoothed(side.images, self._describe(side.images), self._describe)
-            for side in (self.references.training, self.references.others)
-        )
-        return DescribedPeople(training, self.references.training.person, others, self.references.others.person)
+        sides = self.references.images.training, self.references.images.others
+        training, others = (with_smoothed(side.images, self._describe(side.images), self._describe) for side in sides)
+        return DescribedPeople(training, sides[0].person, others, sides[1].person)
 
 
 def levelled(images: ImagePatches) -> ImagePatches:

@@ -41,19 +41,19 @@ class CopyThreshold:
         return np.asarray((suspicion.apart >= self.apart).all(axis=1), bool)
 
 
-def threshold_from(reference: CopySearch, limits: AuditLimits) -> CopyThreshold:
+def threshold_from(reference: CopySearch, limits: AuditLimits, distinctive: float) -> CopyThreshold:
     """Set the threshold by real patches of people who were not trained on, each searched for without the person it is of.
 
     Args:
         reference: the search for these patches.
-        limits: `distinctive` is the quantile of their distances to other people from which on a patch is distinctive, `copies` the share
-            of them that may count as copies, `copy_ratio` the greatest ratio.
+        limits: `copies` is the share of them that may count as copies, `copy_ratio` the greatest ratio.
+        distinctive: quantile of their distances to other people from which on a patch is distinctive.
     """
     apart = reference.training.apart
     # A distance of 0 is that of patches that show nothing, such as labels without a vessel.
     columns = [column[column > 0] for column in apart.T]
-    distances = np.array([np.quantile(column, limits.distinctive) if len(column) else np.inf for column in columns])
-    ratios = reference.training.ratio[(apart >= distances).all(axis=1)]
+    distances = np.array([np.quantile(column, distinctive) if len(column) else np.inf for column in columns])
+    ratios = np.minimum(reference.training.ratio[(apart >= distances).all(axis=1)], 1.0)  # some are infinite
     ratio = float(np.quantile(ratios, limits.copies)) if len(ratios) else limits.copy_ratio
     return CopyThreshold(min(limits.copy_ratio, ratio), distances)
 
@@ -83,7 +83,7 @@ def copy_statistics(search: CopySearch, threshold: CopyThreshold, people: tuple[
     draws = [float(members[rng.integers(len(members), size=len(members))].sum()) / n for _ in range(bootstrap)]
     copies = int(members.sum()) / n
     low, high = np.percentile(draws, (2.5, 97.5)) if len(members) > 1 else (0.0, 1.0)
-    ratios = search.ratios[threshold.distinctive(search.training)]
+    ratios = search.ratios[threshold.distinctive(search.training) & np.isfinite(search.ratios)]
     return {
         "copies": copies,
         "copies_low": min(float(low), copies),

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches
 from angiosynth.privacy.alignment import MIRRORED, Matches, Poses, symmetries, warp_onto
-from angiosynth.privacy.memorisation import TINY, CopySearch, PixelSearch, Suspicion, least
+from angiosynth.privacy.memorisation import CopySearch, PixelSearch, Suspicion, least, ratio_of
 from angiosynth.privacy.nearest import Indices, Points, nearest
 
 CHUNK = 4096  # patches that are smoothed at once
@@ -132,7 +132,7 @@ def _suspects(training: _NearestReal, of_each: list[_NearestReal], excluded: Ind
         distance[np.arange(len(distance)), excluded] = np.inf
     person = distance.argmin(axis=1)
     far, rest = np.partition(distance, 1, axis=1)[:, :2].T
-    return _Suspects(training.distance / np.maximum(far, TINY), far / np.maximum(rest, TINY), person, far, rest)
+    return _Suspects(ratio_of(training.distance, far), ratio_of(far, rest), person, far, rest)
 
 
 def warped_levels(real: ImagePatches, images: ImagePatches, matches: Matches) -> ImagePatches:

@@ -112,8 +112,8 @@ def search_copies(
     # Person by person, so that each can be left out.
     of_each = [_of_person(posed, others, person) for person in range(others.people)]
     far, rest, person = _nearest_person(of_each, excluded)
-    coarse = near.distance[:, 0], far.distance[:, 0], rest.distance[:, 0]
-    ratios = coarse[0] / np.maximum(coarse[1], TINY), coarse[1] / np.maximum(coarse[2], TINY)
+    coarse = [side.distance[:, 0].copy() for side in (near, far, rest)]
+    ratios = ratio_of(coarse[0], coarse[1]), ratio_of(coarse[1], coarse[2])
     # Only those that are suspicious even coarsely can be copies.
     share = others.people / training.people
     chosen = np.union1d(least(ratios[0], checked), least(ratios[1], round(checked * share)) if excluded is None else [])
@@ -122,12 +122,20 @@ def search_copies(
     aligned = [align(images[chosen], side, candidates.select(chosen), description) for side, candidates in sides]
     # Where a query's own person is left out, nobody may remain beside the nearest one.
     aligned[2] = replace(aligned[2], distance=np.where(np.isinf(coarse[2][chosen]), np.inf, aligned[2].distance))
-    ratios[0][chosen] = aligned[0].distance / np.maximum(np.minimum(aligned[1].distance, aligned[2].distance), TINY)
-    ratios[1][chosen] = aligned[1].distance / np.maximum(aligned[2].distance, TINY)
+    ratios[0][chosen] = ratio_of(aligned[0].distance, np.minimum(aligned[1].distance, aligned[2].distance))
+    ratios[1][chosen] = ratio_of(aligned[1].distance, aligned[2].distance)
     rows = near.row[:, 0].copy()
     rows[chosen] = aligned[0].row
+    # A patch with something at its border alone is apart from others coarsely, but not in the middle, which is what is aligned.
+    for distance, exact in zip(coarse[1:], aligned[1:], strict=True):
+        distance[chosen] = np.minimum(distance[chosen], exact.distance)
     suspected = Suspicion(ratios[0], coarse[1][:, None], training.person[rows]), Suspicion(ratios[1], coarse[2][:, None], person)
     return PixelSearch(*suspected, chosen, *aligned)
+
+
+def ratio_of(near: NDArray[np.float64], far: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of two distances (n,); 1 where both are 0, as of patches that show nothing."""
+    return (near + TINY) / (far + TINY)
 
 
 def least(ratios: NDArray[np.float64], count: int) -> Indices:

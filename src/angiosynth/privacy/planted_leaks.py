@@ -11,7 +11,7 @@ from torch import Tensor
 from angiosynth.privacy.audited import AuditData, Encoder, candidates_of, encoded_pairs, evenly
 from angiosynth.privacy.blackbox import CLOSEST, set_scores
 from angiosynth.privacy.controls import few_pairs_of, noisy_copies, train_overfitted
-from angiosynth.privacy.copies import CopyAudit
+from angiosynth.privacy.copies import CopyAudit, Pairs
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.linkage import neighbour_agreement
 from angiosynth.privacy.membership import auc, by_patient, rank_p
@@ -28,21 +28,22 @@ def attack_planted_copies(data: AuditData, copies: CopyAudit, settings: AuditSet
     """Replace some of the set by noisy training patches, and try the search for copies and the attack on membership.
 
     Returns:
-        For each share of `settings.planted`: share; copies and copies_features, detected shares of the set; auc and p of the better
-        of the two nearest-image attacks.
+        For each share of `settings.planted`: share; for each space of a search for copies the detected share of the set; auc and p of
+        the better of the two nearest-image attacks.
     """
     count, candidates = len(data.inputs.synthetic), candidates_of(data.pixels)
     results = []
     for share in settings.planted:
         number = max(1, round(share * count))
-        images, _ = noisy_copies(data.images["training"], number, settings.seed)
+        images, rows = noisy_copies(data.images["training"], number, settings.seed)
         # The set keeps its size: copies take the place of its last patches.
         pool = np.concatenate([data.pixels["synthetic"][: count - number], as_points(images)])
         scores = set_scores(candidates, pool)
         # Few copies show in the closest patches alone, many in all; an attacker would use the better score.
         attacks = [data.split(by_patient(scores, data.patient, of_patches)) for of_patches in (1.0, CLOSEST)]
         best = min(attacks, key=lambda attack: rank_p(attack.members, attack.others))
-        detected = copies.detected(images[evenly(number, PLANTED_CHECKED)], f"planted {share:.0%}")
+        some = Pairs(images, data.labels["training"][rows]).select(evenly(number, PLANTED_CHECKED))
+        detected = copies.detected(some, f"planted {share:.0%}")
         figures = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
         results.append({"share": share, **{space: found * number / count for space, found in detected.items()}, **figures})
     return results

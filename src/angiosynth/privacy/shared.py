@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from angiosynth.privacy.power import AUCS
 from angiosynth.privacy.verdict import ATTACKS, COPIES, HOLDERS
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
@@ -28,7 +29,7 @@ LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # Settings that a reader needs to judge the audit; not its seed, with which random draws could be repeated.
 SETTINGS = ("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps", "planted", "overfit_patches", "overfit_steps")
-LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "nearer", "linkage", "alpha")
+LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "distinctive_labels", "nearer", "linkage", "alpha")
 
 
 def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "verdicts": {holder: audit["verdicts"][holder] for holder in HOLDERS},
         "plain_differences": {name: to_step(audit["plain_differences"][name], step) for name in ("mean_intensity", "vessel_fraction")},
         "planted": [_round_planted(planted, step) for planted in audit["planted"]],
+        "power": {name: round(audit["power"][name], 2) for name in map("{:g}".format, AUCS)},  # of the numbers of people alone
         "overfitted": _round_overfitted(audit["overfitted"], step),
         "usefulness": _round_usefulness(audit["usefulness"]),
     }

@@ -38,7 +38,13 @@ ATTACKS = (
 )
 
 
-COPIES = {"copies": "", "copies_features": ", in U-net features"}  # space of a search for copies -> end of its words for the page
+# Space of a search for copies -> end of its words for the page.
+COPIES = {
+    "copies": "",
+    "copies_features": ", in U-net features",
+    "copies_labels": ", in label maps",
+    "copies_pairs": ", in image and label together",
+}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from angiosynth.arrays import ImagePatches, from_levels
+from angiosynth.arrays import from_levels
+from angiosynth.privacy.copies import LABELS, Pairs
 from angiosynth.privacy.feature_copies import warped_levels
+from angiosynth.privacy.label_copies import label_images
 from angiosynth.privacy.memorisation import CopySearch
 from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
@@ -23,19 +25,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = 10  # pairs in the gallery
-GALLERY = {"copies": "in pixels", "copies_features": "in features"}  # its rows
+GALLERY = {"copies": "image", "copies_features": "features", "copies_labels": "label", "copies_pairs": "image and label"}  # its rows
 MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
-def gallery(searches: Mapping[str, CopySearch], synthetic: ImagePatches, training: ImagePatches, path: Path) -> None:
+def gallery(searches: Mapping[str, CopySearch], synthetic: Pairs, training: Pairs, path: Path) -> None:
     """Draw the closest pairs of each search for copies: the synthetic patch, and below it the real one in its matched pose.
 
     The picture shows patients' patches.
 
     Args:
         searches: for copies, by key of audit.json.
-        synthetic: patches (n, x, y) that were searched for.
-        training: patches (m, x, y) of training patients.
+        synthetic: pairs that were searched for.
+        training: pairs of training patients.
         path: the PNG.
     """
     shown = {space: _closest(search) for space, search in searches.items()}
@@ -46,12 +48,14 @@ def gallery(searches: Mapping[str, CopySearch], synthetic: ImagePatches, trainin
             axis.set_axis_off()
         for place, (space, rows) in enumerate(shown.items()):
             search = searches[space]
-            images = synthetic[search.checked[rows]]
-            real = warped_levels(training, images, search.near.select(rows))
+            drawn_pairs = synthetic.select(search.checked[rows])
+            of_labels = space == LABELS
+            images = label_images(drawn_pairs.label) if of_labels else drawn_pairs.image
+            real = warped_levels(label_images(training.label) if of_labels else training.image, images, search.near.select(rows))
             for column, (image, match, query) in enumerate(zip(images, real, search.checked[rows], strict=True)):
                 show_picture(axes[2 * place, column], _enlarged(from_levels(image)))
                 show_picture(axes[2 * place + 1, column], _enlarged(from_levels(match)))
-                axes[2 * place, column].set_title(f"synthetic, {GALLERY[space]}\nratio {search.ratios[query]:.2f}", fontsize=8)
+                axes[2 * place, column].set_title(f"synthetic, by {GALLERY[space]}\nratio {search.ratios[query]:.2f}", fontsize=8)
                 axes[2 * place + 1, column].set_title("real, training", fontsize=8)
         figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below each: for the house alone, never to be released.", fontsize=10)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from angiosynth.privacy.power import least_others
 from angiosynth.privacy.verdict import HOLDERS
-from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, is_shared, usefulness_table
+from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, is_shared, usefulness_table, worst_table
 from angiosynth.report.rendering import Picture, Table, render, with_interval
 from angiosynth.report.style import Look, name_of
 
@@ -21,7 +22,7 @@ VERDICTS = {
     "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
     "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
     "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",
-    "too few patients": "Cannot be told: with so few patients no leak, however great, could be told from chance.",
+    "too few patients": "Cannot be told: with so few patients no attack on membership, however successful, could be told from chance.",
     "inconclusive": "Inconclusive: the audit missed leaks that were planted to test it, so it would miss others too.",
     "over": "A leak was found: a measure passed its limit beyond what chance and plain differences explain.",
 }
@@ -62,9 +63,18 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
         attacks=attacks_table(audit),
         picture=Picture.of(picture, *(SHARED_PICTURE if is_shared(audit) else HOUSE_PICTURE)),
         evidence=[(name, question, evidence_table(audit, name)) for name, question in CRITERIA],
+        worst=None if is_shared(audit) else worst_table(audit),
+        few_others=_people_needed(audit),
         usefulness=usefulness_table(audit),
         chance=partial(chance, audit),
     )
+
+
+def _people_needed(audit: Mapping[str, Any]) -> int:
+    """How many people who were not trained on an attack on membership needs at least; 0 where there are so many."""
+    people, level = audit["patients"], audit["limits"]["alpha"] / len(audit["findings"])
+    needed = least_others(people["training"], level)
+    return needed if needed > people["test"] else 0
 
 
 def _verdicts_table(audit: Mapping[str, Any]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from angiosynth.privacy.verdict import ATTACKS
+from angiosynth.privacy.verdict import ATTACKS, COPIES
 from angiosynth.report.rendering import Table, with_interval
 
 STATES = {"within": "within its limit", "unclear": "over its limit, cannot be told from chance or control", "over": "OVER its limit"}
@@ -53,6 +53,21 @@ def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
         "would bring any measure of this audit so far."
     )
     return Table(caption, ["evidence", "value", "without the generator", "limit", "corrected p", "compared with its limit"], rows)
+
+
+def worst_table(audit: Mapping[str, Any]) -> Table:
+    """For each search for copies the patient with most copies, beside whoever was not trained on; for the house alone."""
+    rows = []
+    for finding in audit["findings"]:
+        if finding["name"] in COPIES:
+            copies = audit[finding["name"]]
+            counts = (copies[f"{side}_counts"][-1] for side in ("member", "other"))
+            rows.append([finding["description"], *map(str, counts), f"{copies['p_worst']:.3f}"])
+    caption = (
+        "Numbers of synthetic patches. p: how often chance would give any of the patients so many, corrected for the number of patients "
+        "but not for the number of searches."
+    )
+    return Table(caption, ["copies", "of one patient, at most", "of one not trained on, at most", "p"], rows)
 
 
 def usefulness_table(audit: Mapping[str, Any]) -> Table:

@@ -33,6 +33,7 @@ class AuditLimits(Section):
     copies: Fraction = 0.001  # share of synthetic patches that are distinctive and much nearer to a training patient than to others
     copy_ratio: Fraction = 0.4  # "much nearer": less than this share of the other distance, or less where real patches come so near
     distinctive: Fraction = 0.25  # quantile of real patches' distances to other people; patches nearer to everybody never count
+    distinctive_labels: Fraction = 0.5  # the same of label maps alone: small vessels are alike in everybody
     nearer: Fraction = 0.6  # share of synthetic patches nearer to training patients than to as many others; 0.5 by chance
     linkage: Fraction = 0.1  # agreement of the nearest training patches above that of real patches of others
     alpha: Rate = 0.05  # probability that any measure of a harmless set is called over its limit

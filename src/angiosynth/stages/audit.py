@@ -17,6 +17,7 @@ from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs
+from angiosynth.privacy.power import audit_power
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
 from angiosynth.project.preflight import preflight
@@ -81,7 +82,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     data = AuditData(load_audited(settings, home, model, split, scratch))
     work = Audit(data, settings.audit)
     numbers = work.measured(f"audit {model}")
-    gallery(work.copies.synthetic, data.images["synthetic"], data.images["training"], target / "gallery.png")
+    gallery(work.copies.synthetic, work.copies.set, work.copies.training, target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
@@ -93,7 +94,9 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "limits": settings.audit.limits.model_dump(mode="json"),
         "settings": settings.audit.model_dump(mode="json", exclude={"limits"}),
     }
-    return {**facts, **numbers, **judge(numbers, settings.audit.limits)}
+    judged = judge(numbers, settings.audit.limits)
+    level = settings.audit.limits.alpha / len(judged["findings"])  # that of the first measure in the correction
+    return {**facts, **numbers, **judged, "power": audit_power(len(split.train), len(split.test), level)}
 
 
 def _usable(split: Split, site: str) -> Split:
