@@ -198,7 +198,7 @@ def test_a_rehearsal_has_the_penalty_however_rare_it_is(model: str, every: str) 
     peaks = []
     for steps in (1, 4):
         with rehearsal() as counted:
-            peaks.append(rehearse(_settings(model, **{every: steps}), 16, counted).peak)
+            peaks.append(rehearse(_settings(model, batch_size=64, **{every: steps}), 16, counted).peak)
     assert peaks[0] == peaks[1]
 
 
