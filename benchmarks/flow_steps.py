@@ -28,7 +28,7 @@ from angiosynth.runtime.progress import progress
 from angiosynth.settings import load_settings
 
 REFERENCE_STEPS, REFERENCE_POWER = 64, 1.5
-EVALUATIONS, POWERS = (6, 8, 10, 16), (1.0, 1.5, 2.0)
+EVALUATIONS, POWERS = (6, 8, 10), (1.0, 1.5, 2.0)
 
 Method = Callable[[Field, Tensor, Sequence[float]], Tensor]
 

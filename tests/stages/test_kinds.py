@@ -25,7 +25,7 @@ from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import fit_unet
 from angiosynth.verbs.release import ReleaseRequest, release
 from angiosynth.verbs.sweep import ModelTrial
-from tests.factories import changed, tiny_tree
+from tests.factories import changed, tiny_entries, tiny_tree
 from tests.generators import gaussian
 
 LAB = {"cohort__sites__site_a__path": "lab/a", "cohort__sites__site_b__path": "lab/b"}
@@ -73,7 +73,7 @@ def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gau
     assert set(result["overfitted"]) == {"set", "generator", "critic", "linkage"}  # the control is a GAN for every kind
     assert [one["step"] for one in result["checkpoints"]] == [2, 3, 4]
     page = (home.audit("normal") / "index.html").read_text(encoding="utf-8")
-    assert page.count("Not audited: a generator of this kind has nothing that these attacks could use.") == 2
+    assert page.count("Not audited: no attack of this audit needs what this holder has. That does not say that none could be made.") == 2
     assert "membership by reconstruction" not in page
     assert "holder of the set" in page
     assert "holder of the generator" not in page
@@ -81,6 +81,15 @@ def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gau
         release(gaussians, home, "normal", ReleaseRequest("demo"))
     release(gaussians, home, "normal", ReleaseRequest("demo", "a test"))
     assert read_json(home.releases / "demo" / "card.json")["model"] == "normal"
+
+
+def test_a_flow_goes_through_all_stages_and_is_attacked_by_the_error_of_its_velocity(home: Workspace) -> None:
+    result = _through(_settings(flow=tiny_entries()["flow"]), home, "flow")
+    assert {path.name for path in home.generator("flow").glob("*.pt")} == {"generator.pt", "last.pt"}
+    assert "critic" in result["membership"]
+    assert "generator" not in result["membership"]
+    assert result["verdicts"]["generator"] == "not audited"
+    assert result["verdicts"]["critic"] != "not audited"
 
 
 def test_a_sweep_searches_what_another_kind_has(home: Workspace, gaussians: Settings, tmp_path: Path) -> None:

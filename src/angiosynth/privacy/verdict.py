@@ -86,7 +86,7 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
 
     Returns:
         findings (each `Measure` as a mapping); controls (holder -> whether its attacks found the planted leaks); verdicts (holder ->
-        "not audited" where the kind has nothing of the sort to attack, else "over", "too few patients", "inconclusive", "unclear" or
+        "not audited" where no attack was made, else "over", "too few patients", "inconclusive", "unclear" or
         "within", the first that applies).
     """
     membership = numbers["membership"]

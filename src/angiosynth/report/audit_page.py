@@ -18,7 +18,7 @@ from angiosynth.report.rendering import Picture, Table, render, with_interval
 from angiosynth.report.style import Look, name_of
 
 VERDICTS = {
-    "not audited": "Not audited: a generator of this kind has nothing that these attacks could use.",
+    "not audited": "Not audited: no attack of this audit needs what this holder has. That does not say that none could be made.",
     "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
     "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
     "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",

@@ -26,9 +26,9 @@ class VelocityNet(nn.Module):
     Args:
         width: channels of the finest level; they double with each level up to four times as many.
         levels: resolutions, each half of the one before.
-        patch_size: side of the patches; a learnt map for it lets the network know where in a patch it is, for many are centred on a vessel.
         packing: blocks of so many pixels a side become channels first, and the field's channels become such blocks last. With 2 the finest
             level has a quarter of the positions, so that four times the channels cost as much in elementwise work.
+        patch_size: side of the patches; a learnt map for it lets the network know where in a patch it is, for many are centred on a vessel.
     """
 
     def __init__(self, width: int, levels: int, packing: int, patch_size: int) -> None:
