@@ -38,8 +38,7 @@ class CopyThreshold:
 
     def distinctive(self, suspicion: Suspicion) -> NDArray[np.bool_]:
         """(n,) whether each query is unlike everybody's patches."""
-        passed: NDArray[np.bool_] = (suspicion.apart >= self.apart).all(axis=1)
-        return passed
+        return np.asarray((suspicion.apart >= self.apart).all(axis=1))
 
 
 def threshold_from(reference: CopySearch, limits: AuditLimits, distinctive: float) -> CopyThreshold:
