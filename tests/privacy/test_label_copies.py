@@ -111,10 +111,10 @@ def test_a_pair_counts_where_image_and_label_repeat_one_patch_together() -> None
 
 def test_pairs_of_others_are_suspected_too_and_those_not_looked_at_of_nothing() -> None:
     image, label = IMAGES.others.images[[5, 25, 45]], OTHERS[[5, 25, 45]]
-    found = _pairs(image, label)
-    np.testing.assert_array_equal(found.others.person, [0, 1, 2])
-    assert found.others.ratio.max() < 0.05
-    assert found.ratios.min() > 1
+    both = _pairs(image, label)
+    np.testing.assert_array_equal(both.others.person, [0, 1, 2])
+    assert both.others.ratio.max() < 0.05
+    assert both.ratios.min() > 1
     some = _pairs(np.concatenate([image, _blobs(10, 9)]), np.concatenate([label, NEW[:10]]), 1)
     unseen = np.setdiff1d(np.arange(13), some.checked)
     assert len(unseen)

@@ -97,3 +97,9 @@ def test_one_patient_a_side_tells_nothing() -> None:
 def test_no_place_in_the_result_tells_a_patient() -> None:
     statistics = membership_statistics(Patients(_scores(3, 1, 2), _scores(5, 4)), Patients(_scores(1, 1, 1), _scores(1, 1)), 5, 1)
     assert (statistics["member_scores"], statistics["other_scores"]) == ([1.0, 2.0, 3.0], [4.0, 5.0])
+
+
+def test_ties_give_no_p_below_that_of_the_best_order() -> None:
+    """Copies that are found exactly tie at the greatest score; by the normal approximation p would be 0.0009."""
+    members, others = np.array([0.0, 0, 0, 0, 0, 0, 0, -1]), np.array([-5.0, -6, -7, -8])
+    assert rank_p(members, others) == pytest.approx(least_p(8, 4))

@@ -38,7 +38,7 @@ class CopyThreshold:
 
     def distinctive(self, suspicion: Suspicion) -> NDArray[np.bool_]:
         """(n,) whether each query is unlike everybody's patches."""
-        return np.asarray((suspicion.apart >= self.apart).all(axis=1), bool)
+        return np.asarray((suspicion.apart >= self.apart).all(axis=1))
 
 
 def threshold_from(reference: CopySearch, limits: AuditLimits, distinctive: float) -> CopyThreshold:

@@ -88,9 +88,9 @@ def search_in_features(
     for side in (training, *of_each):
         side.improve(every, MIRRORED, mirrored)
     # The most suspicious of them, of either side, under the other six symmetries.
-    found = _suspects(training, of_each, excluded)
+    suspects = _suspects(training, of_each, excluded)
     share = len(of_each) / (int(people.training_person.max()) + 1)
-    chosen = np.union1d(least(found.ratio, checked), least(found.other_ratio, round(checked * share)))
+    chosen = np.union1d(least(suspects.ratio, checked), least(suspects.other_ratio, round(checked * share)))
     for symmetry in range(8):
         if symmetry not in (0, MIRRORED):
             described = describe(_transformed(queries.images[chosen], symmetry))
@@ -105,11 +105,11 @@ def search_in_features(
         for number, side in enumerate(of_each):
             rows = np.flatnonzero(person == number)
             side.improve_by_matches(in_pixels.checked[rows], matches.select(rows), described[rows])
-    found, seen = _suspects(training, of_each, excluded), np.union1d(chosen, in_pixels.checked)
-    apart = [np.column_stack([found.far, in_pixels.training.apart]), np.column_stack([found.rest, in_pixels.others.apart])]
+    suspects, seen = _suspects(training, of_each, excluded), np.union1d(chosen, in_pixels.checked)
+    apart = [np.column_stack([suspects.far, in_pixels.training.apart]), np.column_stack([suspects.rest, in_pixels.others.apart])]
     return CopySearch(
-        Suspicion(found.ratio, apart[0], people.training_person[training.row]),
-        Suspicion(found.other_ratio, apart[1], found.person),
+        Suspicion(suspects.ratio, apart[0], people.training_person[training.row]),
+        Suspicion(suspects.other_ratio, apart[1], suspects.person),
         seen,
         training.matches(seen),
     )

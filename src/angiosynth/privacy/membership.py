@@ -69,13 +69,14 @@ def true_positive_rate(members: Scores, others: Scores, false_positive_rate: flo
 def rank_p(members: Scores, others: Scores) -> float:
     """Probability that members drawn at random would rank so high or higher: the one-sided Mann-Whitney test.
 
-    Exact where there are no ties and few patients, else by the normal approximation.
+    Exact where there are no ties and few patients, else by the normal approximation, but never below the least that is possible.
     """
     if len(np.unique(np.concatenate([members, others]))) == 1:
         return 1.0
     tied = len(np.unique(np.concatenate([members, others]))) < len(members) + len(others)
     few = math.comb(len(members) + len(others), len(members)) < 1e9
-    return float(mannwhitneyu(members, others, alternative="greater", method="exact" if few and not tied else "asymptotic").pvalue)
+    p = float(mannwhitneyu(members, others, alternative="greater", method="exact" if few and not tied else "asymptotic").pvalue)
+    return max(p, least_p(len(members), len(others)))
 
 
 def least_p(members: int, others: int) -> float:

@@ -45,7 +45,7 @@ def attack_planted_copies(data: AuditData, copies: CopyAudit, settings: AuditSet
         some = Pairs(images, data.labels["training"][rows]).select(evenly(number, PLANTED_CHECKED))
         detected = copies.detected(some, f"planted {share:.0%}")
         figures = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
-        results.append({"share": share, **{space: found * number / count for space, found in detected.items()}, **figures})
+        results.append({"share": share, **{space: part * number / count for space, part in detected.items()}, **figures})
     return results
 
 
