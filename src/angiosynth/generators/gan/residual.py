@@ -150,4 +150,5 @@ class ResidualCritic(nn.Module):
     def forward(self, pairs: Tensor) -> Tensor:
         # In float32: the loss takes differences of scores. A matrix product would be computed in bfloat16 under autocast.
         features = (self.body(pairs).float() * self.basis).sum(dim=(2, 3))
-        return (features * self.head).sum(dim=1)
+        scores: Tensor = (features * self.head).sum(dim=1)
+        return scores
