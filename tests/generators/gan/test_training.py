@@ -193,6 +193,16 @@ def test_real_and_generated_pairs_are_augmented_before_both_losses(monkeypatch: 
     assert all(torch.equal(before[name], weight) for name, weight in trained.gan.generator.named_parameters())
 
 
+def test_penalties_are_differentiated_twice_in_bfloat16() -> None:
+    trained = GanTraining(_settings("r3gan", precision="bfloat16", penalty_every=1), tiny_patches())
+    before = {name: weight.clone() for name, weight in trained.gan.critic.named_parameters()}
+    for _ in range(3):
+        numbers = trained.train_step()
+    assert all(math.isfinite(value.item()) for value in numbers.values())
+    assert numbers["real_penalty"].item() > 0
+    assert not any(torch.equal(before[name], weight) for name, weight in trained.gan.critic.named_parameters())
+
+
 @pytest.mark.parametrize(("model", "every"), [("wgan-gp", "gradient_penalty_every"), ("r3gan", "penalty_every")])
 def test_a_rehearsal_has_the_penalty_however_rare_it_is(model: str, every: str) -> None:
     peaks = []

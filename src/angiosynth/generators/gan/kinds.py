@@ -93,6 +93,7 @@ RATES = {
     "learning_rate_generator": Searched("log", (5e-5, 1e-3)),
     "learning_rate_critic": Searched("log", (5e-5, 1e-3)),
 }
+FIXUP_RATES = {name: Searched("log", (2e-4, 4e-3)) for name in RATES}  # blocks that begin as the identity take higher ones
 KINDS = (
     Kind(
         "dcgan",
@@ -115,7 +116,7 @@ KINDS = (
         FAMILY,
         ITERATIONS | PENALTY | RATES | {"spectral_norm": Searched("choice", ("critic", "both"))},
     ),
-    Kind("r3gan", "R3GAN", R3ganSettings, FAMILY, RATES | {"gamma": Searched("log", (0.01, 10.0))}),
+    Kind("r3gan", "R3GAN", R3ganSettings, FAMILY, FIXUP_RATES | {"gamma": Searched("log", (0.05, 50.0))}),
 )
 
 
