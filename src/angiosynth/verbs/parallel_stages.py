@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from angiosynth.runtime.progress import say, tell
+from angiosynth.runtime.progress import duration, say, tell
 
 # Lines that DVC prints at the end of every call: of one stage among many they only hide the others.
 ADVICE = re.compile(
@@ -131,8 +131,11 @@ class ParallelStages:
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 name, start = running.pop(future)
-                self._clock.add(self._plan.seconds[name], time.monotonic() - start)
+                taken_s = time.monotonic() - start
+                self._clock.add(self._plan.seconds[name], taken_s)
                 done.add(name)
+                if future.result() == 0:
+                    say(f"{name}: done in {duration(taken_s)}")
                 code = code or future.result()
         pool.shutdown()
         return code
