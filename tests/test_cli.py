@@ -35,6 +35,7 @@ COMMANDS = [
     "train-unet",
     "evaluate",
     "transfer",
+    "worth",
     "audit",
     "release",
     "pretrain-from",

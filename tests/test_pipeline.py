@@ -248,7 +248,7 @@ def test_runs_carry_validation_and_test_scores(reproduced: Path) -> None:
     experiments = ("generator", "unet", "transfer")
     runs = {name: {run.data.tags["mlflow.runName"]: run for run in client.search_runs([ids[name]])} for name in experiments}
     parents = {site: f"transfer {RECORDED} {site}" for site in TARGETS}
-    children = {site: f"{RECORDED} {site} 1-patients-0" for site in TARGETS}
+    children = {site: f"transfer {RECORDED} {site} 1-patients-0" for site in TARGETS}
     assert {name: set(found) for name, found in runs.items()} == {
         "generator": {RECORDED},
         "unet": {"unet real", f"unet {RECORDED}"},
