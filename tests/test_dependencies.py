@@ -211,9 +211,9 @@ def test_resume_files_belong_to_the_code_that_dvc_yaml_names() -> None:
 
 
 def test_every_stage_that_resumes_is_looked_at() -> None:
-    assert {module for module, text in texts().items() if "resume_folder(" in text and module.startswith("stages/")} == {
-        stage.module for stage in stages() if stage.verb in RESUMING
-    }
+    resumes = re.compile(r"resume_folder\(|train_on_subsets\(")
+    modules = {module for module, text in texts().items() if module.startswith("stages/") and resumes.search(text)}
+    assert modules == {stage.module for stage in stages() if stage.verb in RESUMING}
 
 
 @pytest.mark.parametrize("package", ["metrics", "segmentation", "stages/transfer.py"])
