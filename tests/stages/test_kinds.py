@@ -25,7 +25,7 @@ from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import fit_unet
 from angiosynth.verbs.release import ReleaseRequest, release
 from angiosynth.verbs.sweep import ModelTrial
-from tests.factories import changed, tiny_entries, tiny_tree
+from tests.factories import changed, tiny_kinds, tiny_tree
 from tests.generators import gaussian
 
 LAB = {"cohort__sites__site_a__path": "lab/a", "cohort__sites__site_b__path": "lab/b"}
@@ -84,7 +84,7 @@ def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gau
 
 
 def test_a_flow_goes_through_all_stages_and_is_attacked_by_the_error_of_its_velocity(home: Workspace) -> None:
-    result = _through(_settings(flow=tiny_entries()["flow"]), home, "flow")
+    result = _through(_settings(flow=tiny_kinds()["flow"]), home, "flow")
     assert {path.name for path in home.generator("flow").glob("*.pt")} == {"generator.pt", "last.pt"}
     assert "critic" in result["membership"]
     assert "generator" not in result["membership"]
