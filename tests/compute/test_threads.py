@@ -11,7 +11,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
-from angiosynth.compute.threads import use_threads
+from angiosynth.compute.threads import torch_threads, use_threads
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +37,14 @@ def test_auto_changes_nothing() -> None:
     use_threads(2)
     use_threads("auto")
     assert torch.get_num_threads() == 2
+
+
+def test_for_a_while_is_for_torch_alone() -> None:
+    use_threads(1)
+    before = dict(os.environ)
+    with torch_threads(2):
+        assert torch.get_num_threads() == 2
+        assert dict(os.environ) == before
+    assert torch.get_num_threads() == 1
+    with torch_threads("auto"):
+        assert torch.get_num_threads() == 1

@@ -132,7 +132,7 @@ def test_a_signal_ends_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     start = time.monotonic()
     try:
         with pytest.raises(SystemExit):
-            ParallelStages(root, Plan([_stage(name) for name in names], {}, 2), {}, lambda name, number, left: None).run()
+            ParallelStages(root, Plan([_stage(name) for name in names], {}, 2), os.environ, lambda name, number, left: None).run()
     finally:
         sender.join()
         signal.signal(signal.SIGALRM, before)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from angiosynth.verbs import repro
+from angiosynth.verbs.parallel_stages import Planned
 from angiosynth.verbs.repro import planned, stage_of
 from tests.factories import tiny_settings
 
@@ -104,6 +105,19 @@ def test_sigterm_ends_dvc_too(project: Path) -> None:
     assert (project / "said").read_text().splitlines()[-1] == "angiosynth: stopped; what was finished is kept"
     status = subprocess.run([sys.executable, "-m", "dvc", "status"], cwd=project, check=False, capture_output=True)
     assert status.returncode == 0, "the lock is free"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_stages_have_the_environment_of_the_warm_process(project: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+    def estimate(settings: object, stages: list[Planned]) -> dict[str, float]:
+        monkeypatch.setenv("ADDED_BY_A_LIBRARY", "yes")
+        return {stage.name: 1.0 for stage in stages}
+
+    monkeypatch.setattr(repro, "_estimate", estimate)
+    stages = {name: {"cmd": f"echo $ADDED_BY_A_LIBRARY. > {name}", "outs": [name]} for name in ("p", "q")}
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    assert repro.repro(tiny_settings(), project, [], jobs) == 0
+    assert {(project / name).read_text() for name in stages} == {".\n"}
 
 
 def test_what_is_no_stage_is_said_by_dvc(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

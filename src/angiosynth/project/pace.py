@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from angiosynth.compute.precision import device, place
-from angiosynth.compute.threads import use_threads
+from angiosynth.compute.threads import torch_threads
 from angiosynth.data.bids import find_patients
 from angiosynth.data.nifti import canonical_shape
 from angiosynth.errors import InputError
@@ -58,7 +58,11 @@ class Pace:
 
 def measure(settings: Settings) -> Pace:
     """Time steps of every network of the settings on blank patches, with the threads of a stage."""
-    use_threads(settings.threads)
+    with torch_threads(settings.threads):
+        return _measured(settings)
+
+
+def _measured(settings: Settings) -> Pace:
     size = settings.patches.size
     trainings: dict[str, Callable[[], object]] = {name: blank_unet_step(settings, name) for name in ("unet", "transfer", "probe")}
     for name, generator in settings.generators.items():

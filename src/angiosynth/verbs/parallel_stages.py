@@ -6,7 +6,6 @@ by critical path, Graham 1969). The same rule, played through with the estimated
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -94,12 +93,12 @@ class ParallelStages:
     Args:
         root: the project.
         plan: what to run.
-        variables: added to the environment.
+        environment: of the stages.
         announce: called when a stage starts, with its name, its number, and the seconds left for all.
     """
 
-    def __init__(self, root: Path, plan: Plan, variables: Mapping[str, str], announce: Callable[[str, int, float], None]) -> None:
-        self._root, self._plan, self._variables, self._announce = root, plan, variables, announce
+    def __init__(self, root: Path, plan: Plan, environment: Mapping[str, str], announce: Callable[[str, int, float], None]) -> None:
+        self._root, self._plan, self._environment, self._announce = root, plan, environment, announce
         self._processes: set[subprocess.Popen[str]] = set()
         self._clock = Clock()
 
@@ -110,7 +109,7 @@ class ParallelStages:
         except KeyboardInterrupt:  # a terminal sends it to DVC too
             raise
         except BaseException:
-            for process in self._processes:
+            for process in list(self._processes):  # threads still take out those that end
                 process.terminate()
             raise
 
@@ -142,11 +141,17 @@ class ParallelStages:
 
     def _dvc(self, name: str) -> int:
         words = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
-        environment = os.environ | self._variables
         # One stream: bars of several stages would overwrite each other, so their progress comes as lines.
-        with subprocess.Popen(
-            words, cwd=self._root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace"
-        ) as process:
+        process = subprocess.Popen(
+            words,
+            cwd=self._root,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+        )
+        with process:
             self._processes.add(process)
             assert process.stdout is not None
             for line in process.stdout:

@@ -27,7 +27,10 @@ def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0)
         targets: names of stages, as `dvc repro` takes them; all where there is none.
         jobs: stages at a time, where they do not need each other; 0 for as many as `threads` of the settings leaves cores for.
     """
-    with warm_server(root) as variables:
+    # Libraries that the estimate brings add variables, and a stage in another environment than the warm process's starts by itself.
+    environment = dict(os.environ)
+    with warm_server(root, environment=environment) as variables:
+        environment |= variables
         stages = planned(root, targets)
         seconds = _estimate(settings, stages) if stages else {}
         plan = Plan(stages, seconds, min(jobs or jobs_for(settings), max(1, len(stages))))
@@ -35,8 +38,8 @@ def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0)
             several = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
             say(f"{len(stages)} stages{several}, about {_rounded(plan.time_left((), {}))} on {processor()}")
         if plan.jobs > 1:
-            return ParallelStages(root, plan, variables, lambda name, number, left: _announce(name, number, len(stages), left)).run()
-        return _follow(root, targets, variables, seconds)
+            return ParallelStages(root, plan, environment, lambda name, number, left: _announce(name, number, len(stages), left)).run()
+        return _follow(root, targets, environment, seconds)
 
 
 def jobs_for(settings: Settings) -> int:
@@ -78,14 +81,14 @@ def _planned(root: Path, targets: Sequence[str]) -> list[Planned]:
     return [Planned(stage.addressing, str(stage.cmd), needs[stage.addressing]) for stage in order if stage.addressing in needs]
 
 
-def stage_lines(root: Path, targets: Sequence[str], variables: Mapping[str, str]) -> Iterator[str]:
+def stage_lines(root: Path, targets: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
     """Run `dvc repro` and give the lines of its standard output as they come.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     words = [sys.executable, "-m", "dvc", "repro", *targets]
-    with subprocess.Popen(words, cwd=root, env=os.environ | variables, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield from (line.rstrip("\n") for line in process.stdout)
@@ -111,12 +114,12 @@ def _estimate(settings: Settings, stages: Sequence[Planned]) -> dict[str, float]
     return {stage.name: estimate.seconds(stage.command) for stage in stages}
 
 
-def _follow(root: Path, targets: Sequence[str], variables: Mapping[str, str], seconds: dict[str, float]) -> int:
+def _follow(root: Path, targets: Sequence[str], environment: Mapping[str, str], seconds: dict[str, float]) -> int:
     """Print DVC's lines, and the time left where a stage begins. Stages that took longer than was thought make the others longer."""
     order, clock = list(seconds), Clock()
     current, begun = "", time.monotonic()
     try:
-        for line in stage_lines(root, targets, variables):
+        for line in stage_lines(root, targets, environment):
             tell(line)
             stage = stage_of(line)
             if stage is None:
