@@ -196,16 +196,28 @@ def _gain(rows: Sequence[TransferScore], scratch: Sequence[TransferScore], path:
 
 
 def _with_interval(name: str, values: Table, settings: EvaluationSettings) -> dict[str, float]:
-    """Mean of the values (trainings, patients), and the 2.5th and 97.5th percentile of the means of resamples of both."""
+    """Mean of the values (trainings, patients), and its interval over resamples of both."""
+    mean = float(values.mean())
+    low, high = interval(resampled_means(values, settings), mean)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def resampled_means(values: Table, settings: EvaluationSettings) -> NDArray[np.float64]:
+    """Means (bootstrap,) of resamples of trainings and patients, the same for tables of one shape."""
     trainings, patients = values.shape
     rng = np.random.default_rng(settings.seed)
     columns = rng.integers(patients, size=(settings.bootstrap, 1, patients))
     rows = rng.integers(trainings, size=(settings.bootstrap, trainings, 1))
     # Broadcast to (bootstrap, trainings, patients): each resample holds every pair of a drawn training and a drawn patient.
-    low, high = np.percentile(values[rows, columns].mean(axis=(1, 2)), (2.5, 97.5))
-    mean = float(values.mean())
+    means: NDArray[np.float64] = values[rows, columns].mean(axis=(1, 2))
+    return means
+
+
+def interval(drawn: NDArray[np.float64], mean: float) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of resamples of a mean."""
+    low, high = np.percentile(drawn, (2.5, 97.5))
     # Rounding in the last place must not push the mean of equal values out of its interval.
-    return {name: mean, f"{name}_low": min(float(low), mean), f"{name}_high": max(float(high), mean)}
+    return min(float(low), mean), max(float(high), mean)
 
 
 def _spread(name: str, values: Table) -> dict[str, float]:

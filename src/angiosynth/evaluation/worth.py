@@ -17,7 +17,7 @@ from scipy.optimize import isotonic_regression
 
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import TransferScore, read_scores
-from angiosynth.evaluation.summary import ScoreTable, Table
+from angiosynth.evaluation.summary import ScoreTable, interval, resampled_means
 from angiosynth.settings import REAL, EvaluationSettings
 
 
@@ -51,16 +51,16 @@ def worth_summary(
         raise InputError(f"{path}: its test patients are not those of {folder}; run `dvc repro` to score them all")
     counts = np.array(list(points))
     means = np.array([table("dsc").mean() for table in points.values()])
-    resamples = np.array([_resampled(table("dsc"), settings) for table in points.values()])  # (points, bootstrap)
+    resamples = np.array([resampled_means(table("dsc"), settings) for table in points.values()])  # (points, bootstrap)
     curve = {}
     for count, table, mean, drawn in zip(points, points.values(), means, resamples, strict=True):
-        low, high = _interval(drawn, mean)
+        low, high = interval(drawn, float(mean))
         curve[str(count)] = {"dsc": float(mean), "dsc_low": low, "dsc_high": high, "n_subsets": len(table.trainings)}
     worth = {}
     for name, table in sets.items():
         patients = patients_worth(float(table("dsc").mean()), counts, means)
-        pairs = zip(_resampled(table("dsc"), settings), resamples.T, strict=True)
-        low, high = _interval(np.array([patients_worth(dsc, counts, points_then) for dsc, points_then in pairs]), patients)
+        pairs = zip(resampled_means(table("dsc"), settings), resamples.T, strict=True)
+        low, high = interval(np.array([patients_worth(dsc, counts, points_then) for dsc, points_then in pairs]), patients)
         worth[name] = {"patients": patients, "patients_low": low, "patients_high": high}
     return {"curve": curve, "sets": worth}
 
@@ -83,18 +83,3 @@ def _counts(rows: Sequence[TransferScore], trained: int) -> list[int]:
 
 def _table(folder: Path, name: str) -> ScoreTable:
     return ScoreTable(read_scores(folder / f"{name}.csv"), "seed", folder / f"{name}.csv")
-
-
-def _resampled(values: Table, settings: EvaluationSettings) -> NDArray[np.float64]:
-    """Means (bootstrap,) of resamples of test patients, the same for every table, and of trainings (as in `evaluation.summary`)."""
-    trainings, patients = values.shape
-    random = np.random.default_rng(settings.seed)
-    columns = random.integers(patients, size=(settings.bootstrap, 1, patients))
-    lines = random.integers(trainings, size=(settings.bootstrap, trainings, 1))
-    means: NDArray[np.float64] = values[lines, columns].mean(axis=(1, 2))
-    return means
-
-
-def _interval(drawn: NDArray[np.float64], mean: float) -> tuple[float, float]:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return min(float(low), float(mean)), max(float(high), float(mean))

@@ -116,11 +116,6 @@ def copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
-def doubles(network: nn.Module) -> list[Tensor]:
-    """Tensors of the size of Adam's two moments of each parameter, for rehearsals: the moments come with the first step."""
-    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]
-
-
 def check_patches(patches: PatchSet) -> None:
     """Raise InputError unless there is something to train on."""
     if len(patches) == 0:

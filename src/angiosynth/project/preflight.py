@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
 
 from angiosynth.compute.precision import bfloat16_is_native, device, place, without_gpu
 from angiosynth.errors import InputError
@@ -22,7 +21,7 @@ from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.machine import memory_available
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import progress
-from angiosynth.runtime.rehearsal import Need, Rehearsal, rehearsal
+from angiosynth.runtime.rehearsal import Need, Rehearsal, doubles, rehearsal
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import training_step
 from angiosynth.segmentation.unet import Unet
@@ -111,7 +110,7 @@ def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal],
 
 def _unet(settings: Settings, section: str, counted: Rehearsal) -> Need:
     unet, step = _blank_unet(settings, section)
-    copies, moments = _doubles(unet), _doubles(unet)  # the first and the best weights; Adam's, which come with the first step
+    copies, moments = doubles(unet), doubles(unet)  # the first and the best weights; Adam's, which come with the first step
     step()
     del moments, step
     lasting = counted.alive
@@ -135,10 +134,6 @@ def _blank_unet(settings: Settings, section: str) -> tuple[Unet, Callable[[], ob
     image = torch.zeros(sizes.batch_size, 1, size, size, device=processor).contiguous(memory_format=torch.channels_last)
     label = torch.zeros(sizes.batch_size, 1, size, size, device=processor)
     return unet, partial(training_step, segmenter, optimiser, image, label, sizes.loss)
-
-
-def _doubles(network: nn.Module) -> list[Tensor]:
-    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]
 
 
 def _cure(section: str, need: Need, processes: int) -> str:

@@ -109,11 +109,8 @@ def _worth(worth: Mapping[str, Any], look: Look) -> list[str]:
     if not worth:
         return []
     curve = ", ".join(f"{point['dsc']:.3f} with {count}" for count, point in worth["curve"].items())
-    return [f"DSC on real patches by the number of training patients: {curve}. So each set is", "", *_bullets(worth, look), ""]
-
-
-def _bullets(worth: Mapping[str, Any], look: Look) -> list[str]:
-    return [f"- {line}" for line in worth_verdicts(worth, look)]
+    bullets = [f"- {line}" for line in worth_verdicts(worth, look)]
+    return [f"DSC on real patches by the number of training patients: {curve}. So each set is", "", *bullets, ""]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -89,3 +89,8 @@ def rehearsal() -> Iterator[Rehearsal]:
             yield counted
     finally:
         log.setLevel(level)
+
+
+def doubles(network: nn.Module) -> list[Tensor]:
+    """Tensors of the size of Adam's two moments of each parameter, for rehearsals: the moments come with the first step."""
+    return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]

@@ -17,9 +17,8 @@ from angiosynth.generators.flow.kinds import FlowSettings
 from angiosynth.generators.flow.models import build_flow
 from angiosynth.generators.flow.training import FlowTraining, flow_sampler, train_flow
 from angiosynth.generators.flow.transport import Flow, squared_errors
-from angiosynth.generators.loop import doubles
 from angiosynth.generators.sampling import NoiseSampler
-from angiosynth.runtime.rehearsal import Need, Rehearsal
+from angiosynth.runtime.rehearsal import Need, Rehearsal, doubles
 
 GAPS = 1.0  # a step's tensors of many sizes fragment memory; batches of 32 and 128 at width 32 took 0.1 and 0.5 more than they count
 SCORED_TIMES = (0.4, 0.55, 0.7, 0.85)  # little noise to half noise: where a network that knows a pair by heart tells it from others

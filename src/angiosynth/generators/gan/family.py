@@ -16,8 +16,7 @@ from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import build_gan, build_generator, encode_pairs
 from angiosynth.generators.gan.sampling import GanLatents, GanSampler
 from angiosynth.generators.gan.training import GanTraining, train_gan
-from angiosynth.generators.loop import doubles
-from angiosynth.runtime.rehearsal import Need, Rehearsal
+from angiosynth.runtime.rehearsal import Need, Rehearsal, doubles
 
 # A GAN's step allocates and frees tensors of many sizes, which fragments memory. Conservative: benchmarks/memory.py compares the estimates
 # with trainings.
