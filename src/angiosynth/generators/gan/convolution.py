@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, convolve
+from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, computed_dtype, convolve
 from angiosynth.generators.gan.spectral import SpectralScale, by_outputs
 
 # A matrix product was measured faster on CPUs from a million weights on, with positions over the batch up to twice the channels.
@@ -73,8 +73,7 @@ class Convolution(PenalisedLayer):
         """The weight, divided by its spectral norm if that was added, in the dtype of the computation."""
         if self.shared is not None:
             return self.shared
-        device = self.weight.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+        dtype = computed_dtype(self.weight)
         weight = self.weight.to(dtype) if self.scale is None else self.scale(self.weight, dtype)
         if self.shares:
             self.shared = weight

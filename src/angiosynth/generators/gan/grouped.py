@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, convolve
+from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, computed_dtype, convolve
 
 
 class GroupedConvolution(PenalisedLayer):
@@ -29,7 +29,6 @@ class GroupedConvolution(PenalisedLayer):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        device = self.weight.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+        dtype = computed_dtype(self.weight)
         bias = None if self.bias is None else self.bias.to(dtype)
         return convolve(x.to(dtype), self.weight.to(dtype), bias, self.geometry, self)

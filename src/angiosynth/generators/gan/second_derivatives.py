@@ -38,6 +38,12 @@ class PenalisedLayer(nn.Module):
         self.inputs_only = False
 
 
+def computed_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype in which a layer with this weight computes: autocast's where it is on."""
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+
+
 @contextmanager
 def input_gradients_only(network: nn.Module) -> Iterator[None]:
     """Within this context backward passes leave out the gradients of these layers' weights.
