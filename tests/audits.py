@@ -36,7 +36,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
         "n_synthetic": 100,
         "n_training_patches": 80,
         "patch_size": 32,
-        "patients": {"training": 2, "validation": 1, "test": 1},
+        "patients": {"training": 2, "validation": 1, "test": 1, "held_out": 0, "held_out_labelled": 0},
         "limits": LIMITS.model_dump(),
         "settings": AuditSettings().model_dump(),
         "power": {"0.7": 0.0, "0.8": 0.0, "0.9": 0.0},

@@ -59,7 +59,7 @@ def test_the_power_and_the_people_that_are_missing_are_told() -> None:
     audit = audit_tree()
     needed = next(n for n in range(1, 99) if (n + 2) * (n + 1) / 2 >= 20 * len(audit["findings"]))
     page = build_audit_page(audit, b"png")
-    assert f"It would take {needed} people" in page
+    assert f"At least {needed - 1} more people who were not trained on would do" in page
     assert "AUC\n0.7 would be significant with probability 0.00, one of AUC 0.8" in page
 
 

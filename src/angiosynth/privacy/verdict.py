@@ -37,6 +37,8 @@ ATTACKS = (
     Attack("critic", "critic", "singling out", "membership by the critic's score"),
 )
 
+LABELLED = frozenset({"inference", "generator", "critic"})  # attacks for which a person needs a vessel label
+
 
 # Space of a search for copies -> end of its words for the page.
 COPIES = {

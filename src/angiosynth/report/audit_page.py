@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from angiosynth.privacy.power import least_others
+from angiosynth.privacy.shared import others_in
 from angiosynth.privacy.verdict import HOLDERS
 from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, is_shared, usefulness_table, worst_table
 from angiosynth.report.rendering import Picture, Table, render, with_interval
@@ -64,17 +65,16 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
         picture=Picture.of(picture, *(SHARED_PICTURE if is_shared(audit) else HOUSE_PICTURE)),
         evidence=[(name, question, evidence_table(audit, name)) for name, question in CRITERIA],
         worst=None if is_shared(audit) else worst_table(audit),
-        few_others=_people_needed(audit),
+        people_missing=_people_missing(audit),
         usefulness=usefulness_table(audit),
         chance=partial(chance, audit),
     )
 
 
-def _people_needed(audit: Mapping[str, Any]) -> int:
-    """How many people who were not trained on an attack on membership needs at least; 0 where there are so many."""
+def _people_missing(audit: Mapping[str, Any]) -> int:
+    """How many more people who were not trained on an attack on membership needs at least to be told from chance."""
     people, level = audit["patients"], audit["limits"]["alpha"] / len(audit["findings"])
-    needed = least_others(people["training"], level)
-    return needed if needed > people["test"] else 0
+    return max(0, least_others(people["training"], level) - others_in(people, labelled=False))
 
 
 def _verdicts_table(audit: Mapping[str, Any]) -> Table:
