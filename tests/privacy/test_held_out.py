@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from angiosynth.data.patches import PatchSet
-from angiosynth.generators.gan.kinds import WganGpSettings
+from angiosynth.generators.registry import CONTROL
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs
 from angiosynth.privacy.copies import OF_LABELS, SPACES
@@ -37,7 +37,7 @@ def _inputs(unlabelled: PatchSet | None) -> AuditInputs:
         synthetic=_people([""], 4, 20),
         latent_space=None,
         critic=None,
-        control=WganGpSettings.model_construct(),
+        control=CONTROL({"width": 4}, 1, 1),
         features=lambda images: images.reshape(len(images), -1)[:, :9].astype(np.float64),
         step=1,
         probes=(),

@@ -21,6 +21,7 @@ from angiosynth.privacy.nearest import as_points, nearest_of_each
 from angiosynth.privacy.nearness import nearer_to_training
 from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
 from angiosynth.privacy.reconstruction import reconstruction_scores
+from angiosynth.privacy.worst_placed import patient_excess
 from angiosynth.runtime.progress import progress
 from angiosynth.settings.audit import AuditSettings
 
@@ -173,4 +174,5 @@ class Audit:
     ) -> dict[str, Any]:
         """Statistics of an attack and its control from scores of patches (n,), of the patients (n,)."""
         attacked, plain = (self.data.split(by_patient(scores, patient, share)) for scores in (attack, control))
-        return membership_statistics(attacked, plain, self.settings.bootstrap, self.settings.seed)
+        statistics = membership_statistics(attacked, plain, self.settings.bootstrap, self.settings.seed)
+        return {**statistics, **patient_excess(attacked, plain)}

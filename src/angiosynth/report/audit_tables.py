@@ -56,18 +56,24 @@ def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
 
 
 def worst_table(audit: Mapping[str, Any]) -> Table:
-    """For each search for copies the patient with most copies, beside whoever was not trained on; for the house alone."""
+    """For each attack and each search for copies the worst-placed patient, beside whoever was not trained on; for the house alone."""
     rows = []
     for finding in audit["findings"]:
-        if finding["name"] in COPIES:
-            copies = audit[finding["name"]]
-            counts = (copies[f"{side}_counts"][-1] for side in ("member", "other"))
-            rows.append([finding["description"], *map(str, counts), f"{copies['p_worst']:.3f}"])
+        name = finding["name"]
+        if name in COPIES:
+            copies = audit[name]
+            counts = (f"{copies[f'{side}_counts'][-1]}" for side in ("member", "other"))
+            rows.append([finding["description"], *counts, f"{copies['p_worst']:.3f}"])
+        elif name in audit["membership"]:
+            attack = audit["membership"][name]
+            excess = (f"{attack[f'{side}_excess'][-1]:+.1f}" for side in ("member", "other"))
+            rows.append([finding["description"], *excess, f"{attack['worst_p']:.3f}"])
     caption = (
-        "Numbers of synthetic patches. p: how often chance would give any of the patients so many, corrected for the number of patients "
-        "but not for the number of searches."
+        "For membership each person's excess over matched people who were not trained on, in standard deviations of these: what the "
+        "control's score explains is taken away. For copies numbers of synthetic patches. p: how often chance would bring any of the "
+        "patients so far, corrected for the number of patients but not for that of measures."
     )
-    return Table(caption, ["copies", "of one patient, at most", "of one not trained on, at most", "p"], rows)
+    return Table(caption, ["measure", "of one patient, at most", "of one not trained on, at most", "p"], rows)
 
 
 def usefulness_table(audit: Mapping[str, Any]) -> Table:
