@@ -55,7 +55,7 @@ def audit() -> Audit:
 def test_each_attack_has_the_people_that_it_can_have(audit: Audit) -> None:
     assert audit.data.others == ("sub-4", "sub-5", "sub-7", "sub-8", "sub-9")
     others = {name: attack["others"] for name, attack in audit.set_attacks().items()}
-    assert others == {"images": 5, "images_closest": 5, "features": 5, "inference": 2}
+    assert others == {"images": 5, "images_closest": 5, "features": 5, "medoids": 5, "inference": 2}
     assert set(audit.data.patient[audit.data.spread_rows(2)]) == {"sub-1", "sub-2", "sub-3", "sub-4", "sub-5"}  # of pairs
     assert audit.data.other_points.patient.tolist() == np.repeat([0, 1, 3, 4, 2], 6).tolist()
     assert len(audit.data.other_points.points) == 30

@@ -123,7 +123,7 @@ def _audit_of(people: People, pairs: Pair) -> dict[str, Any]:
     tree = audit_tree()
     for name, scores, share in (("images", attack, 1.0), ("images_closest", attack, CLOSEST), ("inference", inferred, 1.0)):
         tree["membership"][name] = membership_statistics(sides(scores(pairs), share), sides(scores(third), share), 50, 1)
-    for name in ("features", "generator", "critic"):
+    for name in ("features", "medoids", "generator", "critic"):
         tree["membership"][name] = copy.deepcopy(tree["membership"]["images"])
     tree["patients"] = {
         group: len(people[part]) for group, part in (("training", "members"), ("validation", "validation"), ("test", "test"))

@@ -16,6 +16,7 @@ from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import linkage_statistics
+from angiosynth.privacy.medoids import medoid_scores
 from angiosynth.privacy.membership import auc, by_patient, membership_statistics
 from angiosynth.privacy.nearest import as_points, nearest_of_each
 from angiosynth.privacy.nearness import nearer_to_training
@@ -65,7 +66,7 @@ class Audit:
         return set_scores(candidates, pixels["synthetic"]), set_scores(candidates, pixels["validation"])
 
     def set_attacks(self) -> dict[str, Any]:
-        """Attacks of who holds the set: nearest neighbours in pixels, over all patches and over the closest; in features; inference."""
+        """Attacks of who holds the set: nearest image in pixels, over all patches and over the closest; in features; medoids; inference."""
         data = self.data
         attacks: dict[str, Any] = {}
         for name, share in (("images", 1.0), ("images_closest", CLOSEST)):
@@ -73,6 +74,8 @@ class Audit:
         candidates = candidates_of(data.features)
         attack, control = (set_scores(candidates, data.features[name]) for name in ("synthetic", "validation"))
         attacks["features"] = self._statistics(attack, control, data.patient)
+        attack, control = (medoid_scores(candidates, data.features[name], self.settings.seed) for name in ("synthetic", "validation"))
+        attacks["medoids"] = self._statistics(attack, control, data.patient)
         candidates, label = candidates_of(data.pixels)[: data.labelled], candidates_of(data.labels)
         guesses = [inference_scores(candidates, label, data.pixels[name], data.labels[name]) for name in ("synthetic", "validation")]
         has_vessel = ~np.isnan(guesses[0])

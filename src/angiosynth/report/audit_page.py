@@ -13,7 +13,7 @@ from typing import Any
 
 from angiosynth.privacy.verdict import HOLDERS
 from angiosynth.report.audit_summary import VERDICTS, audit_summary, people_missing
-from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, is_shared, usefulness_table, worst_table
+from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, grounds_table, is_shared, usefulness_table, worst_table
 from angiosynth.report.rendering import Picture, Table, render, with_interval
 from angiosynth.report.style import Look, name_of
 
@@ -58,6 +58,7 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
         evidence=[(name, question, evidence_table(audit, name)) for name, question in CRITERIA],
         worst=None if is_shared(audit) else worst_table(audit),
         people_missing=people_missing(audit),
+        grounds=grounds_table(audit),
         usefulness=usefulness_table(audit),
         chance=partial(chance, audit),
     )
