@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from angiosynth.release.package import FORMATS
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings
+from angiosynth.stages import audit as stage
 from angiosynth.stages.audit import audit
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import train_generator
@@ -32,6 +34,23 @@ def _other(**values: object) -> Settings:
 
 
 PROBED = lab_settings(transfer__patients=[1, 2], generator_defaults__probes=3)
+
+
+class Recorded:
+    """What a tracking server is sent of an audit."""
+
+    def __init__(self) -> None:
+        self.scores: dict[str, float] = {}
+        self.files: list[Path] = []
+
+    def final(self, scores: dict[str, float]) -> None:
+        self.scores = scores
+
+    def tag(self, name: str, value: str) -> None:
+        assert name == "verdict_set"
+
+    def artifact(self, path: Path) -> None:
+        self.files.append(path)
 
 
 def _audited(home: Workspace) -> None:
@@ -61,8 +80,13 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     assert list(find_identifiers(kept, [*names, "lab/a", str(Path.cwd())], FORMATS)) == []
     first = {path: path.read_bytes() for path in folder.rglob("*.*")}
     assert len(first) == 6
+    recorded = Recorded()
+    monkeypatch.setattr(stage, "training_run", lambda spec: nullcontext(recorded))
     audit(SETTINGS, home, "wgan-gp")
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == first
+    shared = read_json(folder / "shared" / "audit.json")
+    assert recorded.scores == {finding["name"]: finding["value"] for finding in shared["findings"]}  # rounded, as in a package
+    assert {path.parent.name for path in recorded.files} == {"shared"}
 
     with pytest.raises(InputError, match="--override"):
         release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", ""))
