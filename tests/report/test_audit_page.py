@@ -102,6 +102,12 @@ def test_a_verdict_comes_first_with_what_to_do_next(verdict: str) -> None:
     assert page.index(str(escape(summary.sentence))) < page.index("<table")
 
 
+def test_the_first_sentence_names_what_is_over_its_limit() -> None:
+    leak = build_audit_page(audit_tree(images={**LEAK, "p": 0.001}), b"png")
+    assert f"{SENTENCES['over']} Over the limit: membership by the nearest synthetic image.</p>" in leak.replace("\n", " ")
+    assert "Over the limit:" not in build_audit_page(audit_tree(), b"png")
+
+
 def test_who_stands_out_is_looked_at_even_where_the_set_may_leave() -> None:
     audit = audit_tree()
     audit["membership"]["images"]["worst_p"] = 0.001

@@ -71,15 +71,15 @@ def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
     For the house alone: whoever has a patient's scan can compute that patient's score and so find the dot.
     """
     attacks = {name: audit["membership"][name] for name, *_ in ATTACKS if name in audit["membership"]}
-    with drawn(path, 10.4, 3.6) as figure:
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    with drawn(path, 10.4, 4.0) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         left.axhline(0.0, color="#8C8C8C", lw=1.2, ls=":")
         _draw_people(left, {name: (attack["member_excess"], attack["other_excess"]) for name, attack in attacks.items()})
         _draw_people(right, {GALLERY[name]: (audit[name]["member_counts"], audit[name]["other_counts"]) for name in GALLERY})
         left.set(ylabel="excess, in standard deviations", title="attacks on membership: excess over matched people")
         right.set(ylabel="synthetic patches", title="copies of each person")
         figure.suptitle("A dot a person: for the house alone.", fontsize=10)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 def _draw_people(axes: Axes, values: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from angiosynth.privacy.power import least_others
 from angiosynth.privacy.shared import others_in
 from angiosynth.privacy.verdict import ATTACKS, COPIES
-from angiosynth.report.audit_tables import is_shared
+from angiosynth.report.audit_tables import chance, is_shared
 
 VERDICTS = {
     "not audited": "Not audited: no attack of this audit needs what this holder has. That does not say that none could be made.",
@@ -69,14 +69,15 @@ def audit_summary(audit: Mapping[str, Any]) -> AuditSummary:
         audit: audit.json, or the fields of it that may be released.
     """
     verdict = audit["verdicts"]["set"]
-    passed = [finding["description"] for finding in audit["findings"] if finding["holder"] == "set" and finding["state"] == verdict]
-    sentence = SENTENCES[verdict] + (f" {'; '.join(passed).capitalize()}." if verdict in ("over", "unclear") else "")
+    over_limit = [one for one in audit["findings"] if one["holder"] == "set" and one["state"] == verdict and verdict in ("over", "unclear")]
+    passed = "; ".join(one["description"] for one in over_limit)
+    sentence = SENTENCES[verdict] + (f" Over the limit: {passed}." if passed else "")
     if is_shared(audit):
         return AuditSummary(verdict, sentence, "", ())
     text, p = _worst_placed(audit)
     stands_out = p <= audit["limits"]["alpha"]
     people = f"Of the {audit['patients']['training']} patients who were trained on, the worst-placed one"
-    ending = f"p {p:.3f}, corrected for the number of patients and of measures"
+    ending = f"p {chance(audit, p)}, corrected for the number of patients and of measures"
     worst = f"{people} {'stands out' if stands_out else 'is no further off than chance may bring anybody'} ({text}; {ending})."
     steps = STEPS[verdict]
     if verdict == "too few patients":

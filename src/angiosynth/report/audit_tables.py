@@ -80,11 +80,11 @@ def worst_table(audit: Mapping[str, Any]) -> Table:
         if name in COPIES:
             copies = audit[name]
             counts = (f"{copies[f'{side}_counts'][-1]}" for side in ("member", "other"))
-            rows.append([finding["description"], *counts, f"{copies['p_worst']:.3f}"])
+            rows.append([finding["description"], *counts, chance(audit, copies["p_worst"])])
         elif name in audit["membership"]:
             attack = audit["membership"][name]
             excess = (f"{attack[f'{side}_excess'][-1]:+.1f}" for side in ("member", "other"))
-            rows.append([finding["description"], *excess, f"{attack['worst_p']:.3f}"])
+            rows.append([finding["description"], *excess, chance(audit, attack["worst_p"])])
     caption = (
         "For membership each person's excess over matched people who were not trained on, in standard deviations of these: what the "
         "control's score explains is taken away. For copies numbers of synthetic patches. p: how often chance would bring any of the "
@@ -119,7 +119,9 @@ def usefulness_table(audit: Mapping[str, Any]) -> Table:
 
 def chance(audit: Mapping[str, Any], p: float) -> str:
     """A p value; a shared audit has upper bounds alone."""
-    return f"at most {p:g}" if is_shared(audit) else f"{p:.3f}"
+    if is_shared(audit):
+        return f"at most {p:g}"
+    return f"{p:.3f}" if p >= 0.0005 else "below 0.001"
 
 
 def state_of(finding: Mapping[str, Any]) -> str:
