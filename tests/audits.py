@@ -18,6 +18,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
     for attack in measured["membership"].values():
         attack |= {"member_scores": [1.0, 2.0], "other_scores": [0.5], "members": 2, "others": 1}
         attack |= {"control_low": 0.4, "control_high": 0.7}
+        attack |= {"member_excess": [0.25, 0.75], "other_excess": [0.0], "worst_excess": 0.75, "worst_p": 0.432}
         attack |= {f"tpr_{rate}{end}": 0.5 for rate in (10, 1) for end in ("", "_low", "_high")}
     likeness = {"precision": 0.8, "recall": 0.6, "density": 0.7, "coverage": 0.5}
     vessels = {"fraction": 0.02, "calibre_px": 2.0, "components": 1.2, "empty": 0.3}
@@ -36,7 +37,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
         "n_synthetic": 100,
         "n_training_patches": 80,
         "patch_size": 32,
-        "patients": {"training": 2, "validation": 1, "test": 1},
+        "patients": {"training": 2, "validation": 1, "test": 1, "held_out": 0, "held_out_labelled": 0},
         "limits": LIMITS.model_dump(),
         "settings": AuditSettings().model_dump(),
         "power": {"0.7": 0.0, "0.8": 0.0, "0.9": 0.0},

@@ -63,11 +63,12 @@ def _dvc(folder: Path, *words: str, **variables: str) -> str:
 
 
 def _tree(**values: Any) -> dict[str, Any]:
-    """The tiny settings with one more generator, which shares the defaults, and one more site, drawn by another scanner."""
+    """The tiny settings with one more generator, which shares the defaults, one more site, of another scanner, and a head held out."""
     tree = changed(tiny_tree(), values)
     tree["generators"][WIDE] = {**tree["generators"].pop("wgan-gp-sn"), "width": 6, "steps": 2}
     tree["phantom"]["sites"][THIRD] = {**tree["phantom"]["sites"]["site-b"], "spacing_mm": [2.0, 2.4, 2.4], "noise": 0.1}
     tree["cohort"]["sites"][THIRD] = {"path": f"data/phantom/{THIRD}", "split": {"train": 1, "validation": 1, "test": 2}}
+    tree["phantom"]["sites"]["site-a"]["unlabelled"] = tree["cohort"]["sites"]["site-a"]["split"]["held_out"] = 1
     return tree
 
 
@@ -192,6 +193,7 @@ def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values
     assert THIRD in page
     audit = json.loads((reproduced / "audit" / WIDE / "audit.json").read_text())
     assert (audit["model"], audit["n_synthetic"]) == (WIDE, 24)
+    assert audit["patients"] == {"training": 2, "validation": 1, "test": 1, "held_out": 1, "held_out_labelled": 0}
 
 
 def test_it_is_searched_by_its_name(reproduced: Path) -> None:

@@ -48,7 +48,8 @@ def test_every_profile_is_sound(profile: Path) -> None:
 def test_no_profile_names_patients_that_a_lab_does_not_have(profile: Path) -> None:
     cohort = yaml.safe_load(profile.read_text())["cohort"]
     for site in cohort["sites"].values():
-        assert {part: type(patients) for part, patients in site["split"].items()} == dict.fromkeys(("train", "validation", "test"), int)
+        assert {"train", "validation", "test"} <= set(site["split"])
+        assert {type(patients) for patients in site["split"].values()} == {int}
 
 
 def test_the_profiles_that_the_help_names_are_there() -> None:
@@ -297,6 +298,10 @@ def _with(*changes: tuple[str, Any]) -> str:
         (
             [("cohort.sites.site-a.path", "data/phantom/site-a"), ("phantom.sites.site-a.patients", 3)],
             "cohort.sites.site-a.split: 4 patients, but phantom.sites.site-a.patients",
+        ),
+        (
+            [("cohort.sites.site-a.path", "data/phantom/site-a"), ("cohort.sites.site-a.split.held_out", 2)],
+            "cohort.sites.site-a.split.held_out: 2 patients, but phantom.sites.site-a draws too few",
         ),
         (
             [("cohort.sites.site-b.path", "data/phantom/site-b/"), ("patches.size", 96)],

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from angiosynth.data.bids import find_patients
 from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.nifti import read_volume
 from angiosynth.data.patch_centres import bright_lookalikes, cut_square, draw_centres
 from angiosynth.data.patches import build_patches, open_patch_set
 from angiosynth.errors import InputError
@@ -212,6 +213,21 @@ def test_unusable_orders_are_refused_and_nothing_is_left(cohort: Path, tmp_path:
     with pytest.raises(InputError, match=message):
         build_patches(cohort, names, PATCHES.model_copy(update={"size": size}), IntensitySettings(), tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_predicted_mask_takes_the_place_of_a_missing_label(tmp_path: Path) -> None:
+    """The same patches as by the label where the mask equals it; without a vessel in it those in the brain are left."""
+    labelled, bare = make_cohort(tmp_path / "lab", 1), make_cohort(tmp_path / "bare", 1, labelled=False)
+    (patient,) = find_patients(labelled)
+    assert patient.label is not None
+    build_patches(labelled, ["sub-01"], PATCHES, IntensitySettings(), tmp_path / "by-label")
+    build_patches(bare, ["sub-01"], PATCHES, IntensitySettings(), tmp_path / "predicted", {"sub-01": patient.label})
+    by_label, predicted = (open_patch_set(tmp_path / name) for name in ("by-label", "predicted"))
+    np.testing.assert_array_equal(by_label.image, predicted.image)
+    empty = np.zeros(read_volume(patient.image).array.shape, np.uint8)
+    write_nifti(tmp_path / "empty.nii.gz", empty)
+    build_patches(bare, ["sub-01"], PATCHES, IntensitySettings(), tmp_path / "none", {"sub-01": tmp_path / "empty.nii.gz"})
+    assert 0 < len(open_patch_set(tmp_path / "none")) < len(predicted)
 
 
 def test_unlabelled_patients_give_no_patches(tmp_path: Path) -> None:

@@ -22,8 +22,13 @@ def _facts(labelled: int, unlabelled: int = 0) -> list[PatientFacts]:
     ]
 
 
-def _plan(train: int | tuple[str, ...], validation: int | tuple[str, ...], test: int | tuple[str, ...]) -> SplitSettings:
-    return SplitSettings(train=train, validation=validation, test=test)
+def _plan(
+    train: int | tuple[str, ...],
+    validation: int | tuple[str, ...],
+    test: int | tuple[str, ...],
+    held_out: int | tuple[str, ...] = 0,
+) -> SplitSettings:
+    return SplitSettings(train=train, validation=validation, test=test, held_out=held_out)
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.integers(0, 5))
@@ -34,6 +39,31 @@ def test_a_split_has_the_numbers_wanted_and_no_patient_twice(train: int, validat
     everyone = [*split.train, *split.validation, *split.test, *split.unlabelled]
     assert len(set(everyone)) == len(everyone)
     assert split == split_patients(facts[::-1], _plan(train, validation, test), seed, "site-a")
+
+
+@given(st.integers(0, 5), st.integers(0, 6), st.integers(0, 5))
+def test_those_held_out_are_in_no_other_part_and_leave_it_as_it_was(held_out: int, unlabelled: int, seed: int) -> None:
+    facts = _facts(8, unlabelled)
+    without, split = (split_patients(facts, _plan(2, 1, 2, number), seed, "site-a") for number in (0, min(held_out, 3 + unlabelled)))
+    assert (split.train, split.validation, split.test) == (without.train, without.validation, without.test)
+    everyone = [*split.train, *split.validation, *split.test, *split.held_out, *split.unlabelled]
+    assert len(set(everyone)) == len(everyone)
+    assert len(split.held_out) == min(held_out, 3 + unlabelled)
+    # The three labelled people who are left come before those without a label.
+    assert sum(int(name[4:]) < 8 for name in split.held_out) == min(len(split.held_out), 3)
+
+
+def test_people_without_a_label_can_be_held_out_by_name() -> None:
+    split = split_patients(_facts(4, 2), _plan(1, 1, 1, ("sub-05",)), 1, "site-a")
+    assert (split.held_out, split.unlabelled) == (("sub-05",), ("sub-04",))
+
+
+def test_a_split_of_an_earlier_version_holds_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / "site-a.json").write_text('{"train": ["sub-1"], "validation": [], "test": ["sub-2"], "unlabelled": ["sub-3"]}')
+    assert load_split(tmp_path, "site-a").held_out == ()
+    (tmp_path / "site-a.json").write_text('{"train": ["sub-1"], "validation": [], "test": [], "held_out": ["sub-1"], "unlabelled": []}')
+    with pytest.raises(InputError, match="sub-1 is named twice"):
+        load_split(tmp_path, "site-a")
 
 
 def test_seed_and_site_change_the_split() -> None:
@@ -60,6 +90,9 @@ def test_lists_and_numbers_mix() -> None:
         (_plan(("../sub-00",), 1, 1), "is not among"),
         (_plan(1, 1, ("sub-05",)), "sub-05 in test has no vessel label"),
         (_plan(3, 1, ("sub-00", "sub-01")), "4 patients wanted"),
+        (_plan(3, 1, 1, 2), "2 patients to be held out, 1 are free"),
+        (_plan(1, 1, ("sub-00",), ("sub-00",)), "sub-00 is in both test and held_out"),
+        (_plan(1, 1, 1, ("sub-77",)), "'sub-77' in held_out is not among"),
     ],
 )
 def test_splits_that_cannot_be_are_refused(plan: SplitSettings, message: str) -> None:

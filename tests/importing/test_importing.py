@@ -88,7 +88,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(lab: Path, tmp_path: Path) -> No
     assert re.split(r"  +", lines[1])[:6] == list(result)
     share = make_arrays(SHAPE, 2)[2].sum() / make_arrays(SHAPE, 2)[1].sum()
     assert lines[1].endswith(f"{share:.2%}")
-    assert "no label: can be segmented, not learnt from" in lines[2]
+    assert "no label: can be segmented, or held out for the privacy audit, not learnt from" in lines[2]
     assert lines[-1] == "3 patients, 2 with a label; nothing written"
 
 

@@ -146,6 +146,18 @@ def test_site_is_a_bids_dataset_whose_patients_are_those_drawn_alone(tmp_path: P
         assert read_volume(result.image).spacing_mm == pytest.approx(scanner.spacing_mm)
 
 
+def test_unlabelled_patients_come_after_the_others_and_change_none_of_them(tmp_path: Path) -> None:
+    scanner = TINY.model_copy(update={"patients": 1, "unlabelled": 2})
+    generate_site(scanner, seed=7, site="site-a", diseased_share=0.5, target=tmp_path)
+    patients = find_patients(tmp_path)
+    assert [patient.label is not None for patient in patients] == [True, False, False]
+    groups = [row.split("\t")[1] for row in (tmp_path / "participants.tsv").read_text().splitlines()[1:]]
+    assert sorted(groups) == ["control", "control", "steno-occlusive"]  # half of one is none, half of two is one
+    assert groups[0] == "control"
+    image, *_ = generate_patient(scanner, 7, 1, False, "site-a")
+    np.testing.assert_array_equal(np.asarray(nib.load(patients[0].image).dataobj), image)
+
+
 def test_files_have_the_same_bytes_each_time(tmp_path: Path) -> None:
     one = SMALL.model_copy(update={"patients": 1, "shape": (32, 40, 8), "spacing_mm": (5.0, 4.6, 8.0)})
     for folder in ("first", "second"):

@@ -103,3 +103,12 @@ def test_ties_give_no_p_below_that_of_the_best_order() -> None:
     """Copies that are found exactly tie at the greatest score; by the normal approximation p would be 0.0009."""
     members, others = np.array([0.0, 0, 0, 0, 0, 0, 0, -1]), np.array([-5.0, -6, -7, -8])
     assert rank_p(members, others) == pytest.approx(least_p(8, 4))
+
+
+def test_a_split_of_members_alone_is_what_p_is_compared_with() -> None:
+    """Disjoint halves of the people who were trained on differ by the split alone: their rank test is significant as often as it says."""
+    rng = np.random.default_rng(1)
+    scores = rng.gamma(1.0, size=12)  # skewed, since ranks alone matter
+    halves = (rng.permutation(scores) for _ in range(400))
+    significant = np.mean([rank_p(half[:6], half[6:]) <= 0.05 for half in halves])
+    assert 0.02 < significant < 0.08

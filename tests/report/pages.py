@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from html.parser import HTMLParser
 
 from angiosynth.report.style import Look
@@ -68,3 +69,9 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def cells_of(page: str) -> list[str]:
+    """Rows of the page's tables, their cells with a bar between them."""
+    rows = re.findall(r"<tr role=\"row\"><th scope=\"row\".*?</tr>", page)
+    return ["|".join(re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)) for row in rows]

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import escape
 
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.report.audit_figures import leakage_figure, patient_scores_figure
-from angiosynth.report.audit_page import VERDICTS, audit_overview, build_audit_page
+from angiosynth.report.audit_page import audit_overview, build_audit_page
+from angiosynth.report.audit_summary import SENTENCES, STEPS, VERDICTS, audit_summary
 from angiosynth.report.style import Look
 from tests.audits import audit_tree
 from tests.privacy.test_verdict import LEAK
+from tests.report.pages import cells_of
+
+
+def _keys(tree: Any) -> Iterator[str]:
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield from (name,) if isinstance(name, str) else ()
+        yield from _keys(value)
+
+
+def _lists(tree: Any) -> Iterator[list[Any]]:
+    if isinstance(tree, list):
+        yield tree
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _lists(value)
 
 
 def test_nothing_found_is_said_with_what_it_does_not_mean() -> None:
@@ -41,17 +58,55 @@ def test_every_figure_on_the_page_is_the_audits() -> None:
     for finding in audit["findings"]:
         digits = 4 if finding["name"].startswith("copies") else 2
         interval = f"({0.1:.{digits}f} to {0.9:.{digits}f})"
-        row = f"<td>{finding['value']:.{digits}f} {interval}</td><td>{finding['control']:.{digits}f}</td>"
-        assert f'<th scope="row">{escape(finding["description"])}</th>{row}' in page
+        row = f"{escape(finding['description'])}|{finding['value']:.{digits}f} {interval}|{finding['control']:.{digits}f}|"
+        assert any(line.startswith(row) for line in cells_of(page))
 
 
 def test_the_worst_placed_patient_stands_in_the_house_alone() -> None:
     audit = audit_tree()
     audit["copies"] |= {"member_counts": [0, 37], "other_counts": [0, 0, 2], "p_worst": 0.0123}
-    assert "<td>37</td><td>2</td><td>0.012</td>" in build_audit_page(audit, b"png")
+    audit["membership"]["images"] |= {"member_excess": [0.1, 8.25], "other_excess": [-0.5, 1.5], "worst_excess": 8.25, "worst_p": 0.0009}
+    page = build_audit_page(audit, b"png")
+    descriptions = {finding["name"]: finding["description"] for finding in audit["findings"]}
+    assert f"{descriptions['copies']}|37|2|0.012" in cells_of(page)
+    assert f"{descriptions['images']}|+8.2|+1.5|0.001" in cells_of(page)
+    assert "the worst-placed one stands out (membership by the nearest synthetic image: +8.2 standard deviations" in page
+    assert "p 0.008, corrected" in page  # 0.0009 times nine measures of whoever holds the set
     page = build_audit_page(shared_audit(audit), b"png")
     assert "worst-placed" not in page
     assert "37" not in page
+    assert "8.2" not in page
+
+
+def test_what_leaves_holds_no_figure_of_a_person() -> None:
+    """No score, excess or count of a person, no list of numbers but a setting, under whatever name."""
+    audit = audit_tree()
+    shared = shared_audit(audit)
+    personal = ("scores", "excess", "counts", "worst", "p_worst", "p_spread", "least_ratio")
+    kept = [name for name in _keys(shared) if any(word in name for word in personal)]
+    assert set(kept) == {"excess", "excess_low", "excess_high"}  # the AUC's above its control's, and a limit
+    assert [name for name, value in shared.items() if isinstance(value, list)] == ["findings", "planted"]  # of measures and of leaks
+    assert not [value for value in _lists(shared) if not isinstance(value[0], dict) and value != shared["settings"]["planted"]]
+    assert {"member_excess", "worst_p", "member_counts", "p_worst"} <= set(_keys(audit))
+
+
+@pytest.mark.parametrize("verdict", list(SENTENCES))
+def test_a_verdict_comes_first_with_what_to_do_next(verdict: str) -> None:
+    audit = audit_tree()
+    audit["verdicts"]["set"] = verdict
+    page = build_audit_page(audit, b"png")
+    summary = audit_summary(audit)
+    places = [page.index(str(escape(text))) for text in (summary.sentence, summary.worst, *summary.steps)]
+    assert [*places, page.index("Attackers</h2>")] == sorted([*places, page.index("Attackers</h2>")])
+    assert summary.steps[-1].startswith("At least" if verdict == "too few patients" else STEPS[verdict][-1])
+    assert page.index(str(escape(summary.sentence))) < page.index("<table")
+
+
+def test_who_stands_out_is_looked_at_even_where_the_set_may_leave() -> None:
+    audit = audit_tree()
+    audit["membership"]["images"]["worst_p"] = 0.001
+    assert audit_summary(audit_tree()).steps == STEPS["within"]
+    assert "stands out" in audit_summary(audit).steps[0]
 
 
 def test_the_power_and_the_people_that_are_missing_are_told() -> None:
@@ -59,7 +114,7 @@ def test_the_power_and_the_people_that_are_missing_are_told() -> None:
     audit = audit_tree()
     needed = next(n for n in range(1, 99) if (n + 2) * (n + 1) / 2 >= 20 * len(audit["findings"]))
     page = build_audit_page(audit, b"png")
-    assert f"It would take {needed} people" in page
+    assert f"At least {needed - 1} more people who were not trained on would do" in page
     assert "AUC\n0.7 would be significant with probability 0.00, one of AUC 0.8" in page
 
 

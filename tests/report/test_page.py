@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from angiosynth.report.audit_page import VERDICTS
+from angiosynth.report.audit_summary import VERDICTS
 from angiosynth.report.page import PageContext, build_page
 from tests.audits import audit_tree
 from tests.report.pages import AT_B, NAMES, TRANSFER, Page, gap, row

@@ -13,7 +13,7 @@ from angiosynth.report.captions import SWEEP_CAPTIONS, TITLES
 from angiosynth.report.rendering import render
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.report.sweep_page import study_sections
-from tests.report.pages import Page
+from tests.report.pages import Page, cells_of
 
 
 def trial(number: int, dsc: float | None, hd95_mm: float | None, reason: str = "") -> dict[str, Any]:
@@ -45,9 +45,7 @@ def test_a_studys_trials_front_and_figures(study: dict[str, Any], tmp_path: Path
     assert [image["src"] for image in page.all("img")] == [f"data:image/png;base64,{shown[name]}" for name in SWEEP_CAPTIONS]
     assert "WGAN-GP-SN, study mine" in page.text
     assert "5 trials: 4 complete, 1 failed (1 times: diverged <at> step 3)." in page.text
-    rows = [line.split("</tr>")[0] for line in text.split("<tr>")[2:]]
-    cells = [row.replace('<th scope="row">', "").replace("</th>", "").replace("<td>", "|").replace("</td>", "") for row in rows]
-    assert cells == ["2|0.800|15.00|3|both|0.0005123", "1 (knee)|0.700|6.00|2|both|0.0005123", "0|0.500|5.00|1|both|0.0005123"]
+    assert cells_of(text) == ["2|0.800|15.00|3|both|0.0005123", "1 (knee)|0.700|6.00|2|both|0.0005123", "0|0.500|5.00|1|both|0.0005123"]
 
 
 def test_none_and_a_study_without_a_score(study: dict[str, Any], tmp_path: Path) -> None:

@@ -123,11 +123,11 @@ def _audit_of(people: People, pairs: Pair) -> dict[str, Any]:
     tree = audit_tree()
     for name, scores, share in (("images", attack, 1.0), ("images_closest", attack, CLOSEST), ("inference", inferred, 1.0)):
         tree["membership"][name] = membership_statistics(sides(scores(pairs), share), sides(scores(third), share), 50, 1)
-    for name in ("features", "generator", "critic"):
+    for name in ("features", "medoids", "generator", "critic"):
         tree["membership"][name] = copy.deepcopy(tree["membership"]["images"])
     tree["patients"] = {
         group: len(people[part]) for group, part in (("training", "members"), ("validation", "validation"), ("test", "test"))
-    }
+    } | {"held_out": 0, "held_out_labelled": 0}
     tree["n_synthetic"], tree["n_training_patches"] = len(pairs[0]), sum(len(pair[0]) for pair in cut["members"])
     tree["usefulness"]["vessels"]["real"] = {"fraction": 0.0212345678, "calibre_px": 2.13579, "components": 1.23579, "empty": 0.31234}
     return {**tree, **judge(tree, AuditLimits())}

@@ -47,7 +47,7 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     assert {path.name for path in folder.iterdir()} == {"audit.json", "index.html", "gallery.png", "scores.png", "shared"}
     assert {path.name for path in (folder / "shared").iterdir()} == {"audit.json", "index.html"}
     result = read_json(folder / "audit.json")
-    assert result["patients"] == {"training": 2, "validation": 1, "test": 1}
+    assert result["patients"] == {"training": 2, "validation": 1, "test": 1, "held_out": 0, "held_out_labelled": 0}
     assert result["verdicts"]["set"] in {"too few patients", "over"}  # 2 and 1 patients: the least p is a third
     at = {one["step"]: one for one in result["checkpoints"]}
     assert list(at) == [2, 3, 4]

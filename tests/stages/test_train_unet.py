@@ -50,7 +50,14 @@ def test_a_unet_is_chosen_kept_and_scored(home: Workspace) -> None:
     trained = fit_unet(SETTINGS, home, "real", NullRecorder())
     facts = read_json(home.unet("real") / "unet.json")
     assert (facts["data"], facts["n_patches"], facts["step"], facts["val_dsc"]) == ("real", 80, trained.step, trained.scores["val_dsc"])
+    split = read_json(home.splits / "site-a.json")
+    write_json(home.splits / "site-a.json", split | {"held_out": ["sub-09"]})
+    shutil.copytree(Path("lab/a/sub-01"), Path("lab/a/sub-09"))
+    for path in Path("lab/a/sub-09/anat").iterdir():
+        path.rename(path.with_name(path.name.replace("sub-01", "sub-09")))
+    Path("lab/a/sub-09/anat/sub-09_desc-vessel_mask.nii.gz").unlink()
     evaluate(SETTINGS, home, "real")
+    assert (home.predictions("real") / "sub-09.nii.gz").is_file()  # without a label it can be segmented, not scored
     (patient,) = load_split(home.splits, "site-a").test
     (row,) = read_scores(Path("metrics/patients/real.csv"))
     result = read_volume(home.predictions("real") / f"{patient}.nii.gz").array > 0.5

@@ -121,7 +121,7 @@ def import_scans(
         for note in checked.notes:
             tell(f"note  {checked.sources.name}  {note}")
     tell(f"{target}: {len(checked_scans)} patients, {labelled} with a label; who is who: {names}, which stays with you")
-    tell(_split(target, labelled))
+    tell(_split(target, labelled, len(checked_scans) - labelled))
 
 
 def cohort(site: Site = None, params: Params = PARAMS) -> None:
@@ -158,11 +158,12 @@ def _table(checked_scans: list[Checked]) -> list[str]:
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows]
 
 
-def _split(target: Path, labelled: int) -> str:
-    """A suggestion for params.yaml: about three fifths train, the others validate and test."""
+def _split(target: Path, labelled: int, unlabelled: int) -> str:
+    """A suggestion for params.yaml: about three fifths train, the others validate and test, those without a label serve the audit."""
     if labelled < 3:
         return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
     test = validation = max(1, labelled // 5)
-    split = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}}}"
+    held_out = f", held_out: {unlabelled}" if unlabelled else ""
+    split = f"{{train: {labelled - test - validation}, validation: {validation}, test: {test}{held_out}}}"
     settings = f"cohort.sites in params.yaml, with a split such as {split}"
     return f"next: dvc add {shlex.quote(str(target))}; python cli.py profile quick; {settings}; then dvc repro cohort patches"

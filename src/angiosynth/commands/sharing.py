@@ -18,7 +18,11 @@ def add_to(commands: typer.Typer) -> None:
     commands.command("pretrain-from")(pretrain_from)
 
 
-def audit(model: Model, params: Params = PARAMS) -> None:
+def audit(
+    model: Model,
+    show: Annotated[bool, typer.Option("--show", help="Only print the verdict of the audit that was made, and what to do next.")] = False,
+    params: Params = PARAMS,
+) -> None:
     """Attack one generator's set, the generator and its critic: membership, copies, and links to a patient.
 
     Each attack stands beside a control that knows nothing of the generator, and leaks planted on purpose show whether the audit could
@@ -28,9 +32,16 @@ def audit(model: Model, params: Params = PARAMS) -> None:
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
+
+    chosen = one_of(settings, "--model", model)
+    if show:
+        from angiosynth.verbs.audit_result import audit_lines
+
+        tell(*audit_lines(Workspace(), chosen))
+        return
     from angiosynth.stages import audit as stage
 
-    stage.audit(settings, Workspace(), one_of(settings, "--model", model))
+    stage.audit(settings, Workspace(), chosen)
 
 
 def release(

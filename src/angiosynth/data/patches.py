@@ -7,8 +7,8 @@ centre, kind) and set.json; a synthetic one has card.json.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from angiosynth.arrays import ImagePatches, LabelPatches, from_levels, to_levels
 from angiosynth.data.bids import PATIENT_NAME, Patient, find_patients
 from angiosynth.data.intensity import load_scan, stretch_patch
+from angiosynth.data.nifti import read_volume
 from angiosynth.data.patch_centres import cut_square, draw_centres
 from angiosynth.errors import InputError
 from angiosynth.reading import read_rows
@@ -113,7 +114,14 @@ class PatchSet:
         return mean, max(deviation, LEAST_DEVIATION)
 
 
-def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, intensity: IntensitySettings, target: Path) -> None:
+def build_patches(
+    root: Path,
+    patients: Sequence[str],
+    patches: PatchSettings,
+    intensity: IntensitySettings,
+    target: Path,
+    predicted: Mapping[str, Path] | None = None,
+) -> None:
     """Cut patches of the named patients and write the set to `target`, whole or not at all.
 
     Of each patient `on_vessels` patches are centred on random vessel voxels, `on_bright` on bright voxels that are no vessel, `in_brain` on
@@ -122,15 +130,16 @@ def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, i
 
     Args:
         root: the site's BIDS folder.
-        patients: names, all of them labelled.
+        patients: names, labelled but for those in `predicted`.
         patches: size, numbers of each kind, seed.
         intensity: the rule of scaling.
         target: a folder; an existing one is replaced.
+        predicted: name -> a vessel mask that takes the place of the patient's label, by which the patches are centred.
 
     Raises:
         InputError: unknown or unlabelled patients, a volume smaller than a patch, unusable files.
     """
-    chosen = _choose(root, patients)
+    chosen, masks = _choose(root, patients), predicted or {}
     with whole_folder(target) as folder:
         most = len(chosen) * (patches.on_vessels + patches.on_bright + patches.in_brain)
         # The arrays have room for all patches that settings ask for, and are shortened to those that were cut.
@@ -138,7 +147,7 @@ def build_patches(root: Path, patients: Sequence[str], patches: PatchSettings, i
         rows: list[Row] = []
         vessel = 0
         for patient in progress(chosen, "cutting patches", len(chosen)):
-            cut = _cut_patient(patient, patches, intensity, image[len(rows) :], label[len(rows) :])
+            cut = _cut_patient(patient, masks.get(patient.id), patches, intensity, (image[len(rows) :], label[len(rows) :]))
             vessel += int(np.count_nonzero(label[len(rows) : len(rows) + len(cut)]))
             rows += cut
         del image, label  # closed before they are trimmed or moved
@@ -196,13 +205,19 @@ def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, 
 
 
 def _cut_patient(
-    patient: Patient, patches: PatchSettings, intensity: IntensitySettings, image: ImagePatches, label: LabelPatches
+    patient: Patient,
+    predicted: Path | None,
+    patches: PatchSettings,
+    intensity: IntensitySettings,
+    target: tuple[ImagePatches, LabelPatches],
 ) -> list[Row]:
-    """Write one patient's patches to the beginning of the arrays; returns their rows of index.csv.
+    """Write one patient's patches to the beginning of both arrays; returns their rows of index.csv.
 
     A function of its own, so that its volumes are freed before the next patient's are read.
     """
-    scan = load_scan(patient, intensity)
+    scan, (image, label) = load_scan(patient, intensity), target
+    if predicted is not None:  # unlike a label it may be empty
+        scan = replace(scan, label=(read_volume(predicted).array > 0.5) & scan.brain)
     centres, kinds = draw_centres(scan, patches)
     assert scan.label is not None  # draw_centres has refused such a scan
     rows: list[Row] = []

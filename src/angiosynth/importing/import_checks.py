@@ -92,7 +92,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     if not reading.faults:
         _check_label(reading, array.shape)
     if sources.vessels is None:
-        reading.notes.append("no label: can be segmented, not learnt from")
+        reading.notes.append("no label: can be segmented, or held out for the privacy audit, not learnt from")
     if reading.faults:
         raise InputError(*reading.faults)
     counts = {kind: int(np.count_nonzero(mask)) for kind, mask in reading.masks.items()}

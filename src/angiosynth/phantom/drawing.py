@@ -161,19 +161,21 @@ def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share
     """Draw all patients of a site, on all cores, into a BIDS dataset at `target`, whole or not at all.
 
     Args:
-        scanner: the site's scanner and its number of patients.
+        scanner: the site's scanner and its numbers of patients; those without a label are numbered after the others.
         seed, site: another seed or name, other patients.
-        diseased_share: fraction of patients with stenoses or an occlusion, rounded to whole patients.
+        diseased_share: fraction of patients with stenoses or an occlusion, rounded to whole patients, of those with and without label.
         target: a folder; an existing one is replaced.
 
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
     sick = _sick(scanner.patients, seed, site, diseased_share)
+    # A draw of their own, so that the labelled patients are the same with and without them.
+    sick += _sick(scanner.unlabelled, seed, f"{site}/unlabelled", diseased_share)
     # The workers end before the folder is removed: those that still draw would create it anew.
     with whole_folder(target) as folder, closing(_drawn(scanner, seed, site, sick, folder)) as drawn:
         _describe(folder, site, sick)
-        for _ in progress(drawn, f"phantom {site}", scanner.patients):
+        for _ in progress(drawn, f"phantom {site}", len(sick)):
             pass
 
 
@@ -197,12 +199,15 @@ def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], fol
 
 
 def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int, ill: bool, folder: Path) -> int:
-    """Draw one patient and write scan, brain mask and label into a new BIDS folder; returns the patient's number."""
+    """Draw one patient and write scan, brain mask and, of the first ones, label into a new BIDS folder; returns the patient's number."""
     image, brain, label, affine = generate_patient(scanner, seed, patient, ill, site)
     name = f"sub-{patient:02d}"
     anat = folder / name / "anat"
     anat.mkdir(parents=True)
-    for suffix, volume in (("angio", image), ("desc-brain_mask", brain), ("desc-vessel_mask", label)):
+    volumes = {"angio": image, "desc-brain_mask": brain, "desc-vessel_mask": label}
+    if patient > scanner.patients:
+        del volumes["desc-vessel_mask"]
+    for suffix, volume in volumes.items():
         scan = nib.Nifti1Image(volume.astype(np.uint8), affine)
         scan.header.set_xyzt_units("mm", "sec")
         scan.set_sform(affine, 1)

@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.metrics.frechet import frechet_distance
-from angiosynth.privacy.audited import AuditData, candidates_of, evenly
+from angiosynth.privacy.audited import AuditData, candidates_of, evenly, others_of
 from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
 from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import linkage_statistics
+from angiosynth.privacy.medoids import medoid_scores
 from angiosynth.privacy.membership import auc, by_patient, membership_statistics
 from angiosynth.privacy.nearest import as_points, nearest_of_each
 from angiosynth.privacy.nearness import nearer_to_training
 from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
 from angiosynth.privacy.reconstruction import reconstruction_scores
+from angiosynth.privacy.worst_placed import patient_excess
 from angiosynth.runtime.progress import progress
 from angiosynth.settings.audit import AuditSettings
 
@@ -64,7 +66,7 @@ class Audit:
         return set_scores(candidates, pixels["synthetic"]), set_scores(candidates, pixels["validation"])
 
     def set_attacks(self) -> dict[str, Any]:
-        """Attacks of who holds the set: nearest neighbours in pixels, over all patches and over the closest; in features; inference."""
+        """Attacks of who holds the set: nearest image in pixels, over all patches and over the closest; in features; medoids; inference."""
         data = self.data
         attacks: dict[str, Any] = {}
         for name, share in (("images", 1.0), ("images_closest", CLOSEST)):
@@ -72,10 +74,12 @@ class Audit:
         candidates = candidates_of(data.features)
         attack, control = (set_scores(candidates, data.features[name]) for name in ("synthetic", "validation"))
         attacks["features"] = self._statistics(attack, control, data.patient)
-        candidates, label = candidates_of(data.pixels), candidates_of(data.labels)
+        attack, control = (medoid_scores(candidates, data.features[name], self.settings.seed) for name in ("synthetic", "validation"))
+        attacks["medoids"] = self._statistics(attack, control, data.patient)
+        candidates, label = candidates_of(data.pixels)[: data.labelled], candidates_of(data.labels)
         guesses = [inference_scores(candidates, label, data.pixels[name], data.labels[name]) for name in ("synthetic", "validation")]
         has_vessel = ~np.isnan(guesses[0])
-        attacks["inference"] = self._statistics(guesses[0][has_vessel], guesses[1][has_vessel], data.patient[has_vessel])
+        attacks["inference"] = self._statistics(guesses[0][has_vessel], guesses[1][has_vessel], data.patient[: data.labelled][has_vessel])
         return attacks
 
     def generator_attacks(self) -> dict[str, Any]:
@@ -114,10 +118,9 @@ class Audit:
         return set_scores(candidates_of(self.data.pixels), as_points(image))
 
     def linkage(self) -> dict[str, Any]:
-        """Whether synthetic patches lead to one training patient, beside test patients' patches."""
+        """Whether synthetic patches lead to one training patient, beside patches of people who were not trained on."""
         data, settings = self.data, self.settings
-        synthetic, test, training = data.pixels["synthetic"], data.points_of("test"), data.points_of("training")
-        return linkage_statistics(synthetic, test, training, settings.bootstrap, settings.seed)
+        return linkage_statistics(data.pixels["synthetic"], data.other_points, data.training_points, settings.bootstrap, settings.seed)
 
     def nearer(self) -> dict[str, Any]:
         """Share of synthetic patches nearer to training patients than to others, and the same of validation patients' patches."""
@@ -127,7 +130,7 @@ class Audit:
             shares[space] = {}
             for queries, ending in (("synthetic", ""), ("validation", "_validation")):
                 training = nearest_of_each(points[queries], points["training"], data.number)
-                others = nearest_of_each(points[queries], points["test"], data.test_number)
+                others = nearest_of_each(points[queries], others_of(points), data.other_number)
                 numbers = nearer_to_training(training, others, settings.bootstrap, settings.seed)
                 shares[space] |= {f"{name}{ending}": value for name, value in numbers.items()}
         return shares
@@ -138,10 +141,11 @@ class Audit:
         return CopyAudit(self.data, self.settings)
 
     def plain_differences(self) -> dict[str, float]:
-        """How well grey level and vessel fraction alone tell training from test patients: AUC, never below a half."""
+        """How well grey level and vessel fraction alone tell training patients from others: AUC, never below a half."""
         differences = {}
         for name, arrays in {"mean_intensity": self.data.images, "vessel_fraction": self.data.labels}.items():
-            patients = self.data.split(by_patient(candidates_of(arrays).mean(axis=(1, 2)), self.data.patient))
+            values = candidates_of(arrays).mean(axis=(1, 2))
+            patients = self.data.split(by_patient(values, self.data.patient[: len(values)]))
             differences[name] = max(auc(patients.members, patients.others), auc(patients.others, patients.members))
         return differences
 
@@ -173,4 +177,5 @@ class Audit:
     ) -> dict[str, Any]:
         """Statistics of an attack and its control from scores of patches (n,), of the patients (n,)."""
         attacked, plain = (self.data.split(by_patient(scores, patient, share)) for scores in (attack, control))
-        return membership_statistics(attacked, plain, self.settings.bootstrap, self.settings.seed)
+        statistics = membership_statistics(attacked, plain, self.settings.bootstrap, self.settings.seed)
+        return {**statistics, **patient_excess(attacked, plain)}

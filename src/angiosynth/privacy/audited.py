@@ -21,14 +21,15 @@ from angiosynth.privacy.membership import Patients, split_scores
 from angiosynth.privacy.nearest import Points, as_points
 
 Encoder = LatentSpace | PairCritic
+OTHERS = ("test", "unlabelled")  # parts on which nothing was trained and which chose nothing
 
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """What is audited, and the real patches of all three parts of the split."""
+    """What is audited, and the real patches of all parts of the split."""
 
     training: PatchSet
-    test: PatchSet
+    test: PatchSet  # of test patients, and of people who are held out for the audit and have a label
     validation: PatchSet  # for the controls, as these patients are unknown to the generator
     synthetic: PatchSet
     latent_space: LatentSpace | None  # of the generator, where it has one that can be searched
@@ -39,6 +40,7 @@ class AuditInputs:
     probes: Sequence[Mapping[str, float]]  # scores by the probe of this step's generator and of others', which are `at_step`
     at_step: Callable[[int], Sampler]
     scratch: Path  # for files that must not outlive the audit
+    unlabelled: PatchSet | None = None  # of people who are held out and have no label; their vessel masks serve no attack
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,28 @@ class Standardised:
 class AuditData:
     """The patches of an audit as arrays, points and features, each computed once.
 
-    Mappings have the keys training, test, validation and synthetic. Candidates are the patches whose membership is in question: those
-    of training patients, then those of test patients.
+    Mappings have the keys training, test, validation and synthetic, and unlabelled where there are such people; those of labels do not
+    have the latter. Candidates are the patches whose membership is in question: those of training patients, then those of test
+    patients, then unlabelled people's. `labelled` is the number of the candidates with a label, the first ones.
     """
 
     def __init__(self, inputs: AuditInputs) -> None:
         self.inputs = inputs
         training, test = inputs.training, inputs.test
         sets = {"training": training, "test": test, "validation": inputs.validation, "synthetic": inputs.synthetic}
-        self.images = {name: np.ascontiguousarray(patches.image[patches.rows]) for name, patches in sets.items()}
         self.labels = {name: np.ascontiguousarray(patches.label[patches.rows]) for name, patches in sets.items()}
-        self.members = tuple(np.unique(training.patient[training.rows]).tolist())
-        self.others = tuple(np.unique(test.patient[test.rows]).tolist())
-        self.patient = np.concatenate([training.patient[training.rows], test.patient[test.rows]])  # of each candidate
-        self.number = np.unique(training.patient[training.rows], return_inverse=True)[1]  # of each training patch's patient
-        self.test_number, self.validation_number = (
-            np.unique(patches.patient[patches.rows], return_inverse=True)[1] for patches in (test, inputs.validation)
-        )
+        if inputs.unlabelled is not None:
+            sets["unlabelled"] = inputs.unlabelled
+        self.images = {name: np.ascontiguousarray(patches.image[patches.rows]) for name, patches in sets.items()}
+        names = {name: patches.patient[patches.rows] for name, patches in sets.items()}
+        self.members = tuple(np.unique(names["training"]).tolist())
+        self.others = tuple(name for part in OTHERS if part in names for name in np.unique(names[part]).tolist())
+        self.patient = candidates_of(names)  # of each candidate
+        self.labelled = len(training) + len(test)
+        # Of each patch its patient's number within the set.
+        numbers = {name: np.unique(patients, return_inverse=True)[1] for name, patients in names.items()}
+        self.number, self.test_number, self.validation_number = (numbers[name] for name in ("training", "test", "validation"))
+        self.unlabelled_number = numbers.get("unlabelled", np.zeros(0, np.int64))
 
     @cached_property
     def pixels(self) -> dict[str, Points]:
@@ -95,23 +102,34 @@ class AuditData:
         scale = Standardised.by(self.raw_features["training"])
         return {name: scale.of(features) for name, features in self.raw_features.items()}
 
-    def points_of(self, name: str) -> PatientPoints:
-        """Pixels of training or test patients, with their patients' numbers."""
-        return PatientPoints(self.pixels[name], self.number if name == "training" else self.test_number)
+    @property
+    def other_number(self) -> NDArray[np.int64]:
+        """Of each patch of `others_of` the number of its person."""
+        return np.concatenate([self.test_number, len(np.unique(self.test_number)) + self.unlabelled_number])
+
+    @property
+    def training_points(self) -> PatientPoints:
+        """Pixels of training patients."""
+        return PatientPoints(self.pixels["training"], self.number)
+
+    @property
+    def other_points(self) -> PatientPoints:
+        """Pixels of people on whom nothing was trained and who chose nothing."""
+        return PatientPoints(others_of(self.pixels), self.other_number)
 
     def split(self, scores: Mapping[str, float]) -> Patients:
         """Scores of patients, by the side that they are on."""
-        # A patient without a vessel has no score in the attack that looks at labels.
+        # A patient without a vessel has no score in the attack that looks at labels, one without a label in no such attack.
         members, others = (tuple(name for name in side if name in scores) for side in (self.members, self.others))
         return split_scores(scores, members, others)
 
     def spread_rows(self, count: int) -> NDArray[np.int64]:
-        """Rows of so many candidates of each patient, evenly over all the patient has."""
-        of_each = (np.flatnonzero(self.patient == name) for name in (*self.members, *self.others))
+        """Rows of so many labelled candidates of each patient, evenly over all the patient has."""
+        of_each = (np.flatnonzero(self.patient[: self.labelled] == name) for name in (*self.members, *self.others))
         return np.concatenate([rows[evenly(len(rows), count)] for rows in of_each])
 
     def candidate_pairs(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
-        """Pairs (k, 2, x, y) of candidates, as the encoder makes them, in the order of the rows."""
+        """Pairs (k, 2, x, y) of labelled candidates, as the encoder makes them, in the order of the rows."""
         training = len(self.inputs.training)
         first = encoded_pairs(self.inputs.training, rows[rows < training], encoder)
         second = encoded_pairs(self.inputs.test, rows[rows >= training] - training, encoder)
@@ -120,8 +138,13 @@ class AuditData:
 
 
 def candidates_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Of training patients, then of test patients."""
-    return np.concatenate([arrays["training"], arrays["test"]])
+    """Of training patients, then of test patients, then of unlabelled people where the mapping has them."""
+    return np.concatenate([arrays["training"], others_of(arrays)])
+
+
+def others_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Of test patients, then of unlabelled people where the mapping has them."""
+    return np.concatenate([arrays[part] for part in OTHERS if part in arrays])
 
 
 def encoded_pairs(patches: PatchSet, rows: NDArray[np.int64], encoder: Encoder) -> Tensor:

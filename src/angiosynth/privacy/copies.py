@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +14,15 @@ from angiosynth.privacy.audited import AuditData, Standardised, evenly
 from angiosynth.privacy.copy_counts import CopyThreshold, copy_statistics, threshold_from
 from angiosynth.privacy.feature_copies import Described, DescribedPeople, search_in_features, with_smoothed
 from angiosynth.privacy.label_copies import PairReferences, label_images, labels_of, search_pairs
-from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, References, search_copies
+from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, PixelSearch, References, search_copies
 from angiosynth.privacy.nearest import Indices, Points
 from angiosynth.settings.audit import AuditSettings
 
 CHECKED_IN_FEATURES = 500  # queries that are searched for under all symmetries, at most
 LEVEL = 96.0  # mean of a levelled patch, of 0..255: low, since vessels are far brighter than the mean
 LABELS = "copies_labels"
-SPACES = ("copies", "copies_features", LABELS, "copies_pairs")  # keys of audit.json
+OF_LABELS = (LABELS, "copies_pairs")
+SPACES = ("copies", "copies_features", *OF_LABELS)  # keys of audit.json
 
 
 @dataclass(frozen=True)
@@ -36,30 +37,62 @@ class Pairs:
 
 
 class CopyAudit:
-    """Searches for copies of training patients' patches, and of test and validation patients' as what chance gives."""
+    """Searches for copies of training patients' patches, and of people's who were not trained on as what chance gives.
+
+    These are test and validation patients and, in the searches that need no label, people who are held out without one.
+    """
 
     def __init__(self, data: AuditData, settings: AuditSettings) -> None:
         self.data, self.settings = data, settings
         self.set, self.training = (Pairs(data.images[name], data.labels[name]) for name in ("synthetic", "training"))
         image, label = (np.concatenate([of["test"], of["validation"]]) for of in (data.images, data.labels))
-        self.others = Pairs(image, label)
+        self.others = Pairs(image, label)  # the labelled ones
         person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])
         images = References(PeoplesPatches(levelled(self.training.image), data.number), PeoplesPatches(levelled(image), person))
         self.references = PairReferences(images, labels_of(images, self.training.label, label))
+        self.people = self._with_unlabelled(images)
 
-    def search(self, pairs: Pairs, checked: int, description: str, excluded: Indices | None = None) -> dict[str, CopySearch]:
+    def _with_unlabelled(self, labelled: References) -> References:
+        """The labelled people and behind them those without a label; the very same object where there are none of these."""
+        if "unlabelled" not in self.data.images:
+            return labelled
+        image = np.concatenate([labelled.others.images, levelled(self.data.images["unlabelled"])])
+        person = np.concatenate([labelled.others.person, labelled.others.people + self.data.unlabelled_number])
+        return replace(labelled, others=PeoplesPatches(image, person))
+
+    def search(self, pairs: Pairs, checked: int, description: str) -> dict[str, CopySearch]:
         """Search for copies among pairs, `checked` of them exactly.
 
         Returns:
             For each of SPACES the search: in pixels, in features, in label maps, and in image and label together.
         """
-        images, labels = levelled(pairs.image), label_images(pairs.label)
-        in_pixels = search_copies(images, self.references.images, checked, f"copies, {description} patches", excluded)
+        images = levelled(pairs.image)
+        by_image = self._search_images(images, checked, description)
+        return {**by_image, **self._search_labels(images, pairs.label, checked, description, by_image["copies"])}
+
+    def _search_images(
+        self, images: ImagePatches, checked: int, description: str, excluded: Indices | None = None
+    ) -> dict[str, CopySearch]:
+        """In pixels and in features, for which nobody needs a label; the images are `levelled`."""
+        in_pixels = search_copies(images, self.people, checked, f"copies, {description} patches", excluded)
         few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, self._describe(images))
-        in_features = search_in_features(queries, self._people, few, self._describe, in_pixels, excluded)
+        return {"copies": in_pixels, "copies_features": search_in_features(queries, self._people, few, self._describe, in_pixels, excluded)}
+
+    def _search_labels(
+        self,
+        images: ImagePatches,
+        label: LabelPatches,
+        checked: int,
+        description: str,
+        in_pixels: CopySearch | None = None,
+        excluded: Indices | None = None,
+    ) -> dict[str, CopySearch]:
+        """In label maps, and in image and label together, among labelled people; `in_pixels` serves where nobody is without a label."""
+        if not isinstance(in_pixels, PixelSearch) or self.people is not self.references.images:
+            in_pixels = search_copies(images, self.references.images, checked, f"copies, {description} labelled patches", excluded)
+        labels = label_images(label)
         in_labels = search_copies(labels, self.references.labels, checked, f"copies, {description} labels", excluded)
-        together = search_pairs(images, labels, self.references, in_pixels, in_labels)
-        return dict(zip(SPACES, (in_pixels, in_features, in_labels, together), strict=True))
+        return {LABELS: in_labels, "copies_pairs": search_pairs(images, labels, self.references, in_pixels, in_labels)}
 
     @cached_property
     def synthetic(self) -> dict[str, CopySearch]:
@@ -69,20 +102,24 @@ class CopyAudit:
     @cached_property
     def thresholds(self) -> dict[str, CopyThreshold]:
         """For each of SPACES what counts as a copy, by real patches of people who were not trained on."""
-        rows = evenly(len(self.others.image), self.settings.compared)
-        person = self.references.images.others.person[rows]
-        reference = self.search(self.others.select(rows), self.settings.checked, "others'", person)
-        limits = self.settings.limits
+        limits, checked, everybody = self.settings.limits, self.settings.checked, self.people.others
+        rows = evenly(len(everybody.images), self.settings.compared)
+        reference: dict[str, CopySearch] = self._search_images(everybody.images[rows], checked, "others'", everybody.person[rows])
+        in_pixels, labelled = reference["copies"], self.references.images.others
+        rows = evenly(len(labelled.images), self.settings.compared)  # the same rows where nobody is without a label
+        images, label, person = labelled.images[rows], self.others.label[rows], labelled.person[rows]
+        reference |= self._search_labels(images, label, checked, "others'", in_pixels, person)
         distinctive = {space: limits.distinctive_labels if space == LABELS else limits.distinctive for space in SPACES}
         return {space: threshold_from(search, limits, distinctive[space]) for space, search in reference.items()}
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """`copy_statistics` of each of SPACES."""
-        people = self.references.images.training.people, self.references.images.others.people
-        return {
-            space: copy_statistics(search, self.thresholds[space], people, self.settings.bootstrap, self.settings.seed)
-            for space, search in self.synthetic.items()
-        }
+        statistics = {}
+        for space, search in self.synthetic.items():
+            sides = self.references.images if space in OF_LABELS else self.people
+            people = sides.training.people, sides.others.people
+            statistics[space] = copy_statistics(search, self.thresholds[space], people, self.settings.bootstrap, self.settings.seed)
+        return statistics
 
     def detected(self, pairs: Pairs, description: str) -> dict[str, float]:
         """Share of pairs, all of them checked, that count as copies, for each of SPACES."""
@@ -91,7 +128,7 @@ class CopyAudit:
 
     @cached_property
     def _scale(self) -> Standardised:
-        return Standardised.by(self.data.inputs.features(self.references.images.training.images))
+        return Standardised.by(self.data.inputs.features(self.people.training.images))
 
     def _describe(self, images: ImagePatches) -> Points:
         """Features of levelled images (n, x, y), on the scale of the training patients'."""
@@ -99,7 +136,7 @@ class CopyAudit:
 
     @cached_property
     def _people(self) -> DescribedPeople:
-        sides = self.references.images.training, self.references.images.others
+        sides = self.people.training, self.people.others
         training, others = (with_smoothed(side.images, self._describe(side.images), self._describe) for side in sides)
         return DescribedPeople(training, sides[0].person, others, sides[1].person)
 

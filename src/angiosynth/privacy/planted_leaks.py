@@ -79,7 +79,7 @@ def attack_overfitted_generator(data: AuditData, settings: AuditSettings) -> dic
         members, others = np.split(np.asarray(by_holder, np.float64), [len(few)])
         results[holder] = {"auc": auc(members, others), "p": rank_p(members, others)}
     # The patient who was learnt from has number 0, as the first of the members.
-    training = data.points_of("training")
+    training = data.training_points
     patient, held_out = (neighbour_agreement(points, training)[1] for points in (drawn, data.pixels["test"]))
     shares = np.bincount(patient, minlength=len(data.members)) / len(patient)
     linkage = {"share": float(shares[0]), "share_held_out": float((held_out == 0).mean()), "first": bool(shares.argmax() == 0)}

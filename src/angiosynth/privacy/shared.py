@@ -16,8 +16,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from angiosynth.privacy.membership import least_p
 from angiosynth.privacy.power import AUCS
-from angiosynth.privacy.verdict import ATTACKS, COPIES, HOLDERS
+from angiosynth.privacy.verdict import ATTACKS, COPIES, HOLDERS, LABELLED
 
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
 P_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0)  # an exact p tells the exact AUC
@@ -25,6 +26,7 @@ TEN_A_DECADE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0, 10.0)  # pre
 LEAST_COPIES = 0.001  # step of shares of copies where the limit is 0
 LIKENESS_STEP = 0.1
 ENDS = ("", "_low", "_high")  # an interval's ends are rounded outwards, so that it is never narrower than it was
+PEOPLE = ("training", "validation", "test", "held_out", "held_out_labelled")
 LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # Settings that a reader needs to judge the audit; not its seed, with which random draws could be repeated.
@@ -41,9 +43,13 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The same tree with the keys named in this module alone, its figures rounded; rounded_to is the step of figures over people.
     """
-    people = {part: int(audit["patients"][part]) for part in ("training", "validation", "test")}
-    step = step_of(people["training"], people["test"])
-    membership = {name: _round_attack(audit["membership"][name], people, step) for name, *_ in ATTACKS if name in audit["membership"]}
+    people = {part: int(audit["patients"][part]) for part in PEOPLE}
+    step = step_of(people["training"], others_in(people, labelled=True))  # the coarsest of all attacks
+    membership = {
+        name: _round_attack(audit["membership"][name], (people["training"], others_in(people, labelled=name in LABELLED)), step)
+        for name, *_ in ATTACKS
+        if name in audit["membership"]
+    }
     limits = {name: audit["limits"][name] for name in LIMITS}
     return {
         "model": audit["model"],
@@ -65,6 +71,11 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "overfitted": _round_overfitted(audit["overfitted"], step),
         "usefulness": _round_usefulness(audit["usefulness"]),
     }
+
+
+def others_in(people: Mapping[str, int], *, labelled: bool) -> int:
+    """How many people were not trained on and chose nothing: all of them, or those with a label."""
+    return people["test"] + people["held_out_labelled" if labelled else "held_out"]
 
 
 def step_of(members: int, others: int) -> float:
@@ -101,15 +112,14 @@ def p_bound(value: float) -> float:
     return next(bound for bound in P_BOUNDS if value <= bound)
 
 
-def _round_attack(attack: Mapping[str, Any], people: Mapping[str, int], step: float) -> dict[str, Any]:
+def _round_attack(attack: Mapping[str, Any], people: tuple[int, int], step: float) -> dict[str, Any]:
     """One attack. Its excess is that of the rounded AUCs: rounded apart, the three figures would narrow down the exact two."""
     rounded = {key: value for name in ("auc", "tpr_10", "tpr_1", "control") for key, value in _round_interval(attack, name, step).items()}
     excess = round(rounded["auc"] - rounded["control"], 4)
     ends = _round_interval(attack, "excess", step)
     rounded |= {"excess": excess, "excess_low": min(ends["excess_low"], excess), "excess_high": max(ends["excess_high"], excess)}
     # The numbers of people of the audit, not of the attack: an attack has one less where a person has no vessel.
-    least = 1.0 / math.comb(people["training"] + people["test"], people["training"])
-    return rounded | {"p": p_bound(attack["p"]), "least_p": least, "members": people["training"], "others": people["test"]}
+    return rounded | {"p": p_bound(attack["p"]), "least_p": least_p(*people), "members": people[0], "others": people[1]}
 
 
 def _round_measure(measure: Mapping[str, Any], membership: Mapping[str, Any], limits: Mapping[str, float], step: float) -> dict[str, Any]:

@@ -32,10 +32,13 @@ ATTACKS = (
     Attack("images", "set", "singling out", "membership by the nearest synthetic image"),
     Attack("images_closest", "set", "singling out", "membership by a patient's closest patches"),
     Attack("features", "set", "singling out", "membership by the nearest synthetic image in U-net features"),
+    Attack("medoids", "set", "singling out", "membership by the medoids of the set's clusters, in U-net features"),
     Attack("inference", "set", "inference", "membership by how well the set predicts a patient's labels"),
     Attack("generator", "generator", "singling out", "membership by reconstruction with the generator"),
     Attack("critic", "critic", "singling out", "membership by the critic's score"),
 )
+
+LABELLED = frozenset({"inference", "generator", "critic"})  # attacks for which a person needs a vessel label
 
 
 # Space of a search for copies -> end of its words for the page.

@@ -24,7 +24,7 @@ from angiosynth.generators.base import GeneratorSettings
 from angiosynth.generators.registry import family_of
 from angiosynth.project.preflight import blank_unet_step
 from angiosynth.segmentation.unet import Unet
-from angiosynth.settings import Settings
+from angiosynth.settings import REAL, Settings
 from angiosynth.settings.checks import PHANTOM
 from angiosynth.settings.sections import SplitSettings
 
@@ -156,11 +156,11 @@ class Estimate:
 
     def _patients(self, site: str, *parts: str) -> int:
         split = self._settings.cohort.sites[site].split
-        return sum(_count(split, part) for part in parts or ("train", "validation", "test"))
+        return sum(_count(split, part) for part in parts or ("train", "validation", "test", "held_out"))
 
     def _phantom(self, site: str) -> float:
         scanner = self._settings.phantom.sites[site]
-        return self._plain * DRAWN * scanner.patients * prod(scanner.shape)
+        return self._plain * DRAWN * (scanner.patients + scanner.unlabelled) * prod(scanner.shape)
 
     def _segmentation(self, site: str, *parts: str) -> float:
         """Segmenting and scoring all patients of some parts of a split."""
@@ -200,7 +200,8 @@ class Estimate:
                 * (SCORED * self._patients(source, "validation", "test") + CUT * self._patients(source, "train"))
                 * self._voxels[source]
             )
-        return self._settings.unet.seeds * self._segmentation(source, "test")
+        held_out = self._pace.voxel * WINDOWS * self._patients(source, "held_out") * self._voxels[source] if data == REAL else 0.0
+        return held_out + self._settings.unet.seeds * self._segmentation(source, "test")
 
     def _transfer(self, site: str) -> float:
         transfer = self._settings.transfer

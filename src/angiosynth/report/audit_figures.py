@@ -4,7 +4,7 @@ report: use against leakage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,25 +20,33 @@ MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
 def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
-    """Draw every attack's scores, a dot a patient: where training patients' lie above the others', the attack tells them apart.
+    """Draw a dot a person: the excess in every attack on membership, and the number of copies in every search for these.
 
     For the house alone: whoever has a patient's scan can compute that patient's score and so find the dot.
     """
-    with drawn(path, 8.6, 3.4) as figure:
-        axes = figure.subplots()
-        attacks = [name for name, *_ in ATTACKS if name in audit["membership"]]
-        for place, name in enumerate(attacks):
-            members, others = (audit["membership"][name][f"{side}_scores"] for side in ("member", "other"))
-            values = np.array([*members, *others])
-            deviation = values.std() or 1.0
-            for scores, shift, colour in ((members, -0.12, MEMBER), (others, 0.12, OTHER)):
-                heights = (np.array(scores) - values.mean()) / deviation
-                axes.scatter(np.full(len(heights), place + shift), heights, s=26, color=colour, marker="o" if colour == MEMBER else "D")
-        axes.scatter([], [], color=MEMBER, label="training patients")
-        axes.scatter([], [], color=OTHER, marker="D", label="test patients")
-        axes.set_xticks(range(len(attacks)), [name.replace("_", "\n") for name in attacks])
-        axes.set(ylabel="score, in standard deviations", title="scores of patients in each attack: for the house alone")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    attacks = {name: audit["membership"][name] for name, *_ in ATTACKS if name in audit["membership"]}
+    with drawn(path, 10.4, 3.6) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        left.axhline(0.0, color="#8C8C8C", lw=1.2, ls=":")
+        _draw_people(left, {name: (attack["member_excess"], attack["other_excess"]) for name, attack in attacks.items()})
+        _draw_people(right, {GALLERY[name]: (audit[name]["member_counts"], audit[name]["other_counts"]) for name in GALLERY})
+        left.set(ylabel="excess, in standard deviations", title="attacks on membership: excess over matched people")
+        right.set(ylabel="synthetic patches", title="copies of each person")
+        figure.suptitle("A dot a person: for the house alone.", fontsize=10)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+
+
+def _draw_people(axes: Axes, values: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """One strip for each measure: values of training patients, and of people who were not trained on, side by side."""
+    for place, sides in enumerate(values.values()):
+        for heights, shift, colour, marker in zip(sides, (-0.16, 0.16), (MEMBER, OTHER), ("o", "D"), strict=True):
+            # People with the same value stand beside each other.
+            ranks = [sum(other == height for other in heights[:number]) for number, height in enumerate(heights)]
+            steps = 0.24 / max(4, max(ranks, default=0))
+            axes.scatter(place + shift + steps * (np.array(ranks) - max(ranks, default=0) / 2), heights, s=22, color=colour, marker=marker)
+    axes.scatter([], [], color=MEMBER, label="training patients")
+    axes.scatter([], [], color=OTHER, marker="D", label="not trained on")
+    axes.set_xticks(range(len(values)), [name.replace("_", "\n").replace(" and ", "\nand ") for name in values])
 
 
 def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:

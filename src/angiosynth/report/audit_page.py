@@ -11,21 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from angiosynth.privacy.power import least_others
 from angiosynth.privacy.verdict import HOLDERS
-from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, is_shared, usefulness_table, worst_table
+from angiosynth.report.audit_summary import VERDICTS, audit_summary, people_missing
+from angiosynth.report.audit_tables import attacks_table, chance, evidence_table, grounds_table, is_shared, usefulness_table, worst_table
 from angiosynth.report.rendering import Picture, Table, render, with_interval
 from angiosynth.report.style import Look, name_of
 
-VERDICTS = {
-    "not audited": "Not audited: no attack of this audit needs what this holder has. That does not say that none could be made.",
-    "within": "No leak was found: no measure passed its limit by more than its control explains, and the leaks that were planted "
-    "to test the audit were found. Leaks too small for so many patients to show are not ruled out.",
-    "unclear": "Cannot be told: a measure passed its limit, but with these patients chance or plain differences may explain it.",
-    "too few patients": "Cannot be told: with so few patients no attack on membership, however successful, could be told from chance.",
-    "inconclusive": "Inconclusive: the audit missed leaks that were planted to test it, so it would miss others too.",
-    "over": "A leak was found: a measure passed its limit beyond what chance and plain differences explain.",
-}
 RELEASED = {
     "set": "the set of patches",
     "generator": "the generator too (riskier: any number of sets can be drawn from it, and it can be searched)",
@@ -41,8 +32,9 @@ SHARED_PICTURE = (
     "The attacks and their controls. An attack tells who was trained on where it lies above guessing and above its control.",
 )
 HOUSE_PICTURE = (
-    "For each attack a dot a patient: training patients in one colour, test patients in another, by their scores.",
-    "Scores of people. Where the orange dots lie above the blue ones, the attack tells who was trained on.",
+    "A dot a person: training patients in one colour, others in another; left by their excess in each attack, right by their copies.",
+    "Left each person's excess in each attack over matched people who were not trained on, in their standard deviations; right how many "
+    "synthetic patches count as copies of each. Where orange dots lie above all blue ones, the attack recognises these patients.",
 )
 
 
@@ -58,23 +50,18 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
         audit=audit,
         model=name_of(audit["model"]),
         shared=is_shared(audit),
+        summary=audit_summary(audit),
         holders=HOLDERS,
         verdicts=_verdicts_table(audit),
         attacks=attacks_table(audit),
         picture=Picture.of(picture, *(SHARED_PICTURE if is_shared(audit) else HOUSE_PICTURE)),
         evidence=[(name, question, evidence_table(audit, name)) for name, question in CRITERIA],
         worst=None if is_shared(audit) else worst_table(audit),
-        few_others=_people_needed(audit),
+        people_missing=people_missing(audit),
+        grounds=grounds_table(audit),
         usefulness=usefulness_table(audit),
         chance=partial(chance, audit),
     )
-
-
-def _people_needed(audit: Mapping[str, Any]) -> int:
-    """How many people who were not trained on an attack on membership needs at least; 0 where there are so many."""
-    people, level = audit["patients"], audit["limits"]["alpha"] / len(audit["findings"])
-    needed = least_others(people["training"], level)
-    return needed if needed > people["test"] else 0
 
 
 def _verdicts_table(audit: Mapping[str, Any]) -> Table:

@@ -8,6 +8,23 @@ from typing import Any
 from angiosynth.privacy.verdict import ATTACKS, COPIES
 from angiosynth.report.rendering import Table, with_interval
 
+# Measure -> what it compares, and the source.
+RESTS_ON = {
+    "images": ("ranks of people by the distance to the nearest synthetic image", "GAN-Leaks (CCS 2020)"),
+    "images_closest": ("the same over each person's closest 1% of patches", "GAN-Leaks (CCS 2020)"),
+    "features": ("ranks of people by that distance in features", "GAN-Leaks (CCS 2020)"),
+    "medoids": ("ranks of people by the distance to the set's cluster medoids", "arXiv 2512.06062"),
+    "inference": ("ranks of people by how well the set predicts their labels", "after Anonymeter (PETS 2023)"),
+    "generator": ("ranks of people by how closely their patches can be drawn", "GAN-Leaks (CCS 2020)"),
+    "critic": ("ranks of people by the critic's score", "LOGAN (PETS 2019)"),
+    "linkage": ("whether neighbours are of one patient, beside other people's real patches", "WP29 opinion 05/2014"),
+    "copies": ("counts of distinctive copies of each person, beside people who were not trained on", ""),
+    "copies_features": ("the same in features", ""),
+    "copies_labels": ("the same in label maps", "RELICT-NI (Neuroinformatics 2025)"),
+    "copies_pairs": ("the same in image and label together", "RELICT-NI (Neuroinformatics 2025)"),
+    "nearer_images": ("who is nearer to the set, training patients or as many others; permuted people", ""),
+    "nearer_features": ("the same in features", ""),
+}
 STATES = {"within": "within its limit", "unclear": "over its limit, cannot be told from chance or control", "over": "OVER its limit"}
 
 
@@ -56,18 +73,31 @@ def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
 
 
 def worst_table(audit: Mapping[str, Any]) -> Table:
-    """For each search for copies the patient with most copies, beside whoever was not trained on; for the house alone."""
+    """For each attack and each search for copies the worst-placed patient, beside whoever was not trained on; for the house alone."""
     rows = []
     for finding in audit["findings"]:
-        if finding["name"] in COPIES:
-            copies = audit[finding["name"]]
-            counts = (copies[f"{side}_counts"][-1] for side in ("member", "other"))
-            rows.append([finding["description"], *map(str, counts), f"{copies['p_worst']:.3f}"])
+        name = finding["name"]
+        if name in COPIES:
+            copies = audit[name]
+            counts = (f"{copies[f'{side}_counts'][-1]}" for side in ("member", "other"))
+            rows.append([finding["description"], *counts, f"{copies['p_worst']:.3f}"])
+        elif name in audit["membership"]:
+            attack = audit["membership"][name]
+            excess = (f"{attack[f'{side}_excess'][-1]:+.1f}" for side in ("member", "other"))
+            rows.append([finding["description"], *excess, f"{attack['worst_p']:.3f}"])
     caption = (
-        "Numbers of synthetic patches. p: how often chance would give any of the patients so many, corrected for the number of patients "
-        "but not for the number of searches."
+        "For membership each person's excess over matched people who were not trained on, in standard deviations of these: what the "
+        "control's score explains is taken away. For copies numbers of synthetic patches. p: how often chance would bring any of the "
+        "patients so far, corrected for the number of patients but not for that of measures."
     )
-    return Table(caption, ["copies", "of one patient, at most", "of one not trained on, at most", "p"], rows)
+    return Table(caption, ["measure", "of one patient, at most", "of one not trained on, at most", "p"], rows)
+
+
+def grounds_table(audit: Mapping[str, Any]) -> Table:
+    """What each measure of an audit rests on, and where it is from."""
+    rows = [[finding["description"], *RESTS_ON[finding["name"]]] for finding in audit["findings"]]
+    caption = "Each has a test with the person as its unit. Where no source is named the measure is this project's."
+    return Table(caption, ["measure", "rests on", "source"], rows, prose=True)
 
 
 def usefulness_table(audit: Mapping[str, Any]) -> Table:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from angiosynth.sections import Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
+from angiosynth.sections import Count, Fraction, NonNegative, Number, Positive, PositiveFloat, Section, Seed
 
 Side = Annotated[int, Field(gt=0, le=2048), Number]
 
@@ -15,6 +15,7 @@ class ScannerSettings(Section):
     """One phantom site: how many patients and how its scanner draws them."""
 
     patients: Positive
+    unlabelled: Count = 0  # further patients, drawn without a vessel label
     shape: tuple[Side, Side, Side]  # voxels
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     orientation: Literal["RAS", "LAS", "LPS", "RPS"] = "RAS"  # of the stored axes

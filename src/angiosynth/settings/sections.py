@@ -33,6 +33,7 @@ class SplitSettings(Section):
     train: Count | tuple[Text, ...]
     validation: Count | tuple[Text, ...]
     test: Count | tuple[Text, ...]
+    held_out: Count | tuple[Text, ...] = 0  # for the audit of the source's sets alone; they need no vessel label
 
 
 class IntensitySettings(Section):

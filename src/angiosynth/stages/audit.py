@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from angiosynth.compute.precision import device
@@ -30,7 +31,7 @@ from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, w
 from angiosynth.sections import Count, NonNegative
 from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
-from angiosynth.settings import Settings, digest
+from angiosynth.settings import REAL, Settings, digest
 from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.tracking.runs import RunSpec, training_run
 
@@ -55,10 +56,12 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
             write_json(target / "audit.json", results)
             patient_scores_figure(results, target / "scores.png")
             (target / "index.html").write_text(build_audit_page(results, read_bytes(target / "scores.png", MOST_PICTURE)), encoding="utf-8")
-            write_shared(shared_audit(results), target / SHARED)
-        run.final({finding["name"]: finding["value"] for finding in results["findings"]})
+            shared = shared_audit(results)
+            write_shared(shared, target / SHARED)
+        # A tracking server may stand elsewhere: rounded figures alone.
+        run.final({finding["name"]: finding["value"] for finding in shared["findings"]})
         run.tag("verdict_set", results["verdicts"]["set"])
-        for name in AUDIT_FILES:  # a tracking server may stand elsewhere
+        for name in AUDIT_FILES:
             run.artifact(home.audit(model) / SHARED / name)
 
 
@@ -91,13 +94,20 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "n_synthetic": len(data.inputs.synthetic),
         "n_training_patches": len(data.inputs.training),
         "patch_size": data.inputs.synthetic.size,
-        "patients": {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "patients": people_of(data, split),
         "limits": settings.audit.limits.model_dump(mode="json"),
         "settings": settings.audit.model_dump(mode="json", exclude={"limits"}),
     }
     judged = judge(numbers, settings.audit.limits)
     level = settings.audit.limits.alpha / len(judged["findings"])  # that of the first measure in the correction
-    return {**facts, **numbers, **judged, "power": audit_power(len(split.train), len(split.test), level)}
+    return {**facts, **numbers, **judged, "power": audit_power(len(data.members), len(data.others), level)}
+
+
+def people_of(data: AuditData, split: Split) -> dict[str, int]:
+    """Numbers of people by part of the split; those who are held out in two: all of them, and the labelled ones."""
+    unlabelled = len(np.unique(data.unlabelled_number))
+    numbers = {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+    return {**numbers, "held_out": len(split.held_out), "held_out_labelled": len(split.held_out) - unlabelled}
 
 
 def _usable(split: Split, site: str) -> Split:
@@ -110,11 +120,18 @@ def _usable(split: Split, site: str) -> Split:
 
 
 def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> AuditInputs:
-    """Load the inputs of an audit. Test and validation patients' patches are cut into `scratch`, which is removed after the audit."""
+    """Load the inputs of an audit.
+
+    Patches of people who were not trained on are cut into `scratch`, which is removed after the audit. Those of people without a label
+    are centred by the U-net's prediction, so that they show vessels as often as the others'.
+    """
     training = home.real_patches(settings, split.train)
-    names = (*split.test, *split.validation)
-    build_patches(home.site_root(settings, settings.cohort.source), names, settings.patches, settings.cohort.intensity, scratch / "patches")
-    held_out = open_patch_set(scratch / "patches")
+    source = settings.cohort.source
+    held_out = home.patients(settings, source, split.held_out)
+    predicted = {patient.id: home.predictions(REAL) / f"{patient.id}.nii.gz" for patient in held_out if patient.label is None}
+    names = (*split.test, *split.validation, *split.held_out)
+    build_patches(home.site_root(settings, source), names, settings.patches, settings.cohort.intensity, scratch / "patches", predicted)
+    cut = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet("real"))
     segmenter.unet.to(device())
     chosen = _chosen(home.generator(model) / "generator.json")
@@ -122,8 +139,8 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
     steps, seed = settings.audit.overfit_steps, settings.audit.seed
     return AuditInputs(
         training=training,
-        test=held_out.of_patients(split.test),
-        validation=held_out.of_patients(split.validation),
+        test=cut.of_patients([*split.test, *(patient.id for patient in held_out if patient.label)]),
+        validation=cut.of_patients(split.validation),
         synthetic=_synthetic(home, model, training),
         latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
         critic=load_critic(folder, generator, size),
@@ -133,6 +150,7 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
         probes=chosen.probes,
         at_step=lambda step: load_sampler(folder, generator, size, device(), step),
         scratch=scratch,
+        unlabelled=cut.of_patients(predicted) if predicted else None,
     )
 
 

@@ -26,12 +26,15 @@ from angiosynth.runtime.progress import progress
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.validation import validation_scores
-from angiosynth.settings import Settings
+from angiosynth.settings import REAL, Settings
 from angiosynth.tracking.runs import reopen
 
 
 def evaluate(settings: Settings, home: Workspace, data: str) -> None:
-    """Score every seed's U-net, or the threshold baseline, on the source's test patients; keep the chosen one's predictions as NIfTI."""
+    """Score every seed's U-net, or the threshold baseline, on the source's test patients; keep the chosen one's predictions as NIfTI.
+
+    The U-net of real patches also segments the people who are held out for the audit and have no label.
+    """
     use_threads(settings.threads)
     split = load_split(home.splits, settings.cohort.source)
     with whole_folder(home.predictions(data)) as folder:
@@ -48,6 +51,11 @@ def evaluate(settings: Settings, home: Workspace, data: str) -> None:
                 if place == 0:
                     write_mask(mask, scan.path, folder / f"{patient.id}.nii.gz")
                 rows.append(PatientScore.of(patient.id, all_metrics(scan.truth, mask, scan.spacing_mm), seed))
+        if data == REAL:
+            unlabelled = [patient for patient in home.patients(settings, settings.cohort.source, split.held_out) if patient.label is None]
+            for patient in progress(unlabelled, "segment those held out", len(unlabelled)) if unlabelled else ():
+                scan = load_scan(patient, settings.cohort.intensity)
+                write_mask(next(iter(segmenters.values()))(scan), scan.path, folder / f"{patient.id}.nii.gz")
     write_scores(home.metrics / "patients" / f"{data}.csv", rows)
     _record_scores(settings, data, rows)
 

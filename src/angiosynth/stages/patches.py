@@ -14,13 +14,13 @@ def patches(settings: Settings, home: Workspace, only: str | None = None) -> Non
     """Cut the training patients' patches at all sites, or at one.
 
     Raises:
-        InputError: a scan of the split is smaller than a patch: the audit, hours later, cuts those of all patients.
+        InputError: a scan of the split is smaller than a patch: the audit, hours later, cuts those of all patients of the source.
     """
     size = settings.patches.size
     sites = [site for site in settings.cohort.sites if only in (None, site)]
     for site in sites:
         split = load_split(home.splits, site)
-        for patient in home.patients(settings, site, (*split.train, *split.validation, *split.test)):
+        for patient in home.patients(settings, site, (*split.train, *split.validation, *split.test, *split.held_out)):
             x, y, _ = canonical_shape(patient.image)
             if min(x, y) < size:
                 raise InputError(f"{patient.image}: slices of {x} x {y} are smaller than a patch of {size}; lower patches.size")

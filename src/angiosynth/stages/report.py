@@ -139,7 +139,8 @@ def _excerpt(settings: Settings) -> dict[str, str]:
 
 
 def _parts(split: SplitSettings) -> str:
-    return ", ".join(f"{part} {_count(getattr(split, part))}" for part in ("train", "validation", "test"))
+    held_out = f", held out for the audit {_count(split.held_out)}" if _count(split.held_out) else ""
+    return ", ".join(f"{part} {_count(getattr(split, part))}" for part in ("train", "validation", "test")) + held_out
 
 
 def _count(part: int | tuple[str, ...]) -> int:
