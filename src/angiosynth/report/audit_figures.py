@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.privacy.verdict import ATTACKS
+from angiosynth.report.gallery import GALLERY
 from angiosynth.report.style import Look, drawn, name_of
 
 if TYPE_CHECKING:
