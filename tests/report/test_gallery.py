@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from angiosynth.privacy.alignment import Matches, Poses
@@ -46,7 +47,12 @@ def test_a_row_of_synthetic_patches_stands_above_their_matches(
     count: int, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[np.ndarray[Any, Any]] = []
-    monkeypatch.setattr(module, "show_picture", lambda axes, picture: (shown.append(picture), show_picture(axes, picture)))
+
+    def show(axes: Axes, picture: np.ndarray[Any, Any]) -> None:
+        shown.append(picture)
+        show_picture(axes, picture)
+
+    monkeypatch.setattr(module, "show_picture", show)
     gallery(_copies(_search([0.2] * count, [0.6] * count), side), tmp_path / "gallery.png")
     assert Image.open(tmp_path / "gallery.png").width == 1375
     assert len(shown) == len(SPACES)
