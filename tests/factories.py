@@ -101,7 +101,7 @@ def tiny_kinds() -> dict[str, dict[str, Any]]:
     adversarial = {"steps": 4, "latent_size": 6, "batch_size": 4, "learning_rate_generator": 5e-4, "learning_rate_critic": 5e-4}
     wasserstein = adversarial | {"critic_iterations": 2, "betas": [0.0, 0.9]}
     discriminating = {"critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2}
-    augmented = {"penalty_every": 2, "augmentation": "adaptive", "augmentation_pairs": 20}
+    augmented = {"gradient_penalty_every": 2, "augmentation": "adaptive", "augmentation_pairs": 20}
     entries: dict[str, dict[str, Any]] = {
         "dcgan": wasserstein | discriminating,
         "wgan-gp": wasserstein,

@@ -12,11 +12,12 @@ from torch import Tensor
 from angiosynth.generators.gan.models import build_generator
 from angiosynth.generators.gan.sampling import GanLatents
 from angiosynth.privacy import reconstruction
-from angiosynth.privacy.blackbox import inference_scores, set_scores
+from angiosynth.privacy.blackbox import inference_scores, scores_with_copies, set_scores
 from angiosynth.privacy.controls import few_pairs_of, noisy_copies
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import PatientPoints, linkage_statistics, neighbour_agreement
+from angiosynth.privacy.nearest import Neighbours
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from tests.factories import tiny_generator, tiny_patches
 
@@ -27,6 +28,16 @@ def _points(*values: float) -> Any:
 
 def test_the_nearer_the_set_the_higher_the_score() -> None:
     np.testing.assert_allclose(set_scores(_points(0, 5), _points(1, 9)), [-1, -4])
+
+
+@pytest.mark.parametrize("number", [1, 7, 20])
+def test_scores_of_a_set_with_copies_are_those_of_that_set(number: int) -> None:
+    rng = np.random.default_rng(number)
+    candidates, synthetic, copies = (rng.normal(size=(count, 3)).astype(np.float32) for count in (30, 20, number))
+    scores = scores_with_copies(candidates, synthetic, Neighbours.among(candidates, synthetic), copies)
+    pool = np.concatenate([synthetic[: 20 - number], copies])
+    gaps = np.linalg.norm(candidates[:, None] - pool, axis=2).min(axis=1) / np.sqrt(3)
+    np.testing.assert_allclose(scores, -gaps, rtol=1e-5)
 
 
 def test_a_label_is_told_by_the_nearest_image() -> None:

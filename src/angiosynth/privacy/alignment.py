@@ -146,31 +146,33 @@ def _align_chunk(images: Tensor, references: Tensor, candidates: Candidates) -> 
 
 def _grid_errors(real: Tensor, targets: Tensor, unit: int) -> Tensor:
     """(n, rotations * shifts) mean squares for every rotation and every shift by whole pixels, in the order of the loops."""
-    middle = _middle(targets)
-    aim = targets[:, middle, middle]
+    middle, reach = _middle(targets), unit * MAX_SHIFT
+    aim = targets[:, middle, middle].contiguous()
+    size = aim.shape[-1]
     still = torch.zeros(len(real), 2, device=real.device)
     errors = []
     for degrees in ROTATIONS:
-        # One interpolation for each rotation: whole-pixel shifts of it are exact and cheap.
+        # One interpolation for each rotation: whole-pixel shifts of it are exact and cheap, windows of the rotated patch. It is continued
+        # by its other side for the smallest patches, whose middle with all shifts is larger than they are.
         rotated = _warp(real, targets, torch.full_like(still[:, 0], degrees), still)
+        continued = F.pad(rotated[:, None], (reach,) * 4, mode="circular")[:, 0]
         for x in range(-MAX_SHIFT, MAX_SHIFT + 1):
             for y in range(-MAX_SHIFT, MAX_SHIFT + 1):
-                # Pixels rolled out on one side enter on the other, outside the middle, and so do not count.
-                rolled = rotated.roll((unit * x, unit * y), (1, 2))
-                errors.append((rolled[:, middle, middle] - aim).square().mean(dim=(1, 2)))
+                rows, columns = (slice(start, start + size) for start in (middle.start + reach - unit * x, middle.start + reach - unit * y))
+                errors.append((continued[:, rows, columns] - aim).square_().mean(dim=(1, 2)))
     return torch.stack(errors, dim=1)
 
 
 def _refine(real: Tensor, targets: Tensor, least: Tensor, pose: Tensor, unit: int) -> tuple[Tensor, Tensor]:
     """Mean squares (n,) and poses (n, 3) of degrees, x, y after trying finer steps around each patch's best pose."""
     middle = _middle(targets)
+    aim = targets[:, middle, middle].contiguous()
     for degrees, pixels in REFINEMENTS:
         steps = torch.cartesian_prod(*(torch.tensor([-1.0, 0.0, 1.0]) * size for size in (degrees, unit * pixels, unit * pixels)))
         centre = pose
         for step in steps.to(pose):
             trial = centre + step
-            gap = (_warp(real, targets, trial[:, 0], trial[:, 1:]) - targets)[:, middle, middle]
-            error = gap.square().mean(dim=(1, 2))
+            error = (_warp(real, aim, trial[:, 0], trial[:, 1:], middle) - aim).square().mean(dim=(1, 2))
             pose = torch.where((error < least)[:, None], trial, pose)
             least = torch.minimum(error, least)
     return least, pose
@@ -182,17 +184,23 @@ def _middle(images: Tensor) -> slice:
     return slice(math.ceil(side / 8), side - math.ceil(side / 8))
 
 
-def _warp(real: Tensor, images: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:
-    """Rotate (n, side, side) about the middle by degrees (n,), then shift by (n, 2) pixels; pixels of `images` where nothing arrives."""
+def _warp(real: Tensor, images: Tensor, degrees: Tensor, shift: Tensor, region: slice = slice(None)) -> Tensor:
+    """Rotate (n, side, side) about the middle by degrees (n,), then shift by (n, 2) pixels; pixels of `images` where nothing arrives.
+
+    With a region, of both axes, its pixels alone are computed; `images` are then those of the region.
+    """
     side = real.shape[1]
     # grid_sample asks for the inverse map, from output to input, in units of half a side, and its x is the last axis. It is written
     # out, since affine_grid takes as long for small patches as all else here together.
     cos, sin = (ratio(torch.deg2rad(degrees))[:, None, None] for ratio in (torch.cos, torch.sin))
     down, right = (2.0 * shift / side)[:, :, None, None].unbind(dim=1)
-    centres = (2.0 * torch.arange(side, device=real.device) + 1.0) / side - 1.0
+    centres = ((2.0 * torch.arange(side, device=real.device) + 1.0) / side - 1.0)[region]
     x, y = centres - right, centres[:, None] - down
-    grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=3)
-    # A channel of ones is warped along: where it arrives whole, the patch covers the pixel.
-    channels = torch.stack([real, torch.ones_like(real)], dim=1)
-    value, coverage = F.grid_sample(channels, grid, align_corners=False).unbind(dim=1)
-    return torch.where(coverage > 0.999, value, images)
+    grid = x.new_empty(len(real), y.shape[1], x.shape[2], 2)
+    across = torch.sub(cos * x, sin * y, out=grid[..., 0])
+    along = torch.add(sin * x, cos * y, out=grid[..., 1])
+    value = F.grid_sample(real[:, None], grid, align_corners=False)[:, 0]
+    # How much of a pixel the patch covers: the weights of the bilinear mean that lie on the patch, whose outermost centres are half a
+    # pixel from its border.
+    overhang = [(axis.abs() - (1.0 - 1.0 / side)).mul_(side / 2).clamp_(0.0, 1.0) for axis in (across, along)]
+    return torch.where((1.0 - overhang[0]) * (1.0 - overhang[1]) > 0.999, value, images)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from angiosynth.metrics.frechet import frechet_distance
 from angiosynth.privacy.audited import AuditData, candidates_of, evenly, others_of
-from angiosynth.privacy.blackbox import CLOSEST, inference_scores, set_scores
+from angiosynth.privacy.blackbox import CLOSEST, guess_scores, set_scores
 from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import linkage_statistics
 from angiosynth.privacy.medoids import medoid_scores
 from angiosynth.privacy.membership import auc, by_patient, membership_statistics
-from angiosynth.privacy.nearest import as_points, nearest_of_each
+from angiosynth.privacy.nearest import Neighbours, as_points, nearest_of_each
 from angiosynth.privacy.nearness import nearer_to_training
 from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
 from angiosynth.privacy.reconstruction import reconstruction_scores
@@ -50,7 +50,7 @@ class Audit:
             "nearer": self.nearer,
             "plain_differences": self.plain_differences,
             "usefulness": self.usefulness,
-            "planted": lambda: attack_planted_copies(data, self.copies, settings),
+            "planted": lambda: attack_planted_copies(data, self.copies, self.neighbours["synthetic"], settings),
             "overfitted": lambda: attack_overfitted_generator(data, settings),
         }
         numbers: dict[str, Any] = self.copies.statistics()
@@ -59,11 +59,16 @@ class Audit:
         return numbers
 
     @cached_property
-    def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scores of the nearest-image attack for every candidate patch, and those of its control."""
+    def neighbours(self) -> dict[str, Neighbours]:
+        """Of every candidate patch the nearest image of the set, and the nearest of validation patients as a control."""
         pixels = self.data.pixels
         candidates = candidates_of(pixels)
-        return set_scores(candidates, pixels["synthetic"]), set_scores(candidates, pixels["validation"])
+        return {name: Neighbours.among(candidates, pixels[name]) for name in ("synthetic", "validation")}
+
+    @property
+    def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores of the nearest-image attack for every candidate patch, and those of its control."""
+        return -self.neighbours["synthetic"].distance, -self.neighbours["validation"].distance
 
     def set_attacks(self) -> dict[str, Any]:
         """Attacks of who holds the set: nearest image in pixels, over all patches and over the closest; in features; medoids; inference."""
@@ -76,8 +81,8 @@ class Audit:
         attacks["features"] = self._statistics(attack, control, data.patient)
         attack, control = (medoid_scores(candidates, data.features[name], self.settings.seed) for name in ("synthetic", "validation"))
         attacks["medoids"] = self._statistics(attack, control, data.patient)
-        candidates, label = candidates_of(data.pixels)[: data.labelled], candidates_of(data.labels)
-        guesses = [inference_scores(candidates, label, data.pixels[name], data.labels[name]) for name in ("synthetic", "validation")]
+        label = candidates_of(data.labels)
+        guesses = [guess_scores(label, data.labels[name][near.row[: data.labelled]]) for name, near in self.neighbours.items()]
         has_vessel = ~np.isnan(guesses[0])
         attacks["inference"] = self._statistics(guesses[0][has_vessel], guesses[1][has_vessel], data.patient[: data.labelled][has_vessel])
         return attacks

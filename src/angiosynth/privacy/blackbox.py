@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.arrays import LabelPatches
-from angiosynth.privacy.nearest import Points, nearest
+from angiosynth.privacy.nearest import Neighbours, Points, nearest
 
 CLOSEST = 0.01  # of a patient's patches: where few were copied, the mean over all would hide them
 
@@ -24,13 +24,32 @@ def set_scores(candidates: Points, synthetic: Points) -> NDArray[np.float32]:
     return scores
 
 
+def scores_with_copies(candidates: Points, synthetic: Points, neighbours: Neighbours, copies: Points) -> NDArray[np.float32]:
+    """`set_scores` of the set whose last patches gave way to as many copies, (n,).
+
+    Args:
+        candidates: (n, coordinates).
+        synthetic: the set, (m, coordinates).
+        neighbours: of the candidates in the set. Only whose neighbour gave way looks for another.
+        copies: at most m.
+    """
+    kept = synthetic[: len(synthetic) - len(copies)]
+    distance, gone = neighbours.distance.copy(), neighbours.row >= len(kept)
+    if gone.any():
+        distance[gone] = Neighbours.among(candidates[gone], kept).distance if len(kept) else np.inf
+    return np.maximum(-distance, set_scores(candidates, copies))
+
+
 def inference_scores(candidates: Points, label: LabelPatches, synthetic: Points, synthetic_label: LabelPatches) -> NDArray[np.float64]:
     """DSC (n,) of each candidate's label and that of the nearest synthetic image; NaN where the candidate has no vessel.
 
     Some of it works for everybody, since vessels look alike; only the difference between members and others is a leak of the set.
     """
-    guess = synthetic_label[nearest(candidates, synthetic)[1][:, 0]].reshape(len(label), -1).astype(bool)
-    truth = label.reshape(len(label), -1).astype(bool)
-    both = (guess & truth).sum(axis=1)
-    sizes = guess.sum(axis=1) + truth.sum(axis=1)
-    return np.where(truth.any(axis=1), 2.0 * both / np.maximum(sizes, 1), np.nan)
+    return guess_scores(label, synthetic_label[nearest(candidates, synthetic)[1][:, 0]])
+
+
+def guess_scores(label: LabelPatches, guess: LabelPatches) -> NDArray[np.float64]:
+    """DSC (n,) of labels and guesses (n, x, y); NaN where the label has no vessel."""
+    truth, guessed = (one.reshape(len(label), -1).astype(bool) for one in (label, guess))
+    sizes = guessed.sum(axis=1) + truth.sum(axis=1)
+    return np.where(truth.any(axis=1), 2.0 * (guessed & truth).sum(axis=1) / np.maximum(sizes, 1), np.nan)

@@ -127,8 +127,12 @@ class CopyAudit:
         return {space: float(self.thresholds[space].passed(search.training).mean()) for space, search in searches.items()}
 
     @cached_property
+    def _training_features(self) -> NDArray[np.float64]:
+        return self.data.inputs.features(self.people.training.images)
+
+    @cached_property
     def _scale(self) -> Standardised:
-        return Standardised.by(self.data.inputs.features(self.people.training.images))
+        return Standardised.by(self._training_features)
 
     def _describe(self, images: ImagePatches) -> Points:
         """Features of levelled images (n, x, y), on the scale of the training patients'."""
@@ -136,9 +140,10 @@ class CopyAudit:
 
     @cached_property
     def _people(self) -> DescribedPeople:
-        sides = self.people.training, self.people.others
-        training, others = (with_smoothed(side.images, self._describe(side.images), self._describe) for side in sides)
-        return DescribedPeople(training, sides[0].person, others, sides[1].person)
+        training, others = self.people.training, self.people.others
+        features = self._scale.of(self._training_features), self._describe(others.images)
+        described = (with_smoothed(side.images, known, self._describe) for side, known in zip((training, others), features, strict=True))
+        return DescribedPeople(next(described), training.person, next(described), others.person)
 
 
 def levelled(images: ImagePatches) -> ImagePatches:

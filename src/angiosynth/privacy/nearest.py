@@ -6,6 +6,7 @@ Distances are root mean squares over a point's coordinates, so that sizes of pat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -48,6 +49,20 @@ def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances,
     centre = references.mean(axis=0)
     _, rows = faiss.knn(queries - centre, references - centre, k)
     return _exact_distances(queries, references, rows)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest reference of each of n queries: distance (n,) and row (n,)."""
+
+    distance: Distances
+    row: Indices
+
+    @classmethod
+    def among(cls, queries: Points, references: Points) -> Neighbours:
+        """By an exact search."""
+        distance, row = nearest(queries, references)
+        return cls(distance[:, 0], row[:, 0])
 
 
 def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int64]) -> Distances:

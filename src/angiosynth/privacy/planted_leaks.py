@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from angiosynth.privacy.audited import AuditData, Encoder, candidates_of, encoded_pairs, evenly
-from angiosynth.privacy.blackbox import CLOSEST, set_scores
+from angiosynth.privacy.blackbox import CLOSEST, scores_with_copies, set_scores
 from angiosynth.privacy.controls import few_pairs_of, noisy_copies, train_overfitted
 from angiosynth.privacy.copies import CopyAudit, Pairs
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.linkage import neighbour_agreement
 from angiosynth.privacy.membership import auc, by_patient, rank_p
-from angiosynth.privacy.nearest import as_points
+from angiosynth.privacy.nearest import Neighbours, as_points
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from angiosynth.settings.audit import AuditSettings
 
@@ -24,8 +24,14 @@ DRAWN = 500  # patches that it draws, at most
 PLANTED_CHECKED = 200  # planted copies that are searched for, at most
 
 
-def attack_planted_copies(data: AuditData, copies: CopyAudit, settings: AuditSettings) -> list[dict[str, Any]]:
+def attack_planted_copies(data: AuditData, copies: CopyAudit, neighbours: Neighbours, settings: AuditSettings) -> list[dict[str, Any]]:
     """Replace some of the set by noisy training patches, and try the search for copies and the attack on membership.
+
+    Args:
+        data: of the audit.
+        copies: the searches for copies.
+        neighbours: of every candidate patch the nearest image of the set.
+        settings: of the audit.
 
     Returns:
         For each share of `settings.planted`: share; for each space of a search for copies the detected share of the set; auc and p of
@@ -36,9 +42,7 @@ def attack_planted_copies(data: AuditData, copies: CopyAudit, settings: AuditSet
     for share in settings.planted:
         number = max(1, round(share * count))
         images, rows = noisy_copies(data.images["training"], number, settings.seed)
-        # The set keeps its size: copies take the place of its last patches.
-        pool = np.concatenate([data.pixels["synthetic"][: count - number], as_points(images)])
-        scores = set_scores(candidates, pool)
+        scores = scores_with_copies(candidates, data.pixels["synthetic"], neighbours, as_points(images))
         # Few copies show in the closest patches alone, many in all; an attacker would use the better score.
         attacks = [data.split(by_patient(scores, data.patient, of_patches)) for of_patches in (1.0, CLOSEST)]
         best = min(attacks, key=lambda attack: rank_p(attack.members, attack.others))

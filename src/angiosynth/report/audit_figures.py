@@ -1,5 +1,5 @@
-"""Figures of the privacy audit. For the house alone: each patient's scores, and the closest pairs. For release: the attacks, from rounded
-figures. For the report: use against leakage.
+"""Figures of the privacy audit. For the house alone: each patient's scores. For release: the attacks, from rounded figures. For the
+report: use against leakage.
 """
 
 from __future__ import annotations
@@ -9,60 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
-from angiosynth.arrays import from_levels
-from angiosynth.privacy.copies import LABELS, Pairs
-from angiosynth.privacy.feature_copies import warped_levels
-from angiosynth.privacy.label_copies import label_images
-from angiosynth.privacy.memorisation import CopySearch
-from angiosynth.privacy.nearest import SIDE
 from angiosynth.privacy.verdict import ATTACKS
-from angiosynth.report.style import Look, drawn, name_of, show_picture
+from angiosynth.report.gallery import GALLERY
+from angiosynth.report.style import Look, drawn, name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN = 10  # pairs in the gallery
-GALLERY = {"copies": "image", "copies_features": "features", "copies_labels": "label", "copies_pairs": "image and label"}  # its rows
 MEMBER, OTHER = "#D55E00", "#0A84D6"
-
-
-def gallery(searches: Mapping[str, CopySearch], synthetic: Pairs, training: Pairs, path: Path) -> None:
-    """Draw the closest pairs of each search for copies: the synthetic patch, and below it the real one in its matched pose.
-
-    The picture shows patients' patches.
-
-    Args:
-        searches: for copies, by key of audit.json.
-        synthetic: pairs that were searched for.
-        training: pairs of training patients.
-        path: the PNG.
-    """
-    shown = {space: _closest(search) for space, search in searches.items()}
-    columns = max(len(rows) for rows in shown.values())
-    with drawn(path, 1.25 * max(4, columns), 3.4 * len(shown)) as figure:
-        axes = figure.subplots(2 * len(shown), max(2, columns))
-        for axis in axes.ravel():
-            axis.set_axis_off()
-        for place, (space, rows) in enumerate(shown.items()):
-            search = searches[space]
-            drawn_pairs = synthetic.select(search.checked[rows])
-            of_labels = space == LABELS
-            images = label_images(drawn_pairs.label) if of_labels else drawn_pairs.image
-            real = warped_levels(label_images(training.label) if of_labels else training.image, images, search.near.select(rows))
-            for column, (image, match, query) in enumerate(zip(images, real, search.checked[rows], strict=True)):
-                show_picture(axes[2 * place, column], _enlarged(from_levels(image)))
-                show_picture(axes[2 * place + 1, column], _enlarged(from_levels(match)))
-                axes[2 * place, column].set_title(f"synthetic, by {GALLERY[space]}\nratio {search.ratios[query]:.2f}", fontsize=8)
-                axes[2 * place + 1, column].set_title("real, training", fontsize=8)
-        figure.suptitle("Closest pairs. REAL PATCHES OF PATIENTS below each: for the house alone, never to be released.", fontsize=10)
-
-
-def _closest(search: CopySearch) -> NDArray[np.int64]:
-    """Positions in `search.checked` of the queries with the least ratio, (at most SHOWN,)."""
-    return np.argsort(search.ratios[search.checked], kind="stable")[:SHOWN]
 
 
 def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
@@ -169,10 +124,3 @@ def _draw_checkpoints(axes: Axes, audit: Mapping[str, Any], marker: str, colour:
     axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour, lw=1.0, alpha=0.6)
     for auc, share, one in points:
         axes.scatter([auc], [share], marker=marker, color=colour, s=64 if one["chosen"] else 18)
-
-
-def _enlarged(picture: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """(x, y) in [-1, 1] as a grey picture in [0, 1]; one of more than twice SIDE pixels is reduced to about SIDE."""
-    factor = picture.shape[0] / SIDE
-    grey = np.clip((picture + 1) / 2, 0, 1)
-    return ndimage.zoom(grey, 1 / factor, order=1) if factor > 2 else grey

@@ -24,8 +24,9 @@ from angiosynth.privacy.verdict import judge
 from angiosynth.project.preflight import preflight
 from angiosynth.project.workspace import Workspace, data_digest, data_source
 from angiosynth.reading import MOST_PICTURE, read_bytes
-from angiosynth.report.audit_figures import attacks_figure, gallery, patient_scores_figure
+from angiosynth.report.audit_figures import attacks_figure, patient_scores_figure
 from angiosynth.report.audit_page import build_audit_page
+from angiosynth.report.gallery import gallery
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
 from angiosynth.sections import Count, NonNegative
 from angiosynth.segmentation.features import unet_features
@@ -85,7 +86,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     data = AuditData(load_audited(settings, home, model, split, scratch))
     work = Audit(data, settings.audit)
     numbers = work.measured(f"audit {model}")
-    gallery(work.copies.synthetic, work.copies.set, work.copies.training, target / "gallery.png")
+    gallery(work.copies, target / "gallery.png")
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),

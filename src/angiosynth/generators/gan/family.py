@@ -81,7 +81,7 @@ def blank_training(settings: GanSettings, patch_size: int) -> Callable[[], objec
 
 def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
     # One critic step is as large as several, and it shall be one with a penalty.
-    ones = {name: 1 for name in ("critic_iterations", "gradient_penalty_every", "penalty_every") if hasattr(settings, name)}
+    ones = {name: 1 for name in ("critic_iterations", "gradient_penalty_every") if hasattr(settings, name)}
     training = _blank(settings.model_copy(update=ones), patch_size)
     moments = doubles(training.gan.generator), doubles(training.gan.critic)  # Adam's, which come with the first step
     training.train_step()

@@ -76,7 +76,7 @@ class R3ganSettings(GanSettings):
     betas: tuple[Decay, Decay] = (0.0, 0.99)
     gamma: PositiveFloat = 1.0  # of R1 and R2 at the first step
     gamma_fall: PositiveFloat = 1.0  # gamma at the first step over gamma at the last
-    penalty_every: Positive = 2  # critic steps from one pair of penalties to the next, whose weight is multiplied by this
+    gradient_penalty_every: Positive = 2  # critic steps from one pair of penalties to the next, whose weight is multiplied by this
     blocks: Batch = 1  # residual blocks at each resolution
     expansion: Batch = 1  # channels within a block over those between blocks
     group_channels: Batch = 16  # of a group of the 3x3 convolutions; one group where they do not divide the channels

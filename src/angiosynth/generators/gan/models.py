@@ -82,7 +82,7 @@ def _wasserstein(critic: Critic, settings: WganGpSettings | WganGpSnSettings) ->
 def _r3gan(settings: R3ganSettings, patch_size: int) -> tuple[nn.Module, CriticLoss, GeneratorLoss]:
     critic = ResidualCritic(patch_size, _shape(settings))
     steps = settings.steps * settings.critic_iterations
-    loss = RelativisticCriticLoss(critic, settings.gamma, settings.gamma_fall, steps, settings.penalty_every)
+    loss = RelativisticCriticLoss(critic, settings.gamma, settings.gamma_fall, steps, settings.gradient_penalty_every)
     return critic, loss, RelativisticGeneratorLoss(critic)
 
 

@@ -1,0 +1,80 @@
+"""The closest pairs of an audit, for the house alone: synthetic patches, and below each the training patient's patch that it is near to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from angiosynth.arrays import ImagePatches, from_levels
+from angiosynth.privacy.copies import LABELS, CopyAudit
+from angiosynth.privacy.copy_counts import CopyThreshold
+from angiosynth.privacy.feature_copies import warped_levels
+from angiosynth.privacy.label_copies import label_images
+from angiosynth.privacy.memorisation import CopySearch
+from angiosynth.privacy.nearest import SIDE
+from angiosynth.report.style import drawn, show_picture
+
+SHOWN = 10  # pairs of each search
+GALLERY = {"copies": "image", "copies_features": "features", "copies_labels": "label", "copies_pairs": "image and label"}  # its rows
+GAP = 0.1  # between patches, in sides
+
+
+def gallery(copies: CopyAudit, path: Path) -> None:
+    """Draw the closest pairs of each search for copies: the synthetic patch, and below it the real one in its matched pose.
+
+    Patches that are distinctive come first, since the others, such as plain tissue or one round vessel, are near to everybody's. The
+    picture shows patients' patches.
+
+    Args:
+        copies: searches among the set.
+        path: the PNG.
+    """
+    searches = copies.synthetic
+    with drawn(path, 1.25 * SHOWN, 3.1 * len(searches) + 0.4) as figure:
+        # One picture a search: a picture a patch takes the layout half a minute.
+        for axes, (space, search) in zip(figure.subplots(len(searches), 1, squeeze=False)[:, 0], searches.items(), strict=True):
+            threshold = copies.thresholds[space]
+            rows = _closest(search, threshold)
+            synthetic = copies.set.select(search.checked[rows])
+            images, real = synthetic.image, copies.training.image
+            if space == LABELS:
+                images, real = label_images(synthetic.label), label_images(copies.training.label)
+            mosaic, side = _mosaic([images, warped_levels(real, images, search.near.select(rows))])
+            show_picture(axes, mosaic)
+            axes.set_title(f"by {GALLERY[space]}: synthetic above, REAL below, training patients", pad=18)
+            passed = threshold.passed(search.training)
+            for column, query in enumerate(search.checked[rows]):
+                words = f"{search.ratios[query]:.2f}{', a copy' if passed[query] else ''}"
+                axes.text(column * side * (1 + GAP), mosaic.shape[1], words, fontsize=8, va="bottom")
+        figure.suptitle(
+            "Closest pairs, with the ratio of distances to that patient and to others. For the house alone, never to be released."
+        )
+
+
+def _closest(search: CopySearch, threshold: CopyThreshold) -> NDArray[np.int64]:
+    """Positions in `search.checked` of the queries with the least ratio, distinctive ones first, (at most SHOWN,)."""
+    common = ~threshold.distinctive(search.training)[search.checked]
+    return np.lexsort((search.ratios[search.checked], common))[:SHOWN]
+
+
+def _mosaic(rows: list[ImagePatches]) -> tuple[NDArray[np.floating[Any]], int]:
+    """Patches (n, x, y) of levels of each row, the first on top, as one grey picture with white gaps, and a patch's side in it."""
+    shown = [[_reduced(from_levels(patch)) for patch in row] for row in rows]
+    side = len(shown[0][0])
+    step = round(side * (1 + GAP))
+    picture = np.ones((SHOWN * step - (step - side), len(rows) * step - (step - side)))
+    for height, row in enumerate(reversed(shown)):
+        for column, patch in enumerate(row):
+            picture[column * step : column * step + side, height * step : height * step + side] = patch
+    return picture, side
+
+
+def _reduced(patch: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """(x, y) in [-1, 1] as grey in [0, 1]; one of more than twice SIDE pixels is reduced to about SIDE."""
+    factor = patch.shape[0] / SIDE
+    grey = np.clip((patch + 1) / 2, 0, 1)
+    return ndimage.zoom(grey, 1 / factor, order=1) if factor > 2 else grey

@@ -1,0 +1,85 @@
+"""Two processes end where one does, for every kind that trains in more than one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from angiosynth.compute.distributed import joined, rank, world_size
+from angiosynth.generators.base import Sampler, TrainedGenerator
+from angiosynth.generators.registry import KINDS, family_of
+from angiosynth.runtime.checkpoint import Checkpoints
+from angiosynth.runtime.recorder import ListRecorder
+from angiosynth.settings import Settings
+from tests.factories import tiny_kinds, tiny_patches, tiny_tree
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = "tests.generators.test_distributed"
+MORE: dict[str, dict[str, Any]] = {"r3gan": {"augmentation_pairs": 20}, "flow": {"label": "distance", "steps": 6}}
+CASES: dict[str, dict[str, Any]] = {
+    **{kind: tiny_kinds()[kind] | MORE.get(kind, {}) for kind in KINDS},
+    "batch-penalty": tiny_kinds()["wgan-gp"] | {"gradient_penalty": "batch"},
+}
+
+
+def _probe(sampler: Sampler, step: int) -> dict[str, float]:
+    return {"probe_dsc": float(sampler.pairs(4, 1, None)[0].mean()) / 255 + step}
+
+
+def _train(case: str, folder: Path, recorder: ListRecorder) -> TrainedGenerator:
+    entry = CASES[case] | {"precision": "float32", "checkpoint_every": 100}
+    settings = Settings.model_validate(tiny_tree() | {"generators": {case: entry}}).generator(case)
+    return family_of(settings).train(case, settings, tiny_patches(), _probe, Checkpoints(folder), recorder)
+
+
+def _in_each_process(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with joined():
+        assert world_size() == 2
+        for case in CASES:
+            recorder = ListRecorder()
+            trained = _train(case, folder / f"resume-{case}-{rank()}", recorder)
+            torch.save({"weights": trained.weights, "rows": recorder.rows, "step": trained.step}, folder / f"{case}-{rank()}.pt")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what both processes ended with, for every case: started once, since three processes that import torch take longest."""
+    folder = tmp_path_factory.mktemp("pair")
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", MODULE, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_give_the_weights_of_one(pair: Path, case: str, tmp_path: Path) -> None:
+    recorder = ListRecorder()
+    alone = _train(case, tmp_path, recorder)
+    both = [torch.load(pair / f"{case}-{number}.pt", weights_only=True) for number in (0, 1)]
+    for result in both:
+        for name, value in alone.weights.items():
+            torch.testing.assert_close(result["weights"][name], value, rtol=2e-3, atol=2e-5)
+    assert both[0]["step"] == alone.step
+    for (step, values), (step_alone, values_alone) in zip(both[0]["rows"], recorder.rows, strict=True):
+        assert step == step_alone
+        assert values == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in values_alone.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_only_the_first_process_chooses(pair: Path, case: str) -> None:
+    rows = torch.load(pair / f"{case}-1.pt", weights_only=True)["rows"]
+    assert not any("probe_dsc" in values for _, values in rows)
+
+
+if __name__ == "__main__":
+    _in_each_process(Path(sys.argv[1]))
