@@ -13,12 +13,14 @@ from scipy import ndimage
 from angiosynth.arrays import Mask
 from angiosynth.data.checks import copy_fault, near_copy_note
 from angiosynth.data.copies import CopySearch
+from angiosynth.data.formats import TUBES
 from angiosynth.data.geometry import GridSource
 from angiosynth.data.grids import grid_fault, grids_apart, label_in_brain, same_grid
 from angiosynth.data.nifti import LoadedVolume, load_volume
 from angiosynth.errors import InputError
 from angiosynth.importing.classes import ClassRanges, one_mask
 from angiosynth.importing.pairing import Sources
+from angiosynth.importing.tubes import drawn_tubes
 
 WithoutBrain: TypeAlias = Literal["refuse", "nonzero", "whole"]
 NEAR_GRID = 3.0  # voxels; a header that fits so well is no program's default
@@ -31,13 +33,15 @@ class Rules:
 
     vessel_values: the classes of a label that are vessels; empty where it has but one, None for every class. without_brain: the rule
     for a scan without a brain mask. trust_shape: place a mask of the scan's stored shape voxel by voxel on the scan's grid, whatever its
-    header says. geometry: the description of the grid to use where a header contradicts itself.
+    header says. geometry: the description of the grid to use where a header contradicts itself. series: the number of the DICOM series to
+    take from folders that hold several.
     """
 
     vessel_values: ClassRanges = ()
     without_brain: WithoutBrain = "refuse"
     trust_shape: bool = False
     geometry: GridSource | None = None
+    series: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     Raises:
         InputError: they cannot be taken; one line for each fault.
     """
-    scan = load_volume(sources.scan, prefer=rules.geometry)
+    scan = load_volume(sources.scan, prefer=rules.geometry, series=rules.series)
     array = scan.volume.array
     reading = _Reading(sources, rules)
     if scan.grid.conflict:
@@ -127,6 +131,10 @@ def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> No
 
 def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> None:
     try:
+        if kind == "vessels" and TUBES.search(path.name):
+            reading.masks[kind], note = drawn_tubes(path, scan.volume)
+            reading.notes.append(note)
+            return
         loaded = _on_grid(path, kind, scan, reading)
         reading.masks[kind] = one_mask(loaded.volume.array, path, kind, reading.rules.vessel_values, reading.notes)
     except InputError as error:

@@ -92,13 +92,13 @@ def _write(checked: Checked, rules: Rules, stem: Path) -> None:
     scan = Path(f"{stem}{SCAN}.nii.gz")
     scan.parent.mkdir(parents=True)
     # No file name and no time go into the gzip header.
-    scan.write_bytes(gzip.compress(clean_scan(checked.sources.scan, rules.geometry), 6, mtime=0))
+    scan.write_bytes(gzip.compress(clean_scan(checked.sources.scan, rules.geometry, rules.series), 6, mtime=0))
     for kind, ending in (("brain", BRAIN), ("vessels", LABEL)):
         if kind in checked.masks:
             write_mask(checked.masks[kind], scan, Path(f"{stem}{ending}.nii.gz"))
 
 
-def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
+def clean_scan(path: Path, prefer: GridSource | None = None, series: int | None = None) -> bytes:
     """A NIfTI file with the voxels as stored, under a fresh header with type, shape, grid and scaling alone.
 
     Names, dates and free text of the old header, and its extensions, which may hold whole DICOM headers, are not copied. A last axis of
@@ -107,10 +107,11 @@ def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
     Args:
         path: a file that `load_volume` has accepted.
         prefer: the description to use where its header contradicts itself.
+        series: the number of the one to take from a folder of several DICOM series.
     """
-    stored = open_stored(path)
+    stored = open_stored(path, series)
     old, is_nifti2 = stored.header, isinstance(stored.header, nib.Nifti2Header)
-    header = type(old)(endianness=old.endianness)
+    header = (nib.Nifti2Header if is_nifti2 else nib.Nifti1Header)(endianness=old.endianness)
     header.set_data_dtype(stored.array.dtype)
     header.set_data_shape(stored.array.shape)
     for field in GEOMETRY_FIELDS:
