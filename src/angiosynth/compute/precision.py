@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
@@ -31,7 +31,7 @@ def on_device(name: str) -> Iterator[None]:
     Raises:
         InputError: this machine, or this build of torch, has no such device.
     """
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    available: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if name in available and not available[name]():
         kind = "GPU of NVIDIA (CUDA)" if name == "cuda" else "GPU of Apple (MPS)"
         raise InputError(
