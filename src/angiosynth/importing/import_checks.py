@@ -19,6 +19,7 @@ from angiosynth.data.grids import grid_fault, grids_apart, label_in_brain, same_
 from angiosynth.data.nifti import LoadedVolume, load_volume
 from angiosynth.errors import InputError
 from angiosynth.importing.classes import ClassRanges, one_mask
+from angiosynth.importing.known_labels import no_vessel_label, small_label_note
 from angiosynth.importing.pairing import Sources
 from angiosynth.importing.tubes import drawn_tubes
 
@@ -131,6 +132,8 @@ def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> No
 
 def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> None:
     try:
+        if kind == "vessels" and (reason := no_vessel_label(path)):
+            raise InputError(f"{path}: {reason}")
         if kind == "vessels" and TUBES.search(path.name):
             reading.masks[kind], note = drawn_tubes(path, scan.volume)
             reading.notes.append(note)
@@ -217,3 +220,6 @@ def _check_label(reading: _Reading, shape: tuple[int, ...]) -> None:
         reading.faults.append(f"{reading.sources.vessels}: {lies.fault}")
     if lies.note:
         reading.notes.append(f"vessels: {lies.note}")
+    brain_voxels = np.count_nonzero(masks["brain"]) if "brain" in masks else np.prod(shape)
+    if note := small_label_note(np.count_nonzero(masks["vessels"]) / max(1, int(brain_voxels))):
+        reading.notes.append(note)
