@@ -87,10 +87,13 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     reading = _Reading(sources, rules)
     if scan.grid.conflict:
         reading.notes.append(f"scan: {scan.grid.conflict}; grid taken from {scan.grid.source}")
-    _check_scan(scan, copies, reading)
-    for kind, path in (("brain", sources.brain), ("vessels", sources.vessels)):
-        if path is not None:
-            _read_mask(path, kind, scan, reading)
+    sound = _check_scan(scan, reading)
+    if sources.brain is not None:
+        _read_mask(sources.brain, "brain", scan, reading)
+    if sound:
+        _check_scan_copies(scan, copies, reading)
+    if sources.vessels is not None:
+        _read_mask(sources.vessels, "vessels", scan, reading)
     _check_label_copies(copies, reading)
     if sources.brain is None:
         _without_brain(scan, reading)
@@ -114,16 +117,22 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     )
 
 
-def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
+def _check_scan(scan: LoadedVolume, reading: _Reading) -> bool:
+    """Whether the scan has the values of one; a fault where it has not."""
     path, array = reading.sources.scan, scan.volume.array
     low, high = array.min(), array.max()
     if low == high:
         reading.faults.append(f"{path}: every voxel has the same value; export the scan again")
-        return
+        return False
     if ((array == low) | (array == high)).all():
         reading.faults.append(f"{path}: has two values only, {low:g} and {high:g}, so it is a mask and no scan; mend --scan")
-        return
-    twin = copies.scan(str(path), array)
+        return False
+    return True
+
+
+def _check_scan_copies(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
+    path = reading.sources.scan
+    twin = copies.scan(str(path), scan.volume.array, reading.masks.get("brain"))
     if fault := copy_fault(path, "scan", twin):
         reading.faults.append(fault)
     if note := near_copy_note(twin):
