@@ -15,6 +15,7 @@ import typer.main
 from angiosynth.cli import commands
 from tests.documented import PAGES, ROOT, Shown, commands_of, run, shown
 from tests.factories import make_arrays, write_nifti
+from tests.importing.test_recipes import RECIPES
 
 # Who runs a command; the command stands in that file word for word.
 RUN_BY = {
@@ -47,6 +48,7 @@ RUN_BY = {
     ),
     "python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz": "test_pipeline.py::test_what_the_readme_has_users_type",
 }
+RUN_BY |= {command: "importing/test_recipes.py::test_a_recipe_takes_the_folder_that_it_describes" for command in RECIPES}
 SNIPPETS = [one for one in shown() if one.command.startswith("python -c")]
 nib: Any = nibabel
 CALL = re.compile(r"`(python cli\.py [^`]+)`")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from angiosynth.data.copies import CopySearch, Twin, order_free_digest
+from angiosynth.data.copies import NEAR_COPY, CopySearch, Twin, brain_fingerprint, correlation, order_free_digest
 from angiosynth.data.nifti import read_volume
 from tests.factories import Array, make_arrays
 
@@ -84,6 +84,58 @@ def test_real_heads_are_told_apart_and_their_processed_copies_are_not(realdata: 
         twin = search.scan("copy", np.asarray(change(first)))
         assert twin is not None
         assert twin.near
+
+
+def test_a_real_brain_is_known_by_another_tools_mask(realdata: Path) -> None:
+    if not (realdata / "icbm-tof").is_dir():
+        pytest.skip("icbm-tof is not among the real volumes in ANGIOSYNTH_REALDATA")
+    prints = []
+    for path in sorted((realdata / "icbm-tof").glob("sub-*/anat/*_angio.nii.gz"))[:2]:
+        scan = read_volume(path).array[::2, ::2, ::2]
+        brain = read_volume(Path(str(path).replace("_angio", "_desc-brain_mask"))).array[::2, ::2, ::2] > 0.5
+        prints.append([brain_fingerprint(scan, one) for one in (brain, ndimage.binary_erosion(brain), ndimage.binary_dilation(brain))])
+    assert all(correlation(one, person[0]) >= NEAR_COPY for person in prints for one in person[1:])
+    assert correlation(prints[0][0], prints[1][0]) < NEAR_COPY - 0.1
+
+
+def _with_skull(scan: Array, brain: Array) -> tuple[Array, Array]:
+    """The brain in a larger volume, with noise and a bright shell around it, as the scan was before its skull was stripped."""
+    margins = ((18, 7), (9, 20), (4, 14))
+    larger, mask = np.pad(scan, margins), np.pad(brain, margins)
+    shell = ndimage.binary_dilation(mask, iterations=5) & ~ndimage.binary_dilation(mask, iterations=2)
+    around = np.abs(np.random.default_rng(3).normal(0, 20, larger.shape)) + 600 * shell
+    return np.asarray(np.where(mask, larger, around), np.float32), mask
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["at once", "kept by another site"])
+def test_a_stripped_and_cut_copy_is_found_by_its_brain(tmp_path: Path, kept: bool) -> None:
+    """Neighbours: a mask with holes; no mask, by which the whole volumes are too different. Smaller and larger masks: the real heads."""
+    scan, brain, _ = (np.asarray(one) for one in make_arrays(SHAPE, 1))
+    brain = brain.astype(bool)
+    larger, mask = _with_skull(scan.astype(np.float32), brain)
+    search = CopySearch()
+    for seed in (2, 3):
+        other, its_brain, _ = make_arrays(SHAPE, seed)
+        assert search.scan(f"other {seed}", other.astype(np.float32), its_brain.astype(bool)) is None
+    search.scan("stripped", np.where(brain, scan, 0).astype(np.float32), brain)
+    if kept:
+        search.save(tmp_path / "site.npz")
+        search = CopySearch(earlier=CopySearch.load(tmp_path / "site.npz").among(lambda name: name != "other 2"))
+    assert CopySearch.joined([search]).scan("no mask", larger) is None
+    for one in (mask, mask & (np.random.default_rng(4).random(mask.shape) > 0.02)):
+        twin = search.scan("whole", larger, one)
+        assert twin is not None
+        assert (twin.near, twin.name) == (True, "stripped")
+        search = CopySearch(earlier=search.earlier) if kept else search.among(lambda name: name != "whole")
+
+
+def test_what_was_kept_before_there_were_prints_of_brains_is_read(tmp_path: Path) -> None:
+    search = CopySearch()
+    search.scan("a", make_arrays(SHAPE, 1)[0].astype(np.float32))
+    search.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as saved:
+        np.savez(tmp_path / "old.npz", **{name: saved[name] for name in saved.files if not name.startswith("brain")})
+    assert CopySearch.load(tmp_path / "old.npz").scan("b", make_arrays(SHAPE, 1)[0].astype(np.float32)) == Twin("a")
 
 
 def test_labels_are_compared_voxel_by_voxel() -> None:

@@ -191,11 +191,11 @@ def test_a_failure_midway_leaves_the_former_folder(lab: Path, tmp_path: Path, mo
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     written = []
 
-    def fails(path: Path, prefer: GridSource | None) -> bytes:
+    def fails(path: Path, prefer: GridSource | None, series: int | None) -> bytes:
         written.append(path)
         if len(written) == 2:
             raise OSError(28, "No space left on device")
-        return clean_scan(path, prefer)
+        return clean_scan(path, prefer, series)
 
     monkeypatch.setattr(importing, "clean_scan", fails)
     with pytest.raises(InputError, match="No space left"):

@@ -70,13 +70,13 @@ def test_patterns(
         (["a.nii", "a_v.nii", "a_V.nii.gz"], ("*", "*_v"), ["2 files as vessels of one patient"]),
         (["a_tof.nii", "b_v.nii"], ("*_tof", "*_v"), ["b_v.nii: --vessels names it, but no scan"]),
         (["images/a.nii", "labels/a_v.nii"], ("*", "*_v"), ["labels/a_v.nii: --vessels names it"]),
-        (["a.nii", "b.nii"], ("*_tof", ""), ["there are 2 NIfTI files, such as a.nii, b.nii"]),
-        (["a_tof.nii"], ("*_tof", "*_v"), ["no file is named as --vessels '*_v' says; there are 1 NIfTI files, such as a_tof.nii"]),
-        (["a_tof.nii", "a_v.mha"], ("*_tof", "*_v"), ["no file is named as --vessels", "a_v.mha: --vessels names it, and it is MetaImage"]),
-        (["a_tof.nii", "b_tof.nrrd"], ("*_tof", ""), ["b_tof.nrrd: --scan names it, and it is NRRD; convert it"]),
+        (["a.nii", "b.nii"], ("*_tof", ""), ["there are 2 volumes, such as a.nii, b.nii"]),
+        (["a_tof.nii"], ("*_tof", "*_v"), ["no file is named as --vessels '*_v' says; there are 1 volumes, such as a_tof.nii"]),
+        (["a_tof.nii", "a_v.mnc"], ("*_tof", "*_v"), ["no file is named as --vessels", "a_v.mnc: --vessels names it, and it is MINC"]),
+        (["a_tof.nii", "b_tof.mgz"], ("*_tof", ""), ["b_tof.mgz: --scan names it, and it is FreeSurfer; convert it"]),
         (["a_tof.nii", "a_v.nii", "b_tof.nii", "b_v.nii.xz"], ("*_tof", "*_v"), ["b_v.nii.xz: --vessels names it, and it is NIfTI packed"]),
         (["a.nii", "a_v.nii", "a_v.mha", "x.zip"], ("*", "*_v"), []),  # there is NIfTI of that name; * names no archive
-        (["s1.nii", "s2.nii", "s1_v.nii", "s2_v.mha"], ("s*", "*_v"), ["s2_v.mha: --vessels names it"]),  # and --scan too
+        (["s1.nii", "s2.nii", "s1_v.nii", "s2_v.mgz"], ("s*", "*_v"), ["s2_v.mgz: --vessels names it"]),  # and --scan too
     ],
 )
 def test_what_is_ambiguous_or_missing_is_told(tmp_path: Path, names: list[str], patterns: tuple[str, str], told: list[str]) -> None:
@@ -88,7 +88,7 @@ def test_what_is_ambiguous_or_missing_is_told(tmp_path: Path, names: list[str], 
 
 @pytest.mark.parametrize(
     ("names", "told"),
-    [(["IM0001.dcm"], "DICOM: convert it first"), (["a.hdr", "a.img"], "Analyze"), (["notes.txt"], "scans are files"), ([], "scans are")],
+    [(["IM0001.dcm"], "DICOM: convert it first"), (["a.img"], "Analyze"), (["notes.txt"], "scans are files"), ([], "scans are")],
 )
 def test_a_folder_without_nifti_is_refused(tmp_path: Path, names: list[str], told: str) -> None:
     with pytest.raises(InputError, match=told):
@@ -206,7 +206,7 @@ def test_a_table_may_name_links_into_an_annex(tmp_path: Path) -> None:
     assert pair_by_table(folder, tmp_path / "table.csv") == ([Sources("a.nii", folder / "a.nii", folder / "a_v.nii")], [])
 
 
-@pytest.mark.parametrize("ending", [".nii.gz.dvc", ".nii.gz.part", ".nii.crdownload", ".seg.nrrd", ".img.gz", ".nii.gz.gpg"])
+@pytest.mark.parametrize("ending", [".nii.gz.dvc", ".nii.gz.part", ".nii.crdownload", ".mnc", ".img.gz", ".nii.gz.gpg"])
 def test_a_label_in_disguise_is_no_missing_one(tmp_path: Path, ending: str) -> None:
     folder = _touch(tmp_path, "a_tof.nii", "a_v.nii", "b_tof.nii", f"b_v{ending}")
     (fault,) = pair_by_patterns(folder, "*_tof", "*_v")[1]

@@ -16,6 +16,7 @@ FUNCTIONS = {
     *("np.load", "np.loadtxt", "np.genfromtxt", "np.fromfile", "np.memmap", "nib.load", "nibabel.load", "torch.load", "os.open"),
     *("gzip.open", "gzip.decompress", "gzip.GzipFile", "zlib.decompress", "zlib.decompressobj", "bz2.open", "lzma.open"),
     *("zipfile.ZipFile", "tarfile.open", "pickle.load", "pickle.loads", "csv.reader", "csv.DictReader", "pd.read_csv", "Image.open"),
+    *("pydicom.dcmread", "pydicom.read_file", "sitk.ReadImage"),
     *("hashlib.file_digest", "shutil.copyfile", "shutil.copy", "shutil.copytree", "shutil.copyfileobj", "io.open"),
 }
 # Module -> calls that it may make, and why.
@@ -31,6 +32,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "runtime/leftovers": ({"os.open"}, "takes locks, opened without blocking; reads nothing"),
     "importing/tables": ({"csv.reader"}, "of a text that read_bytes has limited"),
     "data/patches": ({"open"}, "writes index.csv"),
+    "data/readers/dicom": ({"pydicom.dcmread"}, "of bytes that read_bytes has limited"),
     "data/copies": ({"open", "np.load"}, "writes and reads what the stage cohort itself has kept of scans"),
     "segmentation/invocations": ({"json.loads"}, "of a body whose length and letters have been looked at"),
     "tracking/artifacts": ({"os.open", "open", "shutil.copyfileobj"}, "the one way for files of runs: ordinary ones of bounded size"),

@@ -23,7 +23,7 @@ from angiosynth.segmentation.storage import UNET_FILES
 from angiosynth.segmentation.unet import build_unet
 from angiosynth.tracking.runs import RunSpec, training_run
 from angiosynth.verbs import segment as stage
-from angiosynth.verbs.segment import load_model, segment
+from angiosynth.verbs.segment import loaded_model, segment
 from tests.factories import make_arrays, write_nifti
 from tests.stages.conftest import RULE
 
@@ -41,9 +41,9 @@ def _files(folder: Path, orientation: str = "RAS") -> tuple[Path, Path]:
 def test_the_mask_is_the_unets_in_the_scans_own_grid(tmp_path: Path, model: Path, orientation: str) -> None:
     scan, brain = _files(tmp_path, orientation)
     told = segment(scan, tmp_path / "out.nii.gz", brain, str(model))
-    segmenter, _ = load_model(str(model), model)
     loaded = load_scan(Patient("p", scan, brain, None), RULE)
-    expected = segmenter.segment(loaded.image, loaded.brain)
+    with loaded_model(str(model), model) as (segmenter, _, _):
+        expected = segmenter.segment(loaded.image, loaded.brain)
     assert 0 < np.count_nonzero(expected) < np.count_nonzero(loaded.brain)
     np.testing.assert_array_equal(read_volume(tmp_path / "out.nii.gz").array > 0.5, expected)
     written, source = nib.load(tmp_path / "out.nii.gz"), nib.load(scan)

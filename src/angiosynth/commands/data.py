@@ -54,7 +54,7 @@ def phantom(
     stage.phantom(settings, Workspace(), site)
 
 
-# Twelve parameters: each is an argument or option of the command line, which typer reads from the signature.
+# Thirteen parameters: each is an argument or option of the command line, which typer reads from the signature.
 def import_scans(
     folder: Annotated[Path, typer.Argument(help="The folder with the lab's files, as they are.")],
     scan: Annotated[str, typer.Option("--scan", help="How scans are named, such as '*_tof' or '*/tof' or 'images/*'.")] = "",
@@ -84,11 +84,13 @@ def import_scans(
         GeometryName | None,
         typer.Option("--geometry", help="Where a header contradicts itself: which of its descriptions of the grid holds."),
     ] = None,
+    series: Annotated[int | None, typer.Option("--series", help="In folders of several DICOM series: the number of the scan's.")] = None,
 ) -> None:
-    """Bring a folder of NIfTI files into BIDS, with numbers instead of names; all faults are listed at once.
+    """Bring a folder of scans into BIDS, with numbers instead of names; all faults are listed at once.
 
-    A pattern's `*` stands for what names a patient, `**/` for any folders; .nii, .nii.gz and capital letters are all the same. Headers
-    lose every text and extension. Who is who is kept outside the BIDS folder, in --names. An example:
+    Reads NIfTI, MetaImage, NRRD, Analyze and folders of DICOM slices; tubes (.tre) as labels. A pattern's `*` stands for what names a
+    patient, `**/` for any folders; formats and capital letters are all the same. Headers lose every text and extension. Who is who is kept
+    outside the BIDS folder, in --names. An example:
 
     python cli.py import /where/they/are --scan '*_tof' --vessels '*_vessels' --brain '*_brain' --dry-run
 
@@ -104,7 +106,7 @@ def import_scans(
         raise InputError("import: give either patterns (--scan '*_tof', with --vessels and --brain) or --table FILE")
     if dry_run == bool(target):
         raise InputError("import: give either --dry-run, to see what would be taken, or -o FOLDER")
-    rules = Rules(parse_classes(vessel_values), without_brain.value, trust_shape, geometry.value if geometry else None)
+    rules = Rules(parse_classes(vessel_values), without_brain.value, trust_shape, geometry.value if geometry else None, series)
     paired, faults = pair_by_table(folder, table) if table else pair_by_patterns(folder, scan, vessels, brain)
     if faults:
         raise all_faults(faults)

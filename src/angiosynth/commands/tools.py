@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from angiosynth.commands.options import PARAMS
+from angiosynth.errors import InputError
 from angiosynth.runtime.progress import tell
 
 SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
+
+
+class DeviceName(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
 
 
 def add_to(commands: typer.Typer) -> None:
@@ -26,15 +35,24 @@ def add_to(commands: typer.Typer) -> None:
 
 
 def segment(
-    scan: Annotated[Path, typer.Argument(help="The scan: NIfTI, of any orientation.")],
-    target: Annotated[Path, typer.Option("--output", "-o", help="The mask to write, .nii or .nii.gz; a PNG of that name goes beside it.")],
-    brain: Annotated[Path | None, typer.Option("--mask", help="Its brain mask. Without one the whole volume is searched.")] = None,
+    scan: Annotated[Path, typer.Argument(help="The scan, in any format that import reads; or a BIDS data set, or a folder of scans.")],
+    target: Annotated[
+        Path, typer.Option("--output", "-o", help="The mask to write, .nii or .nii.gz, a PNG beside it; for many scans a folder for them.")
+    ],
+    brain: Annotated[
+        str, typer.Option("--mask", help="Its brain mask, of a folder's scans a pattern as of import. Without one the volume is searched.")
+    ] = "",
     model: Annotated[
         str, typer.Option("--model", help="A folder, or of MLflow's runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS.")
     ] = "models/unet/real",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the mask and the PNG where they are there already.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="JSON to write: model, settings, versions, volumes by digest, warnings; no names.")
+    ] = None,
+    device: Annotated[DeviceName, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")] = DeviceName.auto,
+    named: Annotated[str, typer.Option("--scan", help="In a folder that is no BIDS: how scans are named, such as '*_tof'.")] = "",
 ) -> None:
-    """Segment the vessels of one scan with a trained U-net, in the scan's grid.
+    """Segment the vessels of scans with a trained U-net, in each scan's grid.
 
     The intensity rule is the one the U-net was trained with. Mask and PNG are for your eyes alone; a model from MLflow lies in a hidden
     folder beside them until the command ends. An example:
@@ -42,8 +60,16 @@ def segment(
     python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
     """
     from angiosynth.verbs import segment as stage
+    from angiosynth.verbs import segment_folder
 
-    tell(stage.segment(scan, target, brain, model, force=force))
+    if segment_folder.is_many(scan):
+        works = segment_folder.works_in(scan, target, named, brain)
+        tell(*segment_folder.segment_many(works, model, force=force, report=report, device=device.value))
+        return
+    if named:
+        raise InputError(f"--scan {named!r}: is for a folder of scans, and {scan} is one scan; leave it out")
+    mask = Path(brain) if brain else None
+    tell(stage.segment(scan, target, mask, model, force=force, report=report, device=device.value))
 
 
 def profile(

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 import torch
 from torch import nn
 
+from angiosynth.errors import InputError
+
 _gpu_is_left_out = ContextVar("_gpu_is_left_out", default=False)
+_named_by_user: ContextVar[str] = ContextVar("_named_by_user", default="")
 
 
 def device() -> torch.device:
-    """The first GPU if available, else the CPU; the CPU within `without_gpu`."""
+    """The device that `on_device` names, else the first GPU if available, else the CPU; the CPU within `without_gpu`."""
     return torch.device("cpu") if _gpu_is_left_out.get() else _processor()
 
 
 def _processor() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(_named_by_user.get() or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@contextmanager
+def on_device(name: str) -> Iterator[None]:
+    """Compute on "cpu", "cuda" or "mps" (Apple's GPUs); "" and "auto" leave the choice to `device`.
+
+    Raises:
+        InputError: this machine, or this build of torch, has no such device.
+    """
+    available: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if name in available and not available[name]():
+        kind = "GPU of NVIDIA (CUDA)" if name == "cuda" else "GPU of Apple (MPS)"
+        raise InputError(
+            f"--device {name}: torch {torch.__version__} has no {kind} here; give --device cpu, or install a torch build for it"
+        )
+    token = _named_by_user.set("" if name == "auto" else name)
+    try:
+        yield
+    finally:
+        _named_by_user.reset(token)
 
 
 @contextmanager
@@ -45,6 +68,8 @@ def bfloat16_is_native(target: torch.device) -> bool:
     """Whether the device has bfloat16 matrix products in hardware."""
     if target.type == "cuda":
         return torch.cuda.get_device_capability(target) >= (8, 0)
+    if target.type == "mps":
+        return False
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 

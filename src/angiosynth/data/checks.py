@@ -104,7 +104,7 @@ def _scan_faults(
     array = scan.volume.array
     if array.min() == array.max():
         return [f"{patient.image}: every voxel has the same value; export the scan again"]
-    twin = copies.scan(str(patient.image), array)
+    twin = copies.scan(str(patient.image), array, brain.volume.array if brain and on_grid else None)
     if note := near_copy_note(twin):
         say(f"{patient.image}: {note}")
     if fault := copy_fault(patient.image, "scan", twin):

@@ -2,7 +2,8 @@
 
 Copies have the same voxels in any order: a file may be renamed, compressed again, stored in another orientation or mirrored. They are
 detected by a digest that does not depend on the order. Near copies differ in their values too: rounded, scaled, denoised, shifted by a
-voxel or two, resampled. They are detected by the correlation of coarse fingerprints.
+voxel or two, resampled. They are detected by the correlation of coarse fingerprints. Data sets that use one another's scans strip skulls,
+cut and pad: the fingerprint of the brain alone, in the box of its mask, is the same with and without them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Twin:
 
 @dataclass
 class CopySearch:
-    """Remembers scans and labels by digests and fingerprints of about 50 kB, and detects those seen before.
+    """Remembers scans and labels by digests and fingerprints of about 100 kB, and detects those seen before.
 
     `earlier`: scans and labels that are compared with but not saved, such as other sites'.
     """
@@ -51,6 +52,8 @@ class CopySearch:
     _labels: dict[str, str] = field(default_factory=dict)
     _names: list[str] = field(default_factory=list)
     _prints: list[NDArray[np.float32]] = field(default_factory=list)
+    _brain_names: list[str] = field(default_factory=list)
+    _brain_prints: list[NDArray[np.float32]] = field(default_factory=list)
 
     @classmethod
     def joined(cls, searches: Sequence[CopySearch]) -> CopySearch:
@@ -61,13 +64,16 @@ class CopySearch:
             whole._labels |= search._labels
             whole._names += search._names
             whole._prints += search._prints
+            whole._brain_names += search._brain_names
+            whole._brain_prints += search._brain_prints
         return whole
 
     def among(self, names: Callable[[str], bool]) -> CopySearch:
         """A search with the scans and labels whose name is accepted."""
         scans, labels = ({digest: name for digest, name in known.items() if names(name)} for known in (self._scans, self._labels))
-        kept = [place for place, name in enumerate(self._names) if names(name)]
-        return CopySearch(None, scans, labels, [self._names[place] for place in kept], [self._prints[place] for place in kept])
+        kept = [pair for pair in zip(self._names, self._prints, strict=True) if names(pair[0])]
+        brains = [pair for pair in zip(self._brain_names, self._brain_prints, strict=True) if names(pair[0])]
+        return CopySearch(None, scans, labels, *_columns(kept), *_columns(brains))
 
     def save(self, path: Path) -> None:
         """Write the memory, without `earlier`, as npz."""
@@ -75,8 +81,10 @@ class CopySearch:
             name: np.array([*known.items()], np.str_).reshape(-1, 2) for name, known in (("scans", self._scans), ("labels", self._labels))
         }
         prints = {f"print_{number}": one for number, one in enumerate(self._prints)}
+        prints |= {f"brain_{number}": one for number, one in enumerate(self._brain_prints)}
+        names = {"names": np.array(self._names, np.str_), "brain_names": np.array(self._brain_names, np.str_)}
         with whole_file(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **{"names": np.array(self._names, np.str_), **texts, **prints})  # type: ignore[arg-type]
+            np.savez(stream, **{**names, **texts, **prints})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> CopySearch:
@@ -89,26 +97,32 @@ class CopySearch:
             with np.load(path, allow_pickle=False) as kept:
                 names = kept["names"].tolist()
                 scans, labels = (dict(kept[name].tolist()) for name in ("scans", "labels"))
-                return cls(None, scans, labels, names, [kept[f"print_{number}"] for number in range(len(names))])
+                prints = [kept[f"print_{number}"] for number in range(len(names))]
+                # A file from before there were fingerprints of brains has none, and is not damaged.
+                brains = kept["brain_names"].tolist() if "brain_names" in kept.files else []
+                return cls(None, scans, labels, names, prints, brains, [kept[f"brain_{number}"] for number in range(len(brains))])
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: damaged; run `dvc repro cohort` to make it again") from error
 
-    def scan(self, name: str, array: NDArray[Any]) -> Twin | None:
-        """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies."""
+    def scan(self, name: str, array: NDArray[Any], brain: Mask | None = None) -> Twin | None:
+        """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies.
+
+        With a brain mask (x, y, z) it is also compared, by the brain alone, with earlier scans that had one.
+        """
         digest, known = order_free_digest(array), [self.earlier, self] if self.earlier else [self]
         for search in known:
             if digest in search._scans:
                 return Twin(search._scans[digest])
         self._scans[digest] = name
         detail = fingerprint(array)
-        alike = [
-            (correlation(detail, one), other)
-            for search in known
-            for other, one in zip(search._names, search._prints, strict=True)
-            if sorted(one.shape) == sorted(detail.shape)
-        ]
+        alike = _likenesses(detail, ((search._names, search._prints) for search in known))
         self._names.append(name)
         self._prints.append(detail)
+        if brain is not None and brain.any():
+            detail = brain_fingerprint(array, brain)
+            alike += _likenesses(detail, ((search._brain_names, search._brain_prints) for search in known))
+            self._brain_names.append(name)
+            self._brain_prints.append(detail)
         likeness, other = max(alike, default=(0.0, ""))
         return Twin(other, near=True, correlation=likeness) if likeness >= NEAR_COPY else None
 
@@ -156,6 +170,26 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
     detail -= detail.mean()
     norm = float(np.linalg.norm(detail))
     return np.asarray(detail / norm if norm > 0 else detail, np.float32)
+
+
+def brain_fingerprint(array: NDArray[Any], brain: Mask) -> NDArray[np.float32]:
+    """`fingerprint` of a scan (x, y, z) in the box of its brain mask; voxels outside the mask have the brain's mean.
+
+    So neither the skull nor the shape of the mask, which all heads have in common, takes part.
+    """
+    box = ndimage.find_objects(brain.astype(np.int8))[0]
+    inside = np.asarray(array[box], np.float32)
+    return fingerprint(np.where(brain[box], inside, inside[brain[box]].mean(dtype=np.float64)))
+
+
+def _likenesses(detail: NDArray[np.float32], known: Iterable[tuple[list[str], list[NDArray[np.float32]]]]) -> list[tuple[float, str]]:
+    """The correlation with each known fingerprint of the same number of blocks, and its scan's name."""
+    pairs = (pair for names, prints in known for pair in zip(names, prints, strict=True))
+    return [(correlation(detail, one), name) for name, one in pairs if sorted(one.shape) == sorted(detail.shape)]
+
+
+def _columns(pairs: list[tuple[str, NDArray[np.float32]]]) -> tuple[list[str], list[NDArray[np.float32]]]:
+    return [name for name, _ in pairs], [one for _, one in pairs]
 
 
 def correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:

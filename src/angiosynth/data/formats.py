@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from angiosynth.errors import InputError
+from angiosynth.reading import open_file
 
 # The ending of a name -> the name of the format.
 OTHER_FORMATS = {
@@ -31,6 +35,11 @@ OTHER_FORMATS = {
     ".hdr.gz": "Analyze or split NIfTI",
     ".img.gz": "Analyze or split NIfTI",
 }
+# Formats of the above that `data.readers` reads, by the file that is named: voxels may lie in another one. Tubes are read as labels alone.
+READ = re.compile(r"\.(mha|mhd|nrrd|nhdr|tre|hdr(\.gz)?)$", re.IGNORECASE)
+DATA_FILE = re.compile(r"\.(raw|zraw|img)(\.gz)?$", re.IGNORECASE)
+TUBES = re.compile(r"\.tre$", re.IGNORECASE)
+DICOM_PREAMBLE, DICOM_MAGIC = 128, b"DICM"
 # Endings added to the name of a file by programs that replace it by a stand-in.
 STAND_INS = {
     ".dvc": "a pointer of DVC",
@@ -82,8 +91,17 @@ def foreign_format(name: str) -> str:
 def without_ending(name: str) -> str:
     """A name without its ending of NIfTI or another format."""
     lowered = name.lower()
-    endings = (".nii.gz", ".nii", *sorted(OTHER_FORMATS, key=len, reverse=True))
+    endings = (".nii.gz", ".nii", ".tre", *sorted(OTHER_FORMATS, key=len, reverse=True))
     return name[: -len(next((ending for ending in endings if lowered.endswith(ending)), "")) or None]
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do; False for one that cannot be read. A folder's list, DICOMDIR, holds no image."""
+    try:
+        with open_file(path) as stream:
+            return stream.read(DICOM_PREAMBLE + len(DICOM_MAGIC))[DICOM_PREAMBLE:] == DICOM_MAGIC and path.name.upper() != "DICOMDIR"
+    except (InputError, OSError):
+        return False
 
 
 def not_nifti(data: bytes) -> str:
@@ -96,7 +114,7 @@ def not_nifti(data: bytes) -> str:
     for mark, kind, cure in BEGINNINGS:
         if beginning.startswith(mark):
             return f"is {kind}, not NIfTI; {cure}"
-    if data[128:132] == b"DICM":
+    if data[DICOM_PREAMBLE : DICOM_PREAMBLE + 4] == DICOM_MAGIC:
         return "is DICOM, not NIfTI; convert it with dcm2niix"
     if data[257:262] == b"ustar":
         return f"is a tar archive, not NIfTI; {UNPACK}"

@@ -60,7 +60,7 @@ def grid_of(header: Any, path: Path, prefer: GridSource | None = None) -> Grid:
     The sform is taken where its code is set, else the qform, else the voxel size alone, as the NIfTI standard and nibabel have it.
 
     Args:
-        header: nibabel's, its voxel sizes finite and not 0.
+        header: nibabel's, its voxel sizes finite and not 0; without magic for Analyze 7.5.
         path: the file, for messages.
         prefer: the description to take where they contradict one another; of no effect elsewhere. "pixdim" takes the lengths of `pixdim`
             along the directions of the sform, or of the qform.
@@ -68,6 +68,11 @@ def grid_of(header: Any, path: Path, prefer: GridSource | None = None) -> Grid:
     Raises:
         InputError: the descriptions contradict one another and none is preferred, or the one to be taken is unusable.
     """
+    if not header["magic"].item() and prefer != "pixdim":
+        raise InputError(
+            f"{path}: is Analyze 7.5, which does not tell left from right; where you know that its x runs to the left, "
+            "`import --geometry pixdim` takes it"
+        )
     pixdim = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     forms = _forms(header)
     declared: GridSource = "sform" if "sform" in forms else "qform" if "qform" in forms else "pixdim"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from angiosynth.arrays import Image, Mask, SpacingMm
 from angiosynth.data.bids import Patient
 from angiosynth.data.grids import grid_fault, same_grid
-from angiosynth.data.nifti import Volume, load_mask, read_volume
+from angiosynth.data.nifti import Volume, load_mask, load_volume
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings
 
@@ -26,7 +26,8 @@ class Scan:
     """A patient's arrays, all (x, y, z) in canonical order.
 
     image: [-1, 1], -1 outside the brain. brain: the whole volume where no mask was given. label: inside the brain
-    only, None where there is none. path: the scan's file, for writing a prediction on its grid.
+    only, None where there is none. path: the scan's file, for writing a prediction on its grid. sha256: of that file, "" for a scan that
+    was not read from one.
     """
 
     patient: str
@@ -35,6 +36,7 @@ class Scan:
     label: Mask | None
     spacing_mm: SpacingMm
     path: Path
+    sha256: str = ""
 
     @property
     def truth(self) -> Mask:
@@ -55,7 +57,8 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
     Raises:
         InputError: a file is unusable, grids disagree, or the brain has no contrast between the percentiles.
     """
-    volume = read_volume(patient.image)
+    loaded = load_volume(patient.image)
+    volume = loaded.volume
     brain = np.ones(volume.array.shape, np.bool_, order="F") if patient.brain is None else _mask(patient.brain, volume)
     label = None if patient.label is None else _mask(patient.label, volume) & brain
     bottom, top = intensity_range(volume.array[brain], intensity, patient.image)
@@ -63,7 +66,7 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
     image = volume.array
     _stretch(image, bottom, top)
     image[~brain] = -1.0  # outside the brain, as air
-    return Scan(patient.id, image, brain, label, volume.spacing_mm, patient.image)
+    return Scan(patient.id, image, brain, label, volume.spacing_mm, patient.image, loaded.sha256)
 
 
 def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, path: Path) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Read and write NIfTI files: arrays are in canonical orientation (RAS+), written masks in the scan's orientation.
+"""Read volumes and write NIfTI files: arrays are in canonical orientation (RAS+), written masks in the scan's orientation.
 
 No text field of a header (description, patient's name, intent) is ever read, shown or copied, and no header extension: converters put
 whole DICOM headers there.
@@ -7,7 +7,6 @@ whole DICOM headers there.
 from __future__ import annotations
 
 import gzip
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from angiosynth.arrays import Affine, Mask, SpacingMm
-from angiosynth.data.formats import not_readable
 from angiosynth.data.geometry import Grid, GridSource, grid_of
 from angiosynth.data.nifti_header import GEOMETRY_FIELDS, HEADER_BYTES, read_header, scaling, stored_shape
+from angiosynth.data.readers.registry import described
+from angiosynth.data.stored import StoredVolume, opened, stored_array
 from angiosynth.data.values import value_runs
 from angiosynth.errors import InputError
-from angiosynth.runtime.machine import memory_available
 from angiosynth.runtime.output import whole_file
-from angiosynth.runtime.unpacking import MOST_RATIO, Unpacking
 
 nib: Any = nibabel  # most of its functions have no types
-
-MOST_VOXELS = 2**28  # 1024 x 1024 x 256, seven times the paper's scans; a GB as 32-bit numbers
-MOST_OFFSET = 2**24  # bytes of header extensions, where converters put whole DICOM headers
-TRAILING = 2**16  # bytes behind the voxels that are ignored: some programs fill up the last block
 
 
 @dataclass(frozen=True)
@@ -63,20 +57,11 @@ class LoadedVolume:
         return self.grid.orientation
 
 
-@dataclass(frozen=True)
-class StoredVolume:
-    """A file's voxels as stored: (i, j, k) in the file's axis order, unscaled, with nibabel's header and the SHA-256 of the file."""
-
-    array: NDArray[Any]
-    header: Any
-    sha256: str
-
-
 def read_volume(path: Path, dtype: DTypeLike = np.float32) -> Volume:
     """Read a volume and bring it to canonical RAS+ order; a last axis of length 1 is dropped.
 
     Args:
-        path: .nii or .nii.gz.
+        path: .nii or .nii.gz, or of another format that `data.readers` has.
         dtype: of the array; the header's slope and intercept are applied.
 
     Raises:
@@ -86,7 +71,9 @@ def read_volume(path: Path, dtype: DTypeLike = np.float32) -> Volume:
     return load_volume(path, dtype).volume
 
 
-def load_volume(path: Path, dtype: DTypeLike = np.float32, *, grid: Grid | None = None, prefer: GridSource | None = None) -> LoadedVolume:
+def load_volume(
+    path: Path, dtype: DTypeLike = np.float32, *, grid: Grid | None = None, prefer: GridSource | None = None, series: int | None = None
+) -> LoadedVolume:
     """Read a volume as `read_volume`, with the grid and the digest from the same single read of the file.
 
     Args:
@@ -94,11 +81,12 @@ def load_volume(path: Path, dtype: DTypeLike = np.float32, *, grid: Grid | None 
         dtype: of the array.
         grid: the grid of the stored voxels, in place of the header's.
         prefer: the description to use where the header contradicts itself, see `grid_of`.
+        series: the number of the one to take from a folder of several DICOM series.
 
     Raises:
         InputError: as `read_volume`.
     """
-    stored = open_stored(path)
+    stored = open_stored(path, series)
     grid = grid or grid_of(stored.header, path, prefer)
     orientation = nib.orientations.io_orientation(grid.affine)
     array = _scaled(nib.orientations.apply_orientation(stored.array, orientation), stored.header, np.dtype(dtype), path)
@@ -109,16 +97,20 @@ def load_volume(path: Path, dtype: DTypeLike = np.float32, *, grid: Grid | None 
     return LoadedVolume(volume, grid, (i, j, k), stored.sha256)
 
 
-def open_stored(path: Path) -> StoredVolume:
-    """Read a file's header and its voxels as they are stored.
+def open_stored(path: Path, series: int | None = None) -> StoredVolume:
+    """Read a file's header and its voxels as they are stored. `series` as for `load_volume`.
 
     Raises:
         InputError: as `read_volume`, except for faults of the geometry.
     """
-    with _opened(path) as source:
+    if other := described(path, series):
+        array, sha256 = other.read()
+        return StoredVolume(array.reshape(stored_shape(other.header, path), order="F"), other.header, sha256)
+    with opened(path) as source:
         header = read_header(beginning := source.read(HEADER_BYTES), path)
-        array = _stored_array(source, beginning, header)
-        return StoredVolume(array.reshape(stored_shape(header, path), order="F"), header, source.sha256())
+        shape = stored_shape(header, path)
+        array = stored_array(source, shape, header.get_data_dtype(), int(header.get_data_offset()), beginning)
+        return StoredVolume(array.reshape(shape, order="F"), header, source.sha256())
 
 
 def canonical_shape(path: Path) -> tuple[int, int, int]:
@@ -186,49 +178,11 @@ def write_mask(mask: Mask, reference: Path, target: Path) -> None:
         temporary.write_bytes(gzip.compress(data, 6, mtime=0) if target.name.endswith(".gz") else data)
 
 
-def _opened(path: Path) -> Unpacking:
-    try:
-        return Unpacking(path)
-    except OSError as error:
-        raise InputError(f"{path}: {not_readable(path, error)}") from error
-
-
 def _header_of(path: Path) -> Any:
-    with _opened(path) as source:
+    if other := described(path):
+        return other.header
+    with opened(path) as source:
         return read_header(source.read(HEADER_BYTES), path)
-
-
-def _stored_array(source: Unpacking, beginning: bytes, header: Any) -> NDArray[Any]:
-    """The stored numbers, flat (n,); InputError where the file has fewer than its header declares, or many more bytes."""
-    path, kind = source.path, header.get_data_dtype()
-    if kind.kind not in "iuf":
-        raise InputError(f"{path}: voxels are of type {kind}, plain numbers are needed; convert to grey values")
-    shape = stored_shape(header, path)
-    offset, voxels = int(header.get_data_offset()), math.prod(shape)
-    end = offset + voxels * kind.itemsize
-    _refuse_size(source, shape, offset, end)
-    source.most_on_disk = end + end // 8 + 2 * TRAILING  # incompressible data grow a little when compressed
-    array = np.empty(voxels, kind)
-    flat, first = array.view(np.uint8), np.frombuffer(beginning[offset:], np.uint8)[: end - offset]
-    flat[: len(first)] = first
-    existing = len(beginning) + source.skip(offset - len(beginning)) + source.fill(flat[len(first) :])
-    if existing < end:
-        raise InputError(f"{path}: is cut short, {existing} bytes instead of {end}; copy it again")
-    if source.skip(TRAILING + 1) > TRAILING:
-        raise InputError(f"{path}: holds more than the {end} bytes that its header declares; convert the scan again")
-    return array
-
-
-def _refuse_size(source: Unpacking, shape: tuple[int, int, int], offset: int, end: int) -> None:
-    """Raise InputError, before any voxel is read, for a size that the file cannot hold, no scan of a head has, or the memory cannot."""
-    path, voxels = source.path, math.prod(shape)
-    if offset < 0 or end > source.size * (MOST_RATIO if source.packed else 1):
-        raise InputError(f"{path}: is cut short, {source.size} bytes{' packed' * source.packed} instead of {end}; copy it again")
-    if voxels > MOST_VOXELS or offset > MOST_OFFSET:
-        raise InputError(f"{path}: {shape} voxels behind {offset:,} bytes; {MOST_VOXELS:,} behind {MOST_OFFSET:,} are read, cut the scan")
-    free, needed = memory_available(), end + voxels * np.dtype(np.float32).itemsize
-    if free and needed > free:
-        raise InputError(f"{path}: takes {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; close other programs")
 
 
 def _scaled(stored: NDArray[Any], header: Any, dtype: np.dtype[Any], path: Path) -> NDArray[Any]:

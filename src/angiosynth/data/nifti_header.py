@@ -23,12 +23,13 @@ GEOMETRY_FIELDS = (
 )
 
 
-def read_header(data: bytes, path: Path) -> Any:
-    """Read and check the header of a single-file NIfTI-1 or NIfTI-2.
+def read_header(data: bytes, path: Path, *, pair: bool = False) -> Any:
+    """Read and check the header of a NIfTI-1 or NIfTI-2.
 
     Args:
         data: the first bytes of the file, at least `HEADER_BYTES`; extensions behind the header are ignored.
         path: the file, for messages.
+        pair: it is the header of a pair, .hdr and .img, not of a single file.
 
     Returns:
         nibabel's Nifti1Header or Nifti2Header.
@@ -36,10 +37,10 @@ def read_header(data: bytes, path: Path) -> Any:
     Raises:
         InputError: the bytes are no NIfTI header, or voxel sizes, codes, qfac or unit are invalid.
     """
-    if data[344:348] == b"n+1\0":
-        kind, length = nib.Nifti1Header, 348
-    elif data[4:8] == b"n+2\0":
-        kind, length = nib.Nifti2Header, 540
+    if data[344:348] == (b"ni1\0" if pair else b"n+1\0"):
+        kind, length = (nib.nifti1.Nifti1PairHeader if pair else nib.Nifti1Header), 348
+    elif data[4:8] == (b"ni2\0" if pair else b"n+2\0"):
+        kind, length = (nib.nifti2.Nifti2PairHeader if pair else nib.Nifti2Header), 540
     else:
         raise InputError(f"{path}: {not_nifti(data)}")
     try:

@@ -13,12 +13,15 @@ from scipy import ndimage
 from angiosynth.arrays import Mask
 from angiosynth.data.checks import copy_fault, near_copy_note
 from angiosynth.data.copies import CopySearch
+from angiosynth.data.formats import TUBES
 from angiosynth.data.geometry import GridSource
 from angiosynth.data.grids import grid_fault, grids_apart, label_in_brain, same_grid
 from angiosynth.data.nifti import LoadedVolume, load_volume
 from angiosynth.errors import InputError
 from angiosynth.importing.classes import ClassRanges, one_mask
+from angiosynth.importing.known_labels import no_vessel_label, small_label_note
 from angiosynth.importing.pairing import Sources
+from angiosynth.importing.tubes import drawn_tubes
 
 WithoutBrain: TypeAlias = Literal["refuse", "nonzero", "whole"]
 NEAR_GRID = 3.0  # voxels; a header that fits so well is no program's default
@@ -31,13 +34,15 @@ class Rules:
 
     vessel_values: the classes of a label that are vessels; empty where it has but one, None for every class. without_brain: the rule
     for a scan without a brain mask. trust_shape: place a mask of the scan's stored shape voxel by voxel on the scan's grid, whatever its
-    header says. geometry: the description of the grid to use where a header contradicts itself.
+    header says. geometry: the description of the grid to use where a header contradicts itself. series: the number of the DICOM series to
+    take from folders that hold several.
     """
 
     vessel_values: ClassRanges = ()
     without_brain: WithoutBrain = "refuse"
     trust_shape: bool = False
     geometry: GridSource | None = None
+    series: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,18 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     Raises:
         InputError: they cannot be taken; one line for each fault.
     """
-    scan = load_volume(sources.scan, prefer=rules.geometry)
+    scan = load_volume(sources.scan, prefer=rules.geometry, series=rules.series)
     array = scan.volume.array
     reading = _Reading(sources, rules)
     if scan.grid.conflict:
         reading.notes.append(f"scan: {scan.grid.conflict}; grid taken from {scan.grid.source}")
-    _check_scan(scan, copies, reading)
-    for kind, path in (("brain", sources.brain), ("vessels", sources.vessels)):
-        if path is not None:
-            _read_mask(path, kind, scan, reading)
+    sound = _check_scan(scan, reading)
+    if sources.brain is not None:
+        _read_mask(sources.brain, "brain", scan, reading)
+    if sound:
+        _check_scan_copies(scan, copies, reading)
+    if sources.vessels is not None:
+        _read_mask(sources.vessels, "vessels", scan, reading)
     _check_label_copies(copies, reading)
     if sources.brain is None:
         _without_brain(scan, reading)
@@ -109,16 +117,22 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     )
 
 
-def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
+def _check_scan(scan: LoadedVolume, reading: _Reading) -> bool:
+    """Whether the scan has the values of one; a fault where it has not."""
     path, array = reading.sources.scan, scan.volume.array
     low, high = array.min(), array.max()
     if low == high:
         reading.faults.append(f"{path}: every voxel has the same value; export the scan again")
-        return
+        return False
     if ((array == low) | (array == high)).all():
         reading.faults.append(f"{path}: has two values only, {low:g} and {high:g}, so it is a mask and no scan; mend --scan")
-        return
-    twin = copies.scan(str(path), array)
+        return False
+    return True
+
+
+def _check_scan_copies(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
+    path = reading.sources.scan
+    twin = copies.scan(str(path), scan.volume.array, reading.masks.get("brain"))
     if fault := copy_fault(path, "scan", twin):
         reading.faults.append(fault)
     if note := near_copy_note(twin):
@@ -127,6 +141,12 @@ def _check_scan(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> No
 
 def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> None:
     try:
+        if kind == "vessels" and (reason := no_vessel_label(path)):
+            raise InputError(f"{path}: {reason}")
+        if kind == "vessels" and TUBES.search(path.name):
+            reading.masks[kind], note = drawn_tubes(path, scan.volume)
+            reading.notes.append(note)
+            return
         loaded = _on_grid(path, kind, scan, reading)
         reading.masks[kind] = one_mask(loaded.volume.array, path, kind, reading.rules.vessel_values, reading.notes)
     except InputError as error:
@@ -209,3 +229,6 @@ def _check_label(reading: _Reading, shape: tuple[int, ...]) -> None:
         reading.faults.append(f"{reading.sources.vessels}: {lies.fault}")
     if lies.note:
         reading.notes.append(f"vessels: {lies.note}")
+    brain_voxels = np.count_nonzero(masks["brain"]) if "brain" in masks else np.prod(shape)
+    if note := small_label_note(np.count_nonzero(masks["vessels"]) / max(1, int(brain_voxels))):
+        reading.notes.append(note)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import nibabel
+import numpy as np
 
 from angiosynth.data.bids import BRAIN, LABEL, SCAN
-from angiosynth.data.copies import CopySearch
+from angiosynth.data.copies import NEAR_COPY, CopySearch, correlation, fingerprint
 from angiosynth.data.geometry import GridSource, grid_of
-from angiosynth.data.nifti import open_stored, write_mask
+from angiosynth.data.grids import same_grid
+from angiosynth.data.nifti import load_volume, open_stored, write_mask
 from angiosynth.data.nifti_header import GEOMETRY_FIELDS, scaling
 from angiosynth.errors import InputError
 from angiosynth.importing.import_checks import Checked, Rules, check_files
@@ -21,6 +23,7 @@ from angiosynth.importing.originals import keep_words
 from angiosynth.importing.pairing import Sources
 from angiosynth.importing.pseudonyms import draw_numbers, write_names
 from angiosynth.importing.target import describe, refuse_places, refuse_users_files
+from angiosynth.reading import file_digest
 from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import progress, say
 
@@ -53,7 +56,7 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
     numbers = draw_numbers(names, [sources.name for sources in paired])
     gone = sorted({path.name for path in target.glob("sub-*")} - {numbers[sources.name] for sources in paired})
     with whole_folder(target) as folder:
-        checked = _checked_all(paired, rules, folder, numbers)
+        checked = _checked_all(paired, rules, folder, numbers, target)
         describe(folder, target.name)
         refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
         write_names(names, paired, numbers)
@@ -63,7 +66,10 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
     return checked
 
 
-def _checked_all(paired: Sequence[Sources], rules: Rules, folder: Path | None, numbers: Mapping[str, str]) -> list[Checked]:
+def _checked_all(
+    paired: Sequence[Sources], rules: Rules, folder: Path | None, numbers: Mapping[str, str], before: Path | None = None
+) -> list[Checked]:
+    """Check all files and write them into `folder` if there is one; `before` is the folder of an earlier import."""
     faults: list[str] = []
     sound: list[Checked] = []
     copies = CopySearch()
@@ -74,7 +80,10 @@ def _checked_all(paired: Sequence[Sources], rules: Rules, folder: Path | None, n
             faults += error.lines
             continue
         if folder is not None and not faults:  # after a fault nothing is written, but further faults are looked for
-            _write(checked, rules, folder / numbers[sources.name] / "anat" / numbers[sources.name])
+            place = Path(numbers[sources.name], "anat", numbers[sources.name])
+            _write(checked, rules, folder / place)
+            if before and (note := other_content(Path(f"{before / place}{SCAN}.nii.gz"), Path(f"{folder / place}{SCAN}.nii.gz"))):
+                checked = replace(checked, notes=(*checked.notes, note))
         sound.append(replace(checked, masks=None))
     if faults:
         raise all_faults(faults)
@@ -92,13 +101,30 @@ def _write(checked: Checked, rules: Rules, stem: Path) -> None:
     scan = Path(f"{stem}{SCAN}.nii.gz")
     scan.parent.mkdir(parents=True)
     # No file name and no time go into the gzip header.
-    scan.write_bytes(gzip.compress(clean_scan(checked.sources.scan, rules.geometry), 6, mtime=0))
+    scan.write_bytes(gzip.compress(clean_scan(checked.sources.scan, rules.geometry, rules.series), 6, mtime=0))
     for kind, ending in (("brain", BRAIN), ("vessels", LABEL)):
         if kind in checked.masks:
             write_mask(checked.masks[kind], scan, Path(f"{stem}{ending}.nii.gz"))
 
 
-def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
+def other_content(before: Path, now: Path) -> str:
+    """A note where a scan has other voxels, or another grid, than at an earlier import under the same name; "" where it has not."""
+    if not before.is_file() or file_digest(before).digest() == file_digest(now).digest():
+        return ""
+    try:
+        old, new = load_volume(before).volume, load_volume(now).volume
+    except InputError:  # the old one is damaged
+        return ""
+    if same_grid(old, new):
+        if np.array_equal(old.array, new.array):
+            return ""
+        likeness = correlation(fingerprint(old.array), fingerprint(new.array))
+        if likeness >= NEAR_COPY:
+            return "scan: its file had other values at the last import"
+    return "scan: its file had other content at the last import; if it is another person now, rename it, so that it gets another number"
+
+
+def clean_scan(path: Path, prefer: GridSource | None = None, series: int | None = None) -> bytes:
     """A NIfTI file with the voxels as stored, under a fresh header with type, shape, grid and scaling alone.
 
     Names, dates and free text of the old header, and its extensions, which may hold whole DICOM headers, are not copied. A last axis of
@@ -107,10 +133,11 @@ def clean_scan(path: Path, prefer: GridSource | None = None) -> bytes:
     Args:
         path: a file that `load_volume` has accepted.
         prefer: the description to use where its header contradicts itself.
+        series: the number of the one to take from a folder of several DICOM series.
     """
-    stored = open_stored(path)
+    stored = open_stored(path, series)
     old, is_nifti2 = stored.header, isinstance(stored.header, nib.Nifti2Header)
-    header = type(old)(endianness=old.endianness)
+    header = (nib.Nifti2Header if is_nifti2 else nib.Nifti1Header)(endianness=old.endianness)
     header.set_data_dtype(stored.array.dtype)
     header.set_data_shape(stored.array.shape)
     for field in GEOMETRY_FIELDS:

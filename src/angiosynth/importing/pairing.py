@@ -1,9 +1,10 @@
-"""Pair scans, vessel labels and brain masks in a folder of NIfTI files that is not BIDS, by names or by a table.
+"""Pair scans, vessel labels and brain masks in a folder of volumes that is not BIDS, by names or by a table.
 
 A pattern is a file's name with wildcards and without its ending: `*` and `?` match within a name, `**/` matches any folders, capital
-letters and the Unicode form of a letter do not count, .nii and .nii.gz are the same. A pattern without a slash matches in every folder.
-Files belong to one patient where the wildcards of their patterns match the same text (for patterns without a slash in the same
-folder), or where that text is the scan's whole name.
+letters and the Unicode form of a letter do not count, all formats are the same. A folder of DICOM slices has the folder's name. A pattern
+without a slash matches in every folder. Files belong to one patient where the wildcards of their patterns match the same text (for
+patterns without a slash in the same folder), where that text is the scan's whole name, or where it is how the scan's text begins and no
+other scan's does.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from angiosynth.data.bids import SIDECARS
-from angiosynth.data.folders import NIFTI, files_below, leads_outside, some_of
+from angiosynth.data.folders import leads_outside, some_of
 from angiosynth.data.formats import CONVERT, foreign_format, without_ending
 from angiosynth.errors import InputError
 from angiosynth.importing.tables import read_table
+from angiosynth.importing.volumes import list_volumes
 from angiosynth.reading import resolved
 
 COLUMNS = ("scan", "vessels", "brain")
@@ -47,26 +49,30 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
         mask without its scan, a matching file in another format, a link that leads outside the folder.
 
     Raises:
-        InputError: no such folder, or no NIfTI file in it.
+        InputError: no such folder, or no volume in it.
     """
-    files, outside = _nifti_files(folder), _links_outside(folder)
-    files = [path for path in files if path not in outside]
-    lost = [path for path in files_below(folder, within=True) if path.is_symlink() and not path.exists() and not path.suffix]
+    listing = list_volumes(folder)
+    files = listing.volumes
     # Labels and masks first: a pattern for scans such as '*' matches their names as well.
     patterns = {"vessels": vessels, "brain": brain}
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
     taken = {path for matches in named.values() for paths in matches.values() for path in paths}
     scans = _matches(folder, [path for path in files if path not in taken], scan)
-    foreign = _foreign(folder, {**{kind: (patterns[kind], set(named[kind])) for kind in patterns}, "scan": (scan, set(scans))})
+    foreign = _foreign(
+        folder, listing.others, {**{kind: (patterns[kind], set(named[kind])) for kind in patterns}, "scan": (scan, set(scans))}
+    )
     if not scans:
-        return [], [*outside.values()] or [f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}", *foreign]
+        return [], [*listing.outside.values()] or [
+            f"{folder}: no file is named as --scan {scan!r} says; {_there_are(files, folder)}",
+            *foreign,
+        ]
     faults = [
         f"{folder}: no file is named as --{kind} {pattern!r} says; {_there_are(files, folder)}"
         for kind, pattern in patterns.items()
         if pattern and not named[kind]
     ]
-    faults += outside.values()
-    faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in lost]
+    faults += listing.outside.values()
+    faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in listing.lost]
     # join each scan with the label and the mask of its key, which are taken out of `named`
     paired: list[Sources] = []
     for key, paths in scans.items():
@@ -86,9 +92,11 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
 
 
 def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
-    """The files below `folder` that belong to no patient, text beside images left out."""
+    """The files and DICOM series below `folder` that belong to no patient, text beside images left out."""
     taken = {path for sources in paired for path in (sources.scan, sources.vessels, sources.brain)}
-    return [path for path in files_below(folder, within=True) if path not in taken and path.suffix.lower() not in SIDECARS]
+    listing = list_volumes(folder)
+    rest = {*listing.volumes, *listing.others} - taken
+    return sorted((path for path in rest if path.suffix.lower() not in SIDECARS), key=lambda path: (path.parent, path))
 
 
 def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
@@ -100,7 +108,7 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
     Raises:
         InputError: no such folder or table, or the table lacks its columns.
     """
-    by_name = {_plain(path.relative_to(folder).as_posix()): path for path in _nifti_files(folder)}
+    by_name = {_plain(path.relative_to(folder).as_posix()): path for path in list_volumes(folder).volumes}
     columns, rows = read_table(table, COLUMNS[:1])
     if not rows or not set(columns) <= set(COLUMNS):
         raise InputError(f"{table}: needs the columns {', '.join(COLUMNS)}, no others, and a line for each patient")
@@ -127,50 +135,27 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    """Whether a file, or a link to one, lies below the folder; a broken link is reported when it is read."""
-    exists = path.is_file() or (path.is_symlink() and not path.exists())
+    """Whether a file, a folder of slices, or a link lies below the folder; what cannot be read is reported when it is."""
+    exists = path.exists() or (path.is_symlink() and not path.exists())
     return exists and not leads_outside(path, folder)
 
 
-def _nifti_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name the one that holds the scans")
-    below = list(files_below(folder, within=True))
-    files = [path for path in below if NIFTI.search(path.name)]
-    if not files:
-        if outside := _links_outside(folder):
-            raise InputError(next(iter(outside.values())))
-        other = next((kind for path in below if (kind := foreign_format(path.name))), "")
-        advice = f"there is {other}: convert it first, DICOM with dcm2niix" if other else "scans are files .nii or .nii.gz"
-        raise InputError(f"{folder}: no NIfTI file in it; {advice}")
-    return files
-
-
-def _links_outside(folder: Path) -> dict[Path, str]:
-    """Links to folders and NIfTI files elsewhere, each with its fault: only files inside the given folder are imported."""
-    advice = "put a copy in its place, or name the folder that holds both"
-    return {
-        path: f"{path}: is a link that leads outside {folder}; {advice}"
-        for path in files_below(folder, within=True)
-        if leads_outside(path, folder) and (path.is_dir() or NIFTI.search(path.name))
-    }
-
-
 def _there_are(files: list[Path], folder: Path) -> str:
-    return f"there are {len(files)} NIfTI files, such as {some_of(files[:3], folder)}"
+    return f"there are {len(files)} volumes, such as {some_of(files[:3], folder)}"
 
 
-def _foreign(folder: Path, patterns: dict[str, tuple[str, set[Key]]]) -> list[str]:
+def _foreign(folder: Path, files: list[Path], patterns: dict[str, tuple[str, set[Key]]]) -> list[str]:
     """A fault for each file that a pattern names and that is in a format which is not read.
 
     None for a pattern of wildcards alone, which matches everything, nor where a NIfTI file has the same name.
 
     Args:
         folder: that of the scans.
+        files: those that are part of no volume.
         patterns: of each kind, with the texts that its wildcards match among the NIfTI files.
     """
     faults = []
-    others = [path for path in files_below(folder, within=True) if foreign_format(path.name)]
+    others = [path for path in files if foreign_format(path.name)]
     for kind, (pattern, known) in patterns.items():
         if not WILDCARDS.sub("", pattern):
             continue
@@ -197,10 +182,15 @@ def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Pa
 
 
 def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[Key, list[Path]]) -> list[Path]:
-    """Take out the files whose wildcards match the same text as the scan's, or the scan's whole name (scan* with *_vessels)."""
+    """Take out the files whose wildcards match the same text as the scan's, the scan's whole name (scan* with *_vessels), or a beginning.
+
+    The beginning of a scan's text (*/MRA/* with */label) counts where it is the beginning of no other scan's.
+    """
     name = _plain(without_ending(scan.name)).lower()
     place = _plain(scan.parent.as_posix()).lower() + "/" if scan.parent.parts else ""
-    for candidate in (key, *(other for other in ((place, name), (name,)) if other not in scans)):
+    beginnings = (key[:length] for length in range(len(key) - 1, 0, -1))
+    alone = (one for one in beginnings if sum(other[: len(one)] == one for other in scans) == 1)
+    for candidate in (key, *(other for other in ((place, name), (name,)) if other not in scans), *alone):
         if candidate in matches:
             return matches.pop(candidate)
     return []
@@ -208,7 +198,7 @@ def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[K
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     regex, end = "", 0
-    bare = _plain(NIFTI.sub("", pattern))
+    bare = _plain(without_ending(pattern))
     for match in WILDCARDS.finditer(bare):
         regex += re.escape(bare[end : match.start()]) + {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}[match.group()]
         end = match.end()

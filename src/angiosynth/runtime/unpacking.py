@@ -7,7 +7,7 @@ import os
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,33 +16,49 @@ from angiosynth.errors import InputError
 from angiosynth.reading import MIB, open_file
 
 GZIP_MAGIC = b"\x1f\x8b"
-AS_GZIP = 31  # zlib's wbits: with gzip's heading and checksum
+AS_GZIP, AS_EITHER = 31, 47  # zlib's wbits: gzip's heading and checksum; gzip's or zlib's, as the heading says
 MOST_RATIO = 1032  # deflate makes no more bytes of one
 CHUNK = 1 << 16
 # A gzip file may be any number of packed parts. Blocked gzip has one for 64 kB; empty ones would only take time.
 MOST_PARTS = 100_000
 
 
+# Whether the bytes are packed: as the first two of them say; by no means; by gzip; by zlib or gzip.
+Packing: TypeAlias = Literal["as it says", "none", "gzip", "zlib"]
+
+
 class Unpacking:
     """A file's bytes in order, unpacked if the file is packed.
 
     Attributes:
-        size: bytes on disk.
-        packed: whether by gzip.
+        size: bytes on disk, from `start` on.
+        packed: whether by gzip or zlib.
         most_on_disk: limit of the bytes that are read; to be raised once the length of the content is known.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file. InputError: it is no ordinary file; OSError: it cannot be read."""
+    def __init__(self, path: Path, *, start: int = 0, packing: Packing = "as it says") -> None:
+        """Open the file.
+
+        Args:
+            path: the file.
+            start: bytes of a plain header that come before, at most MIB; they count for the digest.
+            packing: of the bytes behind them.
+
+        Raises:
+            InputError: it is no ordinary file.
+            OSError: it cannot be read.
+        """
         self.path = path
         self._stream = open_file(path)
-        self.size = os.fstat(self._stream.fileno()).st_size
+        self.size = max(0, os.fstat(self._stream.fileno()).st_size - start)
         self.most_on_disk = MIB
         self._sha256 = hashlib.sha256()
-        self._read = 0
+        self._read = -start
+        self._count(self._stream.read(start))
         self._pending = self._stream.read(len(GZIP_MAGIC))
         self._count(self._pending)
-        self.packed = self._pending == GZIP_MAGIC
+        self.packed = packing in ("gzip", "zlib") or (packing == "as it says" and self._pending == GZIP_MAGIC)
+        self._wbits = AS_EITHER if packing == "zlib" else AS_GZIP
         self._inflater: Any = None
         self._parts = 0
 
@@ -121,7 +137,7 @@ class Unpacking:
         self._parts += 1
         if self._parts > MOST_PARTS:
             raise InputError(f"{self.path}: is packed in more than {MOST_PARTS:,} parts; pack it anew with gzip")
-        self._inflater = zlib.decompressobj(AS_GZIP)
+        self._inflater = zlib.decompressobj(self._wbits)
         return True
 
     def _raw(self, most: int) -> bytes:

@@ -1,13 +1,16 @@
-"""Command segment: the vessels of a scan that the project has never seen."""
+"""Command segment: the vessels of scans that the project has never seen."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from angiosynth.compute.precision import on_device
 from angiosynth.data.bids import SUFFIXES, Patient
 from angiosynth.data.intensity import load_scan
 from angiosynth.data.nifti import write_mask
@@ -20,36 +23,66 @@ from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import IntensitySettings
 from angiosynth.tracking.fetching import fetched_unet
+from angiosynth.verbs.segment_report import ModelReport, VolumeReport, describe_model, write_report
 
 TRACKED = ("runs:/", "models:/")
+NO_MASK, NO_VESSEL = "no brain mask: the whole volume was searched", "no voxel is a vessel's"
 
 
-def segment(scan: Path, target: Path, brain: Path | None, model: str, *, force: bool = False) -> str:
+@dataclass(frozen=True)
+class Work:
+    """A scan, its brain mask or None, and the mask to write."""
+
+    scan: Path
+    brain: Path | None
+    target: Path
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        return (self.scan, self.brain) if self.brain else (self.scan,)
+
+
+def segment(
+    scan: Path, target: Path, brain: Path | None, model: str, *, force: bool = False, report: Path | None = None, device: str = "auto"
+) -> str:
     """Segment one scan; write the mask in the scan's grid and, beside it, a PNG to look at.
 
     Args:
-        scan: NIfTI, of any orientation.
+        scan: NIfTI of any orientation, or another format that `import` reads.
         target: the mask to write, .nii or .nii.gz; the PNG has the same name.
         brain: its brain mask. Without one the whole volume is searched.
         model: a folder such as models/unet/real, or an MLflow URI: runs:/RUN, models:/NAME/VERSION, models:/NAME@ALIAS.
-        force: overwrite an existing mask and PNG, which may be somebody's work.
+        force: overwrite an existing mask, PNG and report, which may be somebody's work.
+        report: JSON to write on model, settings, versions and the volume, which names no patient.
+        device: "auto", "cpu", "cuda" or "mps".
 
     Returns:
         A line with the number and volume of vessel voxels.
 
     Raises:
-        InputError: scan, mask or model are unusable, the target is no NIfTI name, or something would be overwritten.
+        InputError: scan, mask or model are unusable, the target is no NIfTI name, there is no such device, or something would be
+            overwritten.
     """
+    work = Work(scan, brain, target)
+    refuse_overwriting(work, report, force)
+    with on_device(device), loaded_model(model, target) as (segmenter, intensity, described):
+        line, volume = segment_one(work, segmenter, intensity, force)
+    if report:
+        write_report(report, described, [volume])
+    return line
+
+
+def segment_one(
+    work: Work, segmenter: Segmenter, intensity: IntensitySettings, force: bool, *, number: int = 1, shown: bool = True
+) -> tuple[str, VolumeReport]:
+    """Segment a scan; gives a line and the entry `number` of the report. `shown`: with a progress bar. InputError as `segment`."""
+    scan, target = work.scan, work.target
     picture = _picture_of(target)
-    for path in (target, picture):
-        _refuse_overwriting(path, [other for other in (scan, brain) if other], force)
-    segmenter, intensity = load_model(model, target)
-    if brain is None:
+    if work.brain is None:
         say(f"{scan}: no brain mask, so the whole volume is searched; vessels of the scalp count too. Give one with --mask")
-    loaded = load_scan(Patient("scan", scan, brain, None), intensity)
-    vessels = segmenter.segment(loaded.image, loaded.brain, f"segment {scan.name}")
-    for path in (target, picture):  # again: the work takes minutes, in which someone may have drawn a label
-        _refuse_overwriting(path, [other for other in (scan, brain) if other], force)
+    loaded = load_scan(Patient("scan", scan, work.brain, None), intensity)
+    vessels = segmenter.segment(loaded.image, loaded.brain, f"segment {scan.name}" if shown else None)
+    refuse_overwriting(work, None, force)  # again: the work takes minutes, in which someone may have drawn a label
     new = not picture.exists()
     segmented_figure(loaded.image, loaded.brain, vessels, picture, loaded.spacing_mm)
     try:
@@ -58,10 +91,23 @@ def segment(scan: Path, target: Path, brain: Path | None, model: str, *, force: 
         if new:
             picture.unlink(missing_ok=True)
         raise
-    voxels = np.count_nonzero(vessels)
+    voxels = int(np.count_nonzero(vessels))
     millilitres = voxels * float(np.prod(loaded.spacing_mm)) / 1000
-    percent = 100 * voxels / np.count_nonzero(loaded.brain)
-    return f"{target}: {voxels} vessel voxels, {millilitres:.1f} ml, {percent:.2f}% of the searched volume; to look at: {picture}"
+    share = voxels / np.count_nonzero(loaded.brain)
+    warnings = [NO_MASK] * (work.brain is None) + [NO_VESSEL] * (not voxels)
+    volume = VolumeReport(
+        number=number,
+        sha256=loaded.sha256,
+        shape=loaded.image.shape,
+        spacing_mm=loaded.spacing_mm,
+        brain_mask=work.brain is not None,
+        vessel_voxels=voxels,
+        vessel_ml=millilitres,
+        vessel_share=float(share),
+        warnings=tuple(warnings),
+    )
+    line = f"{target}: {voxels} vessel voxels, {millilitres:.1f} ml, {100 * share:.2f}% of the searched volume; to look at: {picture}"
+    return line, volume
 
 
 def _picture_of(target: Path) -> Path:
@@ -70,6 +116,19 @@ def _picture_of(target: Path) -> Path:
     if not ending or not name:
         raise InputError(f"{target}: the mask is a NIfTI file; name it .nii or .nii.gz")
     return target.with_name(f"{name}.png")
+
+
+def refuse_overwriting(work: Work, report: Path | None, force: bool) -> None:
+    """Check that mask, picture and report replace no input and, unless `force`, no file.
+
+    Raises:
+        InputError: they would.
+    """
+    paths = [work.target, _picture_of(work.target), *([report] if report else [])]
+    for path in paths:
+        _refuse_overwriting(path, work.inputs, force)
+    if len({resolved(path) for path in paths}) < len(paths):
+        raise InputError(f"{report}: is the mask or its picture; name another file for the report")
 
 
 def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None:
@@ -83,8 +142,9 @@ def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None
         raise InputError(f"{path}: is there already; name another file with -o, or overwrite it with --force")
 
 
-def load_model(model: str, target: Path) -> tuple[Segmenter, IntensitySettings]:
-    """A trained U-net and the intensity rule that it was trained with, from a folder or from MLflow.
+@contextmanager
+def loaded_model(model: str, target: Path) -> Iterator[tuple[Segmenter, IntensitySettings, ModelReport]]:
+    """A trained U-net, the intensity rule that it was trained with, and its description, from a folder or from MLflow.
 
     MLflow's is fetched into a temporary folder beside `target`, as there may be no project.
 
@@ -92,16 +152,19 @@ def load_model(model: str, target: Path) -> tuple[Segmenter, IntensitySettings]:
         InputError: it is missing or damaged.
     """
     if not model.startswith(TRACKED):
-        return _from_folder(Path(model))
+        yield _from_folder(Path(model), "")
+        return
     beside = next(folder for folder in target.absolute().parents if folder.is_dir())
     with fetched_unet(model, scratch=beside / "model") as folder:
-        return _from_folder(folder)
+        loaded = _from_folder(folder, model)
+    yield loaded
 
 
-def _from_folder(folder: Path) -> tuple[Segmenter, IntensitySettings]:
+def _from_folder(folder: Path, name: str) -> tuple[Segmenter, IntensitySettings, ModelReport]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model; `dvc repro` trains models/unet/real and others, or name one of MLflow's")
     intensity = read_facts(folder).intensity
     if intensity is None:
         raise InputError(f"{folder / 'unet.json'}: damaged, has no intensity rule; run `dvc repro` to train the U-net")
-    return load_segmenter(folder), intensity
+    segmenter = load_segmenter(folder)
+    return segmenter, intensity, describe_model(name, folder, segmenter, intensity)

@@ -1,0 +1,181 @@
+"""One slice of a DICOM series: its geometry, its type and its voxels. No name, date, text or private element is ever looked at.
+
+Source: DICOM PS3.3 (image plane and image pixel modules) and PS3.5 (transfer syntaxes). Slices whose voxels are compressed are refused:
+their decoders are native code that would run on files from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.filereader import data_element_generator
+
+from angiosynth.data.formats import DICOM_MAGIC, DICOM_PREAMBLE, not_readable
+from angiosynth.errors import InputError
+from angiosynth.reading import read_bytes
+
+MOST_SLICE = 1 << 26  # bytes of a file; 2048 x 2048 voxels of 32 bits have a quarter of it
+# Transfer syntaxes whose voxels are plain numbers -> byte order.
+PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", "1.2.840.10008.1.2.2": ">"}
+TRANSFER_SYNTAX = (0x0002, 0x0010)
+FIELDS = (
+    *("SeriesInstanceUID", "SeriesNumber", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("RescaleSlope", "RescaleIntercept"),
+)
+DCM2NIIX = "convert the series with dcm2niix"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice's facts.
+
+    series: the UID. number: that of the series on the scanner, or None. shape: (columns, rows). dtype: of the stored numbers. used_bits: of
+    each. rows_mm, columns_mm: (3,), the steps from a voxel to the next along a row and along a column, in mm towards left, posterior,
+    superior. position_mm: (3,), the centre of the first voxel. scaling: slope and intercept. sha256: of the file.
+    """
+
+    path: Path
+    series: str
+    number: int | None
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    used_bits: int
+    rows_mm: tuple[float, float, float]
+    columns_mm: tuple[float, float, float]
+    position_mm: tuple[float, float, float]
+    scaling: tuple[float, float]
+    sha256: str
+
+
+def read_slice(path: Path) -> Slice:
+    """Read a slice's facts.
+
+    Raises:
+        InputError: it is damaged, or is no single slice of grey values in plain numbers.
+    """
+    data = _bytes_of(path)
+    order = _byte_order(data, path)
+    header = _dataset(data, path, FIELDS)
+    try:
+        series, number = str(header["SeriesInstanceUID"].value), header.get("SeriesNumber")
+        columns, rows = int(header["Columns"].value), int(header["Rows"].value)
+        allocated, stored = int(header["BitsAllocated"].value), int(header["BitsStored"].value)
+        frames, samples = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel", 1))
+        signed, shades = int(header["PixelRepresentation"].value), str(header["PhotometricInterpretation"].value)
+        high = int(header.get("HighBit", stored - 1))
+    except Exception as error:  # pydicom raises many kinds for a damaged element
+        raise InputError(f"{path}: lacks what an image slice has, or is damaged; export the series again") from error
+    if frames != 1:
+        raise InputError(f"{path}: holds {frames} frames in one file; {DCM2NIIX}")
+    if samples != 1 or shades != "MONOCHROME2":
+        raise InputError(f"{path}: is a picture in colours or inverted, not grey values of a scan; export the series itself")
+    if allocated not in (8, 16, 32) or not 0 < stored <= allocated or high != stored - 1 or signed not in (0, 1):
+        raise InputError(f"{path}: has voxels of {stored} in {allocated} bits, 8, 16 or 32 are read; {DCM2NIIX}")
+    if not (rows > 0 and columns > 0 and rows * columns * allocated // 8 <= len(data)):
+        raise InputError(f"{path}: is cut short, {len(data)} bytes for {columns} x {rows} voxels; copy it again")
+    dtype = np.dtype(f"{order}{'i' if signed else 'u'}{allocated // 8}")
+    step_rows, step_columns, position = _plane(header, path)
+    return Slice(
+        path,
+        series,
+        int(number) if number is not None and str(number).strip() else None,
+        (columns, rows),
+        dtype,
+        stored,
+        step_rows,
+        step_columns,
+        position,
+        _scaling(header, path),
+        hashlib.sha256(data).hexdigest(),
+    )
+
+
+def read_voxels(part: Slice) -> NDArray[Any]:
+    """The stored numbers of a slice, flat (columns * rows,), the columns' index fastest, in little-endian order.
+
+    Raises:
+        InputError: the file has changed since `read_slice`, or has fewer bytes of voxels than it declares, or more.
+    """
+    data = _bytes_of(part.path)
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        raise InputError(f"{part.path}: was changed while it was read; run again")
+    voxels = _dataset(data, part.path, ("PixelData",)).get("PixelData")
+    expected = part.shape[0] * part.shape[1] * part.dtype.itemsize
+    # An odd number of bytes is filled up by one.
+    if not isinstance(voxels, bytes) or not expected <= len(voxels) <= expected + 1:
+        given = len(voxels) if isinstance(voxels, bytes) else 0
+        raise InputError(f"{part.path}: has {given} bytes of voxels instead of {expected}; copy it again")
+    array = np.frombuffer(voxels[:expected], part.dtype).astype(part.dtype.newbyteorder("<"))
+    unused = 8 * part.dtype.itemsize - part.used_bits
+    # Old scanners keep overlays in the bits above; shifting up and down clears them and spreads the sign.
+    return array << unused >> unused if unused else array
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        data = read_bytes(path, MOST_SLICE)
+    except OSError as error:
+        raise InputError(f"{path}: {not_readable(path, error)}") from error
+    if data[DICOM_PREAMBLE : DICOM_PREAMBLE + len(DICOM_MAGIC)] != DICOM_MAGIC:
+        raise InputError(f"{path}: is no DICOM file; copy it again")
+    return data
+
+
+def _byte_order(data: bytes, path: Path) -> str:
+    """The byte order by the transfer syntax, which is read first: some have the whole file compressed, without a bound."""
+    stream = io.BytesIO(data)
+    stream.seek(DICOM_PREAMBLE + len(DICOM_MAGIC))
+    try:
+        meta = data_element_generator(stream, False, True, stop_when=lambda tag, vr, length: tag.group != TRANSFER_SYNTAX[0])
+        value = next(bytes(element.value or b"") for element in meta if element.tag == TRANSFER_SYNTAX)
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise InputError(f"{path}: damaged DICOM file; export the series again") from error
+    syntax = value.decode("ascii", "replace").rstrip("\0 ")
+    if syntax not in PLAIN:
+        raise InputError(f"{path}: its voxels are compressed ({syntax[:64]}); {DCM2NIIX}, or write it plain with gdcmconv --raw")
+    return PLAIN[syntax]
+
+
+def _dataset(data: bytes, path: Path, fields: tuple[str, ...]) -> Any:
+    """The elements of these names alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they may quote an element's text
+            return pydicom.dcmread(io.BytesIO(data), specific_tags=list(fields))
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise InputError(f"{path}: damaged DICOM file; export the series again") from error
+
+
+def _plane(header: Any, path: Path) -> tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]:
+    """Steps along a row and along a column, and the position of the first voxel."""
+    try:
+        directions = np.array([float(one) for one in header["ImageOrientationPatient"].value]).reshape(2, 3)
+        between_rows, between_columns = (float(one) for one in header["PixelSpacing"].value)
+        x, y, z = (float(one) for one in header["ImagePositionPatient"].value)
+    except Exception as error:
+        raise InputError(f"{path}: does not say where it lies (orientation, position, voxel size); {DCM2NIIX}") from error
+    if not np.isfinite([*directions.ravel(), between_rows, between_columns, x, y, z]).all() or min(between_rows, between_columns) <= 0:
+        raise InputError(f"{path}: voxel size or position is zero or not a number; export the series again")
+    if np.abs(np.linalg.norm(directions, axis=1) - 1).max() > 1e-3:
+        raise InputError(f"{path}: its directions are not of length 1; export the series again")
+    (a, b, c), (d, e, f) = directions[0] * between_columns, directions[1] * between_rows
+    return (float(a), float(b), float(c)), (float(d), float(e), float(f)), (x, y, z)
+
+
+def _scaling(header: Any, path: Path) -> tuple[float, float]:
+    try:
+        slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+    except Exception as error:
+        raise InputError(f"{path}: its rescale slope or intercept is not a number; export the series again") from error
+    if not (np.isfinite([slope, intercept]).all() and slope):
+        raise InputError(f"{path}: its rescale slope or intercept is zero or not a number; export the series again")
+    return slope, intercept

@@ -1,0 +1,142 @@
+"""A DICOM series in a folder of its own, put together from its slices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from angiosynth.data.folders import leads_outside
+from angiosynth.data.formats import is_dicom
+from angiosynth.data.readers.described import LPS_TO_RAS, Described, nifti_header, three_axes
+from angiosynth.data.readers.dicom import DCM2NIIX, Slice, read_slice, read_voxels
+from angiosynth.data.stored import MOST_VOXELS, refuse_memory
+from angiosynth.errors import InputError
+
+MOST_SLICES = 4096  # of a folder, all its series together
+SERIES_SHOWN = 20
+# Positions are written with as few as three digits; a missing slice makes a gap of twice the distance.
+GAP_TOLERANCE, GAP_TOLERANCE_MM = 0.01, 2e-3
+
+
+def describe_series(folder: Path, number: int | None = None) -> Described:
+    """Read the headers of the slices in a folder and put one series together.
+
+    Args:
+        folder: the slices lie in it, not below it; files that are no DICOM are ignored.
+        number: of the series to take, as the scanner gave it. None where the folder holds but one.
+
+    Raises:
+        InputError: there is no slice, or more than one series to choose from; a slice is damaged, missing or of another grid.
+    """
+    paths = series_files(folder)
+    if not paths:
+        raise InputError(f"{folder}: is a folder without DICOM slices; name a file, or the folder that holds a series")
+    slices = _one_series(folder, [read_slice(path) for path in paths], number)
+    slices = _in_order(folder, slices)
+    shape = three_axes((*slices[0].shape, len(slices)), folder)
+    _refuse_size(folder, shape, slices)
+    first, last = (np.array(one.position_mm) for one in (slices[0], slices[-1]))
+    steps = np.column_stack([slices[0].rows_mm, slices[0].columns_mm, (last - first) / (len(slices) - 1)])
+    scaled = len({one.scaling for one in slices}) > 1
+    dtype = np.dtype("<f4") if scaled else slices[0].dtype.newbyteorder("<")
+    header = nifti_header(folder, shape, dtype, LPS_TO_RAS @ steps, LPS_TO_RAS @ first)
+    if not scaled:
+        header["scl_slope"], header["scl_inter"] = slices[0].scaling
+    return Described(header, lambda: _voxels(slices, shape, dtype, scaled))
+
+
+def series_files(folder: Path) -> list[Path]:
+    """The DICOM files of a folder, those below it left out.
+
+    Raises:
+        InputError: there are more than MOST_SLICES, one is a link that leads outside the folder, or a file named like them is no DICOM,
+            as a slice that was cut to nothing is: without it the stack would be shorter by one.
+    """
+    files = sorted(
+        path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file() and path.name.upper() != "DICOMDIR"
+    )
+    paths = [path for path in files if is_dicom(path)]
+    endings = {_ending(path) for path in paths}
+    if strange := [path for path in files if path not in paths and _ending(path) in endings]:
+        raise InputError(f"{strange[0]}: is named like the slices beside it and is no DICOM file; copy it again or remove it")
+    if len(paths) > MOST_SLICES:
+        raise InputError(f"{folder}: holds {len(paths):,} DICOM files, {MOST_SLICES:,} are read; give each series a folder of its own")
+    if outside := [path for path in paths if leads_outside(path, folder)]:
+        raise InputError(f"{outside[0]}: is a link that leads outside {folder}; put a copy in its place")
+    return paths
+
+
+def _ending(path: Path) -> str:
+    """A name's ending in small letters, "" for one that is a number, as of names that are UIDs."""
+    return path.suffix.lower() if path.suffix[1:2].isalpha() else ""
+
+
+def _one_series(folder: Path, slices: Sequence[Slice], number: int | None) -> list[Slice]:
+    """The slices of the series of this number, or of the only one. A series is named by numbers alone: its description is free text."""
+    by_uid: dict[str, list[Slice]] = {}
+    for one in slices:
+        by_uid.setdefault(one.series, []).append(one)
+    series = sorted(by_uid.values(), key=lambda one: (one[0].number is None, one[0].number or 0, one[0].path))
+    taken = [one for one in series if number is None or one[0].number == number]
+    if len(taken) == 1:
+        return taken[0]
+    listed = ", ".join(
+        f"{'without a number' if one[0].number is None else one[0].number} ({len(one)} slices of {one[0].shape[0]} x {one[0].shape[1]})"
+        for one in series[:SERIES_SHOWN]
+    )
+    more = f" and {len(series) - SERIES_SHOWN} more" if len(series) > SERIES_SHOWN else ""
+    cure = "take one with --series NUMBER, or give each a folder of its own"
+    if not taken:
+        raise InputError(f"{folder}: holds no series {number}, but {listed}{more}; {cure}")
+    raise InputError(f"{folder}: holds {len(series)} series, {listed}{more}; {cure}")
+
+
+def _in_order(folder: Path, slices: Sequence[Slice]) -> list[Slice]:
+    """The slices along the normal of their plane.
+
+    Raises:
+        InputError: they differ in size, type, direction or voxel size; one is missing, or two lie at one place.
+    """
+    if len(slices) < 2:
+        raise InputError(f"{folder}: holds one slice, which is no volume; bring the others")
+    first = slices[0]
+    grids = [np.array([*one.rows_mm, *one.columns_mm]) for one in slices]
+    for one, grid in zip(slices, grids, strict=True):
+        if one.shape != first.shape or one.dtype != first.dtype or one.used_bits != first.used_bits:
+            raise InputError(f"{one.path}: is of another size or type than {first.path.name} of the same series; export the series again")
+        if np.abs(grid - grids[0]).max() > 1e-4:
+            raise InputError(f"{one.path}: lies in another plane than {first.path.name} of the same series; {DCM2NIIX}")
+    normal = np.cross(first.rows_mm, first.columns_mm)
+    if not normal.any():
+        raise InputError(f"{folder}: its axes are not at right angles; {DCM2NIIX}")
+    normal /= np.linalg.norm(normal)
+    heights = np.array([float(np.dot(one.position_mm, normal)) for one in slices])
+    order = np.argsort(heights, kind="stable")
+    gaps = np.diff(heights[order])
+    tolerance = max(GAP_TOLERANCE_MM, GAP_TOLERANCE * float(np.median(gaps)))
+    if gaps.min() <= GAP_TOLERANCE_MM:
+        raise InputError(f"{folder}: two slices of one series lie at one place, as of several echoes or times; export one volume a series")
+    if gaps.max() - gaps.min() > tolerance:
+        raise InputError(f"{folder}: gaps between slices are {gaps.min():.3f} to {gaps.max():.3f} mm, so some are missing; bring all")
+    return [slices[int(place)] for place in order]
+
+
+def _refuse_size(folder: Path, shape: tuple[int, int, int], slices: Sequence[Slice]) -> None:
+    voxels = shape[0] * shape[1] * shape[2]
+    if voxels > MOST_VOXELS:
+        raise InputError(f"{folder}: {shape} voxels, {MOST_VOXELS:,} are read; cut the scan")
+    refuse_memory(folder, shape, voxels * slices[0].dtype.itemsize)
+
+
+def _voxels(slices: Sequence[Slice], shape: tuple[int, int, int], dtype: np.dtype[Any], scaled: bool) -> tuple[NDArray[Any], str]:
+    array = np.empty((shape[2], shape[0] * shape[1]), dtype)
+    for place, one in enumerate(slices):
+        voxels = read_voxels(one)
+        array[place] = voxels * one.scaling[0] + one.scaling[1] if scaled else voxels
+    digests = "".join(one.sha256 for one in slices)
+    return array.ravel(), hashlib.sha256(digests.encode()).hexdigest()
