@@ -1,6 +1,7 @@
 """How often an audit calls a harmless set leaky, and how often it finds a leak: many audits where the answer is known.
 
-    python -m benchmarks.audit_errors --cache FOLDER [--seeds 5] [--cohorts 8/4 20/10 40/20] [--quick] [--jobs N] [--seconds S] [--json]
+    python -m benchmarks.audit_errors --cache FOLDER [--seeds 5] [--cohorts 8/4 8/4+12 20/10 40/20] [--quick] [--jobs N]
+        [--seconds S] [--json]
 
 Heads are drawn once (96, a minute or two) and kept in the cache folder, which may be carried to another machine. For each seed and size
 of cohort people are split anew at random into those who were trained on, those who were not and strangers. Harmless sets: real patches
@@ -23,7 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,7 +46,8 @@ from angiosynth.settings.audit import AuditSettings
 from benchmarks.audit_people import load_people
 from benchmarks.audit_sets import SHAPE, SPOILERS, Audited, SetMaker, draw_cohort
 
-SIZES = {"8/4": (8, 4, 2), "20/10": (20, 10, 4), "40/20": (40, 20, 6)}  # training, test and validation patients
+# Training, test and validation patients, and people who are held out without a label.
+SIZES: dict[str, tuple[int, ...]] = {"8/4": (8, 4, 2), "8/4+12": (8, 4, 2, 12), "20/10": (20, 10, 4), "40/20": (40, 20, 6)}
 SHARES = (0.01, 0.03, 0.1)
 HARMLESS = ("strangers", "gan-strangers")
 LEAKY = (*(f"{kind}-{share:g}" for kind in SPOILERS for share in SHARES), "gan-one", "gan-few")
@@ -73,7 +75,8 @@ def audit_one(task: Task, cache: Path) -> dict[str, Any]:
         scratch = Path(folder)
         audited = _set_of(task.kind, SetMaker(people, cohort, task.seed, scratch / "gan"))
         parts = [people.patches_of(part, scratch) for part in (cohort.training, cohort.test, cohort.validation)]
-        data = AuditData(_inputs(parts, audited, task.seed, scratch))
+        unlabelled = people.patches_of(cohort.held_out, scratch) if cohort.held_out else None
+        data = AuditData(replace(_inputs(parts, audited, task.seed, scratch), unlabelled=unlabelled))
         result = judge(Audit(data, SETTINGS).measured(f"{task.kind} {task.cohort} {task.seed}"), SETTINGS.limits)
     measures = {
         finding["name"]: {"value": round(finding["value"], 4), "p": finding["p"], "state": finding["state"]}

@@ -32,12 +32,13 @@ FEW, FEW_PAIRS = 3, 20  # patients of the GAN that is trained for long, and pair
 
 @dataclass(frozen=True)
 class Cohort:
-    """The people of one audit, by numbers: trained on, not trained on (test, validation), and in no part of the split."""
+    """The people of one audit, by numbers: trained on, not trained on (test, validation, held out), and in no part of the split."""
 
     training: list[int]
     test: list[int]
     validation: list[int]
     strangers: list[int]
+    held_out: list[int]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ class Audited:
     critic: PairCritic | None = None
 
 
-def draw_cohort(people: People, sizes: tuple[int, int, int], seed: int) -> Cohort:
-    """Split the people at random into so many training, test and validation patients; the rest are strangers."""
+def draw_cohort(people: People, sizes: tuple[int, ...], seed: int) -> Cohort:
+    """Split the people at random into so many training, test and validation patients and, as a fourth, people held out.
+
+    The rest are strangers.
+    """
     order = np.random.default_rng(seed_of("cohort", *sizes, seed)).permutation(people.numbers()).tolist()
     ends = np.cumsum(sizes)
-    return Cohort(order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] : ends[2]], order[ends[2] :])
+    training, test, validation, *held_out = (order[end - size : end] for end, size in zip(ends, sizes, strict=True))
+    return Cohort(training, test, validation, order[ends[-1] :], held_out[0] if held_out else [])
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ def test_every_seed_splits_the_people_anew_and_strangers_are_in_no_part() -> Non
     parts = [cohorts[0].training, cohorts[0].test, cohorts[0].validation, cohorts[0].strangers]
     assert [len(part) for part in parts] == [4, 2, 1, 5]
     assert sorted(number for part in parts for number in part) == list(range(1, 13))
+    assert not cohorts[0].held_out
+    with_held_out = draw_cohort(people, (*SIZES, 3), 1)
+    assert [len(part) for part in (with_held_out.held_out, with_held_out.strangers)] == [3, 2]
+    assert not set(with_held_out.held_out) & {*with_held_out.training, *with_held_out.test, *with_held_out.strangers}
 
 
 def test_of_a_leaky_set_so_many_pairs_are_training_patients_and_of_a_harmless_one_none() -> None:

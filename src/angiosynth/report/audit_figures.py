@@ -33,6 +33,7 @@ def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
         _draw_people(right, {GALLERY[name]: (audit[name]["member_counts"], audit[name]["other_counts"]) for name in GALLERY})
         left.set(ylabel="excess, in standard deviations", title="attacks on membership: excess over matched people")
         right.set(ylabel="synthetic patches", title="copies of each person")
+        right.yaxis.get_major_locator().set_params(integer=True)
         figure.suptitle("A dot a person: for the house alone.", fontsize=10)
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
