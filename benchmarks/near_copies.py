@@ -1,9 +1,10 @@
 """How often a scan of another person is taken for a near copy, and how often a processed copy is missed.
 
-    python benchmarks/near_copies.py FOLDER... [--json]
+    python benchmarks/near_copies.py FOLDER... [--json] [--brains]
 
 Each FOLDER is a BIDS folder of scans of different people, such as data/phantom/site-a. All pairs of people in a folder, and copies of every
-scan, changed in the ways that laboratories change scans, are compared as `cohort` and `import` compare them.
+scan, changed in the ways that laboratories change scans, are compared as `cohort` and `import` compare them. With --brains the brains alone
+are, in the boxes of their masks, as of data sets that strip, pad or cut one another's scans.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import numpy as np
 from scipy import ndimage
 
 from angiosynth.data.bids import find_patients
-from angiosynth.data.copies import NEAR_COPY, correlation, fingerprint
+from angiosynth.data.copies import NEAR_COPY, brain_fingerprint, correlation, fingerprint
 from angiosynth.data.nifti import read_volume
 from angiosynth.runtime.progress import progress
 
 Change = Callable[[np.ndarray], np.ndarray]
+BrainChange = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 CHANGES: dict[str, Change] = {
     "Gaussian filter, 1 voxel": lambda scan: ndimage.gaussian_filter(scan, 1.0),
@@ -38,14 +40,64 @@ CHANGES: dict[str, Change] = {
 }
 
 
+def with_skull(scan: np.ndarray, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The brain in a larger volume, with noise and a bright shell around it."""
+    margins = ((20, 10), (30, 25), (5, 40))
+    larger, mask = np.pad(scan, margins), np.pad(brain, margins)
+    shell = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask, iterations=2)
+    around = np.abs(np.random.default_rng(0).normal(0, 0.1 * scan.std(), larger.shape)) + shell * scan.max() / 2
+    return np.where(mask, larger, around), mask
+
+
+BRAIN_CHANGES: dict[str, BrainChange] = {
+    "a skull of noise around it, padded": with_skull,
+    "a mask 2 voxels smaller": lambda scan, brain: (scan, ndimage.binary_erosion(brain, iterations=2)),
+    "a mask 2 voxels larger": lambda scan, brain: (scan, ndimage.binary_dilation(brain, iterations=2)),
+    "resampled to 0.7": lambda scan, brain: (ndimage.zoom(scan, 0.7, order=1), ndimage.zoom(brain.astype(np.float32), 0.7, order=1) > 0.5),
+    "the lowest eighth cut off": lambda scan, brain: (scan[:, :, scan.shape[2] // 8 :], brain[:, :, scan.shape[2] // 8 :]),
+}
+
+
+def compared_brains(folders: list[Path]) -> dict[str, list[float]]:
+    """Correlations of brains: of different people of a folder, and of each with its changed copies."""
+    rows: dict[str, list[float]] = {name: [] for name in ("different people", *BRAIN_CHANGES)}
+    for folder in folders:
+        patients = [patient for patient in find_patients(folder) if patient.brain]
+        prints = []
+        for patient in progress(patients, f"{folder.name}", len(patients)):
+            assert patient.brain is not None
+            scan, brain = read_volume(patient.image).array, read_volume(patient.brain).array > 0.5
+            prints.append(brain_fingerprint(scan, brain))
+            for name, change in BRAIN_CHANGES.items():
+                changed = brain_fingerprint(*change(scan, brain))
+                if sorted(changed.shape) == sorted(prints[-1].shape):
+                    rows[name].append(correlation(changed, prints[-1]))
+        rows["different people"] += [
+            correlation(one, other) for one, other in itertools.combinations(prints, 2) if one.shape == other.shape
+        ]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--brains", action="store_true")
     options = parser.parse_args()
+    rows = compared_brains(options.folders) if options.brains else compared(options.folders)
+    print("| | pairs | least | median | most | said to be copies |\n|---|---:|---:|---:|---:|---:|")
+    for name, values in rows.items():
+        share = np.mean([value >= NEAR_COPY for value in values])
+        print(f"| {name} | {len(values)} | {min(values):.2f} | {np.median(values):.2f} | {max(values):.2f} | {share:.0%} |")
+    if options.json:
+        print(json.dumps({name: [round(value, 4) for value in values] for name, values in rows.items()}))
+
+
+def compared(folders: list[Path]) -> dict[str, list[float]]:
+    """Correlations of whole scans: of different people of a folder, and of each with its changed copies."""
     people: list[float] = []
     copies: dict[str, list[float]] = {name: [] for name in CHANGES}
-    for folder in options.folders:
+    for folder in folders:
         patients = find_patients(folder)
         prints = []
         for patient in progress(patients, f"{folder.name}", len(patients)):
@@ -56,13 +108,7 @@ def main() -> None:
                 if sorted(changed.shape) == sorted(prints[-1].shape):  # of scans with few slices a resampled one has fewer blocks
                     copies[name].append(correlation(changed, prints[-1]))
         people += [correlation(one, other) for one, other in itertools.combinations(prints, 2) if one.shape == other.shape]
-    rows = {"different people": people, **copies}
-    print("| | pairs | least | median | most | said to be copies |\n|---|---:|---:|---:|---:|---:|")
-    for name, values in rows.items():
-        share = np.mean([value >= NEAR_COPY for value in values])
-        print(f"| {name} | {len(values)} | {min(values):.2f} | {np.median(values):.2f} | {max(values):.2f} | {share:.0%} |")
-    if options.json:
-        print(json.dumps({name: [round(value, 4) for value in values] for name, values in rows.items()}))
+    return {"different people": people, **copies}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,11 @@ def read_slice(path: Path) -> Slice:
     Raises:
         InputError: it is damaged, or is no single slice of grey values in plain numbers.
     """
+    with _quiet():
+        return _facts_of(path)
+
+
+def _facts_of(path: Path) -> Slice:
     data = _bytes_of(path)
     order = _byte_order(data, path)
     header = _dataset(data, path, FIELDS)
@@ -108,7 +116,8 @@ def read_voxels(part: Slice) -> NDArray[Any]:
     data = _bytes_of(part.path)
     if hashlib.sha256(data).hexdigest() != part.sha256:
         raise InputError(f"{part.path}: was changed while it was read; run again")
-    voxels = _dataset(data, part.path, ("PixelData",)).get("PixelData")
+    with _quiet():
+        voxels = _dataset(data, part.path, ("PixelData",)).get("PixelData")
     expected = part.shape[0] * part.shape[1] * part.dtype.itemsize
     # An odd number of bytes is filled up by one.
     if not isinstance(voxels, bytes) or not expected <= len(voxels) <= expected + 1:
@@ -118,6 +127,20 @@ def read_voxels(part: Slice) -> NDArray[Any]:
     unused = 8 * part.dtype.itemsize - part.used_bits
     # Old scanners keep overlays in the bits above; shifting up and down clears them and spreads the sign.
     return array << unused >> unused if unused else array
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without pydicom's warnings and log, which quote the values of elements."""
+    log = logging.getLogger("pydicom")
+    before = log.disabled
+    log.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -148,9 +171,7 @@ def _byte_order(data: bytes, path: Path) -> str:
 def _dataset(data: bytes, path: Path, fields: tuple[str, ...]) -> Any:
     """The elements of these names alone."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they may quote an element's text
-            return pydicom.dcmread(io.BytesIO(data), specific_tags=list(fields))
+        return pydicom.dcmread(io.BytesIO(data), specific_tags=list(fields))
     except Exception as error:  # pydicom raises many kinds for a damaged file
         raise InputError(f"{path}: damaged DICOM file; export the series again") from error
 
