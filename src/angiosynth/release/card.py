@@ -83,12 +83,15 @@ Released on $date by: $creator. Licence: $licence.
 | file | holds |
 |---|---|
 | patches.npz | `image` (n, x, y) uint8, 0..255 for [-1, 1]; `label` (n, x, y) uint8, 0 or 1 |
-| nifti/ | the same as stacks (x, y, n) for a viewer; their voxel size of 1 mm stands for nothing |
+| nifti/ | the same as stacks (x, y, n) for a viewer; x and y have the true voxel size, the third axis counts pairs |
 | load.py | ten lines that load the pairs |
 | card.json, croissant.json | the facts for machines |
 | audit/index.html, audit/audit.json | the privacy audit of this very set |
 | SHA256SUMS | `sha256sum --check --strict SHA256SUMS` |
 | SHA256SUMS.sig | of a signed set: `ssh-keygen -Y verify -f SIGNERS -I NAME -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS` |
+
+Voxel size: $spacing mm, slices across last: the median over the scans that were trained on, to three digits$alike. It is the
+scanner's setting and says nothing of a patient.
 
 Intensity: percentiles $low and $high inside the brain became -1 and 1 (rule `$rule`). Scale your own scans likewise before using a network
 that was trained on these pairs; `python cli.py pretrain-from FOLDER` of angiosynth sees to that.
@@ -142,7 +145,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
         terms: of the release.
     """
     # Not the seed: with a generator that got out it would say which pairs were kept.
-    kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction")
+    kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction", "spacing_mm", "spacing_varies")
     return {
         "name": name,
         "date": terms.date,
@@ -172,6 +175,8 @@ def readme_of(card: Mapping[str, Any]) -> str:
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
         verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for its meaning).",
         override=reason,
+        spacing=" x ".join(f"{length:g}" for length in card["spacing_mm"]),
+        alike="; they differ by more than 1%" if card["spacing_varies"] else "",
         **card["intensity"],
     )
     return text.replace("\n\n\n\n", "\n\n")

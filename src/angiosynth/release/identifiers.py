@@ -29,11 +29,12 @@ from angiosynth.release.formats import Format, format_of
 MOST_FILE = 8 << 30  # bytes; the files were written here a moment before
 SHORTEST = 2  # characters of a name
 SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
-# The sources of the fixed texts of a package: card, README and loader, the audit's page and its keys.
+# The sources of the fixed texts of a package and its exports: card, README and loader, the audit's page and its keys.
 PAGE = ("audit.html", "base.html", "macros.html", "style.css")
 TEXTS = (
     *("release/card.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
     *("report/audit_page.py", "report/audit_tables.py", *(f"report/templates/{name}" for name in PAGE)),
+    *("exports", "exports/receivers"),
 )
 WORD = re.compile(r"[^\W_]+")
 NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # a picture, a digest
@@ -85,6 +86,7 @@ def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Ma
             held[path] |= {word for read in _readings(text) for word in words_in(read)}
     for path, words in held.items():
         _refuse(path.relative_to(folder).as_posix(), identifiers.originals.whose(words - allowed))
+        allowed |= words  # they name nobody; thousands of files of a folder have them in common
 
 
 def _allowed_forms(allowed: Iterable[str]) -> set[str]:

@@ -10,7 +10,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def build_package(
 
     Args:
         target: a new folder; its name is the package's.
-        synthetic: the set.
+        synthetic: the set; its metadata hold those of its card, `spacing_mm` and `spacing_varies` of the training scans.
         audit: of the set.
         terms: under which it is released.
         key: an ed25519 private key to sign with.
@@ -204,15 +204,15 @@ def _write_patches(folder: Path, synthetic: PatchSet) -> None:
     image, label = (np.ascontiguousarray(array[synthetic.rows]) for array in (synthetic.image, synthetic.label))
     np.savez_compressed(folder / "patches.npz", image=image, label=label)
     for name, stack in (("image", image), ("label", label)):
-        _write_stacks(folder / "nifti", name, stack)
+        _write_stacks(folder / "nifti", name, stack, synthetic.meta["spacing_mm"])
 
 
-def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> None:
-    """NIfTI files (x, y, n) of at most STACK patches; their headers are made anew and hold nothing but the shape."""
+def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any], spacing_mm: Sequence[float]) -> None:
+    """NIfTI files (x, y, n) of at most STACK patches; their headers are made anew and hold nothing but shape and voxel size."""
     folder.mkdir(exist_ok=True)
     for number, start in enumerate(range(0, len(patches), STACK)):
         stack = np.moveaxis(patches[start : start + STACK], 0, 2)
-        image = nib.Nifti1Image(np.ascontiguousarray(stack), np.eye(4))
+        image = nib.Nifti1Image(np.ascontiguousarray(stack), np.diag([*spacing_mm, 1.0]))
         image.header.set_xyzt_units("mm")
         nib.save(image, folder / f"{name}-{number:02d}.nii.gz")
 
