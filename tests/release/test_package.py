@@ -75,7 +75,7 @@ def test_the_croissant_has_what_its_specification_requires(package: Path) -> Non
     tree = json.loads((package / "croissant.json").read_text())
     required = {"@context", "@type", "conformsTo", "description", "license", "name", "url", "creator", "datePublished", "distribution"}
     assert required <= set(tree)
-    assert tree["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert tree["conformsTo"] == "http://mlcommons.org/croissant/1.1"
     sums = dict(line.split("  ")[::-1] for line in (package / SUMS).read_text().splitlines())
     for one in tree["distribution"]:
         assert one["@type"] == "cr:FileObject"

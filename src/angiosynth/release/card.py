@@ -1,4 +1,4 @@
-"""The texts of a package: README, card.json, the Croissant description, a loader."""
+"""The texts of a package: README, card.json, a loader."""
 
 from __future__ import annotations
 
@@ -11,43 +11,6 @@ from typing import Any
 from angiosynth.release.formats import Format
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import escaped_markdown
-
-CONTEXT: dict[str, Any] = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "dct": "http://purl.org/dc/terms/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}
 
 
 def unpack_json(content: bytes) -> list[bytes]:
@@ -126,15 +89,6 @@ class Terms:
     override: str = ""
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """A file of a package, for its description."""
-
-    sha256: str
-    size: int  # bytes
-    media_type: str
-
-
 def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
     """card.json: the facts of a package, none of them of a patient.
 
@@ -180,39 +134,3 @@ def readme_of(card: Mapping[str, Any]) -> str:
         **card["intensity"],
     )
     return text.replace("\n\n\n\n", "\n\n")
-
-
-def croissant_of(card: Mapping[str, Any], files: Mapping[str, DataFile]) -> dict[str, Any]:
-    """The description in Croissant 1.0 (MLCommons): required fields and one file object a file.
-
-    Args:
-        card: card.json.
-        files: the package's data files by name.
-    """
-    objects = [
-        {
-            "@type": "cr:FileObject",
-            "@id": name,
-            "name": name,
-            "contentUrl": name,
-            "contentSize": f"{file.size} B",
-            "encodingFormat": file.media_type,
-            "sha256": file.sha256,
-        }
-        for name, file in sorted(files.items())
-    ]
-    return {
-        "@context": CONTEXT,
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": card["name"],
-        "description": f"{card['n']} synthetic pairs of a TOF-MRA patch and its vessel label ({card['size']}x{card['size']}).",
-        "license": card["licence"],
-        "creator": {"@type": "sc:Organization", "name": card["creator"]},
-        **({"url": card["url"]} if card["url"] else {}),
-        "datePublished": card["date"],
-        "version": "1.0.0",
-        "keywords": ["TOF-MRA", "vessel segmentation", "synthetic"],
-        "isLiveDataset": False,
-        "distribution": objects,
-    }

@@ -32,7 +32,7 @@ SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # The sources of the fixed texts of a package and its exports: card, README and loader, the audit's page and its keys.
 PAGE = ("audit.html", "base.html", "macros.html", "style.css")
 TEXTS = (
-    *("release/card.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
+    *("release/card.py", "release/croissant.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
     *("report/audit_page.py", "report/audit_tables.py", *(f"report/templates/{name}" for name in PAGE)),
     *("exports", "exports/receivers"),
 )

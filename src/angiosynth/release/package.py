@@ -23,8 +23,9 @@ from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
 from angiosynth.release import card, checksums, signature
-from angiosynth.release.card import LOADER, DataFile, Terms, card_of, croissant_of, readme_of
+from angiosynth.release.card import LOADER, Terms, card_of, readme_of
 from angiosynth.release.checksums import verify, write_checksums
+from angiosynth.release.croissant import DataFile, croissant_of
 from angiosynth.release.formats import Format, format_of
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers
 from angiosynth.release.signature import SUMS, sign
@@ -145,7 +146,7 @@ def build_package(
         (folder / "load.py").write_text(LOADER, encoding="utf-8")
         # The description holds the other files' digests, the final list that of the description too.
         write_checksums(folder)
-        write_json(folder / "croissant.json", croissant_of(facts, _data_files(folder)))
+        write_json(folder / "croissant.json", croissant_of(facts, data_files(folder)))
         write_checksums(folder)
         if key is not None:
             sign(folder, key)
@@ -217,11 +218,11 @@ def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any], spacin
         nib.save(image, folder / f"{name}-{number:02d}.nii.gz")
 
 
-def _data_files(folder: Path) -> dict[str, DataFile]:
+def data_files(folder: Path, formats: Mapping[str, Format] = FORMATS) -> dict[str, DataFile]:
     """The files that SHA256SUMS lists."""
     files = {}
     for line in read_text(folder / SUMS).splitlines():
         digest, name = line.split("  ", 1)
-        known = format_of(name, FORMATS)
+        known = format_of(name, formats)
         files[name] = DataFile(digest, (folder / name).stat().st_size, known.media_type if known else "application/octet-stream")
     return files
