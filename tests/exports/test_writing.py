@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from angiosynth.cli import commands
 from angiosynth.errors import InputError
 from angiosynth.exports.base import Contents
 from angiosynth.exports.opening import open_contents
@@ -138,3 +140,8 @@ def test_json_of_an_export_is_valid(contents: Contents, tmp_path: Path) -> None:
         write_export(export, contents, tmp_path / name, NOBODY)
         for path in (tmp_path / name).rglob("*.json"):
             json.loads(path.read_text())
+
+
+def test_the_command_names_every_format() -> None:
+    shown = CliRunner().invoke(commands, ["export", "--help"], env={"COLUMNS": "200"}).output
+    assert all(name in shown for name in EXPORTS)

@@ -65,7 +65,7 @@ def release(
 
 def export(
     package: Annotated[Path, typer.Argument(help="The folder of a package, such as releases/NAME.")],
-    to: Annotated[str, typer.Option("--to", help="The format: nnunet.")],
+    to: Annotated[str, typer.Option("--to", help="The format: nnunet, huggingface or bids.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
     spacing_mm: Annotated[
         tuple[float, float, float] | None,
