@@ -47,6 +47,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         {"nib.load", "json.loads", "read_text"},
         "a receiver's program on the receiver's scans, never run here",
     ),
+    "exports/bids": ({"open"}, "writes participants.tsv"),
     "exports/huggingface": ({"Image.open"}, "pictures that were encoded a moment before, to search them"),
     "report/style": ({"Image.open"}, "a figure in memory that was just drawn"),
     "search/space": ({"json.loads"}, "what this project wrote into its own database"),

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from angiosynth.arrays import SpacingMm
+from angiosynth.data.geometry import LEAST_SPACING_MM, MOST_SPACING_MM
 from angiosynth.errors import InputError
 from angiosynth.exports.base import Card, Contents
 from angiosynth.release.package import open_package
@@ -51,6 +52,8 @@ def _spacing_of(package: Path, card: Card, given: SpacingMm | None) -> SpacingMm
         raise InputError(f"{package / 'card.json'}: has no voxel size, as of older versions; name it, slices last: --spacing-mm X Y Z")
     if given is not None and card.spacing_mm not in (None, given):
         raise InputError(f"{package / 'card.json'}: has the voxel size {card.spacing_mm} mm; leave out --spacing-mm")
+    if given is not None and not all(LEAST_SPACING_MM <= length <= MOST_SPACING_MM for length in given):
+        raise InputError(f"--spacing-mm {' '.join(f'{length:g}' for length in given)}: no voxel of a head; name it in millimetres")
     spacing = card.spacing_mm or given
     assert spacing is not None
     return spacing
