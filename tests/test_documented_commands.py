@@ -51,6 +51,13 @@ RUN_BY = {
         ),
         "exports/test_real_tools.py::test_nnunet_plans_trains_and_predicts",
     ),
+    **dict.fromkeys(
+        (
+            "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json --n 4",
+            "python -m monai.bundle run --config_file configs/inference.json --scan scan.nii.gz --brain brain.nii.gz",
+        ),
+        "exports/test_real_tools.py::test_a_monai_bundle_marks_the_voxels_that_segment_marks",
+    ),
     "bids-validator-deno .": "exports/test_real_tools.py::test_the_bids_validator_has_no_error",
     "python cli.py release NAME --model wgan-gp --sign-key KEY": (
         "test_pipeline.py::test_sets_and_releases_go_to_the_remote_and_come_back"

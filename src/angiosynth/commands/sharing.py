@@ -46,6 +46,7 @@ def release(
         list[str] | None,
         typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
     ] = None,
+    with_unet: Annotated[bool, typer.Option("--with-unet", help="Add the U-net that was trained on the set.")] = False,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
@@ -60,12 +61,12 @@ def release(
     from angiosynth.verbs import release as stage
 
     chosen = one_of(settings, "--model", model) if model else None
-    tell(stage.release(settings, Workspace(), chosen, stage.ReleaseRequest(name, override, sign_key, allow_word or ())))
+    tell(stage.release(settings, Workspace(), chosen, stage.ReleaseRequest(name, override, sign_key, allow_word or (), with_unet)))
 
 
 def export(
     package: Annotated[Path, typer.Argument(help="The folder of a package, such as releases/NAME.")],
-    to: Annotated[str, typer.Option("--to", help="The format: nnunet, huggingface or bids.")],
+    to: Annotated[str, typer.Option("--to", help="The format: nnunet, huggingface, bids or monai.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
     spacing_mm: Annotated[
         tuple[float, float, float] | None,

@@ -18,7 +18,7 @@ from angiosynth.runtime.tables import write_table
 
 BIDS_VERSION = "1.10.0"
 LABELS = Path("derivatives") / "labels"
-NO_BIDS = ("card.json", "audit/", "SHA256SUMS", "SHA256SUMS.sig")  # files of an export that BIDS has no name for
+NO_BIDS = ("card.json", "audit", "SHA256SUMS", "SHA256SUMS.sig")  # files of an export that BIDS has no name for
 USAGE = f"""Every pair is a subject of its own, `sub-synthNNNxNNN`. Its image is `anat/*{SCAN}.nii.gz` in [0, 1], a volume of one slice; its
 label is `{LABELS.as_posix()}/sub-*/anat/*{LABEL}.nii.gz`, 0 or 1. No two pairs are of one head, whatever their numbers.
 

@@ -48,7 +48,7 @@ Released on $date by: $creator. Licence: $licence.
 | patches.npz | `image` (n, x, y) uint8, 0..255 for [-1, 1]; `label` (n, x, y) uint8, 0 or 1 |
 | nifti/ | the same as stacks (x, y, n) for a viewer; x and y have the true voxel size, the third axis counts pairs |
 | load.py | ten lines that load the pairs |
-| card.json, croissant.json | the facts for machines |
+$unet| card.json, croissant.json | the facts for machines |
 | audit/index.html, audit/audit.json | the privacy audit of this very set |
 | SHA256SUMS | `sha256sum --check --strict SHA256SUMS` |
 | SHA256SUMS.sig | of a signed set: `ssh-keygen -Y verify -f SIGNERS -I NAME -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS` |
@@ -72,6 +72,9 @@ The audit names the attacks that were tried and their limits. It does not say th
 For training and testing of vessel segmentation. The pairs are two-dimensional patches, not heads; nothing clinical may be concluded from
 them. Trying to find out who was trained on is against the terms of this release.
 """)
+
+UNET = """| unet/ | a U-net that was trained on these pairs alone: weights (safetensors), and how images are standardised |
+"""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
     }
 
 
-def readme_of(card: Mapping[str, Any]) -> str:
+def readme_of(card: Mapping[str, Any], *, with_unet: bool = False) -> str:
     """README.md."""
     verdict = card["audit"]["verdicts"]["set"]
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""
@@ -129,6 +132,7 @@ def readme_of(card: Mapping[str, Any]) -> str:
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
         verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for its meaning).",
         override=reason,
+        unet=UNET if with_unet else "",
         spacing=" x ".join(f"{length:g}" for length in card["spacing_mm"]),
         alike="; they differ by more than 1%" if card["spacing_varies"] else "",
         **card["intensity"],

@@ -22,7 +22,7 @@ from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
-from angiosynth.release import card, checksums, signature
+from angiosynth.release import card, checksums, signature, unet
 from angiosynth.release.card import LOADER, Terms, card_of, readme_of
 from angiosynth.release.checksums import verify, write_checksums
 from angiosynth.release.croissant import DataFile, croissant_of
@@ -93,6 +93,7 @@ FORMATS: dict[str, Format] = {
     **card.FORMATS,
     **checksums.FORMATS,
     **signature.FORMATS,
+    **unet.FORMATS,
 }
 
 
@@ -109,12 +110,13 @@ class SharedAudit:
     folder: Path
 
 
-def build_package(
+def build_package(  # seven parameters: what goes in, under which terms, and who signs have nothing in common
     target: Path,
     synthetic: PatchSet,
     audit: SharedAudit,
     terms: Terms,
     *,
+    segmenter: Path | None = None,
     key: Path | None = None,
     identifiers: Identifiers = NOTHING,
 ) -> None:
@@ -125,24 +127,29 @@ def build_package(
         synthetic: the set; its metadata hold those of its card, `spacing_mm` and `spacing_varies` of the training scans.
         audit: of the set.
         terms: under which it is released.
+        segmenter: models/unet/<model>, the U-net that was trained on the set, if it is to go along.
         key: an ed25519 private key to sign with.
         identifiers: names and paths that the package must not hold.
 
     Raises:
-        InputError: the folder exists, its name is unusable, or the package holds an identifier.
+        InputError: the folder exists, its name is unusable, the U-net is of another set, or the package holds an identifier.
     """
     if not NAME.fullmatch(target.name):
         raise InputError(f"{target}: the name of a package is letters, digits, dots and dashes; name another")
     if target.exists():
         raise InputError(f"{target}: is there already; what was released is not changed, name another")
+    if segmenter is not None:
+        unet.refuse_other_unet(segmenter, synthetic)
     with whole_folder(target) as folder:
         _write_patches(folder, synthetic)
+        if segmenter is not None:
+            unet.write_unet(segmenter, folder)
         (folder / "audit").mkdir()
         for name in AUDIT_FILES:
             (folder / "audit" / name).write_bytes(read_bytes(audit.folder / name, MOST_PAGE))
         facts = card_of(target.name, synthetic.meta, audit.facts, terms)
         write_json(folder / "card.json", facts)
-        (folder / "README.md").write_text(readme_of(facts), encoding="utf-8")
+        (folder / "README.md").write_text(readme_of(facts, with_unet=segmenter is not None), encoding="utf-8")
         (folder / "load.py").write_text(LOADER, encoding="utf-8")
         # The description holds the other files' digests, the final list that of the description too.
         write_checksums(folder)

@@ -41,12 +41,14 @@ class ReleaseRequest:
         override: a written reason to release against the audit's verdict, "" for none.
         key: ed25519 private key to sign with.
         allowed_words: words that the package may hold though this machine, its user or a folder is called so.
+        with_unet: whether the U-net that was trained on the set goes along.
     """
 
     name: str
     override: str = ""
     key: Path | None = None
     allowed_words: Sequence[str] = ()
+    with_unet: bool = False
 
 
 def release(settings: Settings, home: Workspace, model: str | None, request: ReleaseRequest) -> str:
@@ -86,6 +88,7 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         _with_spacing(settings, home, open_patch_set(home.synthetic(chosen))),
         SharedAudit(_shared(audit, folder, chosen), folder / SHARED),
         Terms(settings.release, datetime.now(UTC).date().isoformat(), override if against else ""),
+        segmenter=home.unet(chosen) if request.with_unet else None,
         key=request.key,
         identifiers=identifiers,
     )
