@@ -53,7 +53,7 @@ RUN_BY = {
     ),
     **dict.fromkeys(
         (
-            "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json --n 4",
+            "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json",
             "python -m monai.bundle run --config_file configs/inference.json --scan scan.nii.gz --brain brain.nii.gz",
         ),
         "exports/test_real_tools.py::test_a_monai_bundle_marks_the_voxels_that_segment_marks",

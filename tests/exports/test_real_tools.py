@@ -57,7 +57,7 @@ with np.load("demo-1/patches.npz") as stored:
 """
 VALIDATE = "bids-validator-deno ."
 MONAI = (
-    "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json --n 4",
+    "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json",
     "python -m monai.bundle run --config_file configs/inference.json --scan scan.nii.gz --brain brain.nii.gz",
 )
 

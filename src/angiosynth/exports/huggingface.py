@@ -128,12 +128,11 @@ def _picture(patch: NDArray[np.uint8], name: str) -> dict[str, Any]:
 
 
 def _unpack_tables(content: bytes) -> Iterator[bytes]:
-    """A Parquet file as it is, whose metadata are plain, and the pixels of its pictures."""
+    """A Parquet file as it is, whose metadata are plain, and the pixels of its pictures, those of a row group together."""
     yield content
-    for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches():
+    for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches(batch_size=GROUP):
         for column in batch.columns:
-            for picture in column.to_pylist():
-                yield np.asarray(Image.open(io.BytesIO(picture["bytes"]))).tobytes()
+            yield b"\0".join(np.asarray(Image.open(io.BytesIO(one["bytes"]))).tobytes() for one in column.to_pylist())
 
 
 EXPORT = Export(

@@ -9,7 +9,7 @@ from angiosynth.errors import InputError
 from angiosynth.exports.base import Contents, Export
 from angiosynth.reading import file_digest, read_bytes
 from angiosynth.release.checksums import write_checksums
-from angiosynth.release.identifiers import Identifiers, refuse_identifiers
+from angiosynth.release.identifiers import EXPORTED, Identifiers, refuse_identifiers
 from angiosynth.release.package import FORMATS, MOST_PAGE
 from angiosynth.release.signature import SUMS, sign
 from angiosynth.runtime.output import whole_folder, write_json
@@ -69,7 +69,7 @@ def write_export(export: Export, contents: Contents, target: Path, identifiers: 
         write_checksums(folder)
         if key is not None:
             sign(folder, key)
-        refuse_identifiers(folder, identifiers, {**FORMATS, **export.formats})
+        refuse_identifiers(folder, identifiers, {**FORMATS, **export.formats}, EXPORTED)
 
 
 def readme_of(export: Export, contents: Contents) -> str:
