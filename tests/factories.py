@@ -197,7 +197,8 @@ def tiny_patches(n: int = 12, size: int = 16, seed: int = 0, patients: int = 2) 
         label[row, start : start + 3] = 1
     image[label == 1] = 240
     names = np.array([f"sub-{row % patients + 1:02d}" for row in range(n)])
-    return PatchSet(image, label, names, np.arange(n), {"intensity": {"rule": "volume", "low": 0.5, "high": 99.9}}, Path("tiny"))
+    meta = {"intensity": {"rule": "volume", "low": 0.5, "high": 99.9}, "spacing_mm": [0.312, 0.312, 0.6], "spacing_varies": False}
+    return PatchSet(image, label, names, np.arange(n), meta, Path("tiny"))
 
 
 def make_scan(shape: tuple[int, int, int] = (20, 24, 5), seed: int = 0, patient: str = "sub-01") -> Scan:

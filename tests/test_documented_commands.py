@@ -43,6 +43,23 @@ RUN_BY = {
     "python cli.py profile quick": "test_dvc.py::build",
     "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' --dry-run": "test_dvc.py::build",
     "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' -o data/raw/site-a": "test_dvc.py::build",
+    **dict.fromkeys(
+        (
+            "nnUNetv2_plan_and_preprocess -d 501 --verify_dataset_integrity -c 2d",
+            "nnUNetv2_train 501 2d all",
+            "python scale_scan.py scan.nii.gz --brain brain.nii.gz -o scans/head_0000.nii.gz",
+            "nnUNetv2_predict -d 501 -c 2d -f all -i scans -o vessels",
+        ),
+        "exports/test_real_tools.py::test_nnunet_plans_trains_and_predicts",
+    ),
+    **dict.fromkeys(
+        (
+            "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json",
+            "python -m monai.bundle run --config_file configs/inference.json --scan scan.nii.gz --brain brain.nii.gz",
+        ),
+        "exports/test_real_tools.py::test_a_monai_bundle_marks_the_voxels_that_segment_marks",
+    ),
+    "bids-validator-deno .": "exports/test_real_tools.py::test_the_bids_validator_has_no_error",
     "python cli.py release NAME --model wgan-gp --sign-key KEY": (
         "test_pipeline.py::test_sets_and_releases_go_to_the_remote_and_come_back"
     ),

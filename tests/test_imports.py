@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"data", "phantom"}),
     frozenset({"importing", "generators", "segmentation"}),
     frozenset({"evaluation", "privacy", "release"}),
-    frozenset({"report", "tracking"}),
+    frozenset({"report", "tracking", "exports"}),
     frozenset({"search", "project"}),
     frozenset({"stages"}),
     frozenset({"verbs"}),

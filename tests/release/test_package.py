@@ -48,6 +48,7 @@ def test_patches_and_stacks_are_the_set(package: Path, synthetic: PatchSet) -> N
     for name, part in (("image", synthetic.image), ("label", synthetic.label)):
         stack = nib.load(package / "nifti" / f"{name}-00.nii.gz")
         np.testing.assert_array_equal(np.moveaxis(np.asanyarray(stack.dataobj), 2, 0), part)
+        np.testing.assert_allclose(stack.header.get_zooms(), (0.312, 0.312, 0.6), rtol=1e-6)
         assert bytes(stack.header["descrip"]).strip(b"\0") == b""
 
 
@@ -55,7 +56,7 @@ def test_stacks_are_cut_before_an_axis_is_too_long(
     package: Path, synthetic: PatchSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "STACK", 5)
-    module._write_stacks(tmp_path / "nifti", "image", synthetic.image)
+    module._write_stacks(tmp_path / "nifti", "image", synthetic.image, (0.3, 0.3, 0.6))
     assert [nib.load(path).shape[2] for path in sorted((tmp_path / "nifti").iterdir())] == [5, 5, 2]
 
 
@@ -74,7 +75,7 @@ def test_the_croissant_has_what_its_specification_requires(package: Path) -> Non
     tree = json.loads((package / "croissant.json").read_text())
     required = {"@context", "@type", "conformsTo", "description", "license", "name", "url", "creator", "datePublished", "distribution"}
     assert required <= set(tree)
-    assert tree["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert tree["conformsTo"] == "http://mlcommons.org/croissant/1.1"
     sums = dict(line.split("  ")[::-1] for line in (package / SUMS).read_text().splitlines())
     for one in tree["distribution"]:
         assert one["@type"] == "cr:FileObject"

@@ -45,6 +45,12 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "stages/train_unet": ({"shutil.copytree"}, "copies folders that this training has just written"),
     "release/card": ({"json.loads"}, "unpacks a package that was made a moment before, to search it"),
     "release/package": ({"gzip.decompress", "zipfile.ZipFile"}, "the same"),
+    "exports/receivers/scale_scan": (
+        {"nib.load", "json.loads", "read_text"},
+        "a receiver's program on the receiver's scans, never run here",
+    ),
+    "exports/bids": ({"open"}, "writes participants.tsv"),
+    "exports/huggingface": ({"Image.open"}, "pictures that were encoded a moment before, to search them"),
     "report/style": ({"Image.open"}, "a figure in memory that was just drawn"),
     "search/space": ({"json.loads"}, "what this project wrote into its own database"),
     "search/results": ({"open"}, "writes trials.csv"),

@@ -56,6 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_json(
             place.splits / "site-a.json", {"train": patients[:1], "validation": patients[1:2], "test": patients[2:], "unlabelled": []}
         )
+        write_json(place.cohort("site-a"), {"patients": [{"id": name, "spacing_mm": [0.3, 0.3, 0.6]} for name in patients]})
         pairs = tiny_patches()
         place.synthetic("wgan-gp").mkdir(parents=True)
         np.save(place.synthetic("wgan-gp") / "image.npy", pairs.image)

@@ -102,6 +102,13 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     assert "gallery.png" not in {path.name for path in package.rglob("*")}
     assert list(find_identifiers(package, [*names, "lab/a", "lab/b", str(Path.cwd())], FORMATS)) == []
     assert "The reason given: a test" in (package / "README.md").read_text()
+    spacings = [facts["spacing_mm"] for facts in read_json(home.cohort("site-a"))["patients"]]
+    np.testing.assert_allclose(read_json(package / "card.json")["spacing_mm"], np.median(spacings, axis=0), rtol=0.005)
+    with pytest.raises(InputError, match="unet"):  # the set's own is not trained yet
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-unet", "a test", with_unet=True))
+    fit_unet(SETTINGS, home, "wgan-gp", NullRecorder())
+    release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-unet", "a test", with_unet=True))
+    assert (home.releases / "with-unet" / "unet" / "unet.safetensors").is_file()
 
     said = pretrain_from(SETTINGS, home, package, None)
     assert "validation patients of site-b" in said

@@ -1,4 +1,4 @@
-"""The commands that share a synthetic set with other labs: audit, release, pretrain-from."""
+"""The commands that share a synthetic set with other labs: audit, release, export, pretrain-from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from angiosynth.runtime.progress import tell
 
 
 def add_to(commands: typer.Typer) -> None:
-    """Register the three commands."""
+    """Register the four commands."""
     commands.command()(audit)
     commands.command()(release)
+    commands.command()(export)
     commands.command("pretrain-from")(pretrain_from)
 
 
@@ -56,6 +57,7 @@ def release(
         list[str] | None,
         typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
     ] = None,
+    with_unet: Annotated[bool, typer.Option("--with-unet", help="Add the U-net that was trained on the set.")] = False,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
@@ -70,7 +72,42 @@ def release(
     from angiosynth.verbs import release as stage
 
     chosen = one_of(settings, "--model", model) if model else None
-    tell(stage.release(settings, Workspace(), chosen, stage.ReleaseRequest(name, override, sign_key, allow_word or ())))
+    tell(stage.release(settings, Workspace(), chosen, stage.ReleaseRequest(name, override, sign_key, allow_word or (), with_unet)))
+
+
+def export(
+    package: Annotated[Path, typer.Argument(help="The folder of a package, such as releases/NAME.")],
+    to: Annotated[str, typer.Option("--to", help="The format: nnunet, huggingface, bids or monai.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
+    spacing_mm: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--spacing-mm", help="Voxel size of the scans, slices last, for packages that do not hold it."),
+    ] = None,
+    trusted_key: Annotated[Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned is refused then.")] = None,
+    sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key to sign the export with.")] = None,
+    allow_word: Annotated[
+        list[str] | None,
+        typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
+    ] = None,
+    params: Params = PARAMS,
+) -> None:
+    """Write a package in the form that another tool reads, with its card, its audit and new checksums.
+
+    Checks the package against its checksums first, and searches the export for names as `release` does. An example:
+
+    python cli.py export releases/vessels-1 --to nnunet -o exports/vessels-1-nnunet
+    """
+    settings = settings_of(params)  # before the slow imports
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.verbs import export as stage
+
+    tell(
+        stage.export(
+            settings,
+            Workspace(),
+            stage.ExportRequest(package, to, output, spacing_mm, trusted_key, sign_key, allow_word or ()),
+        )
+    )
 
 
 def pretrain_from(

@@ -38,6 +38,10 @@ class Workspace:
     def splits(self) -> Path:
         return self.data_root / "splits"
 
+    def cohort(self, site: str) -> Path:
+        """The facts of a site's patients, as stage cohort writes them."""
+        return self.data_root / "data" / "cohort" / f"{site}.json"
+
     def patches(self, site: str) -> Path:
         return self.data_root / "data" / "patches" / site
 

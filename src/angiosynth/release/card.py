@@ -1,4 +1,4 @@
-"""The texts of a package: README, card.json, the Croissant description, a loader."""
+"""The texts of a package: README, card.json, a loader."""
 
 from __future__ import annotations
 
@@ -11,43 +11,6 @@ from typing import Any
 from angiosynth.release.formats import Format
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import escaped_markdown
-
-CONTEXT: dict[str, Any] = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "dct": "http://purl.org/dc/terms/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}
 
 
 def unpack_json(content: bytes) -> list[bytes]:
@@ -83,12 +46,15 @@ Released on $date by: $creator. Licence: $licence.
 | file | holds |
 |---|---|
 | patches.npz | `image` (n, x, y) uint8, 0..255 for [-1, 1]; `label` (n, x, y) uint8, 0 or 1 |
-| nifti/ | the same as stacks (x, y, n) for a viewer; their voxel size of 1 mm stands for nothing |
+| nifti/ | the same as stacks (x, y, n) for a viewer; x and y have the true voxel size, the third axis counts pairs |
 | load.py | ten lines that load the pairs |
-| card.json, croissant.json | the facts for machines |
+$unet| card.json, croissant.json | the facts for machines |
 | audit/index.html, audit/audit.json | the privacy audit of this very set |
 | SHA256SUMS | `sha256sum --check --strict SHA256SUMS` |
 | SHA256SUMS.sig | of a signed set: `ssh-keygen -Y verify -f SIGNERS -I NAME -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS` |
+
+Voxel size: $spacing mm, slices across last: the median over the scans that were trained on, to three digits$alike. It is the
+scanner's setting and says nothing of a patient.
 
 Intensity: percentiles $low and $high inside the brain became -1 and 1 (rule `$rule`). Scale your own scans likewise before using a network
 that was trained on these pairs; `python cli.py pretrain-from FOLDER` of angiosynth sees to that.
@@ -107,6 +73,9 @@ For training and testing of vessel segmentation. The pairs are two-dimensional p
 them. Trying to find out who was trained on is against the terms of this release.
 """)
 
+UNET = """| unet/ | a U-net that was trained on these pairs alone: weights (safetensors), and how images are standardised |
+"""
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -123,15 +92,6 @@ class Terms:
     override: str = ""
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """A file of a package, for its description."""
-
-    sha256: str
-    size: int  # bytes
-    media_type: str
-
-
 def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
     """card.json: the facts of a package, none of them of a patient.
 
@@ -142,7 +102,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
         terms: of the release.
     """
     # Not the seed: with a generator that got out it would say which pairs were kept.
-    kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction")
+    kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction", "spacing_mm", "spacing_varies")
     return {
         "name": name,
         "date": terms.date,
@@ -156,7 +116,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
     }
 
 
-def readme_of(card: Mapping[str, Any]) -> str:
+def readme_of(card: Mapping[str, Any], *, with_unet: bool = False) -> str:
     """README.md."""
     verdict = card["audit"]["verdicts"]["set"]
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""
@@ -172,42 +132,9 @@ def readme_of(card: Mapping[str, Any]) -> str:
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
         verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for its meaning).",
         override=reason,
+        unet=UNET if with_unet else "",
+        spacing=" x ".join(f"{length:g}" for length in card["spacing_mm"]),
+        alike="; they differ by more than 1%" if card["spacing_varies"] else "",
         **card["intensity"],
     )
     return text.replace("\n\n\n\n", "\n\n")
-
-
-def croissant_of(card: Mapping[str, Any], files: Mapping[str, DataFile]) -> dict[str, Any]:
-    """The description in Croissant 1.0 (MLCommons): required fields and one file object a file.
-
-    Args:
-        card: card.json.
-        files: the package's data files by name.
-    """
-    objects = [
-        {
-            "@type": "cr:FileObject",
-            "@id": name,
-            "name": name,
-            "contentUrl": name,
-            "contentSize": f"{file.size} B",
-            "encodingFormat": file.media_type,
-            "sha256": file.sha256,
-        }
-        for name, file in sorted(files.items())
-    ]
-    return {
-        "@context": CONTEXT,
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": card["name"],
-        "description": f"{card['n']} synthetic pairs of a TOF-MRA patch and its vessel label ({card['size']}x{card['size']}).",
-        "license": card["licence"],
-        "creator": {"@type": "sc:Organization", "name": card["creator"]},
-        **({"url": card["url"]} if card["url"] else {}),
-        "datePublished": card["date"],
-        "version": "1.0.0",
-        "keywords": ["TOF-MRA", "vessel segmentation", "synthetic"],
-        "isLiveDataset": False,
-        "distribution": objects,
-    }

@@ -32,9 +32,10 @@ SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
 # The sources of the fixed texts of a package: card, README and loader, the audit's page and its keys.
 PAGE = ("audit.html", "base.html", "macros.html", "style.css")
 TEXTS = (
-    *("release/card.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
+    *("release/card.py", "release/croissant.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
     *("report/audit_page.py", "report/audit_tables.py", *(f"report/templates/{name}" for name in PAGE)),
 )
+EXPORTED = (*TEXTS, "exports", "exports/receivers")  # of an export
 WORD = re.compile(r"[^\W_]+")
 NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # a picture, a digest
 ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # in JSON and in the loader
@@ -74,9 +75,9 @@ def refuse_originals(texts: Mapping[str, str], identifiers: Identifiers) -> None
         _refuse(description, identifiers.originals.whose({form for read in _readings(text) for form in forms_in(read)} - allowed))
 
 
-def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format]) -> None:
+def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format], texts: tuple[str, ...]) -> None:
     """The same for all files of a package and their names; the words of the fixed texts are ignored."""
-    allowed = _allowed_forms(identifiers.allowed) | _fixed_forms()
+    allowed = _allowed_forms(identifiers.allowed) | _fixed_forms(texts)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     held = {path: words_in(path.relative_to(folder).as_posix()) for path in files}
     for path in files:
@@ -85,6 +86,7 @@ def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Ma
             held[path] |= {word for read in _readings(text) for word in words_in(read)}
     for path, words in held.items():
         _refuse(path.relative_to(folder).as_posix(), identifiers.originals.whose(words - allowed))
+        allowed |= words  # they name nobody; thousands of files of a folder have them in common
 
 
 def _allowed_forms(allowed: Iterable[str]) -> set[str]:
@@ -112,23 +114,24 @@ def _refuse(description: str, whose: str) -> None:
         raise InputError(f"{description}: holds a word of {whose}; {advice}")
 
 
-def refuse_identifiers(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format]) -> None:
+def refuse_identifiers(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format], texts: tuple[str, ...] = TEXTS) -> None:
     """Refuse a package that holds an identifier.
 
     Args:
         folder: the package.
         identifiers: the names and paths.
         formats: of the package's files, by the end of their names.
+        texts: sources of its fixed texts, whose words are ignored.
 
     Raises:
         InputError: it does, or a file cannot be searched since its format is unknown; the text names the file, the name and the cure.
     """
-    _refuse_originals_within(folder, identifiers, formats)
+    _refuse_originals_within(folder, identifiers, formats, texts)
     for path, secret in find_identifiers(folder, identifiers.secret, formats):
         name = path.relative_to(folder)
         raise InputError(f"{name}: holds {secret!r}, which belongs to a patient or this machine; take it out of params.yaml or names")
     allowed = {_plain(word) for word in identifiers.allowed}
-    words = {word: title for word, title in identifiers.words.items() if _plain(word) not in allowed and not is_common(word)}
+    words = {word: title for word, title in identifiers.words.items() if _plain(word) not in allowed and not is_common(word, texts)}
     places: dict[str, set[str]] = {}
     for path, word in find_identifiers(folder, words, formats):
         places.setdefault(word, set()).add(path.relative_to(folder).as_posix())
@@ -162,24 +165,24 @@ def find_identifiers(folder: Path, names: Iterable[str], formats: Mapping[str, F
                 yield path, name
 
 
-def is_common(name: str) -> bool:
-    """Whether a name is a single word that occurs in the fixed texts of every package."""
-    return _plain(name) in _fixed_words()
+def is_common(name: str, texts: tuple[str, ...] = TEXTS) -> bool:
+    """Whether a name is a single word that occurs in the fixed texts of every package, or of every export with `texts` EXPORTED."""
+    return _plain(name) in _fixed_words(texts)
 
 
 @cache
-def _fixed_words() -> frozenset[str]:
-    return frozenset(word for file in _fixed_texts() for word in WORD.findall(_plain(read_text(file))))
+def _fixed_words(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(word for file in _fixed_texts(texts) for word in WORD.findall(_plain(read_text(file))))
 
 
-def _fixed_texts() -> list[Path]:
+def _fixed_texts(texts: tuple[str, ...]) -> list[Path]:
     root = Path(angiosynth.__file__).parent
-    return [file for part in TEXTS for file in ([root / part] if Path(part).suffix else sorted((root / part).glob("*.py")))]
+    return [file for part in texts for file in ([root / part] if Path(part).suffix else sorted((root / part).glob("*.py")))]
 
 
 @cache
-def _fixed_forms() -> frozenset[str]:
-    return frozenset(form for file in _fixed_texts() for form in words_in(read_text(file)))
+def _fixed_forms(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(form for file in _fixed_texts(texts) for form in words_in(read_text(file)))
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
-from angiosynth.release import card, checksums, signature
-from angiosynth.release.card import LOADER, DataFile, Terms, card_of, croissant_of, readme_of
+from angiosynth.release import card, checksums, signature, unet
+from angiosynth.release.card import LOADER, Terms, card_of, readme_of
 from angiosynth.release.checksums import verify, write_checksums
+from angiosynth.release.croissant import DataFile, croissant_of
 from angiosynth.release.formats import Format, format_of
 from angiosynth.release.identifiers import Identifiers, refuse_identifiers
 from angiosynth.release.signature import SUMS, sign
@@ -92,6 +93,7 @@ FORMATS: dict[str, Format] = {
     **card.FORMATS,
     **checksums.FORMATS,
     **signature.FORMATS,
+    **unet.FORMATS,
 }
 
 
@@ -108,12 +110,13 @@ class SharedAudit:
     folder: Path
 
 
-def build_package(
+def build_package(  # seven parameters: what goes in, under which terms, and who signs have nothing in common
     target: Path,
     synthetic: PatchSet,
     audit: SharedAudit,
     terms: Terms,
     *,
+    segmenter: Path | None = None,
     key: Path | None = None,
     identifiers: Identifiers = NOTHING,
 ) -> None:
@@ -121,31 +124,36 @@ def build_package(
 
     Args:
         target: a new folder; its name is the package's.
-        synthetic: the set.
+        synthetic: the set; its metadata hold those of its card, `spacing_mm` and `spacing_varies` of the training scans.
         audit: of the set.
         terms: under which it is released.
+        segmenter: models/unet/<model>, the U-net that was trained on the set, if it is to go along.
         key: an ed25519 private key to sign with.
         identifiers: names and paths that the package must not hold.
 
     Raises:
-        InputError: the folder exists, its name is unusable, or the package holds an identifier.
+        InputError: the folder exists, its name is unusable, the U-net is of another set, or the package holds an identifier.
     """
     if not NAME.fullmatch(target.name):
         raise InputError(f"{target}: the name of a package is letters, digits, dots and dashes; name another")
     if target.exists():
         raise InputError(f"{target}: is there already; what was released is not changed, name another")
+    if segmenter is not None:
+        unet.refuse_other_unet(segmenter, synthetic)
     with whole_folder(target) as folder:
         _write_patches(folder, synthetic)
+        if segmenter is not None:
+            unet.write_unet(segmenter, folder)
         (folder / "audit").mkdir()
         for name in AUDIT_FILES:
             (folder / "audit" / name).write_bytes(read_bytes(audit.folder / name, MOST_PAGE))
         facts = card_of(target.name, synthetic.meta, audit.facts, terms)
         write_json(folder / "card.json", facts)
-        (folder / "README.md").write_text(readme_of(facts), encoding="utf-8")
+        (folder / "README.md").write_text(readme_of(facts, with_unet=segmenter is not None), encoding="utf-8")
         (folder / "load.py").write_text(LOADER, encoding="utf-8")
         # The description holds the other files' digests, the final list that of the description too.
         write_checksums(folder)
-        write_json(folder / "croissant.json", croissant_of(facts, _data_files(folder)))
+        write_json(folder / "croissant.json", croissant_of(facts, data_files(folder)))
         write_checksums(folder)
         if key is not None:
             sign(folder, key)
@@ -204,24 +212,24 @@ def _write_patches(folder: Path, synthetic: PatchSet) -> None:
     image, label = (np.ascontiguousarray(array[synthetic.rows]) for array in (synthetic.image, synthetic.label))
     np.savez_compressed(folder / "patches.npz", image=image, label=label)
     for name, stack in (("image", image), ("label", label)):
-        _write_stacks(folder / "nifti", name, stack)
+        _write_stacks(folder / "nifti", name, stack, synthetic.meta["spacing_mm"])
 
 
-def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any]) -> None:
-    """NIfTI files (x, y, n) of at most STACK patches; their headers are made anew and hold nothing but the shape."""
+def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any], spacing_mm: Sequence[float]) -> None:
+    """NIfTI files (x, y, n) of at most STACK patches; their headers are made anew and hold nothing but shape and voxel size."""
     folder.mkdir(exist_ok=True)
     for number, start in enumerate(range(0, len(patches), STACK)):
         stack = np.moveaxis(patches[start : start + STACK], 0, 2)
-        image = nib.Nifti1Image(np.ascontiguousarray(stack), np.eye(4))
+        image = nib.Nifti1Image(np.ascontiguousarray(stack), np.diag([*spacing_mm, 1.0]))
         image.header.set_xyzt_units("mm")
         nib.save(image, folder / f"{name}-{number:02d}.nii.gz")
 
 
-def _data_files(folder: Path) -> dict[str, DataFile]:
+def data_files(folder: Path, formats: Mapping[str, Format] = FORMATS) -> dict[str, DataFile]:
     """The files that SHA256SUMS lists."""
     files = {}
     for line in read_text(folder / SUMS).splitlines():
         digest, name = line.split("  ", 1)
-        known = format_of(name, FORMATS)
+        known = format_of(name, formats)
         files[name] = DataFile(digest, (folder / name).stat().st_size, known.media_type if known else "application/octet-stream")
     return files

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from angiosynth.data.bids import find_patients
-from angiosynth.data.patches import open_patch_set
+from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.importing.name_words import name_words
@@ -22,6 +22,7 @@ from angiosynth.reading import resolved
 from angiosynth.release.card import Terms
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import SharedAudit, build_package, refusal
+from angiosynth.release.spacing import training_spacing
 from angiosynth.runtime.output import read_json
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
@@ -40,12 +41,14 @@ class ReleaseRequest:
         override: a written reason to release against the audit's verdict, "" for none.
         key: ed25519 private key to sign with.
         allowed_words: words that the package may hold though this machine, its user or a folder is called so.
+        with_unet: whether the U-net that was trained on the set goes along.
     """
 
     name: str
     override: str = ""
     key: Path | None = None
     allowed_words: Sequence[str] = ()
+    with_unet: bool = False
 
 
 def release(settings: Settings, home: Workspace, model: str | None, request: ReleaseRequest) -> str:
@@ -76,20 +79,28 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
-    identifiers = _identifiers(settings, home, request.allowed_words)
+    identifiers = project_identifiers(settings, home, request.allowed_words)
     texts = {"the name of the package": request.name, "--override": override}
     refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
     target = home.releases / request.name
     build_package(
         target,
-        open_patch_set(home.synthetic(chosen)),
+        _with_spacing(settings, home, open_patch_set(home.synthetic(chosen))),
         SharedAudit(_shared(audit, folder, chosen), folder / SHARED),
         Terms(settings.release, datetime.now(UTC).date().isoformat(), override if against else ""),
+        segmenter=home.unet(chosen) if request.with_unet else None,
         key=request.key,
         identifiers=identifiers,
     )
     signed = "signed" if request.key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"
+
+
+def _with_spacing(settings: Settings, home: Workspace, synthetic: PatchSet) -> PatchSet:
+    """The set with the voxel size of the scans that its generator learnt from, in its metadata."""
+    source = settings.cohort.source
+    spacing = training_spacing(home.cohort(source), load_split(home.splits, source).train)
+    return replace(synthetic, meta={**synthetic.meta, **spacing})
 
 
 def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any]:
@@ -109,7 +120,7 @@ def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any
     return facts
 
 
-def _identifiers(settings: Settings, home: Workspace, allowed: Sequence[str]) -> Identifiers:
+def project_identifiers(settings: Settings, home: Workspace, allowed: Sequence[str] = ()) -> Identifiers:
     """The names and paths of the project's patients, sites, machine and user."""
     root = home.root.resolve()
     secret: list[str] = [str(root), str(Path.home())]

@@ -1,0 +1,10 @@
+"""The export formats that there are: another one is a module beside this and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from angiosynth.exports import bids, huggingface, monai, nnunet
+from angiosynth.exports.base import Export
+
+EXPORTS: Mapping[str, Export] = {export.name: export for export in (nnunet.EXPORT, huggingface.EXPORT, bids.EXPORT, monai.EXPORT)}

@@ -1,0 +1,65 @@
+"""Command export: a package in the form that another tool reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from angiosynth.arrays import SpacingMm
+from angiosynth.errors import InputError
+from angiosynth.exports.opening import open_contents
+from angiosynth.exports.registry import EXPORTS
+from angiosynth.exports.writing import write_export
+from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.output import scratch_folder
+from angiosynth.runtime.progress import say
+from angiosynth.settings import Settings
+from angiosynth.verbs.release import project_identifiers
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """An export as the user asks for it.
+
+    Attributes:
+        package: the folder that `release` made.
+        to: name of the format.
+        target: the new folder.
+        spacing_mm: voxel size (x, y, z) for a package whose card has none.
+        trusted: the sender's public key; unsigned packages are refused then.
+        key: ed25519 private key to sign the export with.
+        allowed_words: words that the export may hold though this machine, its user or a folder is called so.
+    """
+
+    package: Path
+    to: str
+    target: Path
+    spacing_mm: SpacingMm | None = None
+    trusted: Path | None = None
+    key: Path | None = None
+    allowed_words: Sequence[str] = ()
+
+
+def export(settings: Settings, home: Workspace, request: ExportRequest) -> str:
+    """Write a package's pairs in another format.
+
+    Returns:
+        A line that names the folder and the next step.
+
+    Raises:
+        InputError: the format is unknown, the package differs from its checksums, the folder exists, or an identifier is in it.
+    """
+    if request.to not in EXPORTS:
+        raise InputError(f"--to {request.to}: no such format; there are {', '.join(EXPORTS)}")
+    target = request.target
+    if target.exists() or target.is_symlink():  # before the work
+        raise InputError(f"{target}: is there already; name a new folder with -o")
+    chosen = EXPORTS[request.to]
+    identifiers = project_identifiers(settings, home, request.allowed_words)
+    with scratch_folder(target.with_name(f"{target.name}-unpacked")) as scratch:
+        contents, checked = open_contents(request.package, request.trusted, scratch / "set", request.spacing_mm)
+        say(f"{request.package}: {checked}")
+        write_export(chosen, contents, target, identifiers, request.key)
+    signed = "signed" if request.key else "not signed (--sign-key signs)"
+    return f"{target}: {contents.card.n} pairs for {chosen.title}, {signed}; its README.md says how to use them"
