@@ -24,7 +24,7 @@ from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.verbs.segment import segment
 from tests.documented import ROOT
 from tests.exports.conftest import trained_on
-from tests.factories import make_arrays, tiny_patches, write_nifti
+from tests.factories import affine_of, make_arrays, tiny_patches, write_nifti
 from tests.release.conftest import AUDIT, TERMS
 
 nib: Any = nibabel
@@ -108,10 +108,11 @@ def test_nnunet_plans_trains_and_predicts(synthetic: PatchSet, audited: Path, tm
     said = typed(f"{train} -tr nnUNetTrainer_1epoch -device cpu", folder, programs, **places)
     assert "Training done" in said
     volume, brain, _ = make_arrays((40, 44, 4), 0)
-    write_nifti(folder / "scan.nii.gz", volume)
-    write_nifti(folder / "brain.nii.gz", brain)
+    fine = affine_of((0.312, 0.312, 0.6))  # as the pairs: no resampling
+    write_nifti(folder / "scan.nii.gz", volume, fine)
+    write_nifti(folder / "brain.nii.gz", brain, fine)
     typed(scale, folder, programs)
-    typed(f"{predict} -tr nnUNetTrainer_1epoch -device cpu -npp 1 -nps 1", folder, programs, **places)
+    typed(f"{predict} -tr nnUNetTrainer_1epoch -device cpu -npp 0 -nps 0 --disable_tta -step_size 1", folder, programs, **places)
     vessels = nib.load(folder / "vessels" / "head.nii.gz")
     assert vessels.shape == (40, 44, 4)
     np.testing.assert_allclose(vessels.affine, nib.load(folder / "scan.nii.gz").affine, atol=1e-5)
