@@ -92,7 +92,12 @@ def test_git_of_the_caller_is_not_used(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", ["file", "folder", "broken-link"])
 def test_what_is_there_is_left(kind: str, tmp_path: Path) -> None:
     place = tmp_path / "p"
-    {"file": place.touch, "folder": place.mkdir, "broken-link": lambda: place.symlink_to("nowhere")}[kind]()
+    if kind == "file":
+        place.touch()
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("nowhere")
     with pytest.raises(InputError, match=r"p: exists already; name a folder that does not"):
         projects.new_project(place, "real")
     assert os.listdir(tmp_path) == ["p"]

@@ -25,6 +25,7 @@ from angiosynth.stages.cohort import cohort
 from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
 from angiosynth.verbs import doctor
 from angiosynth.verbs.check_result import CheckResult
+from angiosynth.verbs.installed_packages import packages
 from tests.factories import changed, make_cohort, tiny_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pyte
 def test_packages_are_held_against_the_lock(tmp_path: Path) -> None:
     wanted = {"numpy": metadata.version("numpy"), "no-such-package": "1.0", "pytest": "0.1"}
     (tmp_path / "requirements.lock").write_text("".join(f"{name}=={version}\n" for name, version in wanted.items()))
-    (line,) = doctor.packages(tmp_path)
+    (line,) = packages(tmp_path)
     assert line.result == "1 of 3 as in requirements.lock"
     assert line.fault
     assert "no-such-package is missing" in line.advice
