@@ -20,7 +20,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo full results test lint bench ui serve lock
+.PHONY: help env demo full results test lint docs bench ui serve lock
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,11 @@ lint: env ## ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: ## the documentation as a site, build/site/index.html, checked strictly; mkdocs gets an environment of its own
+	$(PYTHON) -m venv build/docs-env
+	build/docs-env/bin/python -m pip install -q --disable-pip-version-check -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict
 
 bench: env ## measure against peers: every script in benchmarks/, or BENCH=benchmarks/one.py
 	@set -e; for script in $(BENCH); do echo "== $$script"; python $$script; done

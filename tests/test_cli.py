@@ -24,6 +24,8 @@ from tests.pipeline import stages_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
+    "new",
+    "demo",
     "repro",
     "phantom",
     "import",

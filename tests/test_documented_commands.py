@@ -25,6 +25,13 @@ RUN_BY = {
         "release/test_signature.py::test_a_receiver_checks_a_package_without_this_project"
     ),
     "sha256sum --check --strict SHA256SUMS": "release/test_signature.py::test_a_receiver_checks_a_package_without_this_project",
+    "angiosynth demo -o demo": "project/test_new_project.py::test_the_installed_program_makes_a_demo_whose_packages_doctor_knows",
+    "angiosynth new --upgrade": (
+        "project/test_new_project.py::test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_changes_their_code"
+    ),
+    "angiosynth new vessels": (
+        "project/test_new_project.py::test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_changes_their_code"
+    ),
     "dvc add data/raw/site-a": "test_dvc.py::build",
     "dvc exp apply NAME": "test_dvc.py::_experiments",
     "dvc gc --all-commits --all-experiments": "test_dvc.py::test_collecting_garbage_never_takes_the_only_copy",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from angiosynth.commands import data, searching, sharing, tools, training
+from angiosynth.commands import data, searching, sharing, starting, tools, training
 from angiosynth.commands.group import Commands
 from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
@@ -37,7 +37,7 @@ def before_each(context: typer.Context) -> None:
         clear_project(Path())
 
 
-for group in (data, training, sharing, searching, tools):
+for group in (starting, data, training, sharing, searching, tools):
     group.add_to(commands)
 
 

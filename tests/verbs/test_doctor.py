@@ -25,6 +25,7 @@ from angiosynth.stages.cohort import cohort
 from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
 from angiosynth.verbs import doctor
 from angiosynth.verbs.check_result import CheckResult
+from angiosynth.verbs.installed_packages import packages
 from tests.factories import changed, make_cohort, tiny_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def test_a_finding_is_a_fault_a_note_or_fine() -> None:
 
 
 def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _only(monkeypatch, "_packages", "_settings", "_dvc")
+    _only(monkeypatch, "packages", "_settings", "_dvc")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     table, healthy = doctor.doctor(tmp_path)
     assert not healthy
@@ -56,7 +57,7 @@ def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pyte
 def test_packages_are_held_against_the_lock(tmp_path: Path) -> None:
     wanted = {"numpy": metadata.version("numpy"), "no-such-package": "1.0", "pytest": "0.1"}
     (tmp_path / "requirements.lock").write_text("".join(f"{name}=={version}\n" for name, version in wanted.items()))
-    (line,) = doctor._packages(tmp_path)
+    (line,) = packages(tmp_path)
     assert line.result == "1 of 3 as in requirements.lock"
     assert line.fault
     assert "no-such-package is missing" in line.advice

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +18,12 @@ from angiosynth.data.bids import survey
 from angiosynth.data.split import split_patients
 from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.workspace import Workspace
-from angiosynth.reading import read_text
 from angiosynth.runtime.machine import memory_available, not_writable, processor
 from angiosynth.settings import Settings, load_settings
 from angiosynth.tracking.databases import studies_uri
 from angiosynth.tracking.runs import ensure_store, reach_store, tracking_on, tracking_uri, waiting
 from angiosynth.verbs.check_result import CheckResult
+from angiosynth.verbs.installed_packages import packages
 from angiosynth.verbs.privacy_on_disk import left_behind, open_to_others
 
 LEAST_PYTHON = (3, 11)
@@ -63,26 +61,6 @@ def _python(root: Path) -> Iterator[CheckResult]:
     old = sys.version_info[:2] < LEAST_PYTHON
     wanted = ".".join(map(str, LEAST_PYTHON))
     yield CheckResult("Python", version, f"install Python {wanted} or later, then `make env PYTHON=python{wanted}`" if old else "", old)
-
-
-def _packages(root: Path) -> Iterator[CheckResult]:
-    lock = root / "requirements.lock"
-    if not lock.is_file():
-        yield CheckResult("packages", "no requirements.lock here", "call it in the project's folder", fault=True)
-        return
-    wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", read_text(lock), re.MULTILINE))
-    missing, other = [], []
-    for name, version in wanted.items():
-        try:
-            installed = metadata.version(name).partition("+")[0]
-        except metadata.PackageNotFoundError:
-            missing.append(name)
-            continue
-        other += [f"{name} {installed} instead of {version}"] if installed != version else []
-    faults = [*(f"{name} is missing" for name in missing), *other]
-    count = f"{len(wanted) - len(faults)} of {len(wanted)} as in requirements.lock"
-    shown = ", ".join(faults[:4]) + (f" and {len(faults) - 4} more" if len(faults) > 4 else "")
-    yield CheckResult("packages", count, f"{shown}; `make env` installs what the lock names" if faults else "", bool(missing))
 
 
 def _torch(root: Path) -> Iterator[CheckResult]:
@@ -283,6 +261,6 @@ def _called(root: Path, *words: str) -> str | None:
 
 
 CHECKS: tuple[Callable[[Path], Iterator[CheckResult]], ...] = (
-    *(_python, _packages, _torch, _settings, _scans, _sizes),
+    *(_python, packages, _torch, _settings, _scans, _sizes),
     *(_dvc, _store, _studies, _disk, _places, open_to_others, left_behind, _memory),
 )
