@@ -57,6 +57,7 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
         "audit.html",
         audit=audit,
         model=name_of(audit["model"]),
+        promise=audit.get("promise", {}),
         shared=is_shared(audit),
         holders=HOLDERS,
         verdicts=_verdicts_table(audit),

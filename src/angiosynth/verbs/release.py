@@ -22,6 +22,7 @@ from angiosynth.reading import resolved
 from angiosynth.release.card import Terms
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import SharedAudit, build_package, refusal
+from angiosynth.release.promise import promise_fault
 from angiosynth.runtime.output import read_json
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
@@ -76,13 +77,16 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
+    synthetic = open_patch_set(home.synthetic(chosen))
+    if fault := promise_fault(synthetic.meta.get("promise", {})):
+        raise InputError(f"{synthetic.folder}: {fault}; set generators.{chosen}.noise_source: secure and run `dvc repro audit@{chosen}`")
     identifiers = _identifiers(settings, home, request.allowed_words)
     texts = {"the name of the package": request.name, "--override": override}
     refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
     target = home.releases / request.name
     build_package(
         target,
-        open_patch_set(home.synthetic(chosen)),
+        synthetic,
         SharedAudit(_shared(audit, folder, chosen), folder / SHARED),
         Terms(settings.release, datetime.now(UTC).date().isoformat(), override if against else ""),
         key=request.key,
