@@ -59,8 +59,8 @@ def miss(weights: dict[str, torch.Tensor], candidate: Candidate = HIDDEN) -> flo
 
 
 def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path) -> None:
-    settings = tiny(candidates=24, kept=4, steps=4, epsilon=8.0)
-    weights = run(settings, hospital(40), tmp_path).weights
+    settings = tiny(candidates=16, kept=3, steps=3, epsilon=8.0)
+    weights = run(settings, hospital(25), tmp_path).weights
     assert miss(weights) < 0.6 * float(np.abs(point_of(USUAL) - point_of(HIDDEN))[[3, 4, 6]].mean())
 
 
@@ -133,3 +133,11 @@ def test_a_set_is_the_beginning_of_a_longer_one_and_its_labels_are_exact() -> No
     fraction = next(simulator.drawn(20, 3))[1]
     np.testing.assert_array_equal(short[1], fraction >= 0.0)
     assert set(np.unique(np.round((fraction + 1) * 32, 5) % 1)) == {0.0}  # of 64 sub-voxels
+
+
+def test_spread_changes_the_scanner_and_not_the_anatomy() -> None:
+    narrow, wide = (SimulatorSampler(Simulator(tiny(spread=spread), 16)).pairs(260, 3) for spread in (0.0, 0.3))
+    assert (narrow[0][:256] != wide[0][:256]).mean() > 0.5
+    assert narrow[1].mean() == pytest.approx(wide[1].mean(), rel=0.3)
+    repeated = SimulatorSampler(Simulator(tiny(spread=0.3), 16)).pairs(260, 3)
+    np.testing.assert_array_equal(wide[0], repeated[0])

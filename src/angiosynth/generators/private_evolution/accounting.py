@@ -48,12 +48,12 @@ def _loss(deviation: float, mechanisms: int) -> Any:
 
 @cache
 def deviation_for(epsilon: float, delta: float, mechanisms: int) -> Fraction:
-    """The least deviation, a multiple of 1 / GRID, with which the composition is (epsilon, delta)-private.
+    """A deviation, a multiple of 1 / GRID, with which the composition is (epsilon, delta)-private, at most a little more than is needed.
 
-    The search begins below the deviation of the continuous mechanism, from which the discrete one differs little.
+    The search goes up from just below the deviation of the continuous mechanism, from which the discrete one differs little.
     """
-    steps = max(1, int(0.97 * continuous_deviation(epsilon, delta) * mechanisms**0.5 * GRID))
-    stride = max(1, steps // 500)
+    steps = max(1, int(0.997 * continuous_deviation(epsilon, delta) * mechanisms**0.5 * GRID))
+    stride = max(1, steps // 1000)
     while epsilon_of(steps / GRID, mechanisms, delta) > epsilon:
         steps += stride
     return Fraction(steps, GRID)

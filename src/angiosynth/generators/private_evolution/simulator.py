@@ -18,7 +18,7 @@ from angiosynth.arrays import Image, ImagePatches, LabelPatches, Mask, to_levels
 from angiosynth.data.patch_centres import BRIGHT_QUANTILE, cut_square
 from angiosynth.generators.base import CHUNK
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
-from angiosynth.generators.private_evolution.space import DIMENSIONS, Candidate, candidate_at
+from angiosynth.generators.private_evolution.space import DIMENSIONS, Candidate, candidate_at, reflected
 from angiosynth.phantom.anatomy import Anatomy, draw_anatomy
 
 USUAL = Candidate(2, 0.12, 0.45, 1.9, 1.0, 1.0, 0.075, 0.3, 0.22)  # the phantom's defaults: they say where bright look-alikes are
@@ -122,10 +122,6 @@ class Simulator(nn.Module):
         self.register_buffer("weights", torch.full((settings.kept,), 1.0 / settings.kept, dtype=torch.float64))
         self.register_buffer("percentiles", torch.tensor([0.5, 99.9], dtype=torch.float64))
 
-    def candidates(self) -> list[Candidate]:
-        """The settings that the set is drawn from."""
-        return [candidate_at(point) for point in self.points.cpu().numpy()]
-
     def forward(self, seeds: Tensor) -> Tensor:
         """Pairs (n, 2, x, y) in [-1, 1], drawn by seeds (n, 1): the interface of a network, for pictures and tests."""
         chunks = [next(self.drawn(1, int(abs(seed)) % 2**31)) for seed in seeds[:, 0].tolist()]
@@ -137,12 +133,13 @@ class Simulator(nn.Module):
         A chunk is one candidate's scan of one head; a head is drawn for every `patches_a_head` pairs.
         """
         settings = self.settings
-        points, low_high = self.candidates(), (float(self.percentiles[0]), float(self.percentiles[1]))
+        points, low_high = self.points.cpu().numpy(), (float(self.percentiles[0]), float(self.percentiles[1]))
         for start in range(0, count, CHUNK):
             rng = np.random.default_rng([seed, start])
             number = start // max(CHUNK, settings.patches_a_head)
             head = head_of(settings.shape, settings.spacing_mm, seed, number, is_sick(number, settings.diseased))
-            candidate = points[rng.choice(len(points), p=_normalised(self.weights.cpu().numpy()))]
+            winner = points[rng.choice(len(points), p=_normalised(self.weights.cpu().numpy()))]
+            candidate = candidate_at(reflected(winner + settings.spread * rng.standard_normal(DIMENSIONS)))
             # all draws of a chunk are made, so that a shorter set is the beginning of a longer one
             image = scan_head(head, candidate, low_high, rng)
             centres = draw_centres(head, settings, CHUNK, rng)[: count - start]
