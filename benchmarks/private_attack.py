@@ -13,6 +13,7 @@ exceed the promised one. A control draws a quarter of the noise: there the attac
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 from pathlib import Path
@@ -68,7 +69,7 @@ class Watched(Evolution):
 
 def settings_of(epsilon: float) -> PrivatePhantomSettings:
     return PrivatePhantomSettings(
-        width=4, steps=2, candidates=8, votes=2, kept=3, epsilon=epsilon, shape=SHAPE, spacing_mm=SPACING_MM
+        width=4, steps=2, candidates=6, votes=2, kept=2, epsilon=epsilon, shape=SHAPE, spacing_mm=SPACING_MM
     )  # the secure source of noise
 
 
@@ -93,9 +94,12 @@ def scores(everybody: PatchSet, takes_part: bool, epsilon: float, quieter: int, 
     target = described_patients(everybody.of_patients([TARGET]))[0]
     found = []
     title = f"epsilon {epsilon:g}, noise 1/{quieter}, {'with' if takes_part else 'without'} the patient"
+    training = Watched(settings_of(epsilon), everybody if takes_part else without)
+    training.quieter, training.target, training.others = quieter, target, described_patients(without)
+    start = copy.deepcopy(training.state())
     for _ in progress(range(count), title, count):
-        training = Watched(settings_of(epsilon), everybody if takes_part else without)
-        training.quieter, training.target, training.others = quieter, target, described_patients(without)
+        training.restore(copy.deepcopy(start))
+        training.score = 0
         for _ in range(training.settings.steps):
             training.train_step()
         found.append(training.score)

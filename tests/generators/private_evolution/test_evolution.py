@@ -37,7 +37,7 @@ def hospital(patients: int, candidate: Candidate = HIDDEN, size: int = 16) -> Pa
     """Patches of drawn patients of one scanner, on the grid of the tiny settings; the labels are noise."""
     settings, images, names = tiny(), [], []
     for number in range(patients):
-        head = head_of(settings.shape, settings.spacing_mm, 77, number % 5, False)
+        head = head_of(settings.shape, settings.spacing_mm, 77, number % 2, False)
         rng = np.random.default_rng([5, number])
         image = scan_head(head, candidate, (0.5, 99.9), rng)
         images.append(to_levels(cut(image, draw_centres(head, settings, 60, rng), size, -1.0)))
@@ -133,11 +133,3 @@ def test_a_set_is_the_beginning_of_a_longer_one_and_its_labels_are_exact() -> No
     fraction = next(simulator.drawn(20, 3))[1]
     np.testing.assert_array_equal(short[1], fraction >= 0.0)
     assert set(np.unique(np.round((fraction + 1) * 32, 5) % 1)) == {0.0}  # of 64 sub-voxels
-
-
-def test_spread_changes_the_scanner_and_not_the_anatomy() -> None:
-    narrow, wide = (SimulatorSampler(Simulator(tiny(spread=spread), 16)).pairs(260, 3) for spread in (0.0, 0.3))
-    assert (narrow[0][:256] != wide[0][:256]).mean() > 0.5
-    assert narrow[1].mean() == pytest.approx(wide[1].mean(), rel=0.3)
-    repeated = SimulatorSampler(Simulator(tiny(spread=0.3), 16)).pairs(260, 3)
-    np.testing.assert_array_equal(wide[0], repeated[0])

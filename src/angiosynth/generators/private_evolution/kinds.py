@@ -30,7 +30,6 @@ class PrivatePhantomSettings(GeneratorSettings):
     candidates: Candidates = 32  # settings of the phantom that are voted on in a round
     votes: Votes = 4  # of a patient in a round, each for another candidate
     kept: Votes = 6  # candidates that the set is drawn from
-    spread: Fraction = 0.0  # deviation of a drawn scan's settings from the winner's, as a fraction of their ranges
     heads: Heads = 2  # that each candidate is drawn with to be described
     shape: tuple[Side, Side, Side] = (192, 224, 64)  # voxels of a drawn scan; of the protocol, not of a patient
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.8, 0.8, 1.0)

@@ -18,7 +18,7 @@ from angiosynth.arrays import Image, ImagePatches, LabelPatches, Mask, to_levels
 from angiosynth.data.patch_centres import BRIGHT_QUANTILE, cut_square
 from angiosynth.generators.base import CHUNK
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
-from angiosynth.generators.private_evolution.space import DIMENSIONS, Candidate, candidate_at, reflected
+from angiosynth.generators.private_evolution.space import DIMENSIONS, Candidate, candidate_at
 from angiosynth.phantom.anatomy import Anatomy, draw_anatomy
 
 USUAL = Candidate(2, 0.12, 0.45, 1.9, 1.0, 1.0, 0.075, 0.3, 0.22)  # the phantom's defaults: they say where bright look-alikes are
@@ -139,9 +139,8 @@ class Simulator(nn.Module):
             number = start // max(CHUNK, settings.patches_a_head)
             head = head_of(settings.shape, settings.spacing_mm, seed, number, is_sick(number, settings.diseased))
             winner = points[rng.choice(len(points), p=_normalised(self.weights.cpu().numpy()))]
-            candidate = candidate_at(reflected(winner + settings.spread * rng.standard_normal(DIMENSIONS)))
             # all draws of a chunk are made, so that a shorter set is the beginning of a longer one
-            image = scan_head(head, candidate, low_high, rng)
+            image = scan_head(head, candidate_at(winner), low_high, rng)
             centres = draw_centres(head, settings, CHUNK, rng)[: count - start]
             yield cut(image, centres, self.patch_size, -1.0), cut(2 * head.fraction - 1, centres, self.patch_size, -1.0)
 
