@@ -7,8 +7,8 @@ attacker knows all that there is but whether he took part: the other patients' v
 noisy sums of all rounds, which are more than a set shows. His score is the sum of the noise-laden votes for the patient's candidates less
 the others' votes, the likelihood ratio's statistic; his threshold, half of the patient's votes, is fixed beforehand. From true and false
 positives and their 95% Clopper-Pearson bounds follows the least epsilon with which they could be (Jagielski et al. 2020). It must not
-exceed the promised one. A control draws a quarter of the noise, to see what the attack finds where the promise is broken. So many evolutions
-cannot show an epsilon above about 3.3, even where all are told apart.
+exceed the promised one. A control draws a quarter of the noise, to see what the attack finds where the promise is broken. So many
+evolutions cannot show an epsilon above about 3.3, even where all are told apart.
 """
 
 from __future__ import annotations
