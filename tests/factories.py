@@ -102,12 +102,14 @@ def tiny_kinds() -> dict[str, dict[str, Any]]:
     wasserstein = adversarial | {"critic_iterations": 2, "betas": [0.0, 0.9]}
     discriminating = {"critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2}
     augmented = {"gradient_penalty_every": 2, "augmentation": "adaptive", "augmentation_pairs": 20}
+    grid = {"shape": [40, 40, 4], "spacing_mm": [4.8, 4.8, 12.0], "patches_a_head": 300}
     entries: dict[str, dict[str, Any]] = {
         "dcgan": wasserstein | discriminating,
         "wgan-gp": wasserstein,
         "wgan-gp-sn": wasserstein,
         "r3gan": adversarial | {"expansion": 2, "group_channels": 2} | augmented,
         "flow": {"steps": 4, "batch_size": 4, "levels": 2, "learning_rate": 1e-3, "sampling_steps": 2},
+        "private-phantom": {"steps": 4, "candidates": 6, "votes": 2, "kept": 3, "noise_source": "seeded"} | grid,
     }
     return {kind: {"kind": kind, **entry} for kind, entry in entries.items()}
 

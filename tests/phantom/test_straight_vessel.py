@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from angiosynth.phantom import drawing as phantom
+from angiosynth.phantom import pose
 from angiosynth.phantom.drawing import generate_patient
 from angiosynth.phantom.lesions import narrow, occlude
 from angiosynth.phantom.vessel_tree import Tree
@@ -36,8 +37,8 @@ def straight() -> Tree:
 
 
 def scan_of(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    monkeypatch.setattr(phantom, "CENTRE_MM", (12.0, -12.0, 16.0))
-    monkeypatch.setattr(phantom, "_pose", lambda _: phantom._Pose(np.eye(3), np.zeros(3)))
+    monkeypatch.setattr(pose, "CENTRE_MM", (12.0, -12.0, 16.0))
+    monkeypatch.setattr(phantom, "draw_pose", lambda _: pose.Pose(np.eye(3), np.zeros(3)))
     monkeypatch.setattr(phantom, "grow_tree", lambda *_: tree)
     return generate_patient(SCANNER, seed=1, patient=1, is_diseased=False)
 

@@ -92,6 +92,35 @@ def test_a_flow_goes_through_all_stages_and_is_attacked_by_the_error_of_its_velo
     assert result["verdicts"]["critic"] != "not audited"
 
 
+def test_a_private_phantom_goes_through_all_stages_and_a_fixed_seed_is_never_released(home: Workspace) -> None:
+    private = tiny_kinds()["private-phantom"]
+    settings = _settings(fixed=private, secret=private | {"noise_source": "secure"})
+    result = _through(settings, home, "fixed")
+    promise = read_json(home.generator("fixed") / "generator.json")["promise"]
+    assert promise["epsilon"] == 1.0
+    assert result["promise"] == read_json(home.synthetic("fixed") / "card.json")["promise"] == promise
+    for page in ("index.html", "shared/index.html"):
+        assert "fixed seed: this set cannot be released" in (home.audit("fixed") / page).read_text(encoding="utf-8")
+    with pytest.raises(InputError, match=r"fixed seed.*noise_source: secure"):  # no reason overrides this
+        release(settings, home, "fixed", ReleaseRequest("demo", "a test"))
+    assert not (home.releases / "demo").exists()
+    train_generator(settings, home, "secret")
+    synthesize(settings, home, "secret")
+    audit(settings, home, "secret")
+    release(settings, home, "secret", ReleaseRequest("demo", "a test"))
+    card, words = read_json(home.releases / "demo" / "card.json"), (home.releases / "demo" / "README.md").read_text(encoding="utf-8")
+    assert (card["promise"]["noise_source"], card["promise"]["patients"]) == ("secure", 2)
+    assert "epsilon 1, delta 1e-05" in words
+    assert "Not covered by the promise" in words
+    assert "cryptographic source" in (home.releases / "demo" / "audit" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_sweep_leaves_the_rounds_of_a_private_phantom_as_they_are() -> None:
+    settings = trial_settings(_settings(p=tiny_kinds()["private-phantom"]), "p", {"votes": 3})
+    tried = settings.generator("p").model_dump()
+    assert (tried["steps"], tried["votes"], tried["checkpoint_choice"]) == (4, 3, "last")
+
+
 def test_a_sweep_searches_what_another_kind_has(home: Workspace, gaussians: Settings, tmp_path: Path) -> None:
     assert list(search_space(gaussians, "normal")) == ["spread"]
     settings = trial_settings(gaussians, "normal", {"spread": 1.23456})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from angiosynth.runtime.rehearsal import Need, Rehearsal
 
 CHUNK = 256  # pairs that a sampler yields at a time
+PROMISE = "promise"  # key of generator.json and card.json: what is promised to patients with proof
 Scale = Literal["whole", "log", "linear", "choice"]
 
 
@@ -61,7 +62,8 @@ class Kind:
     """One kind of generator.
 
     `name`: the value of `kind` in params.yaml. `title`: as figures and pages write it. `family`: the module with the functions of
-    `Family`, imported when it is first needed, since it brings torch.
+    `Family`, imported when it is first needed, since it brings torch. `trains_network`: False for a simulator, whose `steps` a sweep
+    leaves as they are and which is no program that MLflow could keep. `undefaulted`: settings that `generator_defaults` does not fill in.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Kind:
     settings: type[GeneratorSettings]
     family: str
     search: Mapping[str, Searched] = field(default_factory=dict)
+    trains_network: bool = True
+    undefaulted: frozenset[str] = frozenset()
 
 
 class Sampler(Protocol):
@@ -135,7 +139,8 @@ class TrainedGenerator:
     """The chosen generator: its weights, their step, its scores, the curve of the training, and pairs drawn during it.
 
     `audited`: file name without ending -> weights that only the audit reads, such as a critic's. `watched`: step -> (image, label),
-    each (n, x, y) uint8, of the same random numbers each time.
+    each (n, x, y) uint8, of the same random numbers each time. `promise`: what is promised to patients with proof and to whom, plain values
+    for card, page and run; empty for kinds that promise nothing.
     """
 
     weights: dict[str, Tensor]
@@ -144,6 +149,7 @@ class TrainedGenerator:
     scores: dict[str, float]
     curve: list[dict[str, float]]
     watched: dict[int, tuple[Tensor, Tensor]]
+    promise: dict[str, Any] = field(default_factory=dict)
 
 
 class Family(Protocol):

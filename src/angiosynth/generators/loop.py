@@ -29,6 +29,7 @@ class Training(ABC, Generic[S]):
     """State of one training: its step, random numbers, curve, the best generator so far. A family adds networks and optimisers."""
 
     average: nn.Module  # the generator that is scored, drawn from and kept; its weights are averaged over the steps
+    log_every = LOG_EVERY  # steps between two records of losses
 
     def __init__(self, settings: S, patches: PatchSet) -> None:
         check_batch(settings.batch_size)
@@ -136,7 +137,7 @@ def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: 
             numbers = training.train_step()
             # decide what to do after this step; all processes decide alike
             stops, watches = any_of(terminated()), training.step in watch_steps(steps)
-            logs, saves = training.step % LOG_EVERY == 0 or training.step == steps, training.step % every == 0 or stops
+            logs, saves = training.step % training.log_every == 0 or training.step == steps, training.step % every == 0 or stops
             values = _finite(numbers, training, name) if logs or saves or watches else {}  # no state is kept that was not checked
             # every few steps: record losses and learning rates
             if logs:

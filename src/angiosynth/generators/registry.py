@@ -12,8 +12,9 @@ from typing import Any, cast
 from angiosynth.generators.base import Family, GeneratorSettings, Kind
 from angiosynth.generators.flow import kinds as flow
 from angiosynth.generators.gan import kinds as gan
+from angiosynth.generators.private_evolution import kinds as private_evolution
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*gan.KINDS, *flow.KINDS)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*gan.KINDS, *flow.KINDS, *private_evolution.KINDS)}
 
 # The generator that the audit overfits on purpose, to see whether its attacks detect that: the same whatever kind is audited.
 CONTROL = gan.memoriser
@@ -31,8 +32,13 @@ def title_of(name: str) -> str:
 
 def with_defaults(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry of `generators`, its missing settings filled from `generator_defaults` as far as its kind has them."""
-    fields = KINDS[entry["kind"]].settings.model_fields
+    fields = defaulted(KINDS[entry["kind"]])
     return {name: value for name, value in defaults.items() if name in fields} | dict(entry)
+
+
+def defaulted(kind: Kind) -> set[str]:
+    """The settings of a kind that `generator_defaults` fills in."""
+    return set(kind.settings.model_fields) - kind.undefaulted
 
 
 def known_settings() -> set[str]:

@@ -12,21 +12,20 @@ import zlib
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial.transform import Rotation
 
 from angiosynth.arrays import Affine, Mask
-from angiosynth.phantom.head import Coordinates, Field, draw_shape, smooth_noise
+from angiosynth.phantom.head import draw_shape
 from angiosynth.phantom.lesions import diseased
+from angiosynth.phantom.pose import Pose, draw_pose, grid_affine, head_coordinates
+from angiosynth.phantom.scanning import add_vessels, inflow, scan, slowness
 from angiosynth.phantom.tissue import draw_tissue
-from angiosynth.phantom.tubes import Drawn, draw, join
+from angiosynth.phantom.tubes import draw, join
 from angiosynth.phantom.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
 from angiosynth.phantom.vessel_tree import Tree, grow_tree
 from angiosynth.runtime.machine import cpu_count
@@ -35,17 +34,7 @@ from angiosynth.runtime.progress import progress
 from angiosynth.runtime.tables import write_table
 from angiosynth.settings import ScannerSettings
 
-CENTRE_MM = (0.0, -12.0, 16.0)  # of the field of view, seen from the circle of Willis
-TISSUE_LEVEL = 110.0  # stored value of white matter
 COMPRESSION = 1  # of gzip: noise does not compress, so more effort only takes time
-
-
-@dataclass(frozen=True)
-class _Pose:
-    """The head's position in the scanner, in mm: scanner point = rotation @ head point + shift."""
-
-    rotation: NDArray[np.float64]
-    shift: NDArray[np.float64]
 
 
 def generate_patient(
@@ -70,77 +59,25 @@ def generate_patient(
     if is_diseased:
         tree = diseased(tree, rng_tree)
     veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
-    pose, affine = _pose(rng_pose), _affine(scanner)
+    pose, affine = draw_pose(rng_pose), grid_affine(scanner.shape, scanner.spacing_mm)
     # signal on the scanner's grid: tissue, then veins, then arteries, which cover what they cross
-    tissue, brain = draw_tissue(head, _head_coordinates(scanner.shape, affine, pose), scanner.spacing_mm, rng_head)
+    tissue, brain = draw_tissue(head, head_coordinates(scanner.shape, affine, pose), scanner.spacing_mm, rng_head)
     tissue = 1 + (tissue - 1) * np.float32(scanner.tissue_contrast)
     arteries = draw(tree.tubes(_inflow(tree, scanner, affine, pose)).moved(pose.rotation, pose.shift), scanner.shape, affine)
-    _add(tissue, draw(veins.moved(pose.rotation, pose.shift), scanner.shape, affine), scanner.vessel_contrast)
-    _add(tissue, arteries, scanner.vessel_contrast)
+    add_vessels(tissue, draw(veins.moved(pose.rotation, pose.shift), scanner.shape, affine), scanner.vessel_contrast)
+    add_vessels(tissue, arteries, scanner.vessel_contrast)
     # the scanner's effects on the image; the label stays exact
-    image = _scan(tissue, scanner, rng_scan)
+    image = scan(tissue, scanner, scanner.spacing_mm, rng_scan)
     label = np.zeros(scanner.shape, bool)
     label.reshape(-1)[arteries.voxels[arteries.fraction >= 0.5]] = True
     return _oriented(image, brain, label & brain, affine, scanner.orientation)
 
 
-def _pose(rng: np.random.Generator) -> _Pose:
-    angles = np.clip(rng.normal(0, [2.0, 1.5, 2.0]), -4, 4)
-    rotation = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    centre = np.array(CENTRE_MM)
-    return _Pose(rotation, centre - rotation @ centre + np.clip(rng.normal(0, [0.8, 1.0, 2.0]), -3, 3))
-
-
-def _affine(scanner: ScannerSettings) -> Affine:
-    """Canonical affine (4, 4) in mm with the volume's centre at CENTRE_MM."""
-    affine = np.diag([*scanner.spacing_mm, 1.0])
-    affine[:3, 3] = np.array(CENTRE_MM) - (np.array(scanner.shape) - 1) / 2 * np.array(scanner.spacing_mm)
-    return affine
-
-
-def _head_coordinates(shape: tuple[int, int, int], affine: Affine, pose: _Pose) -> Coordinates:
-    """Head coordinates in mm of every voxel's centre: x, y and z, each an array (x, y, z)."""
-    # Voxel index -> scanner -> head, each affine: three products of one axis each are broadcast and added.
-    to_head = pose.rotation.T @ affine[:3, :3]
-    shift = pose.rotation.T @ (affine[:3, 3] - pose.shift)
-    axes = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    terms = [[(to_head[row, axis] * axes[axis]).astype(np.float32) for axis in range(3)] for row in range(3)]
-    x, y, z = (first + second + third + np.float32(shift[row]) for row, (first, second, third) in enumerate(terms))
-    return x, y, z
-
-
-def _inflow(tree: Tree, scanner: ScannerSettings, affine: Affine, pose: _Pose) -> NDArray[np.float64]:
+def _inflow(tree: Tree, scanner: ScannerSettings, affine: Affine, pose: Pose) -> NDArray[np.float64]:
     """Signal (n,) of the blood: it saturates on its way up through a slab, and more so where it flows slowly."""
     height = (tree.points @ pose.rotation.T + pose.shift - affine[:3, 3])[:, 2] / scanner.spacing_mm[2]
     in_slab = np.clip(height / scanner.shape[2], 0, 0.999) * scanner.slabs % 1.0
-    slow = np.clip((1.1 / tree.radii_mm) ** 0.8, 0.4, 1.6) / tree.flow
-    return np.clip(1 - scanner.saturation * slow * (0.35 + 0.65 * in_slab), 0.12, 1.0)
-
-
-def _add(tissue: Field, drawn: Drawn, contrast: float) -> None:
-    """Blend vessels into the tissue by their fraction of each voxel, in place."""
-    flat = tissue.reshape(-1)
-    fraction = drawn.fraction.astype(np.float32)
-    blood = (1 + contrast * drawn.signal).astype(np.float32)
-    flat[drawn.voxels] += fraction * (blood - flat[drawn.voxels])
-
-
-def _scan(tissue: Field, scanner: ScannerSettings, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Apply blur, slab steps, coil profile and Rician noise; stored in 8 bits, in which the brightest blood is clipped."""
-    for axis, spacing in enumerate(scanner.spacing_mm):
-        if scanner.blur_mm > 0:
-            tissue = gaussian_filter1d(tissue, scanner.blur_mm / spacing, axis=axis, truncate=3.0)
-    slices = np.arange(scanner.shape[2]) / scanner.shape[2] * scanner.slabs
-    steps = 1 + scanner.slab_step * (0.5 - slices % 1.0) + 0.3 * scanner.slab_step * rng.standard_normal(scanner.slabs)[slices.astype(int)]
-    # The coil's profile is a smooth random field, multiplied in.
-    field = smooth_noise(scanner.shape, scanner.spacing_mm, 70.0, rng)
-    tissue = tissue * np.exp(np.float32(0.6 * scanner.bias) * field) * steps.astype(np.float32)
-    # The magnitude of a complex signal with normal noise in both parts has a Rician distribution.
-    deviation = np.float32(scanner.noise)
-    real = tissue + deviation * rng.standard_normal(scanner.shape, dtype=np.float32)
-    imaginary = deviation * rng.standard_normal(scanner.shape, dtype=np.float32)
-    magnitude = np.sqrt(real * real + imaginary * imaginary)
-    return np.asarray(np.clip(np.rint(magnitude * np.float32(TISSUE_LEVEL)), 0, 255), np.uint8)
+    return inflow(slowness(tree), in_slab, scanner.saturation)
 
 
 def _oriented(
@@ -208,11 +145,11 @@ def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int,
     if patient > scanner.patients:
         del volumes["desc-vessel_mask"]
     for suffix, volume in volumes.items():
-        scan = nib.Nifti1Image(volume.astype(np.uint8), affine)
-        scan.header.set_xyzt_units("mm", "sec")
-        scan.set_sform(affine, 1)
-        scan.set_qform(affine, 1)
-        _save(scan, anat / f"{name}_{suffix}.nii.gz")
+        stored = nib.Nifti1Image(volume.astype(np.uint8), affine)
+        stored.header.set_xyzt_units("mm", "sec")
+        stored.set_sform(affine, 1)
+        stored.set_qform(affine, 1)
+        _save(stored, anat / f"{name}_{suffix}.nii.gz")
     return patient
 
 

@@ -58,6 +58,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "n_synthetic": audit["n_synthetic"],
         "n_training_patches": int(coarse(audit["n_training_patches"])),  # how many a scan gives depends on the scan
         "patch_size": audit["patch_size"],
+        **{key: audit[key] for key in ("promise",) if key in audit},  # made of settings and of the number of patients alone
         "patients": people,
         "limits": limits,
         "settings": {name: audit["settings"][name] for name in SETTINGS},

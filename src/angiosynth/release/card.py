@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from angiosynth.release.formats import Format
+from angiosynth.release.promise import promise_words
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import escaped_markdown
 
@@ -61,6 +62,8 @@ that was trained on these pairs; `python cli.py pretrain-from FOLDER` of angiosy
 
 ## Privacy
 
+$promise
+
 $verdict
 
 $override
@@ -109,6 +112,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
         **terms.by.model_dump(mode="json"),
         "format": 1,
         **{key: set_card[key] for key in kept},
+        **{key: set_card[key] for key in ("promise",) if key in set_card},
         "patients_trained_on": audit["patients"]["training"],
         "set_digest": audit["set_digest"],
         "audit": {"verdicts": audit["verdicts"], "limits": audit["limits"]},
@@ -130,6 +134,7 @@ def readme_of(card: Mapping[str, Any], *, with_unet: bool = False) -> str:
         creator=escaped_markdown(card["creator"]),
         # An address is no more than an address between these, which none holds.
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
+        promise=promise_words(card.get("promise", {})),
         verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for its meaning).",
         override=reason,
         unet=UNET if with_unet else "",

@@ -49,6 +49,7 @@ def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
         "audit.html",
         audit=audit,
         model=name_of(audit["model"]),
+        promise=audit.get("promise", {}),
         shared=is_shared(audit),
         summary=audit_summary(audit),
         holders=HOLDERS,

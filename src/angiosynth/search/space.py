@@ -46,7 +46,9 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) 
     All seeds are those of params.yaml, so that trials differ by their values alone.
     """
     tree = settings.model_dump(by_alias=True)
-    tree["generators"][model] |= {**model_values(settings, model, values), "steps": settings.sweep.generator_steps}
+    tree["generators"][model] |= model_values(settings, model, values)
+    if KINDS[settings.generator(model).kind].trains_network:
+        tree["generators"][model]["steps"] = settings.sweep.generator_steps
     tree["generators"][model]["checkpoint_choice"] = "last"  # the U-net at the end is the score
     tree["synthesis"]["pairs"] = settings.sweep.pairs
     tree["unet"]["steps"] = settings.sweep.unet_steps

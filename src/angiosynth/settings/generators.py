@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from angiosynth.generators.base import GeneratorSettings, Kind
-from angiosynth.generators.registry import KINDS, known_settings, with_defaults
+from angiosynth.generators.registry import KINDS, defaulted, known_settings, with_defaults
 from angiosynth.settings.sections import NAME, NAME_RULE
 
 REAL = "real"  # the training data that no generator made
@@ -56,8 +56,8 @@ def _check_defaults(defaults: Mapping[Any, Any], used: Mapping[str, Kind]) -> No
     for key, value in defaults.items():
         if key not in known_settings():
             raise ValueError(f"generator_defaults.{ascii(str(key))[1:-1]}: no kind of generator has such a setting")
-        having = [kind for kind in used.values() if key in kind.settings.model_fields]
-        for kind in having or [next(kind for kind in KINDS.values() if key in kind.settings.model_fields)]:
+        having = [kind for kind in used.values() if key in defaulted(kind)]
+        for kind in having or [next(kind for kind in KINDS.values() if key in defaulted(kind))]:
             field = kind.settings.model_fields[key]
             annotation: Any = Annotated[field.annotation, field]
             try:

@@ -14,6 +14,7 @@ from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.data.split import Split, load_split
 from angiosynth.errors import InputError
+from angiosynth.generators.base import PROMISE
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.privacy.audit import Audit
@@ -98,6 +99,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "limits": settings.audit.limits.model_dump(mode="json"),
         "settings": settings.audit.model_dump(mode="json", exclude={"limits"}),
     }
+    facts |= {key: value for key, value in data.inputs.synthetic.meta.items() if key == PROMISE}
     judged = judge(numbers, settings.audit.limits)
     level = settings.audit.limits.alpha / len(judged["findings"])  # that of the first measure in the correction
     return {**facts, **numbers, **judged, "power": audit_power(len(data.members), len(data.others), level)}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
+from angiosynth.generators.base import PROMISE
 from angiosynth.generators.storage import load_sampler
 from angiosynth.generators.synthesis import write_synthetic_set
 from angiosynth.project.workspace import Workspace
 from angiosynth.report.figures import SHEET, contact_sheet
-from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.settings import Settings, digest
 
 
@@ -19,6 +20,7 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
     real, generator = home.real_patches(settings, load_split(home.splits, settings.cohort.source).train), settings.generator(model)
     sampler = load_sampler(home.generator(model), generator, real.size)
     facts = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
+    facts |= {key: value for key, value in read_json(home.generator(model) / "generator.json").items() if key == PROMISE}
     with whole_folder(home.synthetic(model)) as folder:
         write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, facts, folder))
         drawn = open_patch_set(folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from angiosynth.compute.distributed import joined, rank
 from angiosynth.compute.threads import use_threads
 from angiosynth.data.split import load_split
-from angiosynth.generators.base import TrainedGenerator
-from angiosynth.generators.registry import family_of
+from angiosynth.generators.base import PROMISE, TrainedGenerator
+from angiosynth.generators.registry import KINDS, family_of
 from angiosynth.generators.storage import load_sampler, save_generator
 from angiosynth.project.facts import generator_settings
 from angiosynth.project.preflight import preflight
@@ -42,8 +42,10 @@ def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints:
         run.final({"chosen_step": trained.step, **trained.scores})
         for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):
             run.artifact(folder / name)
-        sampler = load_sampler(folder, settings.generator(model), settings.patches.size)
-        run.log_model(sampler.network, sampler.example(), name="generator")
+        run.final({f"{PROMISE}.{key}": value for key, value in trained.promise.items() if isinstance(value, int | float)})
+        if KINDS[settings.generator(model).kind].trains_network:
+            sampler = load_sampler(folder, settings.generator(model), settings.patches.size)
+            run.log_model(sampler.network, sampler.example(), name="generator")
 
 
 def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
@@ -71,6 +73,7 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
         save_generator(folder, trained, checkpoints)
         facts = {"model": model, "kind": generator.kind, "step": trained.step, "size": real.size}
         facts |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
+        facts |= {PROMISE: trained.promise} if trained.promise else {}
         write_json(folder / "generator.json", {**facts, "probes": [row for row in trained.curve if "probe_dsc" in row]})
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")

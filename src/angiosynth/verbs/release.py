@@ -22,6 +22,7 @@ from angiosynth.reading import resolved
 from angiosynth.release.card import Terms
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import SharedAudit, build_package, refusal
+from angiosynth.release.promise import promise_fault
 from angiosynth.release.spacing import training_spacing
 from angiosynth.runtime.output import read_json
 from angiosynth.settings import Settings
@@ -79,13 +80,16 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
+    synthetic = open_patch_set(home.synthetic(chosen))
+    if fault := promise_fault(synthetic.meta.get("promise", {}), request.with_unet):
+        raise InputError(f"{synthetic.folder}: {fault}")
     identifiers = project_identifiers(settings, home, request.allowed_words)
     texts = {"the name of the package": request.name, "--override": override}
     refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
     target = home.releases / request.name
     build_package(
         target,
-        _with_spacing(settings, home, open_patch_set(home.synthetic(chosen))),
+        _with_spacing(settings, home, synthetic),
         SharedAudit(_shared(audit, folder, chosen), folder / SHARED),
         Terms(settings.release, datetime.now(UTC).date().isoformat(), override if against else ""),
         segmenter=home.unet(chosen) if request.with_unet else None,
@@ -97,7 +101,9 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
 
 
 def _with_spacing(settings: Settings, home: Workspace, synthetic: PatchSet) -> PatchSet:
-    """The set with the voxel size of the scans that its generator learnt from, in its metadata."""
+    """The set with its voxel size in its metadata: of the scans that its generator learnt from, or of the grid that a promise names."""
+    if promise := synthetic.meta.get("promise"):
+        return replace(synthetic, meta={**synthetic.meta, "spacing_mm": promise["spacing_mm"], "spacing_varies": False})
     source = settings.cohort.source
     spacing = training_spacing(home.cohort(source), load_split(home.splits, source).train)
     return replace(synthetic, meta={**synthetic.meta, **spacing})

@@ -1,0 +1,40 @@
+"""What a set promises to patients with proof, in words, and when that promise may not leave the house.
+
+The promise is the mapping `promise` of the set's card.json, made when its generator was trained; sets of other generators have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from angiosynth.settings.texts import escaped_markdown
+
+TEXT = """The pairs were drawn by a simulator whose settings were chosen by noisy votes of {patients} patients' images, with differential
+privacy: epsilon {epsilon:g}, delta {delta:g}. The unit is {unit}. {rounds} rounds, {mechanism} (standard deviation
+{noise_deviation:g} on votes of norm {norm:.4g}: noise multiplier {noise_multiplier:g}), accounted by {accountant}. No patient's pixel
+or label is in a pair.
+
+Not covered by the promise:
+
+{exceptions}"""
+
+
+def promise_fault(promise: Mapping[str, Any], with_unet: bool = False) -> str:
+    """Why a set with this promise may not be released, or not with a U-net that patients chose; "" where it may."""
+    if promise and promise.get("noise_source") != "secure":
+        return (
+            "its noise came from a fixed seed, which whoever knows it can subtract: epsilon promises nothing then; "
+            "set noise_source: secure for its generator in params.yaml and run `dvc repro`"
+        )
+    if promise and with_unet:
+        return "validation patients chose its U-net, and epsilon promises nothing to them; release the set without --with-unet"
+    return ""
+
+
+def promise_words(promise: Mapping[str, Any]) -> str:
+    """Markdown for the package's README, "" for a set without a promise."""
+    if not promise:
+        return ""
+    exceptions = "\n".join(f"- {escaped_markdown(str(exception))}" for exception in promise["not_private"])
+    return TEXT.format(**{**promise, "norm": promise["votes"] ** 0.5, "exceptions": exceptions})
