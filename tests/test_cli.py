@@ -40,6 +40,7 @@ COMMANDS = [
     "worth",
     "audit",
     "release",
+    "export",
     "pretrain-from",
     "summary",
     "report",

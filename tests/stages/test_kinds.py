@@ -107,9 +107,12 @@ def test_a_private_phantom_goes_through_all_stages_and_a_fixed_seed_is_never_rel
     train_generator(settings, home, "secret")
     synthesize(settings, home, "secret")
     audit(settings, home, "secret")
+    with pytest.raises(InputError, match="validation patients chose its U-net"):
+        release(settings, home, "secret", ReleaseRequest("demo", "a test", with_unet=True))
     release(settings, home, "secret", ReleaseRequest("demo", "a test"))
     card, words = read_json(home.releases / "demo" / "card.json"), (home.releases / "demo" / "README.md").read_text(encoding="utf-8")
     assert (card["promise"]["noise_source"], card["promise"]["patients"]) == ("secure", 2)
+    assert card["spacing_mm"] == promise["spacing_mm"] == private["spacing_mm"]  # of the settings, not of the scans
     assert "epsilon 1, delta 1e-05" in words
     assert "Not covered by the promise" in words
     assert "cryptographic source" in (home.releases / "demo" / "audit" / "index.html").read_text(encoding="utf-8")
