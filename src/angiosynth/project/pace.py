@@ -158,6 +158,12 @@ class Estimate:
         split = self._settings.cohort.sites[site].split
         return sum(_count(split, part) for part in parts or ("train", "validation", "test", "held_out"))
 
+    def _unlabelled(self, site: str) -> int:
+        """People who are held out without a label; of scans that are not drawn nobody knows yet, so all who are held out."""
+        drawn = self._settings.phantom.sites.get(site)
+        held_out = self._patients(site, "held_out")
+        return min(held_out, drawn.unlabelled) if drawn is not None else held_out
+
     def _phantom(self, site: str) -> float:
         scanner = self._settings.phantom.sites[site]
         return self._plain * DRAWN * (scanner.patients + scanner.unlabelled) * prod(scanner.shape)
@@ -200,8 +206,9 @@ class Estimate:
                 * (SCORED * self._patients(source, "validation", "test") + CUT * self._patients(source, "train"))
                 * self._voxels[source]
             )
-        held_out = self._pace.voxel * WINDOWS * self._patients(source, "held_out") * self._voxels[source] if data == REAL else 0.0
-        return held_out + self._settings.unet.seeds * self._segmentation(source, "test")
+        unlabelled = self._unlabelled(source) if data == REAL else 0
+        segmented = self._pace.voxel * WINDOWS * unlabelled * self._voxels[source]
+        return segmented + self._settings.unet.seeds * self._segmentation(source, "test")
 
     def _transfer(self, site: str) -> float:
         transfer = self._settings.transfer
