@@ -20,8 +20,6 @@ from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import Recorder
 from angiosynth.runtime.stop import EXIT_CODE, heeding_sigterm
 
-LOG_EVERY = 20
-
 S = TypeVar("S", bound=GeneratorSettings)
 
 
@@ -29,7 +27,7 @@ class Training(ABC, Generic[S]):
     """State of one training: its step, random numbers, curve, the best generator so far. A family adds networks and optimisers."""
 
     average: nn.Module  # the generator that is scored, drawn from and kept; its weights are averaged over the steps
-    log_every = LOG_EVERY  # steps between two records of losses
+    log_every = 20  # steps between two records of losses
 
     def __init__(self, settings: S, patches: PatchSet) -> None:
         check_batch(settings.batch_size)

@@ -25,7 +25,7 @@ from angiosynth.settings import digest
 CODE = Path(angiosynth.__file__).parent
 # The code in src/angiosynth that dvc.yaml names for the stages that resume (tests/test_dependencies.py compares the two). Modules with the
 # defaults of settings are not needed: the values are in the key. LAYOUT defines the format of a resume file.
-NAMED: tuple[str, ...] = ("arrays.py", "compute", "data", "evaluation", "generators", "metrics", "segmentation")
+NAMED: tuple[str, ...] = ("arrays.py", "compute", "data", "evaluation", "generators", "metrics", "phantom", "segmentation")
 NAMED += tuple(f"stages/{name}.py" for name in ("select_unet", "train_generator", "train_unet", "transfer", "worth"))
 LAYOUT = ("runtime/checkpoint.py",)
 LIBRARIES = ("nibabel", "numpy", "scipy", "torch")

@@ -113,7 +113,7 @@ def test_the_channels_of_the_flow_are_those_of_the_patches() -> None:
 
 
 def test_curves_are_recorded(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    monkeypatch.setattr(loop.Training, "log_every", 2)
     recorder = ListRecorder()
     trained = train_flow("f", tiny_flow(steps=5), tiny_patches(), Probe(), Checkpoints(tmp_path), recorder)
     numbers = {"velocity_loss", "velocity_loss_image", "velocity_loss_label", "learning_rate"}
@@ -131,7 +131,7 @@ def test_what_the_audit_reads_is_the_last_average_whichever_step_is_chosen(tmp_p
 
 def test_a_learning_rate_that_is_far_too_high_ends_in_one_line(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "watch_steps", lambda _steps: set())
-    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop.Training, "log_every", 1)
     settings = tiny_flow(steps=40, learning_rate=1.0).model_copy(update={"learning_rate": 1e30})  # params.yaml may not say so
     with pytest.raises(InputError, match=r"velocity_loss is not finite at step 2, diverged; .*lower the learning rates") as caught:
         train_flow("f", settings, tiny_patches(), Probe(), Checkpoints(tmp_path), NullRecorder())

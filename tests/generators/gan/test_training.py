@@ -214,7 +214,7 @@ def test_a_rehearsal_has_the_penalty_however_rare_it_is(model: str) -> None:
 
 @pytest.mark.parametrize("name", ["critic_loss", "generator_loss"])
 def test_a_loss_that_is_not_finite_names_the_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop.Training, "log_every", 1)
     step = GanTraining.train_step
 
     def diverging(self: GanTraining) -> dict[str, Tensor]:
@@ -246,7 +246,7 @@ def test_watching_shows_the_same_latents_and_changes_nothing(tmp_path: Path, mon
 
 
 def test_curves_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    monkeypatch.setattr(loop.Training, "log_every", 2)
     recorder = ListRecorder()
     trained = _train(_settings("wgan-gp", 5), tmp_path, recorder=recorder)
     losses = {"critic_loss", "critic_distance", "gradient_penalty", "generator_loss", "learning_rate_generator", "learning_rate_critic"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from typing import Any
 
 from scipy.optimize import brentq
@@ -88,7 +88,7 @@ def promise(settings: PrivatePhantomSettings, patients: int) -> dict[str, Any]:
         "noise_deviation": float(deviation),
         "noise_multiplier": round(float(deviation) / settings.votes**0.5, 6),
         "mechanism": "discrete Gaussian noise on the sum of the votes of each round",
-        "accountant": f"dp-accounting {version('dp-accounting')}, privacy loss distributions",
+        "accountant": f"dp-accounting {metadata.version('dp-accounting')}, privacy loss distributions",
         "noise_source": settings.noise_source,
         "patients": patients,
         "spacing_mm": list(settings.spacing_mm),  # of the drawn grid: a package must not measure that of the scans
