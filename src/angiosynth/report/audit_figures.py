@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiosynth.privacy.verdict import ATTACKS
-from angiosynth.report.gallery import GALLERY
+from angiosynth.report.gallery import SPACE_TITLES
 from angiosynth.report.style import Look, drawn, name_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         left.axhline(0.0, color="#8C8C8C", lw=1.2, ls=":")
         _draw_people(left, {name: (attack["member_excess"], attack["other_excess"]) for name, attack in attacks.items()})
-        _draw_people(right, {GALLERY[name]: (audit[name]["member_counts"], audit[name]["other_counts"]) for name in GALLERY})
+        _draw_people(right, {SPACE_TITLES[name]: (audit[name]["member_counts"], audit[name]["other_counts"]) for name in SPACE_TITLES})
         left.set(ylabel="excess, in standard deviations", title="attacks on membership: excess over matched people")
         right.set(ylabel="synthetic patches", title="copies of each person")
         right.yaxis.get_major_locator().set_params(integer=True)

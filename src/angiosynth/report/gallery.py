@@ -19,7 +19,8 @@ from angiosynth.privacy.nearest import SIDE
 from angiosynth.report.style import drawn, show_picture
 
 SHOWN = 10  # pairs of each search
-GALLERY = {"copies": "image", "copies_features": "features", "copies_labels": "label", "copies_pairs": "image and label"}  # its rows
+# By key of audit.json.
+SPACE_TITLES = {"copies": "image", "copies_features": "features", "copies_labels": "label", "copies_pairs": "image and label"}
 GAP = 0.1  # between patches, in sides
 
 
@@ -45,7 +46,7 @@ def gallery(copies: CopyAudit, path: Path) -> None:
                 images, real = label_images(synthetic.label), label_images(copies.training.label)
             mosaic, side = _mosaic([images, warped_levels(real, images, search.near.select(rows))])
             show_picture(axes, mosaic)
-            axes.set_title(f"by {GALLERY[space]}: synthetic above, REAL below, training patients", pad=18)
+            axes.set_title(f"by {SPACE_TITLES[space]}: synthetic above, REAL below, training patients", pad=18)
             passed = threshold.passed(search.training)
             for column, query in enumerate(search.checked[rows]):
                 words = f"{search.ratios[query]:.2f}{', a copy' if passed[query] else ''}"
