@@ -1,0 +1,129 @@
+"""The demo over several seeds: each set's DSC and the verdict of its audit, and whether the seeds share it.
+
+    python -m benchmarks.verdicts FOLDER [--models wgan-gp] [--seeds 1 2 3 4 5] [--no-audit] [--jobs N] [--json]
+
+Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there. For each seed the stages select-unet and
+train-unet on real patches, and for each model train-generator, synthesize, train-unet, evaluate and audit run as they do in a project,
+under FOLDER/seed-<n>, with nothing tracked. A seed is that of networks, batches, synthesis, U-net and audit; patches and patients stay,
+and so do the other settings. What a seed's folder has already is kept, so that a call which was stopped goes on.
+
+One JSON object a line goes to FOLDER/verdicts.jsonl: the model and seed, DSC and 95HD of each test patient, the verdicts, and of each
+measure its state. Neither MLflow nor DVC is needed. A GPU is used where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from angiosynth.evaluation.patients import read_scores
+from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.output import read_json
+from angiosynth.runtime.progress import say
+from angiosynth.settings import REAL, Settings, load_settings
+from angiosynth.stages.audit import audit
+from angiosynth.stages.evaluate import evaluate
+from angiosynth.stages.select_unet import select_unet
+from angiosynth.stages.synthesize import synthesize
+from angiosynth.stages.train_generator import train_generator
+from angiosynth.stages.train_unet import train_unet
+
+ROWS = "verdicts.jsonl"
+
+
+def with_seed(settings: Settings, seed: int) -> Settings:
+    """Another seed for everything but patients, patches and probe."""
+    generators = {name: generator.model_copy(update={"seed": seed}) for name, generator in settings.generators.items()}
+    sections = {name: getattr(settings, name).model_copy(update={"seed": seed}) for name in ("synthesis", "unet", "audit")}
+    return settings.model_copy(update={"generators": generators, **sections})
+
+
+def one_seed(folder: Path, seed: int, models: Sequence[str], audited: bool) -> list[dict[str, Any]]:
+    """All stages of one seed; a row for real patches and for each model."""
+    settings, home = with_seed(load_settings(Path("params.yaml")), seed), Workspace(folder / f"seed-{seed}")
+    home.root.mkdir(parents=True, exist_ok=True)
+    select_unet(settings, home)
+    _scored(settings, home, REAL)
+    rows = [{"model": REAL, "seed": seed, **_scores(home, REAL)}]
+    for model in models:
+        start = time.perf_counter()
+        if not home.generator(model).exists():
+            train_generator(settings, home, model)
+        if not home.synthetic(model).exists():
+            synthesize(settings, home, model)
+        _scored(settings, home, model)
+        if audited and not home.audit(model).exists():
+            audit(settings, home, model)
+        verdict = _verdict(home.audit(model) / "audit.json") if audited else {}
+        rows.append({"model": model, "seed": seed, **_scores(home, model), **verdict, "s": round(time.perf_counter() - start, 1)})
+    return rows
+
+
+def _scored(settings: Settings, home: Workspace, data: str) -> None:
+    if not home.unet(data).exists():
+        train_unet(settings, home, data)
+    if not home.predictions(data).exists():
+        evaluate(settings, home, data)
+
+
+def _scores(home: Workspace, data: str) -> dict[str, Any]:
+    scores = read_scores(home.metrics / "patients" / f"{data}.csv")
+    return {"dsc": {one.patient: one.dsc for one in scores}, "hd95_mm": {one.patient: one.hd95_mm for one in scores}}
+
+
+def _verdict(path: Path) -> dict[str, Any]:
+    result = read_json(path)
+    return {"verdicts": result["verdicts"], "measures": {one["name"]: one["state"] for one in result["findings"]}}
+
+
+def summary(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Of each model the mean DSC of each seed, its share of real patches', and how many seeds ended in each verdict."""
+    mean = {(row["model"], row["seed"]): sum(row["dsc"].values()) / len(row["dsc"]) for row in rows}
+    figures: dict[str, Any] = {}
+    for model in sorted({name for name, _ in mean}):
+        dsc = {seed: value for (name, seed), value in sorted(mean.items()) if name == model}
+        ratio = {seed: round(value / mean[REAL, seed], 4) for seed, value in dsc.items() if (REAL, seed) in mean}
+        verdicts = [row["verdicts"] for row in rows if row["model"] == model and row.get("verdicts")]
+        counts = {name: dict(Counter(verdict[name] for verdict in verdicts)) for name in (verdicts[0] if verdicts else ())}
+        figures[model] = {"dsc": {seed: round(value, 4) for seed, value in dsc.items()}, "share_of_real": ratio, "verdicts": counts}
+    return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", nargs="+", default=["wgan-gp"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--no-audit", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds side by side")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    os.environ |= {"ANGIOSYNTH_TRACKING": "off", "OMP_NUM_THREADS": "1"}  # read by the processes that are started
+    options.folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        jobs = [pool.submit(one_seed, options.folder, seed, options.models, not options.no_audit) for seed in options.seeds]
+        for job in as_completed(jobs):
+            # What failed has no row: the next call goes on with that seed.
+            if fault := job.exception():
+                say(f"a seed failed: {fault!r}")
+                continue
+            rows += job.result()
+            (options.folder / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figures = summary(rows)
+    for model, values in figures.items():
+        print(model, values)
+    if options.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
