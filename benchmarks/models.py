@@ -1,11 +1,18 @@
 """All generators at one budget, several seeds: what each one's pairs are worth, the table of docs/results.md.
 
-    python benchmarks/models.py [--seeds 1 2 3] [--models wgan-gp] > models.jsonl
+    python benchmarks/models.py [--seeds 1 2 3] [--models wgan-gp] [--device cuda] [--json] > models.jsonl
+    python benchmarks/models.py --only MODEL,SEED [--device cuda] [--json] > MODEL-SEED.jsonl
+    python benchmarks/models.py --jobs [--seeds 1 2 3] [--models wgan-gp]
+    python benchmarks/models.py --collect MODEL-SEED.jsonl ...
 
-Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there. For each seed: a U-net on real patches
-(`real` among the models), then for each generator its training, `synthesis.pairs` pairs and a U-net on them. A seed is that of networks,
-batches, synthesis and U-net; patches and patients stay.
-One JSON object a line: probe scores, validation scores, and DSC and 95HD of every validation and test patient.
+Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there; any kind of generator that is an entry of
+`generators` takes part. For each seed: a U-net on real patches (`real` among the models), then for each generator its training,
+`synthesis.pairs` pairs and a U-net on them. A seed is that of networks, batches, synthesis and U-net; patches and patients stay.
+Each of them is a job of its own for --only; --jobs prints them, one a line, for several processes beside each other (xargs -P).
+
+A line each: mean DSC and 95HD in mm of the test patients, and the minutes that the generator took. With --json an object a line: probe
+scores, validation scores, DSC and 95HD of every validation and test patient, seconds of the generator's training, of its pairs and of
+the U-net, and the processor. --collect makes the table of means and deviations over seeds. Neither MLflow nor DVC nor Optuna is needed.
 """
 
 from __future__ import annotations
@@ -13,13 +20,17 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from angiosynth.compute.precision import device
+from angiosynth.compute.precision import device, on_device
+from angiosynth.compute.threads import use_threads
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
@@ -27,6 +38,7 @@ from angiosynth.generators.registry import family_of
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.progress import tell
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.segmentation.training import train_segmenter
@@ -42,14 +54,17 @@ def with_seed(settings: Settings, seed: int) -> Settings:
 
 
 def made_by(model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan]) -> tuple[PatchSet, dict[str, float]]:
-    """Train a generator; a synthetic set of the chosen one, and its probe scores."""
+    """Train a generator; a synthetic set of the chosen one, its probe scores, and the seconds of training and drawing."""
+    start = time.perf_counter()
     generator, own = settings.generator(model), settings.synthesis
     family = family_of(generator)
     with tempfile.TemporaryDirectory(prefix="angiosynth-models-") as folder:
         probe = UnetProbe(scans, settings.probe, real)
         trained = family.train(model, generator, real, probe, Checkpoints(Path(folder)), NullRecorder())
+    end = time.perf_counter()
     image, label = family.sampler(generator, real.size, trained.weights, device()).pairs(own.pairs, own.seed, own.label_threshold)
-    return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores
+    seconds = {"generator_s": round(end - start, 1), "pairs_s": round(time.perf_counter() - end, 1)}
+    return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores | seconds
 
 
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
@@ -63,23 +78,95 @@ def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], tes
     return {**trained.scores, **scores}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@dataclass(frozen=True)
+class Project:
+    """What every job reads: settings, training patients' patches, validation and test scans."""
+
+    settings: Settings
+    real: PatchSet
+    validation: Sequence[Scan]
+    test: Sequence[Scan]
+
+
+def open_project(settings: Settings) -> Project:
+    """Read the project in the working folder."""
+    home, site = Workspace(), settings.cohort.source
+    split = load_split(home.splits, site)
+    validation, test = (home.scans(settings, site, names) for names in (split.validation, split.test))
+    return Project(settings, open_patch_set(home.patches(site)).of_patients(split.train), validation, test)
+
+
+def measured(project: Project, model: str, seed: int) -> dict[str, Any]:
+    """One job: a model with a seed."""
+    own = with_seed(project.settings, seed)
+    patches, scores = (project.real, {}) if model == "real" else made_by(model, own, project.real, project.validation)
+    start = time.perf_counter()
+    result = worth(patches, own, project.validation, project.test, f"{model}, seed {seed}")
+    processor = torch.cuda.get_device_name() if device().type == "cuda" else device().type
+    return {"model": model, "seed": seed, **scores, **result, "unet_s": round(time.perf_counter() - start, 1), "processor": processor}
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row for people."""
+    dsc, hd95_mm = test_means(row)
+    minutes = f", generator {row['generator_s'] / 60:.1f} min" if "generator_s" in row else ""
+    return f"{row['model']}, seed {row['seed']}: DSC {dsc:.3f}, 95HD {hd95_mm:.1f} mm{minutes}, {row['processor']}"
+
+
+def test_means(row: dict[str, Any]) -> tuple[float, float]:
+    """Mean DSC and 95HD of the test patients."""
+    means = [float(np.mean([scores[name] for scores in row["test"]])) for name in ("val_dsc", "val_hd95_mm")]
+    return means[0], means[1]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: means over seeds, deviations of the seeds' means, share of the real DSC, minutes of the generator's training."""
+    yield "| trained on | DSC | deviation over seeds | 95HD, mm | share of real | minutes | seeds |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    scores = {
+        model: np.array([test_means(row) for row in rows if row["model"] == model]) for model in dict.fromkeys(r["model"] for r in rows)
+    }
+    for model, values in scores.items():
+        dsc, hd95_mm = values.mean(axis=0)
+        spread = f"{values[:, 0].std(ddof=1):.3f}" if len(values) > 1 else "-"
+        share = f"{dsc / scores['real'][:, 0].mean():.3f}" if "real" in scores and model != "real" else "-"
+        seconds = [row["generator_s"] for row in rows if row["model"] == model and "generator_s" in row]
+        minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else "-"
+        yield f"| {model} | {dsc:.3f} | {spread} | {hd95_mm:.1f} | {share} | {minutes} | {len(values)} |"
+
+
+def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", help="real or names of generators; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    options = parser.parse_args(arguments)
+    parser.add_argument("--only", metavar="MODEL,SEED", help="one job")
+    parser.add_argument("--jobs", action="store_true", help="print what --only takes")
+    parser.add_argument("--collect", nargs="+", type=Path, metavar="ROWS.jsonl", help="print the table of rows written with --json")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = arguments_of(arguments)
+    if options.collect:
+        tell(*table([json.loads(text) for path in options.collect for text in path.read_text(encoding="utf-8").splitlines()]))
+        return
+    settings = load_settings(Path("params.yaml"))
+    jobs = [(model, seed) for seed in options.seeds for model in options.models or settings.training_data]
+    if options.only:
+        model, _, seed = options.only.rpartition(",")
+        jobs = [(model, int(seed))]
+    if options.jobs:
+        tell(*(f"{model},{seed}" for model, seed in jobs))
+        return
     keep_freed_memory()
-    settings, home = load_settings(Path("params.yaml")), Workspace()
-    site = settings.cohort.source
-    split = load_split(home.splits, site)
-    real = open_patch_set(home.patches(site)).of_patients(split.train)
-    validation, test = (home.scans(settings, site, names) for names in (split.validation, split.test))
-    for seed in options.seeds:
-        own = with_seed(settings, seed)
-        for model in options.models or settings.training_data:
-            patches, probe = (real, {}) if model == "real" else made_by(model, own, real, validation)
-            row = {"model": model, "seed": seed, **probe, **worth(patches, own, validation, test, f"{model}, seed {seed}")}
-            print(json.dumps(row), flush=True)
+    use_threads(settings.threads)
+    project = open_project(settings)
+    with on_device(options.device):
+        for model, seed in jobs:
+            row = measured(project, model, seed)
+            tell(json.dumps(row) if options.json else line(row))
 
 
 if __name__ == "__main__":

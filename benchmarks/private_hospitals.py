@@ -1,0 +1,83 @@
+"""Hospitals of the phantom whose scanners are far from its defaults, for what private evolution is worth: patients, patches, statistics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from angiosynth.arrays import to_levels
+from angiosynth.data.intensity import Scan
+from angiosynth.data.patch_centres import cut_square, draw_centres
+from angiosynth.data.patches import PatchSet
+from angiosynth.generators.private_evolution.space import RANGES, Candidate
+from angiosynth.phantom.drawing import generate_patient
+from angiosynth.runtime.progress import progress
+from angiosynth.settings import PatchSettings, ScannerSettings
+
+SHAPE, SPACING_MM, SIZE = (96, 112, 24), (1.6, 1.6, 2.0), 32
+CUT = PatchSettings(size=SIZE, on_vessels=80, on_bright=60, in_brain=60)
+INTENSITY: dict[str, Any] = {"rule": "volume", "low": 0.5, "high": 99.9}
+TESTED = 6  # test patients of a hospital
+HOSPITALS = {  # hidden: nothing but the drawing of patients and the distances reads them
+    "faint": Candidate(3, 0.25, 0.25, 1.2, 1.6, 1.0, 0.15, 0.7, 0.4),
+    "bright": Candidate(1, 0.02, 0.7, 2.7, 0.6, 1.0, 0.03, 0.2, 0.08),
+}
+SCANNER_KEYS = [name for name in RANGES if name != "vein_contrast"]  # a site's veins have the phantom's own brightness
+
+
+def patient(hospital: str, number: int) -> Scan:
+    """One patient of a hospital, scaled as section cohort.intensity does; odd numbers are healthy."""
+    hidden = HOSPITALS[hospital]
+    scanner = ScannerSettings(patients=1, shape=SHAPE, spacing_mm=SPACING_MM, **{key: getattr(hidden, key) for key in SCANNER_KEYS})
+    image, brain, label, _ = generate_patient(scanner, 11, number, number % 2 == 0, hospital)
+    scaled = image.astype(np.float32)
+    low, high = np.percentile(scaled[brain], (INTENSITY["low"], INTENSITY["high"]))
+    scaled = np.clip((scaled - low) * 2 / (high - low) - 1, -1, 1).astype(np.float32)
+    scaled[~brain] = -1
+    return Scan(f"sub-{number:03d}", scaled, brain, label, SPACING_MM, Path(f"{hospital}-{number}"))
+
+
+def patches_of(scans: Iterator[Scan]) -> PatchSet:
+    """Patches of patients, cut as stage patches does, in memory."""
+    images, labels, names = [], [], []
+    for scan in scans:
+        for x, y, z in draw_centres(scan, CUT)[0].tolist():
+            images.append(to_levels(cut_square(scan.image[:, :, z], x, y, SIZE, -1.0)))
+            labels.append(cut_square(scan.truth[:, :, z], x, y, SIZE, 0))
+            names.append(scan.patient)
+    return PatchSet(
+        np.stack(images), np.stack(labels).astype(np.uint8), np.array(names), np.arange(len(names)), {"intensity": INTENSITY}, Path()
+    )
+
+
+def patches_of_hospital(hospital: str, count: int, folder: Path) -> PatchSet:
+    """Patches of a hospital's first `count` patients.
+
+    They are drawn once and kept in the folder, ten patients a file, so that jobs beside each other share them; a file appears whole.
+    """
+    blocks = []
+    starts = range(1, count + 1, 10)
+    for start in progress(starts, f"patients of {hospital}", len(starts)):
+        path = folder / f"{hospital}-{start}.npz"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = patches_of(patient(hospital, number) for number in range(start, start + 10))
+            partial = path.with_suffix(f".{os.getpid()}.npz")
+            np.savez(partial, image=made.image, label=made.label, patient=made.patient)
+            partial.replace(path)
+        with np.load(path) as kept:
+            blocks.append([kept[name] for name in ("image", "label", "patient")])
+    image, label, names = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
+    everybody = PatchSet(image, label, names, np.arange(len(image)), {"intensity": INTENSITY}, Path())
+    return everybody.of_patients([f"sub-{number:03d}" for number in range(1, count + 1)])
+
+
+@lru_cache
+def tested(hospital: str) -> tuple[Scan, ...]:
+    """The hospital's test patients."""
+    return tuple(patient(hospital, 1001 + number) for number in range(TESTED))

@@ -1,0 +1,135 @@
+"""Long comparisons run as jobs beside each other, on machines that have neither MLflow nor DVC nor Optuna."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from angiosynth.generators.private_evolution.simulator import USUAL
+from angiosynth.generators.private_evolution.space import DIMENSIONS, point_of
+from angiosynth.project.workspace import Workspace
+from angiosynth.settings import PatchSettings, Settings, UnetSettings
+from angiosynth.stages.cohort import cohort
+from angiosynth.stages.patches import patches
+from benchmarks import models, private_hospitals, private_phantom
+from tests.factories import changed, make_cohort, tiny_kinds, tiny_tree
+
+MISSING = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"mlflow", "dvc", "optuna"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+import benchmarks.models, benchmarks.private_phantom
+benchmarks.private_phantom.main(["--jobs", "--seeds", "1"])
+"""
+
+
+def test_jobs_need_neither_mlflow_nor_dvc_nor_optuna(root: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", MISSING], cwd=root, check=True, capture_output=True, text=True, env={"PYTHONPATH": "src:."}
+    )
+    assert said.stdout.splitlines()[:3] == ["0,0,1", "40,real,1", "10,0.5,1"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A project of tubes in noise with a generator of every kind that trains a network, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("angiosynth.stages.cohort.preflight", lambda *_: None)  # sizes are no subject here
+    tree = changed(tiny_tree(), {"cohort__sites__site_a__path": "lab/a", "cohort__sites__site_b__path": "lab/b"})
+    tree["generators"] = {name: entry for name, entry in tiny_kinds().items() if name != "private-phantom"}
+    settings = Settings.model_validate(tree)
+    for seed, site in enumerate("ab", 1):
+        make_cohort(tmp_path / "lab" / site, 4, (32, 36, 4), seed=seed)
+    cohort(settings, Workspace())
+    patches(settings, Workspace())
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return settings
+
+
+def _rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    models.main([*arguments, "--device", "cpu", "--json"])
+    return [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+
+
+def test_a_job_trains_and_scores_each_kind(project: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    models.main(["--jobs", "--seeds", "2"])
+    jobs = capsys.readouterr().out.splitlines()
+    assert sorted(jobs) == sorted(f"{model},2" for model in ("real", *project.generators))
+    alone = [row for job in jobs for row in _rows(capsys, "--only", job)]
+    assert all(len(row["test"]) == 1 and np.isfinite(row["test"][0]["val_dsc"]) and row["processor"] == "cpu" for row in alone)
+    assert all((row["generator_s"] > 0) is True for row in alone if row["model"] != "real")
+    (again,) = _rows(capsys, "--models", "flow", "--seeds", "2")
+    (flow,) = (row for row in alone if row["model"] == "flow")
+    assert again["test"] == flow["test"]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, alone)), encoding="utf-8")
+    models.main(["--collect", "rows.jsonl"])
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(alone)
+
+
+def test_a_table_has_means_over_seeds_and_the_share_of_real() -> None:
+    rows = [{"model": "real", "seed": 1, "test": [{"val_dsc": 0.8, "val_hd95_mm": 2.0}, {"val_dsc": 0.6, "val_hd95_mm": 4.0}]}]
+    rows += [
+        {"model": "gan", "seed": seed, "generator_s": 60.0, "test": [{"val_dsc": dsc, "val_hd95_mm": 5.0}]}
+        for seed, dsc in ((1, 0.5), (2, 0.7))
+    ]
+    assert list(models.table(rows))[2:] == [
+        "| real | 0.700 | - | 3.0 | - | - | 1 |",
+        "| gan | 0.600 | 0.141 | 5.0 | 0.857 | 1.0 | 2 |",
+    ]
+
+
+@pytest.fixture
+def tiny_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hospitals of two patients on a coarse grid."""
+    for module in (private_hospitals, private_phantom):
+        monkeypatch.setattr(module, "SHAPE", (24, 28, 6))
+        monkeypatch.setattr(module, "SPACING_MM", (6.4, 6.4, 8.0))
+        monkeypatch.setattr(module, "SIZE", 16)
+    monkeypatch.setattr(private_hospitals, "CUT", PatchSettings(size=16, on_vessels=6, on_bright=3, in_brain=3))
+    monkeypatch.setattr(private_hospitals, "TESTED", 1)
+    monkeypatch.setattr(private_phantom, "PAIRS", 32)
+    monkeypatch.setattr(private_phantom, "REFERENCE", 2)
+    monkeypatch.setattr(private_phantom, "UNET", UnetSettings(width=2, steps=2))
+    small, whole = {"candidates": 8, "kept": 2, "votes": 2, "steps": 2}, private_phantom.settings_of
+    monkeypatch.setattr(private_phantom, "settings_of", lambda epsilon, seed: whole(epsilon, seed).model_copy(update=small))
+    private_hospitals.tested.cache_clear()
+    private_phantom.scale_of.cache_clear()
+
+
+@pytest.mark.usefixtures("tiny_hospitals")
+def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for job in ("0,0,1", "2,real,1", "2,8,1"):
+        private_phantom.main(["--only", job, "--hospitals", "faint", "--cache", str(tmp_path / "cache")])
+    rows = capsys.readouterr().out
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    names = [json.loads(row)["drawing"] for row in rows.splitlines()]
+    assert names == ["defaults", "ranges", "hidden settings", "real", "winners", "around winners"]
+    hidden = json.loads(rows.splitlines()[2])
+    assert hidden["settings"] < 1e-9  # the settings themselves
+    private_phantom.main(["--collect", str(tmp_path / "rows.jsonl"), "--figure", str(tmp_path / "dsc.png")])
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 2 + len(names)
+    assert table[-1].startswith("| faint | real | 2 | - |")
+    assert (tmp_path / "dsc.png").stat().st_size > 0
+    private_hospitals.tested.cache_clear()
+    private_phantom.scale_of.cache_clear()
+
+
+def test_settings_around_winners_stay_in_the_ranges_and_near_them() -> None:
+    corner = np.zeros((1, DIMENSIONS))
+    points, weights = private_phantom.around(corner, np.ones(1), 1)
+    assert points.min() >= 0
+    assert np.sqrt(np.square(points).mean()) == pytest.approx(private_phantom.KERNEL, rel=0.1)
+    assert weights.sum() == pytest.approx(1)
+    middle, _ = private_phantom.around(point_of(USUAL)[None], np.ones(1), 1)
+    np.testing.assert_allclose(middle.mean(axis=0), point_of(USUAL), atol=0.06)
