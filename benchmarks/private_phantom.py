@@ -36,7 +36,7 @@ from angiosynth.generators.private_evolution.evolution import Evolution, describ
 from angiosynth.generators.private_evolution.features import whitened
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.simulator import USUAL, Simulator, SimulatorSampler
-from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, Points, point_of, spread_points
+from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, Points, point_of, reflected, spread_points
 from angiosynth.metrics.segmentation import dsc
 from angiosynth.report.style import drawn
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -69,8 +69,9 @@ def settings_of(epsilon: float, seed: int) -> PrivatePhantomSettings:
     return PrivatePhantomSettings(width=4, epsilon=finite, noise_source="seeded", shape=SHAPE, spacing_mm=SPACING_MM, seed=seed)
 
 
-def evolved(patches: PatchSet, epsilon: float, seed: int) -> Evolution:
-    training = (Evolution if math.isfinite(epsilon) else WithoutNoise)(settings_of(epsilon, seed), patches)
+def evolved(patches: PatchSet, epsilon: float, seed: int, proposals: str) -> Evolution:
+    settings = settings_of(epsilon, seed).model_copy(update={"proposals": proposals})
+    training = (Evolution if math.isfinite(epsilon) else WithoutNoise)(settings, patches)
     with tempfile.TemporaryDirectory() as folder:
         run_training("private-phantom", training, lambda *_: {}, Checkpoints(Path(folder)), NullRecorder())
     return training
@@ -80,8 +81,7 @@ def around(points: Points, weights: Any, seed: int) -> Drawn:
     """Settings around the winners: a normal step of public width in each, reflected at the ranges' ends."""
     rng = np.random.default_rng([seed, 77])
     moved = points[rng.choice(len(points), EVEN, p=weights)] + KERNEL * rng.standard_normal((EVEN, DIMENSIONS))
-    folded = np.abs(moved) % 2.0
-    return np.where(folded > 1, 2 - folded, folded), np.full(EVEN, 1 / EVEN)
+    return reflected(moved), np.full(EVEN, 1 / EVEN)
 
 
 def drawings(job: str, hospital: str, cache: Path) -> Iterator[tuple[str, Drawn]]:
@@ -92,10 +92,11 @@ def drawings(job: str, hospital: str, cache: Path) -> Iterator[tuple[str, Drawn]
         yield "ranges", (spread_points(EVEN, seed), np.full(EVEN, 1 / EVEN))
         yield "hidden settings", (point_of(HOSPITALS[hospital])[None], np.ones(1))
         return
-    evolution = evolved(patches_of_hospital(hospital, count, cache), float(epsilon), seed)
-    winners = evolution.average.points.numpy(), evolution.average.weights.numpy()
-    yield "winners", winners
-    yield "around winners", around(*winners, seed)
+    real = patches_of_hospital(hospital, count, cache)
+    winners, posterior = (evolved(real, float(epsilon), seed, proposals).average for proposals in ("winners", "posterior"))
+    yield "winners", (winners.points.numpy(), winners.weights.numpy())
+    yield "around winners", around(winners.points.numpy(), winners.weights.numpy(), seed)
+    yield "posterior", (posterior.points.numpy(), posterior.weights.numpy())
 
 
 def set_of(points: Points, weights: Any, seed: int) -> PatchSet:

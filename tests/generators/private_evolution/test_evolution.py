@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,23 @@ def miss(weights: dict[str, torch.Tensor], candidate: Candidate = HIDDEN) -> flo
     return float(np.abs(mean - point_of(candidate))[shown].mean())
 
 
-def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path) -> None:
-    settings = tiny(candidates=16, kept=3, steps=3, epsilon=8.0)
+@pytest.mark.parametrize("proposals", ["winners", "posterior"])
+def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path, proposals: str) -> None:
+    settings = tiny(candidates=16, kept=3, steps=3, epsilon=8.0, proposals=proposals)
     weights = run(settings, hospital(25), tmp_path).weights
     assert miss(weights) < 0.6 * float(np.abs(point_of(USUAL) - point_of(HIDDEN))[[3, 4, 6]].mean())
+
+
+def test_samples_of_the_posterior_go_on_bit_for_bit_after_a_stop() -> None:
+    settings, patches = tiny(proposals="posterior"), hospital(4)
+    whole, first, second = (Evolution(settings, patches) for _ in range(3))
+    for training in (whole, whole, first):
+        training.train_step()
+    second.restore(copy.deepcopy(first.state()))
+    second.train_step()
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(value, second.average.state_dict()[name])
+    assert not torch.equal(whole.average.points, first.average.points)
 
 
 def test_labels_and_the_order_of_patches_play_no_part(tmp_path: Path) -> None:
@@ -71,13 +85,14 @@ def test_labels_and_the_order_of_patches_play_no_part(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_after_the_noise_nothing_depends_on_patients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("proposals", ["winners", "posterior"])
+def test_after_the_noise_nothing_depends_on_patients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, proposals: str) -> None:
     """With the noisy sums given, other patients change nothing: neither weights nor what a resume file holds."""
     fixed = np.array([5, 30, -2, 14, 3, 9])
     monkeypatch.setattr(Evolution, "_noisy_votes", lambda self, described: fixed)
     states = []
     for patches in (hospital(4), tiny_patches(patients=6)):
-        training = Evolution(tiny(), patches)
+        training = Evolution(tiny(proposals=proposals), patches)
         for _ in range(3):
             training.train_step()
         states.append(training.state())

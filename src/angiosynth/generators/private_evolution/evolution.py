@@ -23,8 +23,9 @@ from angiosynth.generators.private_evolution.accounting import deviation_for, pr
 from angiosynth.generators.private_evolution.features import COUNT, describe, whitened, whitening
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.noise import discrete_gaussian, source_of
+from angiosynth.generators.private_evolution.posterior import SAMPLES, Round, VoteModel, posterior_samples
 from angiosynth.generators.private_evolution.simulator import Simulator, SimulatorSampler, cut, draw_centres, head_of, is_sick, scan_head
-from angiosynth.generators.private_evolution.space import candidate_at, spread_points, varied
+from angiosynth.generators.private_evolution.space import DIMENSIONS, candidate_at, spread_points, varied
 from angiosynth.generators.private_evolution.voting import Votes, tally, winners
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import Recorder
@@ -34,17 +35,24 @@ FIRST_STEP, NARROWING = 0.25, 0.65  # of the variations after the first round, a
 
 
 class _Population(nn.Module):
-    """The candidates of the next round, and the scale of statistics, as buffers."""
+    """The candidates of the next round, the scale of statistics, and what is public of past rounds, as buffers."""
 
     points: Tensor
     centre: Tensor
     matrix: Tensor
+    past_points: Tensor
+    past_described: Tensor
+    past_noisy: Tensor
 
     def __init__(self, settings: PrivatePhantomSettings) -> None:
         super().__init__()
         self.register_buffer("points", torch.from_numpy(spread_points(settings.candidates, settings.seed)))
         self.register_buffer("centre", torch.zeros(COUNT, dtype=torch.float64))
         self.register_buffer("matrix", torch.zeros(COUNT, COUNT, dtype=torch.float64))
+        past = settings.steps, settings.candidates
+        self.register_buffer("past_points", torch.zeros(*past, DIMENSIONS, dtype=torch.float64))
+        self.register_buffer("past_described", torch.zeros(*past, COUNT, dtype=torch.float64))
+        self.register_buffer("past_noisy", torch.zeros(*past, dtype=torch.float64))
 
 
 class Evolution(Training[PrivatePhantomSettings]):
@@ -69,12 +77,17 @@ class Evolution(Training[PrivatePhantomSettings]):
             centre, matrix = whitening(described)
             self.population.centre.copy_(torch.from_numpy(centre))
             self.population.matrix.copy_(torch.from_numpy(matrix))
-        noisy = self._noisy_votes(described.mean(axis=1))
+        means = described.mean(axis=1)
+        noisy = self._noisy_votes(means)
         # from here on nothing looks at a patient
+        self._remember(points, means, noisy)
         best, weights = winners(noisy, float(self._deviation()), settings.kept)
-        self.average.points.copy_(torch.from_numpy(points[best]))
-        self.average.weights.copy_(torch.from_numpy(weights))
-        self._vary(points[best], weights)
+        if settings.proposals == "winners":
+            self.average.points.copy_(torch.from_numpy(points[best]))
+            self.average.weights.copy_(torch.from_numpy(weights))
+            self._vary(points[best], weights)
+        else:
+            self._draw_posterior()
         self.step += 1
         share = noisy[best].sum() / max(1, int(np.abs(noisy).sum()))
         return {"winners_share": torch.tensor(float(share)), "winners_spread": torch.tensor(float(points[best].std(axis=0).mean()))}
@@ -114,6 +127,24 @@ class Evolution(Training[PrivatePhantomSettings]):
         count = self.settings.candidates - len(parents)
         children = varied(parents, weights, count, FIRST_STEP * NARROWING**self.step, np.random.default_rng(seed))
         self.population.points.copy_(torch.from_numpy(np.concatenate([parents, children])))
+
+    def _remember(self, points: NDArray[np.float64], described: NDArray[np.float64], noisy: Votes) -> None:
+        population = self.population
+        population.past_points[self.step] = torch.from_numpy(points)
+        population.past_described[self.step] = torch.from_numpy(whitened(described, population.centre.numpy(), population.matrix.numpy()))
+        population.past_noisy[self.step] = torch.from_numpy(noisy.astype(np.float64))
+
+    def _draw_posterior(self) -> None:
+        """The next round's candidates and the settings of the set: samples of what all rounds' noisy votes speak for."""
+        population, settings = self.population, self.settings
+        past = (population.past_points, population.past_described, population.past_noisy)
+        rounds = [Round(*(buffer[step].numpy() for buffer in past)) for step in range(self.step + 1)]
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=self.random)))
+        model = VoteModel(rounds, float(self._deviation()), settings.votes, rng)
+        samples = posterior_samples(model, spread_points(SAMPLES, settings.seed), rng)
+        order = rng.permutation(len(samples))
+        self.average.points.copy_(torch.from_numpy(samples[order[: len(self.average.points)]]))
+        population.points.copy_(torch.from_numpy(samples[order[-settings.candidates :]]))
 
     def rates(self) -> dict[str, float]:
         """There is no learning rate."""

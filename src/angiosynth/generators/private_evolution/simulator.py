@@ -23,6 +23,7 @@ from angiosynth.phantom.anatomy import Anatomy, draw_anatomy
 
 USUAL = Candidate(2, 0.12, 0.45, 1.9, 1.0, 1.0, 0.075, 0.3, 0.22)  # the phantom's defaults: they say where bright look-alikes are
 KEPT_VOXELS, MOST_KEPT = 12_000_000, 64  # of the heads in memory, about 12 bytes a voxel
+DRAWN = 64  # samples of the posterior that a set is drawn from
 THRESHOLD = 0.0  # of the label's channel, 2 * fraction - 1: half a voxel of artery
 
 
@@ -106,8 +107,8 @@ class Simulator(nn.Module):
     """The candidates that a set is drawn from, as buffers: what a trained generator of this kind consists of.
 
     Buffers:
-        points: (kept, DIMENSIONS) of the unit cube.
-        weights: (kept,) share of each in the set.
+        points: (n, DIMENSIONS) of the unit cube, `kept` winners or DRAWN samples of the posterior.
+        weights: (n,) share of each in the set.
         percentiles: (2,) of the brain that become -1 and 1, as section cohort.intensity has them.
     """
 
@@ -118,8 +119,9 @@ class Simulator(nn.Module):
     def __init__(self, settings: PrivatePhantomSettings, patch_size: int) -> None:
         super().__init__()
         self.settings, self.patch_size = settings, patch_size
-        self.register_buffer("points", torch.full((settings.kept, DIMENSIONS), 0.5, dtype=torch.float64))
-        self.register_buffer("weights", torch.full((settings.kept,), 1.0 / settings.kept, dtype=torch.float64))
+        count = settings.kept if settings.proposals == "winners" else DRAWN
+        self.register_buffer("points", torch.full((count, DIMENSIONS), 0.5, dtype=torch.float64))
+        self.register_buffer("weights", torch.full((count,), 1.0 / count, dtype=torch.float64))
         self.register_buffer("percentiles", torch.tensor([0.5, 99.9], dtype=torch.float64))
 
     def forward(self, seeds: Tensor) -> Tensor:

@@ -93,5 +93,10 @@ def varied(parents: Points, weights: NDArray[np.float64], count: int, step: floa
     """
     chosen = parents[rng.choice(len(parents), count, p=weights)]
     children = (chosen + weights @ parents) / 2 + step * rng.standard_normal((count, DIMENSIONS))
-    folded = np.abs(children) % 2.0
+    return reflected(children)
+
+
+def reflected(points: Points) -> Points:
+    """Points beyond the unit cube, reflected at its sides."""
+    folded = np.abs(points) % 2.0
     return np.asarray(np.where(folded > 1, 2 - folded, folded))
