@@ -1,7 +1,7 @@
 """How often an audit calls a harmless set leaky, and how often it finds a leak: many audits where the answer is known.
 
-    python -m benchmarks.audit_errors --cache FOLDER [--seeds 5] [--cohorts 8/4 8/4+12 20/10 40/20] [--quick] [--jobs N]
-        [--seconds S] [--json]
+    python -m benchmarks.audit_errors --cache FOLDER [--seeds 5] [--cohorts 8/4 8/4+12 20/10 40/20] [--kinds KIND ...]
+        [--quick] [--jobs N] [--seconds S] [--json]
 
 Heads are drawn once (96, a minute or two) and kept in the cache folder, which may be carried to another machine. For each seed and size
 of cohort people are split anew at random into those who were trained on, those who were not and strangers. Harmless sets: real patches
@@ -192,14 +192,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cohorts", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--kinds", nargs="+", choices=(*HARMLESS, *LEAKY), default=[*HARMLESS, *LEAKY])
+    parser.add_argument("--quick", action="store_true", help="two seeds of a few kinds in the first cohort")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes that are started read it; together they take all cores
     load_people(options.cache, options.jobs)
-    kinds, cohorts, seeds = (QUICK, options.cohorts[:1], 2) if options.quick else ((*HARMLESS, *LEAKY), options.cohorts, options.seeds)
+    kinds, cohorts, seeds = (QUICK, options.cohorts[:1], 2) if options.quick else (options.kinds, options.cohorts, options.seeds)
     tasks = [Task(kind, cohort, seed) for kind, seed in _kinds_and_seeds(kinds, seeds) for cohort in cohorts]
     figures = summary(run(tasks, options.cache, options.jobs, options.seconds))
     print("\n".join(table(figures, cohorts, kinds)))
