@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from angiosynth.arrays import to_levels
@@ -160,6 +161,13 @@ def changed(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
             node = node[key if key in node else key.replace("_", "-")]
         node[last] = value
     return tree
+
+
+def full_params(tree: dict[str, Any]) -> str:
+    """params.yaml with its sections in full, since DVC asks for every key that dvc.yaml names; generators and drawn sites as they are."""
+    full = Settings.model_validate(tree).model_dump(mode="json", by_alias=True)
+    full["phantom"]["sites"] = tree["phantom"]["sites"]
+    return yaml.safe_dump({**full, "generators": tree["generators"]})
 
 
 def one_site(path: str) -> dict[str, Any]:

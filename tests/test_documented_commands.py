@@ -16,6 +16,7 @@ from angiosynth.cli import commands
 from tests.documented import PAGES, ROOT, Shown, commands_of, run, shown
 from tests.factories import make_arrays, write_nifti
 from tests.importing.test_recipes import RECIPES
+from tests.walks import RECEIVER, SENDER
 
 # Who runs a command; the command stands in that file word for word.
 RUN_BY = {
@@ -52,6 +53,18 @@ RUN_BY = {
     "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' -o data/raw/site-a": "test_dvc.py::build",
     **dict.fromkeys(
         (
+            "uv venv --python 3.11 vessels-env",
+            ". vessels-env/bin/activate",
+            "uv pip install dist/angiosynth-*.whl",
+            "uv tool install --python 3.11 dist/angiosynth-*.whl",
+            'export PATH="$(uv tool dir)/angiosynth/bin:$PATH"',
+            "pipx install dist/angiosynth-*.whl",
+            'export PATH="$(pipx environment --value PIPX_LOCAL_VENVS)/angiosynth/bin:$PATH"',
+        ),
+        "project/test_installers.py::test_an_empty_environment_gets_to_a_report",
+    ),
+    **dict.fromkeys(
+        (
             "nnUNetv2_plan_and_preprocess -d 501 --verify_dataset_integrity -c 2d",
             "nnUNetv2_train 501 2d all",
             "python scale_scan.py scan.nii.gz --brain brain.nii.gz -o scans/head_0000.nii.gz",
@@ -80,6 +93,7 @@ CALL = re.compile(r"`(python cli\.py [^`]+)`")
 
 def test_every_command_is_run_or_says_why_not() -> None:
     known = {*RUN_BY, *(one.command for one in SNIPPETS)}
+    known |= {one.command for one in shown() if ROOT / one.page in (SENDER, RECEIVER)}  # test_walks.py runs these pages, block by block
     assert [one for one in shown() if not one.reason and one.command not in known] == []
 
 

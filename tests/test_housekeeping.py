@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import io
+import json
 import re
 import runpy
 import subprocess
@@ -46,17 +47,18 @@ def test_the_citation_has_what_its_schema_requires() -> None:
     assert re.fullmatch(r"10\.\d{4,9}/\S+", citation["references"][0]["doi"])
 
 
-def versions(changelog: str) -> set[str]:
-    """The versions that a changelog's head speaks of: its newest heading, or what it says of the unreleased code."""
-    newest = re.findall(r"^## \[([^\]]+)\]", changelog, re.MULTILINE)[0]
-    return set(re.findall(r"The code calls itself (\d+\.\d+\.\d+)", changelog)) if newest == "Unreleased" else {newest}
+def newest(changelog: str) -> str:
+    """The newest version of a changelog; what is unreleased has none yet."""
+    names: list[str] = re.findall(r"^## \[([^\]]+)\]", changelog, re.MULTILINE)
+    return next(name for name in names if name != "Unreleased")
 
 
 def test_versions_agree() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert versions(changelog) == {parsed("CITATION.cff")["version"]} == {__version__}
-    assert versions("## [0.2.0] - 2026-01-01\n\n## [0.1.0]\n") == {"0.2.0"}
-    assert versions(changelog.replace(f"itself {__version__}", "itself 9.9.9")) == {"9.9.9"}
+    assert newest(changelog) == parsed("CITATION.cff")["version"] == __version__
+    assert f"This is version {__version__}." in public_page()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert newest("## [Unreleased]\n\n## [0.2.0] - 2026-01-01\n\n## [0.1.0]\n") == "0.2.0"
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
@@ -89,6 +91,15 @@ def test_hooks_and_updates_parse() -> None:
     updates = parsed(".github/dependabot.yml")
     assert updates["version"] == 2
     assert {update["package-ecosystem"] for update in updates["updates"]} == {"pip", "github-actions", "docker"}
+
+
+def test_the_dev_container_makes_the_environment() -> None:
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    container = json.loads("\n".join(line for line in text.splitlines() if not line.startswith("//")))
+    assert container["postCreateCommand"] == "make env"
+    assert re.search(r"^env:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert container["remoteEnv"]["PATH"].startswith("${containerWorkspaceFolder}/.venv/bin:")
+    assert container["containerEnv"]["TORCH_INDEX"] in (ROOT / "Dockerfile").read_text()
 
 
 def nifti(pair: bool = False, version: int = 1) -> bytes:

@@ -21,14 +21,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.runtime.warm import warm_server
-from angiosynth.settings import Settings
 from tests.documented import run as typed
-from tests.factories import changed, tiny_tree
+from tests.factories import changed, full_params, tiny_tree
 
 nib: Any = nibabel
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,11 +71,7 @@ def _tree(**values: Any) -> dict[str, Any]:
 
 
 def _params(**values: Any) -> str:
-    """Sections in full, since DVC asks for every parameter that dvc.yaml names; generators and drawn sites without their defaults."""
-    tree = _tree(**values)
-    full = Settings.model_validate(tree).model_dump(mode="json", by_alias=True)
-    full["phantom"]["sites"] = tree["phantom"]["sites"]
-    return yaml.safe_dump({**full, "generators": tree["generators"]})
+    return full_params(_tree(**values))
 
 
 def opened_by(reproduced: Path) -> dict[str, set[str]]:

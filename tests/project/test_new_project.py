@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -22,8 +22,7 @@ from angiosynth.settings import load_settings
 from tests.documented import environment
 from tests.factories import tiny_tree
 from tests.pipeline import ROOT, stages_of
-
-SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", *FILES)
+from tests.project.wheels import OFFLINE, PIP, build_wheel
 
 
 def make(*words: str, folder: Path) -> str:
@@ -60,6 +59,15 @@ def test_the_demo_draws_its_sites(tmp_path: Path) -> None:
     make("demo", "-o", folder=tmp_path / "demo")
     assert (tmp_path / "demo" / "params.yaml").read_bytes() == (ROOT / "profiles" / "demo.yaml").read_bytes()
     assert list(load_settings(tmp_path / "demo" / "params.yaml").phantom.sites) == ["site-a", "site-b"]
+
+
+def test_the_next_line_puts_the_environment_first_where_another_python_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", f"{own}{os.pathsep}/usr/bin")
+    assert f"Next: cd {tmp_path / 'one'}; python cli.py repro" in make("demo", "-o", folder=tmp_path / "one")
+    monkeypatch.setenv("PATH", str(tmp_path))  # as after `uv tool install` and `pipx install`
+    wanted = f'Next: export PATH={shlex.quote(own)}:"$PATH"; cd {tmp_path / "two"}; python cli.py repro'
+    assert wanted in make("demo", "-o", folder=tmp_path / "two")
 
 
 def test_a_project_is_a_repository_for_its_owner_alone_and_scans_stay_out(tmp_path: Path) -> None:
@@ -150,15 +158,7 @@ def test_an_upgrade_asks_for_a_project_that_is_not_the_running_one(tmp_path: Pat
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the sources and installed without its dependencies."""
     home = tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        (home / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, home / "source" / name)
-    shutil.copytree(ROOT / "src", home / "source" / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    offline = ["--no-deps", "--no-index"]
-    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", home, home / "source"], check=True, capture_output=True)
-    (wheel,) = home.glob("angiosynth-*.whl")
-    subprocess.run([*pip, "install", *offline, "--target", home / "target", wheel], check=True, capture_output=True)
+    subprocess.run([*PIP, "install", *OFFLINE, "--target", home / "target", build_wheel(home)], check=True, capture_output=True)
     return home
 
 
@@ -172,7 +172,7 @@ def run_installed(installed: Path, folder: Path, command: str) -> str:
 
 @pytest.mark.slow
 def test_the_wheel_has_all_that_the_package_and_new_need(installed: Path) -> None:
-    (wheel,) = installed.glob("*.whl")
+    (wheel,) = (installed / "dist").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "src" / "angiosynth"
     needed = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]

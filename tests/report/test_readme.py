@@ -11,7 +11,7 @@ import pytest
 from angiosynth.errors import InputError
 from angiosynth.report.page import PageContext, build_page
 from angiosynth.report.readme import markdown_table, update_readme, update_results
-from angiosynth.report.verdicts import verdicts
+from angiosynth.report.verdicts import transfer_claims, verdicts
 from tests.report.pages import NAMES, PIXEL, TRANSFER, Page
 
 WORTH = {
@@ -65,6 +65,7 @@ def test_worth_is_told_where_it_was_measured(evaluation: dict[str, Any], figures
 def test_readme_keeps_all_but_the_block(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
     readme = tmp_path / "repo" / "README.md"
     readme.parent.mkdir()
+    evaluation["chosen_by_validation"] = "dcgan"  # the one with a gain
     readme.write_text("# Title\n\n<!-- results:start -->\nstale words\n<!-- results:end -->\n\nafter\n")
     update_readme(readme, evaluation, TRANSFER, figures, WORTH)
     text = readme.read_text()
@@ -72,9 +73,9 @@ def test_readme_keeps_all_but_the_block(evaluation: dict[str, Any], figures: dic
     assert text.endswith("\n<!-- results:end -->\n\nafter\n")
     assert "stale words" not in text
     assert markdown_table(evaluation) in text
-    for link in re.findall(r"\]\((.+?)\)", text):
-        assert (readme.parent / link).read_bytes() == PIXEL
-    assert re.findall(r"\]\((.+?)\)", text) == ["docs/pairs.png", "docs/transfer.png"]
+    assert [(readme.parent / "docs" / f"{name}.png").read_bytes() for name in ("pairs", "transfer")] == [PIXEL] * 2
+    (claim,) = transfer_claims(TRANSFER, "dcgan")
+    assert f"- {claim}\n" in text
     before = readme.stat().st_mtime_ns
     update_readme(readme, evaluation, TRANSFER, figures, WORTH)
     assert readme.read_text() == text
@@ -106,6 +107,7 @@ def test_a_missing_figure_is_named(evaluation: dict[str, Any], figures: dict[str
 
 def test_the_page_of_results_has_both_tables_between_its_markers(evaluation: dict[str, Any], tmp_path: Path) -> None:
     page = tmp_path / "results.md"
+    evaluation["chosen_by_validation"] = "dcgan"  # the one with a gain
     page.write_text("# Results\n\n<!-- results:start -->\nstale\n<!-- results:end -->\n\nafter\n")
     update_results(page, evaluation, TRANSFER, WORTH)
     text = page.read_text()
@@ -115,6 +117,9 @@ def test_the_page_of_results_has_both_tables_between_its_markers(evaluation: dic
     for site in TRANSFER:
         assert f"Test patients of {site}, " in text
     assert "stale" not in text
+    assert re.findall(r"\]\((.+?)\)", text) == ["transfer.png"]
+    (claim,) = transfer_claims(TRANSFER, "dcgan")
+    assert f"- {claim}\n" in text
     update_results(page, evaluation, TRANSFER, WORTH)
     assert page.read_text() == text
     page.write_text("no markers")

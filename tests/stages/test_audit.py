@@ -110,6 +110,11 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-unet", "a test", with_unet=True))
     assert (home.releases / "with-unet" / "unet" / "unet.safetensors").is_file()
 
+    choice = home.unet_choice.rename(home.root / "choice.json")
+    with pytest.raises(InputError, match=r"unet-choice\.json: missing"):
+        pretrain_from(SETTINGS, home, package, None)
+    assert not home.unet("package").exists(), "said before the training"
+    choice.rename(home.unet_choice)
     said = pretrain_from(SETTINGS, home, package, None)
     assert "validation patients of site-b" in said
     assert read_json(home.unet("package") / "unet.json")["package"] == "demo"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from angiosynth.runtime.programs import own_programs, path_has_own_python
 from angiosynth.runtime.progress import tell
 
 
@@ -38,10 +39,8 @@ def new(
         tell(f"{folder}: has the code of the installed package now; look at `git diff`, then run `python cli.py repro`")
         return
     new_project.new_project(folder, profile)
-    tell(
-        f"{folder}: is a project. Next: cd {shlex.quote(str(folder))}; python cli.py import /where/scans/are --scan '*_tof' "
-        "--vessels '*_vessels' --brain '*_brain' --dry-run"
-    )
+    command = "python cli.py import /where/scans/are --scan '*_tof' --vessels '*_vessels' --brain '*_brain' --dry-run"
+    tell(f"{folder}: is a project. Next: {_typed(folder, command)}")
 
 
 def demo(
@@ -58,4 +57,10 @@ def demo(
     from angiosynth.project.new_project import new_project
 
     new_project(folder, "demo")
-    tell(f"{folder}: is a project with the demo's settings. Next: cd {shlex.quote(str(folder))}; python cli.py repro")
+    tell(f"{folder}: is a project with the demo's settings. Next: {_typed(folder, 'python cli.py repro')}")
+
+
+def _typed(folder: Path, command: str) -> str:
+    """A line for the shell that runs a command of a project; with the PATH that it needs where `python` is another one."""
+    line = f"cd {shlex.quote(str(folder))}; {command}"
+    return line if path_has_own_python() else f'export PATH={shlex.quote(str(own_programs()))}:"$PATH"; {line}'

@@ -12,6 +12,7 @@ import typer
 
 from angiosynth.commands.options import PARAMS
 from angiosynth.errors import InputError
+from angiosynth.runtime.programs import path_with_own_programs
 from angiosynth.runtime.progress import tell
 
 SCORES = "experiments/1/runs?workflowType=machine_learning&viewStateShareKey=scores"
@@ -79,8 +80,7 @@ def profile(
     """Make params.yaml from a profile, validated first. Settings that were edited are left unless --force is given."""
     from angiosynth.project.params import take_profile
 
-    if said := take_profile(PARAMS, Path("profiles"), name, force):
-        tell(said)
+    tell(take_profile(PARAMS, Path("profiles"), name, force) or f"{PARAMS}: has the settings of profile {name}")
 
 
 def sync() -> None:
@@ -148,5 +148,5 @@ def _become(environment: dict[str, str], *words: str) -> None:
     MLflow looks for further commands on the PATH; this interpreter's folder is put in front.
     """
     sys.stdout.flush()
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], {**os.environ, "PATH": path, **environment})
+    environment = {**os.environ, "PATH": path_with_own_programs(), **environment}
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], environment)

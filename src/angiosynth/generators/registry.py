@@ -15,6 +15,7 @@ from angiosynth.generators.gan import kinds as gan
 from angiosynth.generators.private_evolution import kinds as private_evolution
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*gan.KINDS, *flow.KINDS, *private_evolution.KINDS)}
+"""The kinds of generators, by the value of `kind` in params.yaml."""
 
 # The generator that the audit overfits on purpose, to see whether its attacks detect that: the same whatever kind is audited.
 CONTROL = gan.memoriser

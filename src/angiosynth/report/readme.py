@@ -11,11 +11,12 @@ from angiosynth.reading import MOST_PICTURE, read_bytes, read_text
 from angiosynth.report.rendering import Table, read_figure
 from angiosynth.report.style import Look, name_of
 from angiosynth.report.tables import means_sentence, results_table, transfer_tables
-from angiosynth.report.verdicts import transfer_verdicts, worth_verdicts
+from angiosynth.report.verdicts import transfer_claims, worth_verdicts
 from angiosynth.runtime.output import whole_file
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 FIGURES = ("pairs", "transfer")
+TRANSFER_FIGURE = "![DSC at another site against its number of training patients](transfer.png)"
 
 
 def markdown_table(evaluation: Mapping[str, Any]) -> str:
@@ -31,7 +32,7 @@ def _markdown(table: Table) -> str:
 def update_readme(
     readme: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], figures: Mapping[str, Path], worth: Mapping[str, Any]
 ) -> None:
-    """Put the current table and two figures between the README's markers, and the figures themselves into docs/ beside it.
+    """Put the current table and claims between the README's markers, and the two figures of README and docs/results.md into docs/.
 
     Args:
         readme: holds one line `<!-- results:start -->` and, below, one line `<!-- results:end -->`.
@@ -51,7 +52,7 @@ def update_readme(
 
 
 def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], worth: Mapping[str, Any]) -> None:
-    """Put the current tables, that of transfer in full, between the markers of docs/results.md.
+    """Put the current tables, that of transfer in full, and its figure between the markers of docs/results.md.
 
     Raises:
         InputError: the page is missing, or its markers are.
@@ -63,6 +64,8 @@ def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[
         means_sentence(evaluation),
         "\n".join(_worth(worth, look)).strip(),
         *(f"{table.caption}\n\n{_markdown(table)}" for table in tables),
+        *([TRANSFER_FIGURE] if tables else []),
+        _claims(evaluation, transfer),
     ]
     _put(page, _marked(page), "\n\n" + "\n\n".join(filter(None, parts)) + "\n\n")
 
@@ -87,21 +90,14 @@ def _put(page: Path, text: str, block: str) -> None:
 def _block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any], worth: Mapping[str, Any]) -> str:
     """The text between the markers."""
     chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
-    lines = [
-        "",
-        "![Real and synthetic pairs of image and label](docs/pairs.png)",
-        "",
-        markdown_table(evaluation),
-        "",
-        f"{means_sentence(evaluation)} Validation patients chose {name_of(chosen)}.",
-        "",
-        *_worth(worth, look),
-        "![DSC at another site against its number of training patients](docs/transfer.png)",
-        "",
-        *[f"- {line}" for line in transfer_verdicts(transfer, chosen, look)],
-        "",
-    ]
-    return "\n".join(lines)
+    means = f"{means_sentence(evaluation)} Validation patients chose {name_of(chosen)}."
+    parts = [markdown_table(evaluation), means, "\n".join(_worth(worth, look)).strip(), _claims(evaluation, transfer)]
+    return "\n\n" + "\n\n".join(filter(None, parts)) + "\n\n"
+
+
+def _claims(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
+    """A bullet a site on the paper's gain with one patient; "" where none was transferred to."""
+    return "\n".join(f"- {line}" for line in transfer_claims(transfer, evaluation["chosen_by_validation"]))
 
 
 def _worth(worth: Mapping[str, Any], look: Look) -> list[str]:

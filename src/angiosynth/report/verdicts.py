@@ -82,9 +82,12 @@ def _site_verdicts(site: str, transfer: Transfer, chosen: str, look: Look) -> li
         ]
         dsc, changed = scratch[count]["dsc"], ", ".join(gains) or "nothing: there was none"
         lines.append(f"With {_patients(int(count))} of {site}: DSC {dsc:.3f} without pre-training; pre-training changed it by {changed}.")
-    if _has_gain(transfer, chosen, "1"):
-        lines.append(_claim(transfer[chosen]["1"], chosen, site))
-    return lines
+    return lines + transfer_claims({site: transfer}, chosen)
+
+
+def transfer_claims(transfer: Mapping[str, Transfer], chosen: str) -> list[str]:
+    """One sentence for each site where the chosen generator's pre-training has a gain with one patient, on the paper's gain."""
+    return [_claim(starts[chosen]["1"], chosen, site) for site, starts in transfer.items() if _has_gain(starts, chosen, "1")]
 
 
 def _has_gain(transfer: Transfer, start: str, count: str) -> bool:

@@ -28,6 +28,7 @@ EXPERIMENTS = ("generator", "unet", "transfer", "sweep", "evaluation")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
 # A store's failure is said in one line; MLflow would add a traceback for each call.
 NOISE = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR, "mlflow.store.db.utils": logging.CRITICAL}
+NOISE |= {"mlflow.utils.environment": logging.ERROR}  # environments made by uv have no pip, which it would say for every model
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36

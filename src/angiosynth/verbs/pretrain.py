@@ -10,7 +10,7 @@ from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.project.facts import unet_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.workspace import Workspace
+from angiosynth.project.workspace import Workspace, chosen_settings
 from angiosynth.release.package import open_package
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
@@ -38,9 +38,12 @@ def pretrain_from(settings: Settings, home: Workspace, package: Path, trusted: P
         One line: where the U-net is and its validation DSC.
 
     Raises:
-        InputError: the package does not match its checksums, its intensity rule is another, or there is no validation patient.
+        InputError: the package does not match its checksums, its intensity rule is another, there is no validation patient, or there is
+            another site and stage select-unet has not run.
     """
     preflight(settings, home, ("unet", "transfer"))
+    if settings.cohort.targets:
+        chosen_settings(settings, home)  # what transfer asks for is missed before the training, not after it
     with scratch_folder(home.root / ".work" / "package") as scratch:
         patches, intensity, signature = open_package(package, trusted, scratch / "set")
         say(f"{package}: {signature}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from angiosynth.runtime.machine import cpu_count, processor
+from angiosynth.runtime.programs import path_with_own_programs
 from angiosynth.runtime.progress import duration, say, tell
 from angiosynth.runtime.warm import warm_server
 from angiosynth.settings import Settings
@@ -28,7 +29,7 @@ def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0)
         jobs: stages at a time, where they do not need each other; 0 for as many as `threads` of the settings leaves cores for.
     """
     # Libraries that the estimate brings add variables, and a stage in another environment than the warm process's starts by itself.
-    environment = dict(os.environ)
+    environment = os.environ | {"PATH": path_with_own_programs()}  # stages call `python`
     with warm_server(root, environment=environment) as variables:
         environment |= variables
         stages = planned(root, targets)

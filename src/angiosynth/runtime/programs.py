@@ -1,0 +1,25 @@
+"""The programs of this Python's environment: the stages of dvc.yaml call `python`, users call `dvc`, by the PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def own_programs() -> Path:
+    """The folder of this environment's programs."""
+    return Path(sys.executable).parent
+
+
+def path_with_own_programs(environment: Mapping[str, str] = os.environ) -> str:
+    """A PATH on which this environment's programs come first."""
+    return os.pathsep.join([str(own_programs()), environment.get("PATH", os.defpath)])
+
+
+def path_has_own_python() -> bool:
+    """Whether `python`, typed in this environment, is this Python. It is not after `uv tool install` or `pipx install`."""
+    first = shutil.which("python")
+    return first is not None and Path(first).parent == own_programs()
