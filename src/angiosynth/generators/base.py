@@ -63,7 +63,8 @@ class Kind:
 
     `name`: the value of `kind` in params.yaml. `title`: as figures and pages write it. `family`: the module with the functions of
     `Family`, imported when it is first needed, since it brings torch. `trains_network`: False for a simulator, whose `steps` a sweep
-    leaves as they are and which is no program that MLflow could keep. `undefaulted`: settings that `generator_defaults` does not fill in.
+    leaves as they are and which is no program that MLflow could keep. `unsearched`: why no sweep may search it, "" where one may.
+    `undefaulted`: settings that `generator_defaults` does not fill in.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Kind:
     family: str
     search: Mapping[str, Searched] = field(default_factory=dict)
     trains_network: bool = True
+    unsearched: str = ""
     undefaulted: frozenset[str] = frozenset()
 
 

@@ -15,6 +15,7 @@ Value = float | str
 KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
 CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how the reasons begin of trials that ended for no fault of their values; they do not count
 BEYOND_WORST = 1.1  # upper end of the hypervolume's box, in units of the worst 95HD
+FEWEST_COMPLETE = 5  # complete trials before one ends after its first seed
 RULES = {
     "knee": "the greatest sum of DSC and 95HD, each scaled to the front's own range (0 worst, 1 best)",
     "dsc": "the highest DSC",
@@ -56,6 +57,21 @@ class SweepResult:
     folder: Path
     interrupted: bool
     importances: dict[str, dict[str, float]] = field(default_factory=dict)  # objective -> searched value -> share of 1
+
+
+def mean_score(scores: Sequence[TrialScore]) -> TrialScore:
+    """Mean of both scores over a trial's seeds."""
+    return TrialScore(sum(one.dsc for one in scores) / len(scores), sum(one.hd95_mm for one in scores) / len(scores))
+
+
+def is_hopeless(score: TrialScore, rows: Sequence[TrialRow]) -> bool:
+    """Whether a trial's first seed is worse in both scores than at least half of the complete trials: the median rule for two objectives.
+
+    Such a trial cannot be on the front, so that its further seeds would tell nothing. Never before FEWEST_COMPLETE are there.
+    """
+    known = [scores for row in rows if (scores := scores_of(row)) is not None]
+    better = sum(dsc > score.dsc and hd95_mm < score.hd95_mm for dsc, hd95_mm in known)
+    return len(known) >= FEWEST_COMPLETE and 2 * better >= len(known)
 
 
 def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:

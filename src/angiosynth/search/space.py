@@ -23,9 +23,12 @@ def search_space(settings: Settings, model: str) -> dict[str, Searched]:
     """The searched values of a generator by name: those of its kind, in the ranges of section `sweep` where that gives one.
 
     Raises:
-        InputError: an unknown generator.
+        InputError: an unknown generator, or one that no sweep may search.
     """
-    search = KINDS[settings.generator(model).kind].search
+    kind = KINDS[settings.generator(model).kind]
+    if kind.unsearched:
+        raise InputError(f"generators.{model}: {kind.unsearched}")
+    search = kind.search
     return {name: replace(searched, values=tuple(settings.sweep.ranges.get(name, searched.values))) for name, searched in search.items()}
 
 
@@ -43,7 +46,7 @@ def model_values(settings: Settings, model: str, values: Mapping[str, Value]) ->
 def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) -> Settings:
     """The settings of one trial: the generator with the proposed values, and the sweep's sizes of generator, set and U-net.
 
-    All seeds are those of params.yaml, so that trials differ by their values alone.
+    All seeds are those of params.yaml, so that trials differ by their values alone; `reseeded` gives a trial's further seeds.
     """
     tree = settings.model_dump(by_alias=True)
     tree["generators"][model] |= model_values(settings, model, values)
@@ -55,6 +58,14 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) 
     return Settings.model_validate(tree)
 
 
+def reseeded(settings: Settings, model: str, shift: int) -> Settings:
+    """A trial's settings with the seeds of generator, set and U-net raised by `shift`; patients and patches stay."""
+    tree = settings.model_dump(by_alias=True)
+    for section in (tree["generators"][model], tree["synthesis"], tree["unet"]):
+        section["seed"] += shift
+    return Settings.model_validate(tree)
+
+
 def study_facts(settings: Settings, model: str, data: DataSource | None, basis: Mapping[str, str]) -> dict[str, str]:
     """Facts on which a trial's score depends besides its proposed values: a study goes on with no others."""
     space = search_space(settings, model)
@@ -62,7 +73,8 @@ def study_facts(settings: Settings, model: str, data: DataSource | None, basis: 
     generator = fixed.generator(model).model_dump(mode="json", exclude=set(space))
     sections = (fixed.phantom, fixed.cohort, fixed.patches, generator, fixed.probe, fixed.synthesis, fixed.unet)
     ranges = json.dumps({name: list(dimension.values) for name, dimension in space.items()}, sort_keys=True)
-    return {"model": model, "settings": digest(*sections), "search_space": ranges, "data": data.digest if data else "", **basis}
+    kept = {"model": model, "settings": digest(*sections), "search_space": ranges, "data": data.digest if data else ""}
+    return {**kept, "seeds": str(settings.sweep.seeds), **basis}
 
 
 def refuse_others(name: str, known: Mapping[str, Any], facts: Mapping[str, str], tried: Collection[str] = ()) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from angiosynth.errors import InputError
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
-from angiosynth.search.results import FAULT, INTERRUPTED, SweepResult, TrialScore, how_far, write_tables
-from angiosynth.search.space import model_values, search_space, study_facts, trial_settings
+from angiosynth.search.results import FAULT, INTERRUPTED, SweepResult, TrialScore, how_far, is_hopeless, mean_score, write_tables
+from angiosynth.search.space import model_values, reseeded, search_space, study_facts, trial_settings
 from angiosynth.search.study import Study, Trial, TrialFailedError, existing, opened
 from angiosynth.search.workers import DEFAULT_PACE, Pace, with_workers
 from angiosynth.settings import Settings, digest
@@ -190,10 +190,21 @@ def _tracked(study: Study, sweep: Sweep, trial: Trial, label: str) -> TrialScore
     parent = study.attribute("parent_run") or None
     tracked = {"model": sweep.model, "generator": model_values(sweep.settings, sweep.model, trial.values)}
     spec = RunSpec("sweep", label, stage="sweep", settings=tracked, tags={"trial": str(trial.number)}, parent=parent)
-    with scratch_folder(folder) as scratch, training_run(spec, root=sweep.root, lineage=False) as run:
+    scores: list[TrialScore] = []
+    with training_run(spec, root=sweep.root, lineage=False) as run:
         trial.keep("run_id", run.id)
-        settings = trial_settings(sweep.settings, sweep.model, trial.values)
-        score = _usable(sweep.trial_function, settings, scratch, run.id, trial.number)
+        first = trial_settings(sweep.settings, sweep.model, trial.values)
+        for shift in range(sweep.settings.sweep.seeds):
+            settings = reseeded(first, sweep.model, shift) if shift else first
+            with scratch_folder(folder) as scratch:
+                scores.append(_usable(sweep.trial_function, settings, scratch, run.id, trial.number))
+            if sweep.settings.sweep.seeds > 1:
+                run.final({f"val_dsc_seed_{shift + 1}": scores[-1].dsc, f"val_hd95_mm_seed_{shift + 1}": scores[-1].hd95_mm})
+                # Optuna prunes no trial of two objectives; a hopeless one keeps the score of its first seed, which samplers see
+                if not shift and is_hopeless(scores[0], study.rows()):
+                    say(f"sweep {label}: worse in both scores than half of the trials after its first seed; it gets no further ones")
+                    break
+        score = mean_score(scores) if len(scores) > 1 else scores[0]
         run.final({"val_dsc": score.dsc, "val_hd95_mm": score.hd95_mm})
     return score
 

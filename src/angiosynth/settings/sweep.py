@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from angiosynth.generators.base import Searched
 from angiosynth.generators.registry import KINDS
-from angiosynth.sections import Positive, Section, Seed
+from angiosynth.sections import Number, Positive, Section, Seed
 
 Range = tuple[float | int | str, ...]
 
@@ -26,7 +26,10 @@ class SweepSettings(Section):
     """
 
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
-    seed: Seed = 1
+    seed: Seed = 1  # of the proposals
+    seeds: Annotated[int, Field(gt=0, le=100), Number] = (
+        1  # of a trial, whose score is the mean: those of params.yaml, each raised by 1, 2, ...
+    )
     generator_steps: Positive
     pairs: Positive
     unet_steps: Positive

@@ -30,7 +30,7 @@ def voted(patients: int, deviation: float, seed: int = 1) -> list[Round]:
     for number in range(3):
         points = spread_points(32, 10 + number)
         noisy = tally(people, statistics(points), 4) + np.rint(deviation * rng.standard_normal(32))
-        rounds.append(Round(points, statistics(points), noisy))
+        rounds.append(Round(points, statistics(points), noisy.astype(np.float64)))
     return rounds
 
 

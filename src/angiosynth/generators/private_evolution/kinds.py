@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from angiosynth.generators.base import GeneratorSettings, Kind, Searched
+from angiosynth.generators.base import GeneratorSettings, Kind
 from angiosynth.sections import Fraction, Number, Positive, PositiveFloat
 
 Epsilon = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False), Number]
@@ -54,8 +54,9 @@ KINDS = (
         "Private phantom",
         PrivatePhantomSettings,
         "angiosynth.generators.private_evolution.family",
-        {"votes": Searched("whole", (1, 4)), "kept": Searched("whole", (1, 6))},
         trains_network=False,
+        unsearched="each trial on the same patients would be a release of its own, and the best would be chosen by validation patients, "
+        "neither of which its epsilon covers; choose its settings on drawn sites (docs/private_phantom.md)",
         undefaulted=frozenset({"checkpoint_choice", "probes", "batch_size"}),
     ),
 )
