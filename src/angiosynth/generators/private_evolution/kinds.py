@@ -30,7 +30,7 @@ class PrivatePhantomSettings(GeneratorSettings):
     candidates: Candidates = 32  # settings of the phantom that are voted on in a round
     votes: Votes = 4  # of a patient in a round, each for another candidate
     kept: Votes = 6  # candidates that the set is drawn from
-    proposals: Literal["winners", "posterior"] = "winners"  # who a round's candidates are varied from, and what the set is drawn from
+    proposals: Literal["winners", "posterior"] = "posterior"  # who a round's candidates are varied from, and what the set is drawn from
     heads: Heads = 2  # that each candidate is drawn with to be described
     shape: tuple[Side, Side, Side] = (192, 224, 64)  # voxels of a drawn scan; of the protocol, not of a patient
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.8, 0.8, 1.0)
