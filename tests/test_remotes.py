@@ -108,13 +108,11 @@ def _ssh_server(home: Path) -> Iterator[tuple[int, Path]]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
     shutil.copy(home / "id_ed25519.pub", home / "authorized_keys")
     port = free_port()
-    lines = (
-        f"HostKey {home}/host",
-        f"AuthorizedKeysFile {home}/authorized_keys",
-        "ListenAddress 127.0.0.1",
-        "Subsystem sftp internal-sftp",
-    )
-    lines += ("StrictModes no", "UsePAM no", "PasswordAuthentication no", "PermitRootLogin prohibit-password")
+    lines = [
+        *(f"HostKey {home}/host", f"AuthorizedKeysFile {home}/authorized_keys", "ListenAddress 127.0.0.1", "PidFile none"),
+        *("Subsystem sftp internal-sftp", "StrictModes no", "UsePAM no", "PasswordAuthentication no"),
+        "PermitRootLogin prohibit-password",
+    ]
     (home / "sshd_config").write_text("\n".join(lines) + "\n")
     with (home / "sshd.log").open("w") as log:
         process = subprocess.Popen([server, "-D", "-e", "-f", str(home / "sshd_config"), "-p", str(port)], stderr=log)

@@ -26,8 +26,8 @@ def lock(handle: int, *, wait: bool = False) -> None:
         return
     import msvcrt
 
-    mode = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
+    mode = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK
     try:
-        msvcrt.locking(handle, mode, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(handle, mode, 1)
     except PermissionError as error:
         raise BlockingIOError(*error.args) from error
