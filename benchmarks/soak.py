@@ -27,13 +27,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import yaml
 
 from angiosynth.runtime.warm import warm_server
@@ -86,7 +86,7 @@ class Wanted:
 class Start:
     """One run of DVC in a process group of its own, and what its output tells of the stages that run."""
 
-    def __init__(self, project: Path, words: tuple[str, ...], variables: Mapping[str, str]) -> None:
+    def __init__(self, project: Path, words: tuple[str, ...], variables: dict[str, str]) -> None:
         self.begun: list[str] = []
         self.lines: list[str] = []
         self._done: set[str] = set()
@@ -212,7 +212,7 @@ def soak(project: Path, reference: Path, wanted: Wanted, moments: random.Random,
 
 
 def _round(
-    project: Path, variables: Mapping[str, str], wanted: Wanted, moments: random.Random, outcome: Outcome, tell: Callable[[str], None]
+    project: Path, variables: dict[str, str], wanted: Wanted, moments: random.Random, outcome: Outcome, tell: Callable[[str], None]
 ) -> None:
     """Start, kill, start again, until a run ends by itself."""
     while True:

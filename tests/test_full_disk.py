@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Project:
     """A project on a small disk, and the variables by which its commands find a warm process."""
 
     folder: Path
-    variables: Mapping[str, str]
+    variables: dict[str, str]
 
     def call(self, stage: Stage) -> tuple[int, list[str]]:
         """Run a stage's command; gives its exit code and the lines that it wrote as faults."""
