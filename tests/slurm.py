@@ -18,6 +18,7 @@ from tests.servers import free_port
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel", "srun")
 PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
 GPUS = "Name=gpu File=/dev/tty[1-2]\n"  # any two devices: nothing opens them
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED"})
 NODES = ("node1", "node2")  # of two CPUs and two such GPUs each
 CONFIGURATION = """\
 ClusterName=test
@@ -68,7 +69,7 @@ class Cluster:
     def wait(self, job: str, seconds: float = 900) -> dict[str, str]:
         """Wait until all tasks of a job have ended; gives their states."""
         until = time.monotonic() + seconds
-        while {"PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"} & set((states := self.states(job)).values()):
+        while not ENDED.issuperset((states := self.states(job)).values()):
             assert time.monotonic() < until, f"job {job} has not ended: {states}"
             time.sleep(0.5)
         return states

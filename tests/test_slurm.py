@@ -71,7 +71,8 @@ def project(patched: Path, tmp_path: Path) -> Callable[..., Path]:
 def _take_settings(folder: Path, steps: int) -> None:
     tree = tiny_tree()
     tree["threads"] = 1
-    tree["generator_defaults"] |= {"checkpoint_every": 1000, "probes": 1}  # what a stopped turn goes on from is what the signal saved
+    # A turn may end while the last probe runs, after the last step: without a checkpoint the next would repeat all since the last signal.
+    tree["generator_defaults"] |= {"checkpoint_every": 50, "probes": 1}
     tree["generators"][MODEL]["steps"] = steps
     full = Settings.model_validate(tree).model_dump(mode="json", by_alias=True)
     full["phantom"]["sites"] = tree["phantom"]["sites"]
