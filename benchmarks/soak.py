@@ -37,22 +37,13 @@ import psutil  # type: ignore[import-untyped]
 import yaml
 
 from angiosynth.runtime.warm import warm_server
-from angiosynth.settings import Settings
 from angiosynth.verbs.repro import stage_of
 from benchmarks.same_results import compare_results
-from tests.factories import changed, tiny_tree
-from tests.pipeline import ROOT, Stage, stages_of
+from benchmarks.soak_project import environment, new_project
+from tests.pipeline import Stage, stages_of
 
 PLAIN, SIDE_BY_SIDE, ONE_BY_ONE = ("-m", "dvc", "repro"), ("cli.py", "repro"), ("cli.py", "repro", "--jobs", "1")
 COMMANDS, SHARES = (PLAIN, SIDE_BY_SIDE, ONE_BY_ONE), (8, 3, 1)
-SIZES = {  # long enough that kills come within trainings, with several checkpoints each
-    "threads": 1,
-    "generator_defaults__checkpoint_every": 5,
-    "unet__steps": 40,
-    "transfer__steps": 20,
-    "selection": {"learning_rate": [0.001, 0.002]},
-}
-GENERATOR_STEPS = 40
 MOST_STAGES, MOST_SECONDS = 3, 4.0  # of a start before its kill
 SINGLE = 0.25  # share of the kills that hit one process
 
@@ -156,42 +147,6 @@ class Start:
                 if os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
                     members.append(process.pid)
         return sorted(members)
-
-
-def environment() -> dict[str, str]:
-    """A user's, without settings of DVC, MLflow and git, on one thread."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_"))}
-    quiet = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **quiet, "PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def settings_text() -> str:
-    """params.yaml of the two projects: tiny volumes, all generators of the paper, two sites, each section in full as DVC asks for it."""
-    tree = changed(tiny_tree(), SIZES)
-    for entry in tree["generators"].values():
-        entry["steps"] = GENERATOR_STEPS
-    full = Settings.model_validate(tree).model_dump(mode="json", by_alias=True)
-    full["phantom"]["sites"] = tree["phantom"]["sites"]
-    return yaml.safe_dump({**full, "generators": tree["generators"]})
-
-
-def new_project(folder: Path) -> Path:
-    """A project with the code of this checkout, committed to git."""
-    folder.mkdir(parents=True)
-    for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copytree(ROOT / "sweeps", folder / "sweeps", ignore=shutil.ignore_patterns("*.json"))
-    (folder / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-    (folder / "params.yaml").write_text(settings_text())
-    for words in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=soak", "-c", "user.email=soak@localhost", "commit", "-q", "-m", "start"],
-    ):
-        subprocess.run(["git", *words], cwd=folder, env=environment(), check=True)
-    return folder
 
 
 def soak(project: Path, reference: Path, wanted: Wanted, moments: random.Random, tell: Callable[[str], None]) -> Outcome:
