@@ -5,7 +5,7 @@ PYTHON ?= python3
 MODEL ?= models:/unet-real@champion
 PORT ?= 5001
 UI_PORT ?= 5000
-ASKED := budgets demo flow_steps leave_one_out near_copies same_results scale shipped_membership # they take long, or folders that are named to them
+ASKED := budgets demo flow_steps leave_one_out near_copies same_results scale shipped_membership soak soak_project # they take long, or folders that are named to them
 BENCH ?= $(filter-out $(ASKED:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
 VENV := $(CURDIR)/.venv

@@ -33,6 +33,27 @@ RUN_BY = {
     "angiosynth new vessels": (
         "project/test_new_project.py::test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_changes_their_code"
     ),
+    "SECRETS=deploy/secrets sh deploy/create-databases.sh": (
+        "test_compose.py::test_the_server_runs_by_the_containers_command_on_the_scripts_databases"
+    ),
+    "dvc remote add -d lab ssh://dvc@storage.example.org/srv/dvc/angiosynth": (
+        "test_remotes.py::test_an_ssh_remote_is_pushed_to_and_pulled_from"
+    ),
+    "dvc remote modify --local lab keyfile ~/.ssh/id_ed25519": "test_remotes.py::test_an_ssh_remote_is_pushed_to_and_pulled_from",
+    **dict.fromkeys(
+        (
+            "dvc remote add -d lab s3://lab-dvc/angiosynth",
+            "dvc remote modify lab endpointurl https://s3.example.org",
+            "dvc remote modify --local lab profile lab",
+        ),
+        "test_remotes.py::test_an_s3_bucket_is_pushed_to_and_pulled_from",
+    ),
+    "sbatch --export=ALL,MODEL=wgan-gp-sn deploy/slurm/train-generator.sbatch": (
+        "test_slurm.py::test_a_training_that_is_requeued_at_its_time_limit_ends_as_one_that_is_not"
+    ),
+    "sbatch --export=ALL,MODEL=wgan-gp-sn,STUDY=rates,TRIALS=40 deploy/slurm/sweep.sbatch": (
+        "test_slurm.py::test_a_sweep_outlives_a_cancelled_worker_and_a_drained_node"
+    ),
     "dvc add data/raw/site-a": "test_dvc.py::build",
     "dvc exp apply NAME": "test_dvc.py::_experiments",
     "dvc gc --all-commits --all-experiments": "test_dvc.py::test_collecting_garbage_never_takes_the_only_copy",

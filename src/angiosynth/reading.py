@@ -29,6 +29,10 @@ MOST_DIGITS = 40  # of a number; a 64-bit one has 20, a float in full precision 
 MOST_TABLE = 8 * MIB
 MOST_ROWS, MOST_COLUMNS = 100_000, 1_000  # of a table: patients times seeds, or logged steps of a training
 MOST_PICTURE = 64 * MIB
+# Binary, closed in children, waiting for nothing, becoming no terminal: as far as the system has such flags. Windows has the first alone.
+READ_ONLY = os.O_RDONLY
+for _flag in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"):
+    READ_ONLY |= getattr(os, _flag, 0)
 KINDS = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
 
 
@@ -40,7 +44,7 @@ def open_file(path: Path) -> BinaryIO:
         OSError: it is missing or cannot be read.
     """
     refuse_other_kinds(path, os.stat(path).st_mode)  # before it is opened: opening a device may already do something to it
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    handle = os.open(path, READ_ONLY)
     try:
         refuse_other_kinds(path, os.fstat(handle).st_mode)  # again: it may have been exchanged
         return os.fdopen(handle, "rb")

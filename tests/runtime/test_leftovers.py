@@ -262,6 +262,7 @@ def test_two_runs_that_write_the_same_end_with_one_of_them_whole(tmp_path: Path)
 def _left(target: Path) -> Path:
     """As after a kill: the kernel has let go of the lock."""
     path, handle = claim(target, folder=True)
+    assert handle is not None
     os.close(handle)
     return path
 

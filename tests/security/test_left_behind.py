@@ -221,6 +221,7 @@ def test_doctor_names_what_is_left_and_removes_nothing(tmp_path: Path) -> None:
     for place in places:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         path, handle = claim(tmp_path / place, folder=True)
+        assert handle is not None
         os.close(handle)  # as the kernel does when a process dies
         lefts.append(path)
     with scratch_folder(tmp_path / "report" / "alive"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.project.workspace import Workspace
+from angiosynth.reading import file_digest
 from angiosynth.release.identifiers import find_identifiers
 from angiosynth.release.package import FORMATS
 from angiosynth.runtime.output import read_json, write_json
@@ -96,8 +98,14 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     with pytest.raises(InputError, match=r"'research' .this user's name. in README\.md, card\.json; .*--allow-word research"):
         release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", "for research"))
     release(SETTINGS, home, "wgan-gp", ReleaseRequest("allowed", "for research", allowed_words=["research"]))
+    (home.root / "dvc.yaml").write_text("stages: {}\n")  # a project's folder keeps the manifest
     said = release(SETTINGS, home, "wgan-gp", ReleaseRequest("demo", "a test"))
     package = home.releases / "demo"
+    manifest = read_json(home.root / "lineage" / "release-demo.json")
+    assert manifest["inputs"]["set"] == read_json(package / "card.json")["set_digest"]
+    assert manifest["outputs"] == {"SHA256SUMS": file_digest(package / "SHA256SUMS").hexdigest()}
+    assert (manifest["settings"]["model"], manifest["settings"]["override"]) == ("wgan-gp", "a test")
+    assert not any(name in json.dumps(manifest) for name in [*names, "lab/a", str(home.root.resolve())])
     assert "dvc add releases/demo" in said
     assert "gallery.png" not in {path.name for path in package.rglob("*")}
     assert list(find_identifiers(package, [*names, "lab/a", "lab/b", str(Path.cwd())], FORMATS)) == []

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.stages.conftest import _prepared, home, model
 
 __all__ = ["_prepared", "home", "model"]
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the repository: in a project's folder commands leave manifests."""
+    monkeypatch.chdir(tmp_path)

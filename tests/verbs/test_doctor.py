@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from angiosynth.cli import commands
 from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.leftovers import MACHINE
 from angiosynth.settings import load_settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
@@ -133,8 +135,29 @@ def test_the_command_tells_by_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _verdict(check: Callable[[Path], Iterator[CheckResult]], root: Path) -> str:
-    """The advice of the first fault, "" where there is none."""
-    return next((finding.advice for finding in check(root) if finding.fault), "")
+    """The advice of the first fault, "" where there is none. Each names a command to type."""
+    advice = next((finding.advice for finding in check(root) if finding.fault), "")
+    assert not advice or advice.count("`") >= 2, advice
+    return advice
+
+
+def test_what_is_safe_to_mend_is_mended_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, "open_to_others", "left_behind")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    left = tmp_path / "models" / f".partial-{MACHINE}-{'0' * 8}-unet"
+    left.mkdir(parents=True)
+    os.chmod(tmp_path, 0o755)
+    os.chmod(tmp_path / "models", 0o755)
+    table, _ = doctor.doctor(Path())
+    assert "was left behind" in table
+    assert CliRunner().invoke(commands, ["doctor"]).exit_code == 0
+    assert left.exists()  # doctor alone changes nothing
+    done = CliRunner().invoke(commands, ["doctor", "--fix"])
+    assert done.exit_code == 0, done.output
+    assert not left.exists()
+    assert (tmp_path / "models").stat().st_mode & 0o077 == 0
+    assert "left behind" not in done.stdout
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:mlruns", "nonsense://x", "sqlite:///mlflow.db", "http://127.0.0.1:1", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,24 @@ def test_a_package_becomes_a_data_set(package: Path) -> None:
     assert "exports/set-nnunet: 12 pairs for nnU-Net v2, not signed" in said
     assert "agree with SHA256SUMS" in verify(Path("exports/set-nnunet"), None)
     assert [path.name for path in Path("exports").iterdir()] == ["set-nnunet"]  # no scratch folder is left
+
+
+def test_in_a_project_a_manifest_names_package_and_export_by_digest(package: Path, project: Path) -> None:
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    typed(str(package), "--to", "nnunet", "-o", "exports/set-nnunet")
+    name = f"export-{read_json(package / 'card.json')['name']}-nnunet.json"
+    (manifest,) = (project / "lineage").iterdir()
+    assert manifest.name == name
+    facts = read_json(manifest)
+    sums = {place: hashlib.sha256((place / "SHA256SUMS").read_bytes()).hexdigest() for place in (package, Path("exports/set-nnunet"))}
+    assert facts["inputs"] == {"package": sums[package], "set": read_json(package / "card.json")["set_digest"]}
+    assert facts["outputs"] == {"SHA256SUMS": sums[Path("exports/set-nnunet")]}
+    assert facts["settings"] == {"to": "nnunet", "spacing_mm": read_json(package / "card.json")["spacing_mm"], "signed": False}
+    assert set(facts["versions"]) == {"angiosynth", "commit", "python", "nibabel", "numpy", "scipy", "torch"}
+    assert str(package.parent) not in manifest.read_text()  # no place on this machine
+    before = manifest.read_bytes()
+    typed(str(package), "--to", "nnunet", "-o", "again")
+    assert manifest.read_bytes() == before
 
 
 def test_the_voxel_size_of_an_older_package_is_given(package: Path) -> None:

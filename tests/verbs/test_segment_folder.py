@@ -55,6 +55,19 @@ def test_a_bids_data_set_is_segmented_with_its_masks(tmp_path: Path, model: Path
     assert all(patient.label is None and patient.brain is not None for patient in find_patients(site))
 
 
+def test_in_a_project_the_report_is_kept_in_lineage_without_names(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")  # the working folder
+    lab = lab_of(tmp_path / "lab")
+    words = (lab, "-o", tmp_path / "out", "--scan", "*_tof", "--mask", "*_brain", "--model", model, "--report", tmp_path / "run.json")
+    assert call(*words)[0] == 0
+    (kept,) = (tmp_path / "lineage").iterdir()
+    assert kept.name.startswith("segment-")
+    assert kept.read_bytes() == (tmp_path / "run.json").read_bytes()
+    assert call(*words, "--force")[0] == 0
+    assert list((tmp_path / "lineage").iterdir()) == [kept]  # the same scans and model
+    assert not any(name in kept.read_text() for name in ("Hans", "Mueller", "Anna", "Maier", str(tmp_path)))
+
+
 def test_a_folder_of_any_formats(tmp_path: Path, model: Path) -> None:
     lab = lab_of(tmp_path / "lab")
     report = tmp_path / "run.json"

@@ -12,6 +12,8 @@ import typer
 
 from angiosynth.commands.options import PARAMS
 from angiosynth.errors import InputError
+from angiosynth.runtime.leftovers import clear_project
+from angiosynth.runtime.private import close_places
 from angiosynth.runtime.programs import path_with_own_programs
 from angiosynth.runtime.progress import tell
 
@@ -94,13 +96,20 @@ def sync() -> None:
     tell("all is sent" if not left else f"{left} entries are left, of trainings that go on")
 
 
-def doctor() -> None:
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="First mend what is safe to mend: close patients' folders, remove what killed runs have left.")
+    ] = False,
+) -> None:
     """Check all that a run needs (Python, packages, torch and device, settings, DVC, MLflow, Optuna, disk, memory) and say how to mend it.
 
-    Exit code 1 where something would keep the stages from running.
+    Each fault comes with a command that mends it or shows it in full. Exit code 1 where something would keep the stages from running.
     """
     from angiosynth.verbs import doctor as stage
 
+    if fix:
+        close_places(Path())
+        clear_project(Path())
     table, healthy = stage.doctor(Path())
     tell(*table.split("\n"))
     if not healthy:

@@ -20,7 +20,8 @@ from angiosynth.runtime.stop import ENDING
 
 VARIABLE = "ANGIOSYNTH_WARM"  # names the socket
 HEEDED = {signal.SIGINT, *ENDING}
-OF_TERMINALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}  # which send them to the whole process group; the others are passed on
+# Terminals send these to the whole process group; the others are passed on.
+OF_TERMINALS = {number for number in HEEDED if number.name in ("SIGINT", "SIGQUIT", "SIGHUP")}
 MOST = 1 << 20  # bytes of a request: arguments and environment
 STREAMS = 3
 

@@ -7,7 +7,6 @@ every network drive shows the locks of other machines, so theirs are left alone.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -17,20 +16,24 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from angiosynth.reading import READ_ONLY
+from angiosynth.runtime.locks import RENAMES_OPEN_FILES, lock
 from angiosynth.runtime.private import PLACES
 from angiosynth.runtime.progress import say
 
 MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 PARTIAL, REPLACED = "partial", "replaced"
 NAME = re.compile(rf"\.({PARTIAL}|{REPLACED})-([0-9a-f]{{8}})-[0-9a-f]{{8}}-(.+)", re.DOTALL)
+NO_LINK = READ_ONLY | getattr(os, "O_NOFOLLOW", 0)
 LONGEST = 200  # bytes of the name that are kept: a name may have 255 in all
 
 
-def claim(target: Path, *, folder: bool) -> tuple[Path, int]:
+def claim(target: Path, *, folder: bool) -> tuple[Path, int | None]:
     """Make an empty, locked file or folder beside the target, for its user alone.
 
     Returns:
         Its path, which ends as the target's (writers choose their format by it), and the handle that holds the lock until it is closed.
+        None where the system renames nothing that is open: there leftovers cannot be told from what is being written, and are left.
 
     Raises:
         OSError: it cannot be made.
@@ -38,15 +41,19 @@ def claim(target: Path, *, folder: bool) -> tuple[Path, int]:
     path = beside(target, PARTIAL)
     # Locked before it has a name by which another process would look for leftovers.
     unnamed = path.with_name(f".{PARTIAL}-new-{secrets.token_hex(8)}")
-    handle = None
+    handle: int | None = None
     try:
         if folder:
             unnamed.mkdir(mode=0o700)
-            handle = os.open(unnamed, os.O_RDONLY)
+            handle = os.open(unnamed, os.O_RDONLY) if RENAMES_OPEN_FILES else None
         else:
             handle = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        with suppress(OSError):  # a disk that knows no locks: then nobody can take it for left over either
-            _lock(handle)
+        if handle is not None and not RENAMES_OPEN_FILES:
+            os.close(handle)
+            handle = None
+        if handle is not None:
+            with suppress(OSError):  # a disk that knows no locks: then nobody can take it for left over either
+                lock(handle)
         unnamed.rename(path)
     except OSError:
         if handle is not None:
@@ -104,12 +111,14 @@ def abandoned(root: Path) -> list[Path]:
 
 def _is_free(path: Path) -> bool:
     """Whether no living process holds its lock."""
+    if not RENAMES_OPEN_FILES:  # those of living processes have no lock either
+        return False
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, NO_LINK)
     except OSError:
         return False
     try:
-        _lock(handle)
+        lock(handle)
     except OSError:
         return False
     finally:
@@ -124,17 +133,19 @@ def hold(path: Path) -> int | None:
     except OSError:
         return None
     with suppress(OSError):
-        _lock(handle)
+        lock(handle)
     return handle
 
 
 def _settle(path: Path, target: Path, kind: str) -> None:
+    if not RENAMES_OPEN_FILES:
+        return
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, NO_LINK)
     except OSError:  # no file or folder of this project's, or another's to read
         return
     try:
-        _lock(handle)
+        lock(handle)
         if kind == REPLACED and not os.path.lexists(target):
             path.rename(target)
             say(f"{target}: restored; a run that was replacing it was killed")
@@ -147,10 +158,6 @@ def _settle(path: Path, target: Path, kind: str) -> None:
         say(f"{path}: left by a run that was killed or still goes on, not removed ({error.strerror or error}); see to it by hand")
     finally:
         os.close(handle)
-
-
-def _lock(handle: int) -> None:
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _tail(name: str) -> str:

@@ -119,7 +119,7 @@ def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
     """A claimed temporary, removed at the end if it still exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path)
-    claimed: tuple[Path, int] | None = None
+    claimed: tuple[Path, int | None] | None = None
     try:
         with uninterrupted():  # a signal must not come between the making and the remembering
             claimed = claim(path, folder=folder)
@@ -129,7 +129,7 @@ def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
             _unclaim(claimed, folder=folder)
 
 
-def _unclaim(claimed: tuple[Path, int] | None, *, folder: bool) -> None:
+def _unclaim(claimed: tuple[Path, int | None] | None, *, folder: bool) -> None:
     if claimed is None:
         return
     temporary, handle = claimed
@@ -137,7 +137,8 @@ def _unclaim(claimed: tuple[Path, int] | None, *, folder: bool) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     else:
         temporary.unlink(missing_ok=True)
-    os.close(handle)
+    if handle is not None:
+        os.close(handle)
 
 
 @contextmanager

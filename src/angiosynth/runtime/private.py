@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import configparser
 import os
-import resource
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 OTHERS = 0o077
 CACHE = ".dvc/cache"
@@ -28,9 +32,11 @@ def write_for_the_user_alone() -> None:
     """From now on this process and those that it starts write files for their user alone, and leave no core file when they crash.
 
     Where a folder has an access list, new files follow that in place of the umask; the folder that this program has made around
-    them is closed all the same.
+    them is closed all the same. On Windows modes mean nothing: there the rights of the folder that the project lies in hold.
     """
     os.umask(OTHERS)
+    if resource is None:
+        return
     most = resource.getrlimit(resource.RLIMIT_CORE)[1]
     # 1 byte, not 0: the kernel then calls no program either that systems have to collect core files.
     resource.setrlimit(resource.RLIMIT_CORE, (1 if most == resource.RLIM_INFINITY else min(1, most), most))
@@ -82,7 +88,7 @@ def _close(place: Path, *, deep: bool) -> None:
 
 
 def _may_close(now: os.stat_result) -> bool:
-    return bool(now.st_mode & OTHERS) and now.st_uid == os.geteuid()
+    return hasattr(os, "geteuid") and bool(now.st_mode & OTHERS) and now.st_uid == os.geteuid()
 
 
 def _dvc_settings(root: Path) -> Iterator[tuple[str, str, str]]:

@@ -66,7 +66,8 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
 
 
 def _worker(target: Callable[[J], None], job: J) -> None:
-    os.setpgid(0, 0)  # the terminal's Ctrl-C goes to the parent, which hands it on once
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # the terminal's Ctrl-C goes to the parent, which hands it on once
     write_for_the_user_alone()
     end_in_order()
     keep_freed_memory()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import stat
 from collections.abc import Iterator
@@ -13,6 +12,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from angiosynth.errors import InputError
+from angiosynth.reading import READ_ONLY
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 THROUGH_SERVER = ("http", "https", "mlflow-artifacts")  # MLflow sends the login there
 STORES = (*THROUGH_SERVER, "s3", "gs", "wasbs", "abfss", "hdfs", "sftp")
@@ -49,7 +54,7 @@ def copy_ordinary(source: Path, target: Path, most: int) -> None:
     """
     if not stat.S_ISREG(os.lstat(source).st_mode):  # before it is opened, which a pipe may never be
         raise InputError(f"{source}: is no ordinary file; put the file itself there")
-    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(source, READ_ONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(handle, "rb") as stream:
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode):  # again, for it may have been exchanged
@@ -62,11 +67,14 @@ def copy_ordinary(source: Path, target: Path, most: int) -> None:
 
 @contextmanager
 def files_at_most(most: int, source: Path | str) -> Iterator[None]:
-    """Within, the system lets this process write no file longer than so many bytes, whatever a server announced.
+    """Within, the system lets this process write no file longer than so many bytes, whatever a server announced. Windows has no such limit.
 
     Raises:
         InputError: more was to be written.
     """
+    if resource is None:
+        yield
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     least = min([most, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_FSIZE, (least, hard))  # Python ignores the signal, so that a write fails

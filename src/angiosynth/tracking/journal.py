@@ -6,7 +6,6 @@ keeps a metric once by its key, step, time and value, and the store looks before
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from angiosynth.runtime.locks import lock
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.progress import say
 from angiosynth.tracking.run import DataSource, StoreError
@@ -50,18 +50,18 @@ def send_all(folder: Path, store: MlflowStore, held: Path | None = None) -> Iter
 def claimed(box: Path) -> TextIO | None:
     """The outbox's lock; None where a living process holds it or it has been sent meanwhile."""
     try:
-        lock = (box / ".lock").open("w", encoding="utf-8")
+        stream = (box / ".lock").open("w", encoding="utf-8")
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(stream.fileno())
     except OSError:
-        lock.close()
+        stream.close()
         return None
     if not (box / ".lock").exists():
-        lock.close()
+        stream.close()
         return None
-    return lock
+    return stream
 
 
 def _send(box: Path, store: MlflowStore) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from angiosynth.runtime.locks import lock
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.secrets import without_secrets
 
@@ -59,8 +59,8 @@ def git_commit(folder: Path) -> str:
 def alone_in(folder: Path) -> Iterator[None]:
     """Make `folder` and hold its lock: one process at a time creates a database in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / ".lock").open("w") as stream:
+        lock(stream.fileno(), wait=True)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,8 +125,9 @@ def _scans(root: Path) -> Iterator[CheckResult]:
                 faults = [str(error)]
         labelled = sum(fact.labelled for fact in facts)
         counts = f"{path}: {len(facts)} patients, {labelled} with a label"
-        more = f" (and {len(faults) - 1} more; `python cli.py cohort` lists them)" if len(faults) > 1 else ""
-        yield CheckResult(f"scans of {site}", counts, f"{faults[0]}{more}" if faults else "", bool(faults))
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        listed = f"{faults[0]}{more}; `python cli.py cohort --site {site}` lists all" if faults else ""
+        yield CheckResult(f"scans of {site}", counts, listed, bool(faults))
 
 
 def _sizes(root: Path) -> Iterator[CheckResult]:
@@ -139,7 +141,9 @@ def _sizes(root: Path) -> Iterator[CheckResult]:
         needs = known_needs(settings, Workspace(root), keep=False)
         refuse_sizes(needs, all_sections(settings))
     except InputError as error:
-        yield CheckResult("networks", "cannot be trained", str(error), fault=True)
+        yield CheckResult(
+            "networks", "cannot be trained", f"{error}; or `python cli.py profile quick --force`, whose are small", fault=True
+        )
         return
     most = max(needs, key=lambda section: needs[section].peak)
     yield CheckResult("networks", f"can be trained; the most is about {needs[most].peak / GB:.1f} GB for {most}")
@@ -167,7 +171,7 @@ def _dvc(root: Path) -> Iterator[CheckResult]:
 def _dvc_fault(done: subprocess.CompletedProcess[str]) -> str:
     """Why `dvc repro` would refuse, by the output of ASK_DVC, and how to mend it; "" where it would not."""
     if shutil.which("git") is None:
-        return "git is not installed; DVC needs it"
+        return "git is not installed, and DVC needs it: `apt install git`, `brew install git` or `winget install Git.Git`"
     if done.returncode == 0:
         return ""
     message = (done.stderr.strip().splitlines() or ["no answer"])[-1]
@@ -179,7 +183,7 @@ def _dvc_fault(done: subprocess.CompletedProcess[str]) -> str:
     }
     known = next((cure for name, cure in cures.items() if name in message), None)
     owner = "; `git config --global --add safe.directory` with this folder, where it is yours" if "dubious" in done.stderr else ""
-    return known + owner if known else f"{message[:200]}{owner}"
+    return known + owner if known else f"{message[:200]}; `dvc doctor` tells what DVC sees{owner}"
 
 
 def _store(root: Path) -> Iterator[CheckResult]:
@@ -192,7 +196,8 @@ def _store(root: Path) -> Iterator[CheckResult]:
     try:
         ensure_store(root)  # as every stage does
     except InputError as error:
-        yield CheckResult("MLflow store", f"{kind}, does not open", str(error).splitlines()[0], fault=True)
+        cure = _aside("MLFLOW_TRACKING_URI", "mlflow.db")
+        yield CheckResult("MLflow store", f"{kind}, does not open", f"{str(error).splitlines()[0]}; or {cure}", fault=True)
         return
     try:
         reach_store(root)
@@ -210,9 +215,17 @@ def _studies(root: Path) -> Iterator[CheckResult]:
         kind = studies_uri(root).partition(":")[0]
         names = studies_in(root)
     except InputError as error:
-        yield CheckResult("Optuna's studies", "do not open", str(error).splitlines()[0], fault=True)
+        cure = _aside("ANGIOSYNTH_STUDIES", "optuna.db")
+        yield CheckResult("Optuna's studies", "do not open", f"{str(error).splitlines()[0]}; or {cure}", fault=True)
         return
     yield CheckResult("Optuna's studies", f"{kind}, {len(names)} {'study' if len(names) == 1 else 'studies'}")
+
+
+def _aside(variable: str, database: str) -> str:
+    """How to go on without a store that does not open: with the project's own, or with a new one."""
+    if os.environ.get(variable):
+        return f"`unset {variable}` for the project's own"
+    return f"`mv mlruns/{database} mlruns/{database}.aside` for a new one"
 
 
 def _disk(root: Path) -> Iterator[CheckResult]:
@@ -235,7 +248,12 @@ def _places(root: Path) -> Iterator[CheckResult]:
     for name, place in places.items():
         base = next((folder for folder in (place, *place.absolute().parents) if folder.exists()), root)
         short = shutil.disk_usage(base).free / GB < LEAST_PLACE_GB
-        fault = not_writable(place) or (f"{base}: less than {LEAST_PLACE_GB:g} GB free; free some space or set another" if short else "")
+        fault = ""
+        if closed := not_writable(place):
+            fault = f"{closed}; `chmod u+rwx {shlex.quote(str(base))}` as its owner"
+        elif short:
+            other = "`export TMPDIR=/another/disk`" if name == "temporary folder" else "free some, see `df -h`"
+            fault = f"{base}: less than {LEAST_PLACE_GB:g} GB free; {other}"
         if fault:
             faults += 1
             yield CheckResult(name, "cannot be used", fault, fault=True)

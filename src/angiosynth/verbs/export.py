@@ -12,9 +12,11 @@ from angiosynth.exports.opening import open_contents
 from angiosynth.exports.registry import EXPORTS
 from angiosynth.exports.writing import write_export
 from angiosynth.project.workspace import Workspace
+from angiosynth.release.signature import SUMS
 from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.settings import Settings
+from angiosynth.verbs.manifest import manifest_path, sha256_of, write_manifest
 from angiosynth.verbs.release import project_identifiers
 
 
@@ -45,7 +47,7 @@ def export(settings: Settings, home: Workspace, request: ExportRequest) -> str:
     """Write a package's pairs in another format.
 
     Returns:
-        A line that names the folder and the next step.
+        A line that names the folder and the next step. lineage/export-PACKAGE-FORMAT.json is the export's manifest.
 
     Raises:
         InputError: the format is unknown, the package differs from its checksums, the folder exists, or an identifier is in it.
@@ -61,5 +63,11 @@ def export(settings: Settings, home: Workspace, request: ExportRequest) -> str:
         contents, checked = open_contents(request.package, request.trusted, scratch / "set", request.spacing_mm)
         say(f"{request.package}: {checked}")
         write_export(chosen, contents, target, identifiers, request.key)
+        write_manifest(
+            manifest_path(home.root, "export", f"{contents.card.name}-{chosen.name}"),
+            inputs={"package": sha256_of(contents.package / SUMS), "set": contents.card.set_digest},
+            settings={"to": chosen.name, "spacing_mm": list(contents.spacing_mm), "signed": request.key is not None},
+            outputs={SUMS: sha256_of(target / SUMS)},
+        )
     signed = "signed" if request.key else "not signed (--sign-key signs)"
     return f"{target}: {contents.card.n} pairs for {chosen.title}, {signed}; its README.md says how to use them"

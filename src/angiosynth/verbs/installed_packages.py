@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,9 @@ def packages(root: Path) -> Iterator[CheckResult]:
     elif (root / "dvc.yaml").is_file():  # a project of `angiosynth new`
         yield _as_required()
     else:
-        yield CheckResult("packages", "no requirements.lock here", "call it in the project's folder", fault=True)
+        yield CheckResult(
+            "packages", "no requirements.lock here", "call it in the project's folder, or make one by `angiosynth new FOLDER`", fault=True
+        )
 
 
 def _as_locked(lock: str) -> CheckResult:
@@ -44,17 +47,22 @@ def _as_required() -> CheckResult:
     try:
         needs = [Requirement(text) for text in metadata.requires("angiosynth") or ()]
     except metadata.PackageNotFoundError:
-        return CheckResult("packages", "angiosynth is not installed in this environment", "activate the one that it is in", fault=True)
+        return CheckResult(
+            "packages",
+            "angiosynth is not installed in this environment",
+            "activate the one that it is in, or `pip install angiosynth`",
+            fault=True,
+        )
     needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    faults = []
+    faults, wanted = [], []
     for need in needs:
         installed = _version(need.name)
-        if not installed:
-            faults.append(f"{need.name} is missing")
-        elif not need.specifier.contains(installed, prereleases=True):
-            faults.append(f"{need.name} {installed} instead of {need.specifier}")
+        if installed and need.specifier.contains(installed, prereleases=True):
+            continue
+        faults.append(f"{need.name} {installed} instead of {need.specifier}" if installed else f"{need.name} is missing")
+        wanted.append(shlex.quote(f"{need.name}{need.specifier}"))
     count = f"{len(needs) - len(faults)} of {len(needs)} as angiosynth needs them"
-    return CheckResult("packages", count, f"{_shown(faults)}; install angiosynth anew" if faults else "", bool(faults))
+    return CheckResult("packages", count, f"{_shown(faults)}; `pip install {' '.join(wanted)}`" if faults else "", bool(faults))
 
 
 def _version(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,7 +26,7 @@ def open_to_others(root: Path) -> Iterator[CheckResult]:
     for place in (place for whole, place in opened.items() if not opened.keys() & set(whole.parents)):
         cure = f"`chmod go-rwx {shlex.quote(str(place))}`"
         with suppress(OSError):
-            if place.stat().st_uid != os.geteuid():
+            if hasattr(os, "geteuid") and place.stat().st_uid != os.geteuid():
                 cure = f"it is {_owner(place)}'s, who closes it by {cure}"
         yield CheckResult("open to others", str(place), f"{cure}: it holds patients, or models trained on them")
     if not opened:
@@ -37,9 +36,8 @@ def open_to_others(root: Path) -> Iterator[CheckResult]:
 def left_behind(root: Path) -> Iterator[CheckResult]:
     """A line for each file or folder that a killed run left."""
     for path in abandoned(root):
-        yield CheckResult(
-            "killed runs", f"{path.relative_to(root)} was left behind", "any command other than doctor removes it as it starts"
-        )
+        cure = "`python cli.py doctor --fix` removes it, as does any other command as it starts"
+        yield CheckResult("killed runs", f"{path.relative_to(root)} was left behind", cure)
 
 
 def _scans(root: Path) -> Iterator[Path]:
@@ -60,6 +58,6 @@ def _recorded(root: Path) -> Iterator[Path]:
 
 def _owner(place: Path) -> str:
     try:
-        return pwd.getpwuid(place.stat().st_uid).pw_name
+        return place.owner()
     except KeyError:
         return f"user {place.stat().st_uid}"

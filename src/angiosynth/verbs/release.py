@@ -23,12 +23,14 @@ from angiosynth.release.card import Terms
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import SharedAudit, build_package, refusal
 from angiosynth.release.promise import promise_fault
+from angiosynth.release.signature import SUMS
 from angiosynth.release.spacing import training_spacing
 from angiosynth.runtime.output import read_json
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
+from angiosynth.verbs.manifest import manifest_path, sha256_of, write_manifest
 
 NOBODYS = {"", "root", "user", "localhost"}  # logins and names of machines that identify nobody
 
@@ -62,7 +64,7 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         request: name, override, key, allowed words.
 
     Returns:
-        A line that names the package and the next steps.
+        A line that names the package and the next steps. lineage/release-NAME.json is the release's manifest.
 
     Raises:
         InputError: there is no audit, it is of another set, or it speaks against a release and no reason is given.
@@ -95,6 +97,13 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         segmenter=home.unet(chosen) if request.with_unet else None,
         key=request.key,
         identifiers=identifiers,
+    )
+    write_manifest(
+        manifest_path(home.root, "release", request.name),
+        inputs={"set": data_digest(home.synthetic(chosen)), "audit": sha256_of(folder / "audit.json")},
+        settings={"model": chosen, "override": override, "signed": request.key is not None, "with_unet": request.with_unet}
+        | {"release": settings.release.model_dump(mode="json"), "audit": audit_digest(settings)},
+        outputs={SUMS: sha256_of(target / SUMS)},
     )
     signed = "signed" if request.key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"

@@ -23,7 +23,7 @@ from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import IntensitySettings
 from angiosynth.tracking.fetching import fetched_unet
-from angiosynth.verbs.segment_report import ModelReport, VolumeReport, describe_model, write_report
+from angiosynth.verbs.segment_report import ModelReport, VolumeReport, describe_model, leave_report
 
 TRACKED = ("runs:/", "models:/")
 NO_MASK, NO_VESSEL = "no brain mask: the whole volume was searched", "no voxel is a vessel's"
@@ -67,8 +67,7 @@ def segment(
     refuse_overwriting(work, report, force)
     with on_device(device), loaded_model(model, target) as (segmenter, intensity, described):
         line, volume = segment_one(work, segmenter, intensity, force)
-    if report:
-        write_report(report, described, [volume])
+    leave_report(report, described, [volume])
     return line
 
 

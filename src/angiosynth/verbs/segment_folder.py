@@ -12,7 +12,7 @@ from angiosynth.errors import InputError
 from angiosynth.importing.pairing import pair_by_patterns
 from angiosynth.runtime.progress import progress
 from angiosynth.verbs.segment import Work, loaded_model, refuse_overwriting, segment_one
-from angiosynth.verbs.segment_report import VolumeReport, write_report
+from angiosynth.verbs.segment_report import VolumeReport, leave_report
 
 # Not the name of a label: a prediction that is taken for one would be trained on and tested against.
 PREDICTED = "_desc-predicted_mask"
@@ -85,8 +85,7 @@ def segment_many(works: Sequence[Work], model: str, *, force: bool = False, repo
             else:
                 lines.append(line)
             volumes.append(volume)
-    if report:
-        write_report(report, described, volumes)
+    leave_report(report, described, volumes)
     if faults:
         raise InputError(f"segment: {len(works) - len(lines)} of {len(works)} scans have no mask; the others have one", *faults)
     return lines

@@ -19,7 +19,8 @@ from angiosynth.reading import file_digest
 from angiosynth.runtime.output import write_json
 from angiosynth.segmentation.prediction import MARGIN, THRESHOLD, Segmenter
 from angiosynth.segmentation.storage import UNET_FILES
-from angiosynth.settings import IntensitySettings
+from angiosynth.settings import IntensitySettings, digest
+from angiosynth.verbs.manifest import manifest_path
 
 FORMAT = 1
 LIBRARIES: tuple[Any, ...] = (torch, numpy, scipy, nibabel)
@@ -66,6 +67,18 @@ def describe_model(name: str, folder: Path, segmenter: Segmenter, intensity: Int
         device=str(device()),
         versions={"angiosynth": __version__, "python": platform.python_version(), **libraries, "cuda": str(torch.version.cuda or "none")},
     )
+
+
+def leave_report(path: Path | None, model: ModelReport, volumes: Sequence[VolumeReport]) -> None:
+    """Write the report to the file that was asked for, and, in a project's folder, to lineage/segment-DIGEST.json, of model and scans.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    kept = manifest_path(Path(), "segment", digest(model.sha256, [volume.sha256 for volume in volumes]))
+    for place in (path, kept):
+        if place is not None:
+            write_report(place, model, volumes)
 
 
 def write_report(path: Path, model: ModelReport, volumes: Sequence[VolumeReport]) -> None:
