@@ -185,7 +185,7 @@ def test_progress_and_pictures_of_a_training_rerun_nothing() -> None:
         ("summary", "evaluation", "summary: section evaluation is missing in params"),
         ("phantom", "phantom.seed", None),  # another key of the section stays
         ("train-generator", "probe", "train-generator@dcgan: section probe is missing in params"),
-        ("audit", "patches", "audit@dcgan: section patches is missing in params"),
+        ("audit-references", "patches", "audit-references: section patches is missing in params"),
     ],
 )
 def test_a_section_left_out_is_found(group: str, key: str, gap: str | None) -> None:
