@@ -37,6 +37,7 @@ STAGES = {
     "synthesize": ["synthesize", "--model", MODEL],
     "select-unet": ["select-unet"],
     "train-unet": ["train-unet", "--data", "real"],
+    "audit-references": ["audit-references"],
     "audit": ["audit", "--model", MODEL],
 }
 SHOWN = {
@@ -45,6 +46,7 @@ SHOWN = {
     "train-generator": "#56B4E9",
     "synthesize": "#009E73",
     "train-unet": "#D55E00",
+    "audit-references": "#0072B2",
     "audit": "#CC79A7",
 }
 STEPS = 20

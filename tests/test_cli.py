@@ -38,6 +38,7 @@ COMMANDS = [
     "evaluate",
     "transfer",
     "worth",
+    "audit-references",
     "audit",
     "release",
     "export",

@@ -117,7 +117,7 @@ def test_every_exception_is_needed() -> None:
 def test_a_stage_is_a_module_and_a_module_is_a_stage() -> None:
     modules = {module for module in texts() if module.startswith("stages/")} - {"stages/__init__"}
     assert {stage.module for stage in stages()} == modules
-    assert len(yaml.safe_load(dvc_yaml())["stages"]) == 18
+    assert len(yaml.safe_load(dvc_yaml())["stages"]) == 19
 
 
 def test_dvc_yaml_is_read_in_a_sitting() -> None:
@@ -185,7 +185,7 @@ def test_progress_and_pictures_of_a_training_rerun_nothing() -> None:
         ("summary", "evaluation", "summary: section evaluation is missing in params"),
         ("phantom", "phantom.seed", None),  # another key of the section stays
         ("train-generator", "probe", "train-generator@dcgan: section probe is missing in params"),
-        ("audit", "patches", "audit@dcgan: section patches is missing in params"),
+        ("audit-references", "patches", "audit-references: section patches is missing in params"),
     ],
 )
 def test_a_section_left_out_is_found(group: str, key: str, gap: str | None) -> None:

@@ -16,7 +16,7 @@ from angiosynth.privacy.blackbox import inference_scores, scores_with_copies, se
 from angiosynth.privacy.controls import few_pairs_of, noisy_copies
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
-from angiosynth.privacy.linkage import PatientPoints, linkage_statistics, neighbour_agreement
+from angiosynth.privacy.linkage import HeldOut, PatientPoints, linkage_statistics, neighbour_agreement
 from angiosynth.privacy.nearest import Neighbours
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from tests.factories import tiny_generator, tiny_patches
@@ -100,7 +100,8 @@ def test_a_set_that_leads_back_is_told_from_one_that_does_not() -> None:
     training, patient = rng.normal(size=(200, 3)).astype(np.float32), np.repeat(np.arange(4), 50)
     training[patient == 2] += 4
     others, who = rng.normal(size=(60, 3)).astype(np.float32), np.repeat(np.arange(3), 20)
-    real, held_out = PatientPoints(training, patient), PatientPoints(others, who)
+    real = PatientPoints(training, patient)
+    held_out = HeldOut.of(PatientPoints(others, who), real)
     leads = linkage_statistics(training[patient == 2] + 0.1, held_out, real, 50, 1)
     assert leads["top_share"] == 1.0
     assert leads["excess_low"] > 0.3

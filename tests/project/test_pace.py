@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from angiosynth.project.pace import START_S, UNKNOWN_VOXELS, WINDOWS, Estimate, Pace, measure
+from angiosynth.project.pace import AUDITED, CONTROLLED, REFERENCED, START_S, UNKNOWN_VOXELS, WINDOWS, Estimate, Pace, measure
 from angiosynth.settings import Settings
 from tests.factories import lab_settings, tiny_settings, tiny_tree, write_nifti
 from tests.pipeline import ROOT, stages_of
 
-SECTIONS = ("unet", "transfer", "probe", "generators.dcgan", "generators.wgan-gp", "generators.wgan-gp-sn")
+SECTIONS = ("unet", "transfer", "probe", "generators.dcgan", "generators.wgan-gp", "generators.wgan-gp-sn", CONTROLLED)
 GENERATORS = tuple(name.removeprefix("generators.") for name in SECTIONS if name.startswith("generators."))
 
 
@@ -61,6 +61,22 @@ def test_every_stage_but_the_summary_is_counted() -> None:
     text = (ROOT / "dvc.yaml").read_text()
     seconds = {stage.name: estimate.seconds(stage.command) for stage in stages_of(text, tree)}
     assert [name for name, value in seconds.items() if value <= START_S] == ["select-unet", "summary"]  # nothing is to be selected
+
+
+def test_what_audits_have_in_common_is_counted_once() -> None:
+    settings = tiny_settings(audit__overfit_steps=20)
+    estimate = Estimate(settings, _pace(**{CONTROLLED: 0.5, "machine": 1e-6}))
+    audit, size = settings.audit, settings.patches.size
+    compared = 1e-6 * size**2 * (audit.compared + audit.checked)
+    assert estimate.seconds("python cli.py audit-references") == pytest.approx(START_S + 20 * 0.5 + REFERENCED * compared)
+    assert estimate.seconds("python cli.py audit --model wgan-gp") == pytest.approx(START_S + AUDITED * compared)
+
+
+def test_patches_are_cut_from_training_patients_alone() -> None:
+    settings, pace = tiny_settings(), _pace(machine=1e-3)
+    more = tiny_settings(phantom__sites__site_a__patients=20, cohort__sites__site_a__split={"train": 2, "validation": 1, "test": 9})
+    command = "python cli.py patches --site site-a"
+    assert Estimate(more, pace).seconds(command) == Estimate(settings, pace).seconds(command)
 
 
 def test_select_unet_trains_every_combination() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from angiosynth.data.split import load_split
 from angiosynth.generators.gan import training as gan_training
 from angiosynth.project import resuming
 from angiosynth.project.workspace import Workspace
@@ -229,6 +230,21 @@ def test_the_key_holds_all_code_that_dvc_looks_at() -> None:
     assert len(named) > 40
     named -= {ROOT / "src" / "angiosynth" / "settings" / "sections.py"}  # defaults: their values are in the key
     assert not named - set(resuming.code_files())
+
+
+def test_references_of_audits_belong_to_settings_data_and_code(ready: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(**values: object) -> str:
+        return resuming.references_digest(settings_with(**values), ready, load_split(ready.splits, "site-a"))
+
+    first = key()
+    assert key(unet__steps=99, generators__wgan_gp__steps=99, synthesis__pairs=99) == first
+    keys = {first, key(audit__checked=99), key(patches__seed=99), key(generator_defaults__width=6), key(audit__limits={"copies": 0.5})}
+    for path in (ready.unet("real") / "unet.json", ready.cohort("site-a"), ready.patches("site-a") / "image.npy"):
+        path.write_bytes(path.read_bytes() + b" ")
+        keys.add(key())
+    monkeypatch.setattr(resuming, "code_digest", lambda more: f"other {more}")
+    keys.add(key())
+    assert len(keys) == 9
 
 
 @pytest.mark.parametrize("swapped", [False, True])

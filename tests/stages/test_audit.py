@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
+from angiosynth.privacy import real_audit
+from angiosynth.privacy.copies import CopyAudit
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import file_digest
 from angiosynth.release.identifiers import find_identifiers
@@ -22,6 +25,7 @@ from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.settings import Settings
 from angiosynth.stages import audit as stage
 from angiosynth.stages.audit import audit
+from angiosynth.stages.audit_references import audit_references
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import fit_unet
@@ -55,6 +59,10 @@ class Recorded:
         self.files.append(path)
 
 
+def _unused(*_: Any) -> Any:
+    raise AssertionError("it is among the references")
+
+
 def _audited(home: Workspace) -> None:
     train_generator(PROBED, home, "wgan-gp")
     synthesize(SETTINGS, home, "wgan-gp")
@@ -82,9 +90,15 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     assert list(find_identifiers(kept, [*names, "lab/a", str(Path.cwd())], FORMATS)) == []
     first = {path: path.read_bytes() for path in folder.rglob("*.*")}
     assert len(first) == 6
+    audit_references(SETTINGS, home)
+    assert {path.name for path in home.audit_references.iterdir()} == {"references.json", "references.npz"}
+    assert not home.audit_references.stat().st_mode & 0o077
     recorded = Recorded()
     monkeypatch.setattr(stage, "training_run", lambda spec: nullcontext(recorded))
-    audit(SETTINGS, home, "wgan-gp")
+    with monkeypatch.context() as patched:
+        patched.setattr(real_audit, "attack_overfitted_generator", _unused)
+        patched.setattr(CopyAudit, "_thresholds", _unused)
+        audit(SETTINGS, home, "wgan-gp")  # with these references, and the same to the byte
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == first
     shared = read_json(folder / "shared" / "audit.json")
     assert recorded.scores == {finding["name"]: finding["value"] for finding in shared["findings"]}  # rounded, as in a package

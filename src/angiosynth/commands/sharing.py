@@ -1,4 +1,4 @@
-"""The commands that share a synthetic set with other labs: audit, release, export, pretrain-from."""
+"""The commands that share a synthetic set with other labs: audit-references, audit, release, export, pretrain-from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ from angiosynth.runtime.progress import tell
 
 
 def add_to(commands: typer.Typer) -> None:
-    """Register the four commands."""
+    """Register the five commands."""
+    commands.command("audit-references")(audit_references)
     commands.command()(audit)
     commands.command()(release)
     commands.command()(export)
     commands.command("pretrain-from")(pretrain_from)
+
+
+def audit_references(params: Params = PARAMS) -> None:
+    """Compute once what the audits of all generators share: features of real patches, thresholds, controls.
+
+    Writes data/audit-references, which is as confidential as patients' patches. An audit that does not have it computes the same itself.
+    """
+    settings = settings_of(params)  # before the slow imports
+    from angiosynth.project.workspace import Workspace
+    from angiosynth.stages import audit_references as stage
+
+    stage.audit_references(settings, Workspace())
 
 
 def audit(

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.metrics.frechet import frechet_distance
-from angiosynth.privacy.audited import AuditData, candidates_of, evenly, others_of
+from angiosynth.privacy.audited import AuditData, candidates_of, evenly
 from angiosynth.privacy.blackbox import CLOSEST, guess_scores, set_scores
-from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.critic import critic_scores
 from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import linkage_statistics
 from angiosynth.privacy.medoids import medoid_scores
 from angiosynth.privacy.membership import auc, by_patient, membership_statistics
-from angiosynth.privacy.nearest import Neighbours, as_points, nearest_of_each
-from angiosynth.privacy.nearness import nearer_to_training
-from angiosynth.privacy.planted_leaks import attack_overfitted_generator, attack_planted_copies
+from angiosynth.privacy.nearest import Neighbours, as_points
+from angiosynth.privacy.planted_leaks import attack_planted_copies
+from angiosynth.privacy.real_audit import RealAudit
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from angiosynth.privacy.worst_placed import patient_excess
 from angiosynth.runtime.progress import progress
@@ -30,11 +29,12 @@ CRITICISED = 500  # patches a patient that the critic scores
 CHECKPOINT_FIGURES = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint, chosen or not
 
 
-class Audit:
+class Audit(RealAudit):
     """The parts of an audit. Each method returns the value of one key of audit.json, or of a few."""
 
     def __init__(self, data: AuditData, settings: AuditSettings) -> None:
-        self.data, self.settings = data, settings
+        super().__init__(data, settings)
+        self.data = data
 
     def measured(self, title: str) -> dict[str, Any]:
         """All numbers that `judge` needs, and those of the page beside them.
@@ -51,7 +51,7 @@ class Audit:
             "plain_differences": self.plain_differences,
             "usefulness": self.usefulness,
             "planted": lambda: attack_planted_copies(data, self.copies, self.neighbours["synthetic"], settings),
-            "overfitted": lambda: attack_overfitted_generator(data, settings),
+            "overfitted": self.overfitted,
         }
         numbers: dict[str, Any] = self.copies.statistics()
         for name, part in progress(parts.items(), title, len(parts)):
@@ -62,8 +62,7 @@ class Audit:
     def neighbours(self) -> dict[str, Neighbours]:
         """Of every candidate patch the nearest image of the set, and the nearest of validation patients as a control."""
         pixels = self.data.pixels
-        candidates = candidates_of(pixels)
-        return {name: Neighbours.among(candidates, pixels[name]) for name in ("synthetic", "validation")}
+        return {"synthetic": Neighbours.among(candidates_of(pixels), pixels["synthetic"]), "validation": self.validation_neighbours}
 
     @property
     def nearest_image(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -76,11 +75,10 @@ class Audit:
         attacks: dict[str, Any] = {}
         for name, share in (("images", 1.0), ("images_closest", CLOSEST)):
             attacks[name] = self._statistics(*self.nearest_image, data.patient, share)
-        candidates = candidates_of(data.features)
-        attack, control = (set_scores(candidates, data.features[name]) for name in ("synthetic", "validation"))
-        attacks["features"] = self._statistics(attack, control, data.patient)
-        attack, control = (medoid_scores(candidates, data.features[name], self.settings.seed) for name in ("synthetic", "validation"))
-        attacks["medoids"] = self._statistics(attack, control, data.patient)
+        candidates, synthetic, controls = candidates_of(data.features), data.features["synthetic"], self.feature_controls
+        attacks["features"] = self._statistics(set_scores(candidates, synthetic), controls["features"], data.patient)
+        scores = medoid_scores(candidates, synthetic, self.settings.seed)
+        attacks["medoids"] = self._statistics(scores, controls["medoids"], data.patient)
         label = candidates_of(data.labels)
         guesses = [guess_scores(label, data.labels[name][near.row[: data.labelled]]) for name, near in self.neighbours.items()]
         has_vessel = ~np.isnan(guesses[0])
@@ -125,25 +123,14 @@ class Audit:
     def linkage(self) -> dict[str, Any]:
         """Whether synthetic patches lead to one training patient, beside patches of people who were not trained on."""
         data, settings = self.data, self.settings
-        return linkage_statistics(data.pixels["synthetic"], data.other_points, data.training_points, settings.bootstrap, settings.seed)
+        return linkage_statistics(data.pixels["synthetic"], self.held_out, data.training_points, settings.bootstrap, settings.seed)
 
     def nearer(self) -> dict[str, Any]:
         """Share of synthetic patches nearer to training patients than to others, and the same of validation patients' patches."""
-        data, settings = self.data, self.settings
         shares: dict[str, Any] = {}
-        for space, points in (("images", data.pixels), ("features", data.features)):
-            shares[space] = {}
-            for queries, ending in (("synthetic", ""), ("validation", "_validation")):
-                training = nearest_of_each(points[queries], points["training"], data.number)
-                others = nearest_of_each(points[queries], others_of(points), data.other_number)
-                numbers = nearer_to_training(training, others, settings.bootstrap, settings.seed)
-                shares[space] |= {f"{name}{ending}": value for name, value in numbers.items()}
+        for space, validation in self.nearer_validation.items():
+            shares[space] = self.nearer_of("synthetic", space) | {f"{name}_validation": value for name, value in validation.items()}
         return shares
-
-    @cached_property
-    def copies(self) -> CopyAudit:
-        """Copies under symmetries, rotations and shifts, beside those of people who were not trained on."""
-        return CopyAudit(self.data, self.settings)
 
     def plain_differences(self) -> dict[str, float]:
         """How well grey level and vessel fraction alone tell training patients from others: AUC, never below a half."""

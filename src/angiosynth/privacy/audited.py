@@ -19,28 +19,35 @@ from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCriti
 from angiosynth.privacy.linkage import PatientPoints
 from angiosynth.privacy.membership import Patients, split_scores
 from angiosynth.privacy.nearest import Points, as_points
+from angiosynth.privacy.references import References
 
 Encoder = LatentSpace | PairCritic
 OTHERS = ("test", "unlabelled")  # parts on which nothing was trained and which chose nothing
 
 
-@dataclass(frozen=True)
-class AuditInputs:
-    """What is audited, and the real patches of all parts of the split."""
+@dataclass(frozen=True, kw_only=True)
+class RealInputs:
+    """The real patches of all parts of the split, and what they are looked at with."""
 
     training: PatchSet
     test: PatchSet  # of test patients, and of people who are held out for the audit and have a label
     validation: PatchSet  # for the controls, as these patients are unknown to the generator
+    control: GeneratorSettings | None  # of a generator that learns by heart; None where none is asked for
+    features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
+    scratch: Path  # for files that must not outlive the audit
+    unlabelled: PatchSet | None = None  # of people who are held out and have no label; their vessel masks serve no attack
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditInputs(RealInputs):
+    """What is audited, beside the real patches."""
+
     synthetic: PatchSet
     latent_space: LatentSpace | None  # of the generator, where it has one that can be searched
     critic: PairCritic | None  # where its kind trains one
-    control: GeneratorSettings  # of a generator that learns by heart
-    features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
     step: int  # of the chosen generator
     probes: Sequence[Mapping[str, float]]  # scores by the probe of this step's generator and of others', which are `at_step`
     at_step: Callable[[int], Sampler]
-    scratch: Path  # for files that must not outlive the audit
-    unlabelled: PatchSet | None = None  # of people who are held out and have no label; their vessel masks serve no attack
 
 
 @dataclass(frozen=True)
@@ -63,18 +70,23 @@ class Standardised:
         return points
 
 
-class AuditData:
-    """The patches of an audit as arrays, points and features, each computed once.
+class RealData:
+    """The real patches of an audit as arrays, points and features, each computed once.
 
-    Mappings have the keys training, test, validation and synthetic, and unlabelled where there are such people; those of labels do not
-    have the latter. Candidates are the patches whose membership is in question: those of training patients, then those of test
-    patients, then unlabelled people's. `labelled` is the number of the candidates with a label, the first ones.
+    Mappings have the keys training, test and validation, and unlabelled where there are such people; those of labels do not have the
+    latter. Candidates are the patches whose membership is in question: those of training patients, then those of test patients, then
+    unlabelled people's. `labelled` is the number of the candidates with a label, the first ones.
+
+    Args:
+        inputs: the patches.
+        references: results that earlier audits of the same patches had.
+        synthetic: a further set in all mappings.
     """
 
-    def __init__(self, inputs: AuditInputs) -> None:
-        self.inputs = inputs
+    def __init__(self, inputs: RealInputs, references: References | None = None, synthetic: Mapping[str, PatchSet] | None = None) -> None:
+        self.real, self.references = inputs, references or References()
         training, test = inputs.training, inputs.test
-        sets = {"training": training, "test": test, "validation": inputs.validation, "synthetic": inputs.synthetic}
+        sets = {"training": training, "test": test, "validation": inputs.validation, **(synthetic or {})}
         self.labels = {name: np.ascontiguousarray(patches.label[patches.rows]) for name, patches in sets.items()}
         if inputs.unlabelled is not None:
             sets["unlabelled"] = inputs.unlabelled
@@ -95,7 +107,11 @@ class AuditData:
 
     @cached_property
     def raw_features(self) -> dict[str, NDArray[np.float64]]:
-        return {name: self.inputs.features(images) for name, images in self.images.items()}
+        features = self.real.features
+        real = self.references.get(
+            "features", lambda: {name: features(images) for name, images in self.images.items() if name != "synthetic"}
+        )
+        return {name: real[name] if name in real else features(images) for name, images in self.images.items()}
 
     @cached_property
     def features(self) -> dict[str, Points]:
@@ -130,11 +146,19 @@ class AuditData:
 
     def candidate_pairs(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
         """Pairs (k, 2, x, y) of labelled candidates, as the encoder makes them, in the order of the rows."""
-        training = len(self.inputs.training)
-        first = encoded_pairs(self.inputs.training, rows[rows < training], encoder)
-        second = encoded_pairs(self.inputs.test, rows[rows >= training] - training, encoder)
+        training = len(self.real.training)
+        first = encoded_pairs(self.real.training, rows[rows < training], encoder)
+        second = encoded_pairs(self.real.test, rows[rows >= training] - training, encoder)
         order = np.argsort(np.concatenate([np.flatnonzero(rows < training), np.flatnonzero(rows >= training)]))
         return torch.cat([first, second])[torch.from_numpy(order)]
+
+
+class AuditData(RealData):
+    """The patches of an audit; all mappings have the key synthetic, too."""
+
+    def __init__(self, inputs: AuditInputs, references: References | None = None) -> None:
+        super().__init__(inputs, references, {"synthetic": inputs.synthetic})
+        self.inputs = inputs
 
 
 def candidates_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

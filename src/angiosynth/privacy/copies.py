@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.arrays import ImagePatches, LabelPatches
-from angiosynth.privacy.audited import AuditData, Standardised, evenly
+from angiosynth.privacy.audited import RealData, Standardised, evenly
 from angiosynth.privacy.copy_counts import CopyThreshold, copy_statistics, threshold_from
 from angiosynth.privacy.feature_copies import Described, DescribedPeople, search_in_features, with_smoothed
 from angiosynth.privacy.label_copies import PairReferences, label_images, labels_of, search_pairs
@@ -42,15 +42,23 @@ class CopyAudit:
     These are test and validation patients and, in the searches that need no label, people who are held out without one.
     """
 
-    def __init__(self, data: AuditData, settings: AuditSettings) -> None:
+    def __init__(self, data: RealData, settings: AuditSettings) -> None:
         self.data, self.settings = data, settings
-        self.set, self.training = (Pairs(data.images[name], data.labels[name]) for name in ("synthetic", "training"))
+        self.training = self._pairs("training")
         image, label = (np.concatenate([of["test"], of["validation"]]) for of in (data.images, data.labels))
         self.others = Pairs(image, label)  # the labelled ones
         person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])
         images = References(PeoplesPatches(levelled(self.training.image), data.number), PeoplesPatches(levelled(image), person))
         self.references = PairReferences(images, labels_of(images, self.training.label, label))
         self.people = self._with_unlabelled(images)
+
+    @property
+    def set(self) -> Pairs:
+        """The synthetic ones."""
+        return self._pairs("synthetic")
+
+    def _pairs(self, name: str) -> Pairs:
+        return Pairs(self.data.images[name], self.data.labels[name])
 
     def _with_unlabelled(self, labelled: References) -> References:
         """The labelled people and behind them those without a label; the very same object where there are none of these."""
@@ -102,6 +110,13 @@ class CopyAudit:
     @cached_property
     def thresholds(self) -> dict[str, CopyThreshold]:
         """For each of SPACES what counts as a copy, by real patches of people who were not trained on."""
+
+        def computed() -> dict[str, Any]:
+            return {space: asdict(threshold) for space, threshold in self._thresholds().items()}
+
+        return {space: CopyThreshold(**fields) for space, fields in self.data.references.get("thresholds", computed).items()}
+
+    def _thresholds(self) -> dict[str, CopyThreshold]:
         limits, checked, everybody = self.settings.limits, self.settings.checked, self.people.others
         rows = evenly(len(everybody.images), self.settings.compared)
         reference: dict[str, CopySearch] = self._search_images(everybody.images[rows], checked, "others'", everybody.person[rows])
@@ -127,23 +142,28 @@ class CopyAudit:
         return {space: float(self.thresholds[space].passed(search.training).mean()) for space, search in searches.items()}
 
     @cached_property
-    def _training_features(self) -> NDArray[np.float64]:
-        return self.data.inputs.features(self.people.training.images)
+    def _levelled_features(self) -> dict[str, NDArray[Any]]:
+        """Features of both sides' levelled images, (m, features) each, `with_smoothed`, and their scale by the training patients'."""
+        return self.data.references.get("levelled_features", self._describe_people)
 
-    @cached_property
-    def _scale(self) -> Standardised:
-        return Standardised.by(self._training_features)
+    def _describe_people(self) -> dict[str, NDArray[Any]]:
+        features, (training, others) = self.data.real.features, (self.people.training.images, self.people.others.images)
+        of_training = features(training)
+        scale = Standardised.by(of_training)
+        described = {"training": with_smoothed(training, scale.of(of_training), lambda images: scale.of(features(images)))}
+        described["others"] = with_smoothed(others, scale.of(features(others)), lambda images: scale.of(features(images)))
+        return {**{name: one.features for name, one in described.items()}, "mean": scale.mean, "deviation": scale.deviation}
 
     def _describe(self, images: ImagePatches) -> Points:
         """Features of levelled images (n, x, y), on the scale of the training patients'."""
-        return self._scale.of(self.data.inputs.features(images))
+        scale = Standardised(self._levelled_features["mean"], self._levelled_features["deviation"])
+        return scale.of(self.data.real.features(images))
 
     @cached_property
     def _people(self) -> DescribedPeople:
-        training, others = self.people.training, self.people.others
-        features = self._scale.of(self._training_features), self._describe(others.images)
-        described = (with_smoothed(side.images, known, self._describe) for side, known in zip((training, others), features, strict=True))
-        return DescribedPeople(next(described), training.person, next(described), others.person)
+        sides, known = (self.people.training, self.people.others), self._levelled_features
+        described = [Described(side.images, known[name]) for side, name in zip(sides, ("training", "others"), strict=True)]
+        return DescribedPeople(described[0], sides[0].person, described[1], sides[1].person)
 
 
 def levelled(images: ImagePatches) -> ImagePatches:

@@ -44,12 +44,26 @@ def neighbour_agreement(queries: Points, training: PatientPoints) -> tuple[NDArr
     return same / max(1, k * (k - 1)), patients[:, 0]
 
 
-def linkage_statistics(synthetic: Points, held_out: PatientPoints, training: PatientPoints, bootstrap: int, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class HeldOut:
+    """Of n real patches of people who were not trained on: their person's number, and `neighbour_agreement` among training patches."""
+
+    person: NDArray[np.int64]
+    agreement: NDArray[np.float64]
+    patient: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, held_out: PatientPoints, training: PatientPoints) -> HeldOut:
+        """Of patches of such people."""
+        return cls(held_out.patient, *neighbour_agreement(held_out.points, training))
+
+
+def linkage_statistics(synthetic: Points, held_out: HeldOut, training: PatientPoints, bootstrap: int, seed: int) -> dict[str, Any]:
     """Compare the agreement of synthetic patches with that of held-out patients' real patches.
 
     Args:
         synthetic: (n, coordinates).
-        held_out: patients on whom nothing was trained.
+        held_out: patches of patients on whom nothing was trained.
         training: patients behind the set.
         bootstrap: resamples of synthetic patches and of held-out patients.
         seed: of the resamples.
@@ -61,10 +75,9 @@ def linkage_statistics(synthetic: Points, held_out: PatientPoints, training: Pat
         patient to whom most lead.
     """
     agreement, patient = neighbour_agreement(synthetic, training)
-    real_agreement, real_patient = neighbour_agreement(held_out.points, training)
     # The person is the unit: a held-out patient counts once, however many patches the scan gave.
-    names = np.unique(held_out.patient)
-    means = np.array([real_agreement[held_out.patient == name].mean() for name in names])
+    names = np.unique(held_out.person)
+    means = np.array([held_out.agreement[held_out.person == name].mean() for name in names])
     rng = np.random.default_rng(seed)
     gaps = [_resampled_mean(agreement, rng) - _resampled_mean(means, rng) for _ in range(bootstrap)]
     excess = float(agreement.mean() - means.mean())
@@ -79,7 +92,7 @@ def linkage_statistics(synthetic: Points, held_out: PatientPoints, training: Pat
         "p": (1 + sum(gap <= 0 for gap in gaps)) / (1 + bootstrap) if len(names) > 1 else 1.0,
         "chance": float((shares**2).sum()),
         "top_share": float(np.bincount(patient).max() / len(patient)),
-        "top_share_held_out": float(np.bincount(real_patient).max() / len(real_patient)),
+        "top_share_held_out": float(np.bincount(held_out.patient).max() / len(held_out.patient)),
     }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from angiosynth.privacy.audited import AuditData, Encoder, candidates_of, encoded_pairs, evenly
+from angiosynth.generators.base import GeneratorSettings
+from angiosynth.privacy.audited import AuditData, Encoder, RealData, candidates_of, encoded_pairs, evenly
 from angiosynth.privacy.blackbox import CLOSEST, scores_with_copies, set_scores
 from angiosynth.privacy.controls import few_pairs_of, noisy_copies, train_overfitted
 from angiosynth.privacy.copies import CopyAudit, Pairs
@@ -20,7 +21,7 @@ from angiosynth.privacy.reconstruction import reconstruction_scores
 from angiosynth.settings.audit import AuditSettings
 
 UNSEEN = 64  # test patients' patches beside those that the control's generator was overfitted to
-DRAWN = 500  # patches that it draws, at most
+DRAWN = 500  # patches that it draws
 PLANTED_CHECKED = 200  # planted copies that are searched for, at most
 
 
@@ -53,17 +54,22 @@ def attack_planted_copies(data: AuditData, copies: CopyAudit, neighbours: Neighb
     return results
 
 
-def attack_overfitted_generator(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
+def attack_overfitted_generator(data: RealData, control: GeneratorSettings, settings: AuditSettings) -> dict[str, Any]:
     """Train a generator on a few patches of one patient until it knows them by heart, and try to tell these from others' patches.
+
+    Args:
+        data: of the audit.
+        control: settings of that generator.
+        settings: of the audit.
 
     Returns:
         For each holder auc and p over patches; linkage: the share of drawn patches that lead to that patient, the same of test
         patients' patches, and whether the patient is the one to whom most lead.
     """
-    inputs, seed = data.inputs, settings.seed
+    inputs, seed = data.real, settings.seed
     few = few_pairs_of(inputs.training, data.members[0], settings.overfit_patches, seed)
-    sampler, space, critic = train_overfitted(inputs.control, few, inputs.scratch / "overfitted")
-    image, _ = sampler.pairs(min(DRAWN, len(inputs.synthetic)), seed)
+    sampler, space, critic = train_overfitted(control, few, inputs.scratch / "overfitted")
+    image, _ = sampler.pairs(DRAWN, seed)
     drawn = as_points(image)
     # Here the unit is a patch: one person alone was learnt from, so there are no people to resample.
     rows = evenly(len(inputs.test), UNSEEN)

@@ -21,7 +21,7 @@ from angiosynth.data.nifti import canonical_shape
 from angiosynth.errors import InputError
 from angiosynth.evaluation.transfer import subsets
 from angiosynth.generators.base import GeneratorSettings
-from angiosynth.generators.registry import family_of
+from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.project.preflight import blank_unet_step
 from angiosynth.segmentation.unet import Unet
 from angiosynth.settings import REAL, Settings
@@ -34,11 +34,12 @@ START_S = 4.0  # of a stage: Python, DVC's hashing, MLflow
 WINDOWS = 0.55  # fraction of a scan's voxels that lies in the windows that are segmented
 DRAWN_PAIRS = 64  # that are timed
 WINDOW = 160  # voxels along a side of the window that is timed
+CONTROLLED = "control"  # key of Pace.steps
 MACHINE = 16  # width of the U-net whose speed stands for the machine's
 # Work that is no training, in voxels that a U-net of width 16 segments meanwhile; of a scan's voxel, or of a patch's.
-DRAWN, CHECKED, CUT, SCORED = 0.6, 0.15, 0.2, 0.75
-AUDITED = 33.0  # a compared patch
-PAGES = 12.0e6  # tables, figures and pages
+DRAWN, CHECKED, CUT, SCORED = 0.3, 0.035, 0.045, 0.05
+REFERENCED, AUDITED = 8.0, 21.0  # a compared patch, once for all audits and in each
+PAGES = 1.0e6  # tables, figures and pages
 JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on real patches
 
 
@@ -46,8 +47,9 @@ JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on 
 class Pace:
     """Seconds.
 
-    `steps`: of one training step by section of params.yaml. `pairs`: of drawing one pair, by generator. `voxel`: of one that the U-net
-    segments. `machine`: of one that a U-net of width 16 segments, whatever the settings.
+    `steps`: of one training step by section of params.yaml, and of the generator that an audit makes learn by heart (CONTROLLED).
+    `pairs`: of drawing one pair, by generator. `voxel`: of one that the U-net segments. `machine`: of one that a U-net of width 16
+    segments, whatever the settings.
     """
 
     steps: Mapping[str, float]
@@ -67,6 +69,9 @@ def _measured(settings: Settings) -> Pace:
     trainings: dict[str, Callable[[], object]] = {name: blank_unet_step(settings, name) for name in ("unet", "transfer", "probe")}
     for name, generator in settings.generators.items():
         trainings[f"generators.{name}"] = family_of(generator).blank_training(generator, size)
+    for generator in [*settings.generators.values()][:1]:  # one is as wide as the others, unless somebody wants it otherwise
+        control = CONTROL({"width": generator.width} | settings.generator_defaults, 1, 1)
+        trainings[CONTROLLED] = family_of(control).blank_training(control, size)
     steps = {name: _seconds(step) for name, step in trainings.items()}
     pairs = {name: _drawing(generator, size) for name, generator in settings.generators.items()}
     return Pace(steps, pairs, _segmenting(settings.unet.width), _segmenting(MACHINE))
@@ -120,8 +125,10 @@ class Estimate:
         match verb:
             case "phantom":
                 return self._phantom(value)
-            case "cohort" | "patches":
-                return self._plain * (CHECKED if verb == "cohort" else CUT) * self._patients(value) * self._voxels[value]
+            case "cohort":
+                return self._plain * CHECKED * self._patients(value) * self._voxels[value]
+            case "patches":
+                return self._plain * CUT * self._patients(value, "train") * self._voxels[value]
             case "train-generator":
                 return self._generator(value)
             case "synthesize":
@@ -136,6 +143,8 @@ class Estimate:
                 return sum(map(self._transfer, self._settings.cohort.targets))
             case "worth":
                 return self._worth()
+            case "audit-references":
+                return self._settings.audit.overfit_steps * self._pace.steps.get(CONTROLLED, 0.0) + self._compared(REFERENCED)
             case "audit":
                 return self._audit(value)
             case "report":
@@ -224,11 +233,14 @@ class Estimate:
         return len(list(subsets(names, self._settings.worth))) * one
 
     def _audit(self, name: str) -> float:
-        audit = self._settings.audit
-        training = audit.overfit_steps * self._pace.steps[f"generators.{name}"]
         # from each probed generator but the chosen one a set is drawn, too
         drawn = max(0, self._probes(name) - 1) * self._sampling(name, self._settings.synthesis.pairs)
-        return training + drawn + self._plain * AUDITED * self._settings.patches.size**2 * (audit.compared + audit.checked)
+        return drawn + self._compared(AUDITED)
+
+    def _compared(self, work: float) -> float:
+        """So much work on each of the patches that an audit compares closely."""
+        audit = self._settings.audit
+        return self._plain * work * self._settings.patches.size**2 * (audit.compared + audit.checked)
 
 
 def _count(split: SplitSettings, part: str) -> int:

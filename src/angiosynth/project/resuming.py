@@ -20,7 +20,8 @@ from angiosynth.errors import InputError
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import file_digest
 from angiosynth.runtime.progress import say
-from angiosynth.settings import digest
+from angiosynth.segmentation.storage import UNET_FILES
+from angiosynth.settings import REAL, Settings, digest
 
 CODE = Path(angiosynth.__file__).parent
 # The code in src/angiosynth that dvc.yaml names for the stages that resume (tests/test_dependencies.py compares the two). Modules with the
@@ -78,6 +79,21 @@ def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
     return folder
 
 
+def references_digest(settings: Settings, home: Workspace, split: Split) -> str:
+    """Sixteen hex digits over all that an audit's results depend on which no generator has a part in.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    source = settings.cohort.source
+    held_out = home.patients(settings, source, split.held_out)
+    predicted = [home.predictions(REAL) / f"{patient.id}.nii.gz" for patient in held_out if patient.label is None]
+    files = [home.cohort(source), *predicted, *(home.unet(REAL) / name for name in UNET_FILES)]
+    sections = settings.audit, settings.patches, settings.generator_defaults, settings.cohort.intensity
+    code = code_digest(("privacy", "stages/audit_references.py"))
+    return digest(*sections, asdict(split), _digest(files), _digest(_patch_files(home.patches(source))), code)
+
+
 def scans_digest(patients: Sequence[Patient]) -> str:
     """Sixteen hex digits over the patients' files: scan, brain mask, label."""
     whole = hashlib.sha256()
@@ -87,14 +103,14 @@ def scans_digest(patients: Sequence[Patient]) -> str:
     return whole.hexdigest()[:16]
 
 
-def code_digest() -> str:
-    """Sixteen hex digits over the code that computes results, and the versions of the libraries that it uses."""
-    return digest(_digest(code_files()), {name: metadata.version(name) for name in LIBRARIES})
+def code_digest(more: Sequence[str] = ()) -> str:
+    """Sixteen hex digits over the code that computes results, more of it by name, and the versions of the libraries that it uses."""
+    return digest(_digest(code_files(more)), {name: metadata.version(name) for name in LIBRARIES})
 
 
-def code_files() -> list[Path]:
+def code_files(more: Sequence[str] = ()) -> list[Path]:
     """The source files that compute results."""
-    named = [CODE / name for name in (*NAMED, *LAYOUT)]
+    named = [CODE / name for name in (*NAMED, *LAYOUT, *more)]
     return [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
 

@@ -73,6 +73,11 @@ class Workspace:
         return self.root / "audit" / model
 
     @property
+    def audit_references(self) -> Path:
+        """What audits compute of real patches alone; as confidential as these."""
+        return self.root / "data" / "audit-references"
+
+    @property
     def releases(self) -> Path:
         return self.root / "releases"
 

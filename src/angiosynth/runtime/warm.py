@@ -35,6 +35,9 @@ from angiosynth.runtime.output import scratch_folder
 
 LIBRARIES = (
     *("torch", "mlflow", "nibabel", "scipy.ndimage", "scipy.spatial", "scipy.stats", "scipy.special"),
+    # what logging a network brings
+    *("mlflow.pyfunc", "sympy.tensor.tensor", "torch._dynamo", "torch._export.serde.serialize"),
+    *("torch._inductor.ir", "torch._inductor.package", "torch.export._trace"),
     *("typer", "pydantic", "ruamel.yaml", "jinja2", "rich.progress", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
 # Variables that may differ between server and caller: read when a command runs. Others may have been read when a library was imported.

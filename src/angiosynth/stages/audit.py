@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from angiosynth.compute.precision import device
 from angiosynth.compute.threads import use_threads
-from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
-from angiosynth.data.split import Split, load_split
+from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.data.split import Split
 from angiosynth.errors import InputError
 from angiosynth.generators.base import PROMISE
 from angiosynth.generators.registry import CONTROL, family_of
@@ -20,9 +20,11 @@ from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs
 from angiosynth.privacy.power import audit_power
+from angiosynth.privacy.references import References
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.privacy.verdict import judge
 from angiosynth.project.preflight import preflight
+from angiosynth.project.resuming import references_digest
 from angiosynth.project.workspace import Workspace, data_digest, data_source
 from angiosynth.reading import MOST_PICTURE, read_bytes
 from angiosynth.report.audit_figures import attacks_figure, patient_scores_figure
@@ -30,10 +32,9 @@ from angiosynth.report.audit_page import build_audit_page
 from angiosynth.report.gallery import gallery
 from angiosynth.runtime.output import read_json, scratch_folder, whole_folder, write_json
 from angiosynth.sections import Count, NonNegative
-from angiosynth.segmentation.features import unet_features
-from angiosynth.segmentation.storage import load_segmenter
-from angiosynth.settings import REAL, Settings, digest
+from angiosynth.settings import Settings, digest
 from angiosynth.settings.audit import AUDIT_FILES
+from angiosynth.stages.audit_references import SCRATCH, load_real, split_for_audit
 from angiosynth.tracking.runs import RunSpec, training_run
 
 SHARED = "shared"  # folder, in an audit's, of the files for a release and for a tracking server
@@ -47,12 +48,12 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
     """
     use_threads(settings.threads)
     preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
-    split = _usable(load_split(home.splits, settings.cohort.source), settings.cohort.source)
+    split = split_for_audit(settings, home)
     data = data_source(home.synthetic(model))
     facts = {"model": model, "audit": settings.audit}
     with training_run(RunSpec("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data)) as run:
         # Patients' patches stay with the project, and go with the stage.
-        with scratch_folder(home.root / ".work" / "held-out") as folder, whole_folder(home.audit(model)) as target:
+        with scratch_folder(home.root / ".work" / SCRATCH) as folder, whole_folder(home.audit(model)) as target:
             results = _audit(settings, home, model, split, folder, target)
             write_json(target / "audit.json", results)
             patient_scores_figure(results, target / "scores.png")
@@ -84,7 +85,9 @@ def audit_digest(settings: Settings) -> str:
 
 def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
     """Run all attacks and controls; write the gallery into `target`; returns the content of audit.json."""
-    data = AuditData(load_audited(settings, home, model, split, scratch))
+    # Without those of stage audit-references, or where something has changed since, the audit computes its own.
+    references = References.load(home.audit_references, references_digest(settings, home, split))
+    data = AuditData(load_audited(settings, home, model, split, scratch), references)
     work = Audit(data, settings.audit)
     numbers = work.measured(f"audit {model}")
     gallery(work.copies, target / "gallery.png")
@@ -112,47 +115,20 @@ def people_of(data: AuditData, split: Split) -> dict[str, int]:
     return {**numbers, "held_out": len(split.held_out), "held_out_labelled": len(split.held_out) - unlabelled}
 
 
-def _usable(split: Split, site: str) -> Split:
-    for part, purpose in (("validation", "for the controls"), ("test", "the people who were not trained on")):
-        if not getattr(split, part):
-            raise InputError(
-                f"splits/{site}.json: no {part} patient; the audit needs at least one, {purpose}: see cohort.sites.{site}.split"
-            )
-    return split
-
-
 def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> AuditInputs:
-    """Load the inputs of an audit.
-
-    Patches of people who were not trained on are cut into `scratch`, which is removed after the audit. Those of people without a label
-    are centred by the U-net's prediction, so that they show vessels as often as the others'.
-    """
-    training = home.real_patches(settings, split.train)
-    source = settings.cohort.source
-    held_out = home.patients(settings, source, split.held_out)
-    predicted = {patient.id: home.predictions(REAL) / f"{patient.id}.nii.gz" for patient in held_out if patient.label is None}
-    names = (*split.test, *split.validation, *split.held_out)
-    build_patches(home.site_root(settings, source), names, settings.patches, settings.cohort.intensity, scratch / "patches", predicted)
-    cut = open_patch_set(scratch / "patches")
-    segmenter = load_segmenter(home.unet("real"))
-    segmenter.unet.to(device())
-    chosen = _chosen(home.generator(model) / "generator.json")
-    generator, size, folder = settings.generator(model), training.size, home.generator(model)
-    steps, seed = settings.audit.overfit_steps, settings.audit.seed
+    """Load the inputs of an audit; patches of people who were not trained on are cut into `scratch`."""
+    generator, folder = settings.generator(model), home.generator(model)
+    shape = {"width": generator.width} | settings.generator_defaults
+    real = load_real(settings, home, split, scratch, CONTROL(shape, settings.audit.overfit_steps, settings.audit.seed))
+    chosen, size = _chosen(folder / "generator.json"), real.training.size
     return AuditInputs(
-        training=training,
-        test=cut.of_patients([*split.test, *(patient.id for patient in held_out if patient.label)]),
-        validation=cut.of_patients(split.validation),
-        synthetic=_synthetic(home, model, training),
+        **vars(real),
+        synthetic=_synthetic(home, model, real.training),
         latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
         critic=load_critic(folder, generator, size),
-        control=CONTROL({"width": generator.width} | settings.generator_defaults, steps, seed),
-        features=lambda images: unet_features(segmenter, images),
         step=chosen.step,
         probes=chosen.probes,
         at_step=lambda step: load_sampler(folder, generator, size, device(), step),
-        scratch=scratch,
-        unlabelled=cut.of_patients(predicted) if predicted else None,
     )
 
 

@@ -1,0 +1,87 @@
+"""Results of an audit in which no generator has a part: computed once, and read by the audits of all generators.
+
+They are features of real patches, thresholds from people who were not trained on, controls, and the generator that learns by heart.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from angiosynth.errors import InputError
+from angiosynth.runtime.output import read_json, write_json
+
+T = TypeVar("T", bound=Mapping[str, Any])
+VALUES, ARRAYS = "references.json", "references.npz"
+ARRAY = "array "  # before the number of an array, in the place where it stands
+
+
+class References:
+    """Results by name; each is a tree of dictionaries and lists whose leaves are arrays, numbers, texts and truth values.
+
+    Args:
+        known: results that were computed before.
+    """
+
+    def __init__(self, known: Mapping[str, Any] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def get(self, name: str, compute: Callable[[], T]) -> T:
+        """The result of this name, computed if it is not known."""
+        if name not in self._known:
+            self._known[name] = compute()
+        known: T = self._known[name]
+        return known
+
+    def save(self, folder: Path, key: str) -> None:
+        """Write all that is known.
+
+        Args:
+            folder: an existing one; its files are as confidential as the patches that they were computed from.
+            key: of everything that the results depend on.
+        """
+        arrays: dict[str, Any] = {}
+        write_json(folder / VALUES, {"key": key, "results": _without_arrays(self._known, arrays)})
+        np.savez(folder / ARRAYS, **arrays)
+
+    @classmethod
+    def load(cls, folder: Path, key: str) -> References | None:
+        """What `save` wrote; None where nothing is there or it was computed from something else.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        if not (folder / VALUES).is_file():
+            return None
+        try:
+            content = read_json(folder / VALUES)
+            if content["key"] != key:
+                return None
+            with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+                return cls(_with_arrays(content["results"], arrays))
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{folder}: damaged; run `dvc repro audit-references` to make it anew") from error
+
+
+def _without_arrays(tree: Any, arrays: dict[str, Any]) -> Any:
+    """The tree as JSON; its arrays go to `arrays` under the names that stand in their places."""
+    if isinstance(tree, np.ndarray):
+        name = f"{ARRAY}{len(arrays)}"
+        arrays[name] = tree
+        return name
+    if isinstance(tree, Mapping):
+        return {name: _without_arrays(value, arrays) for name, value in tree.items()}
+    return [_without_arrays(value, arrays) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _with_arrays(tree: Any, arrays: Mapping[str, Any]) -> Any:
+    """The inverse of `_without_arrays`."""
+    if isinstance(tree, str) and tree.startswith(ARRAY):
+        return arrays[tree]
+    if isinstance(tree, dict):
+        return {name: _with_arrays(value, arrays) for name, value in tree.items()}
+    return [_with_arrays(value, arrays) for value in tree] if isinstance(tree, list) else tree
