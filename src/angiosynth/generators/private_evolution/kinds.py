@@ -56,5 +56,6 @@ KINDS = (
         {"votes": Searched("whole", (1, 4)), "kept": Searched("whole", (1, 6))},
         trains_network=False,
         undefaulted=frozenset({"checkpoint_choice", "probes", "batch_size"}),
+        drawn_with=("kept", "shape", "spacing_mm", "diseased", "vessel_share", "bright_share", "patches_a_head"),
     ),
 )
