@@ -91,7 +91,7 @@ class NnUnet:
             **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             **places,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            **{"nnUNet_extTrainer": str(folder / "trainers"), "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"},
+            **{"nnUNet_extTrainer": str(folder / "trainers"), "nnUNet_n_proc_DA": "1", "nnUNet_compile": "f"},
             "SHORT_ITERATIONS": str(ITERATIONS),
         }
 

@@ -134,7 +134,7 @@ def test_the_page_says_what_was_audited(synthetic: PatchSet, audited: Path, tmp_
         "mechanism": "noise",
         "noise_deviation": 1.0,
     }
-    promise |= {"noise_multiplier": 1.0, "votes": 4, "accountant": "one", "not_private": ["x"]}  # type: ignore[dict-item]
+    promise |= {"noise_multiplier": 1.0, "votes": 4, "accountant": "one", "not_private": ["x"]}
     synthetic.meta["promise"] = promise
     build_package(tmp_path / "q", synthetic, SharedAudit(facts, audited), TERMS, drawn_by=source)
     assert "The promise covers the generator's file" in (tmp_path / "q" / "README.md").read_text()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import islice
 
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 RLE = "1.2.840.10008.1.2.5"

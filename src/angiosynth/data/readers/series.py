@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from angiosynth.data.folders import leads_outside
 from angiosynth.data.formats import is_dicom
 from angiosynth.data.readers.described import LPS_TO_RAS, Described, nifti_header, three_axes
-from angiosynth.data.readers.dicom import DCM2NIIX, Slice, read_slices, read_voxels
+from angiosynth.data.readers.dicom import Slice, read_slices, read_voxels
+from angiosynth.data.readers.frames import DCM2NIIX
 from angiosynth.data.stored import MOST_VOXELS, refuse_memory
 from angiosynth.errors import InputError
 
