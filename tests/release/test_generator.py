@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def test_a_packages_generator_draws_as_the_projects(kind: str, tmp_path: Path) -
     facts = read_json(tmp_path / "generator" / "generator.json")
     assert facts.keys() == {"kind", "size", "threshold", "settings"}
     assert facts["settings"].keys().isdisjoint({"seed", "steps", "epsilon", "candidates", "votes"})
+
+
+def test_a_kind_that_names_no_settings_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = trained_as("wgan-gp", tmp_path / "project")
+    monkeypatch.setitem(KINDS, "wgan-gp", replace(KINDS["wgan-gp"], drawn_with=()))
+    with pytest.raises(InputError, match=r"names no settings in Kind\.drawn_with"):
+        write_generator(source, tmp_path, 16, None)
 
 
 @pytest.mark.parametrize("fault", ["cut", "long", "names", "shape", "nan", "none", "kind", "settings", "huge", "page"])

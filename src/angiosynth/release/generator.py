@@ -113,14 +113,20 @@ def write_generator(source: TrainedSource, package: Path, size: int, threshold: 
         package: its folder.
         size: side of the set's patches.
         threshold: of section `synthesis`.
+
+    Raises:
+        InputError: the weights are damaged, or the kind does not say which settings drawing depends on.
     """
+    kind = KINDS[source.settings.kind]
+    if not kind.drawn_with:
+        raise InputError(f"{source.folder}: kind {kind.name} names no settings in Kind.drawn_with, so nobody could draw from it")
     folder = package / FOLDER
     folder.mkdir()
     network = load_sampler(source.folder, source.settings, size).network
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
     values = source.settings.model_dump(mode="json")
-    settings = {name: values[name] for name in KINDS[source.settings.kind].drawn_with}
-    write_json(folder / FACTS, {"kind": source.settings.kind, "size": size, "threshold": threshold, "settings": settings})
+    settings = {name: values[name] for name in kind.drawn_with}
+    write_json(folder / FACTS, {"kind": kind.name, "size": size, "threshold": threshold, "settings": settings})
 
 
 def read_generator(package: Path) -> ShippedGenerator | None:
