@@ -149,6 +149,8 @@ def by_nnunet(
     write_json(place, plans)
     tool.run(f"nnUNetv2_extract_fingerprint -d {number} -np 1")
     tool.run(f"nnUNetv2_move_plans_between_datasets -s {RECEIVER} -t {number} -sp nnUNetPlans -tp nnUNetPlans{RECEIVER}")
+    # preprocess wants the description there, which only planning would have put there
+    write_json(out / "preprocessed" / name / "dataset.json", json.loads(read_text(out / "raw" / name / "dataset.json")))
     tool.run(f"nnUNetv2_preprocess -d {number} -plans_name nnUNetPlans{RECEIVER} -c 2d -np 1")
     weights = tool.train(number, f"nnUNetPlans{RECEIVER}", PRETRAINING) / "checkpoint_final.pth"
     tool.train(RECEIVER, "nnUNetPlans", FINE_TUNING)
@@ -205,6 +207,7 @@ def main() -> None:
                 "hd95_mm": [hd95_mm(scan.truth, mask, scan.spacing_mm) for scan, mask in pairs],
             }
             rows.append({"tool": tool, "start": start, **scores, "s": round(seconds, 1)})
+            write_json(words.out / "rows.json", {"rows": rows})  # the rest takes minutes
     if words.json:
         print(json.dumps(rows))
         return
