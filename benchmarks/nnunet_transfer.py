@@ -68,8 +68,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class nnUNetTrainerShort(nnUNetTrainer):
-    def __init__(self, *words, **named):
-        super().__init__(*words, **named)
+    def __init__(self, plans, configuration, fold, dataset_json, device):  # by these names nnU-Net keeps them
+        super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = int(os.environ["SHORT_EPOCHS"])
         self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = int(os.environ["SHORT_ITERATIONS"]), 1
 
