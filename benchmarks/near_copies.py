@@ -1,10 +1,12 @@
 """How often a scan of another person is taken for a near copy, and how often a processed copy is missed.
 
-    python benchmarks/near_copies.py FOLDER... [--json] [--brains]
+    python -m benchmarks.near_copies FOLDER... [--json] [--brains]
+    python -m benchmarks.near_copies --two-sites [--json]
 
 Each FOLDER is a BIDS folder of scans of different people, such as data/phantom/site-a. All pairs of people in a folder, and copies of every
 scan, changed in the ways that laboratories change scans, are compared as `cohort` and `import` compare them. With --brains the brains alone
-are, in the boxes of their masks, as of data sets that strip, pad or cut one another's scans.
+are, in the boxes of their masks, as of data sets that strip, pad or cut one another's scans. --two-sites draws two sites of the phantom of
+four heads each, of other scanners, which share one scan, and compares the brains of one site with those of the other.
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ from scipy import ndimage
 from angiosynth.data.bids import find_patients
 from angiosynth.data.copies import NEAR_COPY, brain_fingerprint, correlation, fingerprint
 from angiosynth.data.nifti import read_volume
+from angiosynth.phantom.drawing import generate_patient
 from angiosynth.runtime.progress import progress
+from angiosynth.settings import ScannerSettings
+from benchmarks.private_phantom import HOSPITALS, SCANNER_KEYS
 
+HEADS = 4  # of a drawn site
 Change = Callable[[np.ndarray], np.ndarray]
 BrainChange = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -78,13 +84,36 @@ def compared_brains(folders: list[Path]) -> dict[str, list[float]]:
     return rows
 
 
+def drawn_head(hospital: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A drawn scan of a hospital's scanner, and its brain mask."""
+    keys = {key: getattr(HOSPITALS[hospital], key) for key in SCANNER_KEYS}
+    scanner = ScannerSettings(patients=1, shape=(160, 192, 72), spacing_mm=(0.96, 0.96, 1.0), **keys)
+    scan, brain, _, _ = generate_patient(scanner, 11, number, number % 2 == 0, hospital)
+    return scan.astype(np.float32), brain
+
+
+def compared_sites() -> dict[str, list[float]]:
+    """Correlations of brains of two drawn sites: of different people, and of the scan that both have; 0 for prints of another shape."""
+    prints = [brain_fingerprint(*drawn_head("faint", number)) for number in range(1, HEADS + 1)]
+    others = [brain_fingerprint(*drawn_head("bright", number)) for number in range(HEADS + 1, 2 * HEADS)]
+    scan, brain = drawn_head("faint", 1)  # the last head of the second site
+    pairs = [*itertools.product(prints, others), *((prints[0], one) for one in prints[1:])]
+    rows = {"different people of two sites": [correlation(one, other) for one, other in pairs if one.shape == other.shape]}
+    for name, change in {"the shared scan, as it is": lambda *arrays: arrays, **BRAIN_CHANGES}.items():
+        copied = brain_fingerprint(*change(scan, brain))
+        rows[name] = [correlation(copied, prints[0]) if copied.shape == prints[0].shape else 0.0]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--brains", action="store_true")
+    parser.add_argument("--two-sites", action="store_true")
     options = parser.parse_args()
-    rows = compared_brains(options.folders) if options.brains else compared(options.folders)
+    by_folder = compared_brains if options.brains else compared
+    rows = compared_sites() if options.two_sites else by_folder(options.folders)
     print("| | pairs | least | median | most | said to be copies |\n|---|---:|---:|---:|---:|---:|")
     for name, values in rows.items():
         share = np.mean([value >= NEAR_COPY for value in values])

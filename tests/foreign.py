@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
 from tests.factories import Array, affine_of, nib
@@ -145,6 +145,32 @@ def slice_of(series: str, number: int | None, instance: int, plane: Array, affin
     one.ImagePositionPatient = (lps @ [0, 0, k, 1])[:3].tolist()
     one.PixelData = plane.tobytes(order="F") + b"\0" * (plane.nbytes % 2)
     return one
+
+
+def write_enhanced(path: Path, array: Array, affine: Array, *, shuffle: int = 0, change: Any = None) -> Path:
+    """One file with a frame for each slice, orientation and voxel size in the shared groups. `change` is called with the whole."""
+    planes = [slice_of("1.2.3", 7, 1, array[:, :, k], affine, k, "1.2.840.10008.1.2.1") for k in range(array.shape[2])]
+    order = np.random.default_rng(shuffle).permutation(len(planes)).tolist() if shuffle else list(range(len(planes)))
+    whole, groups = planes[0], []
+    for k in order:
+        group, position = Dataset(), Dataset()
+        position.ImagePositionPatient = planes[k].ImagePositionPatient
+        group.PlanePositionSequence = [position]
+        groups.append(group)
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient, measures.PixelSpacing = whole.ImageOrientationPatient, whole.PixelSpacing
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    voxels = b"".join(array[:, :, k].tobytes(order="F") for k in order)
+    del whole.ImagePositionPatient, whole.ImageOrientationPatient, whole.PixelSpacing
+    whole.file_meta.MediaStorageSOPClassUID = whole.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.4.1")
+    whole.NumberOfFrames, whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = len(planes), [shared], groups
+    whole.PixelData = voxels + b"\0" * (len(voxels) % 2)
+    whole["PixelData"].VR = "OW" if array.dtype.itemsize > 1 else "OB"
+    if change is not None:
+        change(whole)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(path, whole, enforce_file_format=True)
+    return path.parent
 
 
 def write_series(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from angiosynth.errors import InputError
 from angiosynth.exports import monai
 from angiosynth.exports.base import Contents
 from angiosynth.exports.writing import write_export
+from angiosynth.generators.storage import load_sampler
+from angiosynth.release.generator import write_generator
 from angiosynth.release.identifiers import Identifiers
 from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.release.unet import read_unet
@@ -24,6 +27,7 @@ from angiosynth.segmentation.storage import load_segmenter
 from tests.exports.conftest import trained_on
 from tests.factories import tiny_patches
 from tests.release.conftest import AUDIT, TERMS
+from tests.release.test_generator import trained_as
 
 
 @pytest.fixture
@@ -60,11 +64,38 @@ def test_the_configuration_is_of_this_unet(bundle: Path, synthetic: PatchSet) ->
     assert np.nextafter(np.float32(0.5), np.float32(1)) >= np.float32(threshold)
 
 
-def test_a_package_without_a_unet_makes_no_bundle(contents: Contents, tmp_path: Path) -> None:
+def test_the_program_marks_as_the_network(bundle: Path, segmenter: Path) -> None:
+    program = torch.export.load(bundle / "models" / "model.pt2").module()
+    trained = load_segmenter(segmenter)
+    for shape in ((1, 1, 16, 16), (5, 1, 80, 96)):  # any number of slices, sides of any multiple of 16
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        with torch.no_grad():
+            wanted = trained.unet(((image - trained.mean) / trained.deviation).to(memory_format=torch.channels_last)).float().sigmoid()
+            torch.testing.assert_close(program(image), wanted)
+
+
+def test_a_package_without_a_network_makes_no_bundle(contents: Contents, tmp_path: Path) -> None:
     shutil.rmtree(contents.package / "unet")
-    with pytest.raises(InputError, match="its sender adds it by `release --with-unet`"):
+    with pytest.raises(InputError, match="its sender adds one by `release --with-unet` or `--with-generator`"):
         write_export(monai.EXPORT, contents, tmp_path / "bundle", Identifiers())
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_generator_alone_makes_a_bundle(contents: Contents, tmp_path: Path) -> None:
+    shutil.rmtree(contents.package / "unet")
+    source = trained_as("wgan-gp", tmp_path / "project")
+    write_generator(source, contents.package, 16, None)
+    write_export(monai.EXPORT, contents, tmp_path / "bundle", Identifiers())
+    configs = tmp_path / "bundle" / "configs"
+    assert {path.name for path in configs.iterdir()} == {"metadata.json", "generator_metadata.json", "generate.json"}
+    assert read_json(configs / "metadata.json") == read_json(configs / "generator_metadata.json")
+    page = (tmp_path / "bundle" / "README.md").read_text()
+    assert "holds the generator beside the set: **unclear**" in page
+    assert "inference.json" not in page
+    generate = runpy.run_path(str(tmp_path / "bundle" / "scripts" / "generate.py"))["generate"]
+    pairs = np.stack(generate(tmp_path / "bundle" / "models" / "generator.pt2", 5, save_images=False, seed=2))
+    image, label = load_sampler(source.folder, source.settings, 16).pairs(5, seed=2)
+    np.testing.assert_array_equal(pairs, np.stack([image, label], axis=3))
 
 
 def test_a_unet_of_another_set_does_not_go_along(audited: Path, synthetic: PatchSet, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Each tool has an environment of its own in the folder that ANGIOSYNTH_TOOLS name
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +15,23 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.exports.opening import open_contents
 from angiosynth.exports.registry import EXPORTS
 from angiosynth.exports.writing import write_export
+from angiosynth.generators.storage import load_sampler
+from angiosynth.release.generator import TrainedSource
 from angiosynth.release.identifiers import Identifiers
 from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.verbs.segment import segment
 from tests.documented import ROOT
 from tests.exports.conftest import trained_on
+from tests.exports.test_medigan import ID
 from tests.factories import affine_of, make_arrays, tiny_patches, write_nifti
 from tests.release.conftest import AUDIT, TERMS
+from tests.release.test_generator import trained_as
 
 nib: Any = nibabel
 
@@ -60,6 +66,16 @@ MONAI = (
     "python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json --config_file configs/inference.json",
     "python -m monai.bundle run --config_file configs/inference.json --scan scan.nii.gz --brain brain.nii.gz",
 )
+MONAI_GENERATOR = (
+    "python -m monai.bundle verify_net_in_out network_def --meta_file configs/generator_metadata.json --config_file configs/generate.json",
+    "python -m monai.bundle run --config_file configs/generate.json --count 16 --seed 1",
+)
+SCHEMA = "meta_schema_20240725.json"  # of MONAI's metadata; beside bin/ of its environment, where somebody brought it
+VERIFY = "python -m monai.bundle verify_metadata --meta_file configs/{name}.json --filepath {schema}"
+MEDIGAN = (
+    """python -c "from medigan import Generators; Generators().generate('{id}', num_samples=100, output_path='pairs')\"""",
+    "python models/{id}/{id}/__init__.py 100 pairs --seed 1",
+)
 
 
 def tools(name: str) -> Path:
@@ -79,8 +95,9 @@ def synthetic() -> PatchSet:
     return pairs
 
 
-def exported(name: str, synthetic: PatchSet, audited: Path, folder: Path) -> Path:
-    build_package(folder / "demo-1", synthetic, SharedAudit(AUDIT, audited), TERMS, segmenter=trained_on(synthetic, folder / "unet"))
+def exported(name: str, synthetic: PatchSet, audited: Path, folder: Path, source: TrainedSource | None = None) -> Path:
+    audit, unet = SharedAudit(AUDIT, audited), trained_on(synthetic, folder / "unet")
+    build_package(folder / "demo-1", synthetic, audit, TERMS, segmenter=unet, drawn_by=source)
     write_export(EXPORTS[name], open_contents(folder / "demo-1", None, folder / "set")[0], folder / "export", Identifiers())
     return folder / "export"
 
@@ -158,6 +175,54 @@ def test_a_monai_bundle_marks_the_voxels_that_segment_marks(orientation: str, sy
     assert 0.05 < marked.mean() < 0.95
     np.testing.assert_array_equal(np.asarray(theirs.dataobj) > 0, marked)
     np.testing.assert_allclose(theirs.affine, ours.affine, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_monai_draws_the_generators_pairs_and_takes_the_metadata(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
+    programs = tools("monai")
+    source = trained_as("wgan-gp", tmp_path / "project", 32)
+    folder = exported("monai", synthetic, audited, tmp_path, source)
+    assert "verified with no error" in typed(MONAI_GENERATOR[0], folder, programs)
+    typed(MONAI_GENERATOR[1], folder, programs)
+    _same_pictures(folder / "pairs", source, 16)
+    schema = programs.parent / SCHEMA
+    if not schema.is_file():
+        pytest.skip(f"MONAI's schema of metadata lies on the internet; bring it as {schema}")
+    for name in ("metadata", "generator_metadata"):
+        assert "metadata is verified with no error" in typed(VERIFY.format(name=name, schema=schema), folder, programs)
+
+
+@pytest.mark.slow
+def test_medigan_draws_the_generators_pairs(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
+    programs = tools("medigan")
+    source = trained_as("wgan-gp", tmp_path / "project", 32)
+    folder = exported("medigan", synthetic, audited, tmp_path, source)
+    by_medigan, alone = (command.format(id=ID) for command in MEDIGAN)
+    typed(by_medigan, folder, programs)
+    assert len(list((folder / "pairs").iterdir())) == 200
+    shutil.rmtree(folder / "pairs")
+    typed(alone, folder, programs)
+    _same_pictures(folder / "pairs", source, 100)
+    said = typed(f'python -c "{MATCHED.format(id=ID)}"', folder, programs)
+    assert "valid True" in said
+    assert ID in said.partition("matching")[2]
+
+
+MATCHED = (
+    "from medigan import Generators; g = Generators(); entry = g.config_manager.config_dict['{id}']; "
+    "print('valid', g.config_manager.is_model_metadata_valid('{id}', {{'{id}': entry}})); "
+    "print('matching', g.find_matching_models_by_values(['TOF-MRA', 'vessels']))"
+)
+
+
+def _same_pictures(folder: Path, source: TrainedSource, count: int) -> None:
+    """The pictures are the pairs that the project's generator draws by seed 1."""
+    image, label = load_sampler(source.folder, source.settings, 32).pairs(count, seed=1, threshold=0.0)
+    assert len(list(folder.iterdir())) == 2 * count
+    for number in range(count):
+        for name, patch, scale in (("image", image[number], 1), ("label", label[number], 255)):
+            with Image.open(folder / f"{name}-000-{number:03d}.png") as picture:
+                np.testing.assert_array_equal(np.rot90(np.asarray(picture), -1), patch * scale)
 
 
 def test_the_environments_are_not_this_one() -> None:

@@ -42,6 +42,12 @@ def _table(folder: Path) -> None:
     Path("files.csv").write_text("scan,vessels,brain\nimages/A1.nii.gz,labels/A1_seg.nii.gz,A1_brain.nii.gz\n")
 
 
+def _costa(folder: Path) -> None:
+    for seed, name in enumerate(("head_a", "head_b"), start=1):
+        for place, array in zip(("imagesTr", "BrainMask", "labelsTr"), mended(seed), strict=True):
+            save(folder / place / f"{name}.nii.gz", array, affine_of())
+
+
 def _topcow(folder: Path) -> None:
     for seed, name in enumerate(("topcow_mr_001", "topcow_ct_001", "topcow_mr_002"), start=1):
         scan, brain, label = mended(seed)
@@ -82,6 +88,11 @@ RECIPES: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "/tubetk",
         _tubetk,
         "2 patients, 1 with a label",
+    ),
+    "python cli.py import /where/costa --scan 'imagesTr/*' --vessels 'labelsTr/*' --brain 'BrainMask/*' --dry-run": (
+        "/where/costa",
+        _costa,
+        "2 patients, 2 with a label",
     ),
     "python cli.py import /where/they/are --table files.csv --dry-run": ("/where/they/are", _table, "1 patients, 1 with a label"),
     "python cli.py import /where/topcow --scan 'imagesTr/topcow_mr_*_0000' --brain 'brains/topcow_mr_*' --dry-run": (

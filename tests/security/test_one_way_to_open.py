@@ -50,6 +50,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         {"nib.load", "json.loads", "read_text"},
         "a receiver's program on the receiver's scans, never run here",
     ),
+    "exports/receivers/generate": ({"json.loads", "read_text"}, "a receiver's program on the export that it lies in, never run here"),
+    "exports/programs": ({"zipfile.ZipFile"}, "a program that was written a moment before, to search it"),
     "exports/bids": ({"open"}, "writes participants.tsv"),
     "exports/huggingface": ({"Image.open"}, "pictures that were encoded a moment before, to search them"),
     "report/style": ({"Image.open"}, "a figure in memory that was just drawn"),

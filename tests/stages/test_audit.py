@@ -16,8 +16,10 @@ from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import read_transfer
 from angiosynth.privacy import real_audit
 from angiosynth.privacy.copies import CopyAudit
+from angiosynth.privacy.shared import shared_audit
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import file_digest
+from angiosynth.release.generator import read_generator
 from angiosynth.release.identifiers import find_identifiers
 from angiosynth.release.package import FORMATS
 from angiosynth.runtime.output import read_json, write_json
@@ -131,6 +133,7 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     fit_unet(SETTINGS, home, "wgan-gp", NullRecorder())
     release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-unet", "a test", with_unet=True))
     assert (home.releases / "with-unet" / "unet" / "unet.safetensors").is_file()
+    _release_with_generator(home)
 
     choice = home.unet_choice.rename(home.root / "choice.json")
     with pytest.raises(InputError, match=r"unet-choice\.json: missing"):
@@ -159,6 +162,29 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     with pytest.raises(InputError, match="another set"):
         release(SETTINGS, home, "wgan-gp", ReleaseRequest("later", "a test"))
     assert not (home.releases / "later").exists()
+
+
+def _release_with_generator(home: Workspace) -> None:
+    """With no override against an audit; with one that allows it, and then it draws the released pairs."""
+    with pytest.raises(InputError, match=r"the audit's verdict on its set is .* it stays, whatever --override says"):
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-generator", "a test", with_generator=True))
+    folder = home.audit("wgan-gp")
+    before = {name: read_json(folder / name) for name in ("audit.json", "shared/audit.json")}
+    allowing = {**before["audit.json"], "verdicts": {"set": "within", "generator": "within", "critic": "over"}}
+    write_json(folder / "audit.json", allowing)
+    write_json(folder / "shared" / "audit.json", shared_audit(allowing))
+    release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-generator", with_generator=True))
+    shipped = read_generator(home.releases / "with-generator")
+    assert shipped is not None
+    with np.load(home.releases / "with-generator" / "patches.npz") as stored:
+        image, label = shipped.sampler.pairs(len(stored["image"]), SETTINGS.synthesis.seed, shipped.facts.threshold)
+        np.testing.assert_array_equal(stored["image"], image)
+        np.testing.assert_array_equal(stored["label"], label)
+    write_json(folder / "audit.json", {**allowing, "generator_digest": "0" * 16})
+    with pytest.raises(InputError, match="of other weights"):
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("other-weights", with_generator=True))
+    for name, tree in before.items():
+        write_json(folder / name, tree)
 
 
 def test_no_set_leaves_without_an_audit(home: Workspace) -> None:

@@ -71,6 +71,7 @@ def release(
         typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
     ] = None,
     with_unet: Annotated[bool, typer.Option("--with-unet", help="Add the U-net that was trained on the set.")] = False,
+    with_generator: Annotated[bool, typer.Option("--with-generator", help="Add the generator, where its own verdict is within.")] = False,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
@@ -85,12 +86,13 @@ def release(
     from angiosynth.verbs import release as stage
 
     chosen = one_of(settings, "--model", model) if model else None
-    tell(stage.release(settings, Workspace(), chosen, stage.ReleaseRequest(name, override, sign_key, allow_word or (), with_unet)))
+    request = stage.ReleaseRequest(name, override, sign_key, allow_word or (), with_unet, with_generator)
+    tell(stage.release(settings, Workspace(), chosen, request))
 
 
 def export(
     package: Annotated[Path, typer.Argument(help="The folder of a package, such as releases/NAME.")],
-    to: Annotated[str, typer.Option("--to", help="The format: nnunet, huggingface, bids or monai.")],
+    to: Annotated[str, typer.Option("--to", help="The format: nnunet, huggingface, bids, monai or medigan.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
     spacing_mm: Annotated[
         tuple[float, float, float] | None,

@@ -1,4 +1,4 @@
-"""A MONAI bundle of the U-net that came with a package: configuration, weights as safetensors, and the code that they need."""
+"""A MONAI bundle of the networks that came with a package, U-net and generator: configuration, weights, and the code that they need."""
 
 from __future__ import annotations
 
@@ -9,49 +9,150 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from angiosynth.errors import InputError
 from angiosynth.exports.base import Contents, Export
+from angiosynth.exports.generator import shipped_generator, write_generator
+from angiosynth.exports.programs import FORMATS, write_program
 from angiosynth.exports.volumes import RECEIVERS
 from angiosynth.reading import read_text
+from angiosynth.release.generator import ShippedGenerator
 from angiosynth.release.unet import read_unet
 from angiosynth.runtime.output import write_json
 from angiosynth.segmentation import unet as network
 from angiosynth.segmentation.facts import read_facts
-from angiosynth.segmentation.prediction import THRESHOLD
+from angiosynth.segmentation.prediction import THRESHOLD, Segmenter
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-MONAI = "1.6.1"  # tried with
+MONAI, FIRE = "1.6.1", "0.7.1"  # tried with
 ABOVE = float(np.nextafter(np.float32(THRESHOLD), np.float32(1.0)))  # AsDiscreted takes values equal to its threshold, a Segmenter does not
-USAGE = """This is a MONAI bundle: `configs/metadata.json`, `configs/inference.json`, `models/model.safetensors` and its code in `scripts/`,
-to be run from this folder. It segments a scan (with its brain mask, on the same grid) into `predictions/`, in the scan's own orientation:
+MOST_SLICES, MOST_SIDES = 4096, 128  # of a batch for the exported program, and sides in multiples of 16
+USAGE = """This is a MONAI bundle, to be run from this folder: `configs/metadata.json`, `configs/inference.json`, `models/model.safetensors`
+and its code in `scripts/`. It segments a scan (with its brain mask, on the same grid) into `predictions/`, in the scan's own orientation:
 
 ```sh
 python -m monai.bundle run --config_file configs/inference.json --scan scan.nii.gz --brain brain.nii.gz
 ```
 
-Needs MONAI, pytorch-ignite, nibabel, fire and safetensors. The U-net was trained on the synthetic pairs of the package alone; nothing
-clinical may be concluded from what it marks."""
+Needs MONAI, pytorch-ignite, nibabel, fire and safetensors. `models/model.pt2` is the same network as a program of torch.export, which
+torch alone loads: images (n, 1, x, y) in [-1, 1], -1 outside the brain, sides multiples of 16, to the probability of vessel. The U-net was
+trained on the synthetic pairs of the package alone; nothing clinical may be concluded from what it marks."""
+DRAWING = """{lead}`configs/generate.json` draws pairs from the generator in `models/generator.pt2`, as pictures in `pairs/`:
+
+```sh
+python -m monai.bundle run --config_file configs/generate.json --count 16 --seed 1
+```
+
+Verdict of the audit on who holds the generator beside the set: **{verdict}**."""
 
 
 def write(contents: Contents, folder: Path) -> None:
     """configs, models, scripts.
 
     Raises:
-        InputError: the package has no U-net, or one of intensity rule "patch", which a volume cannot follow.
+        InputError: the package has neither U-net nor generator, or a generator that is no network.
     """
-    segmenter = read_unet(contents.package)
-    if segmenter is None:
-        raise InputError(f"{contents.package}: has no U-net, which a MONAI bundle is of; its sender adds it by `release --with-unet`")
-    width = read_facts(contents.package / "unet").width
+    segmenter, shipped = read_unet(contents.package), shipped_generator(contents)
+    if segmenter is None and shipped is None:
+        cure = "its sender adds one by `release --with-unet` or `--with-generator`"
+        raise InputError(f"{contents.package}: has no network, which a MONAI bundle is of; {cure}")
     for name in ("configs", "models", "scripts"):
         (folder / name).mkdir()
-    save_file({name: value.contiguous() for name, value in segmenter.unet.state_dict().items()}, folder / "models" / "model.safetensors")
     (folder / "scripts" / "__init__.py").write_text("", encoding="utf-8")
+    if segmenter is not None:
+        _write_unet(contents, segmenter, folder)
+    if shipped is not None:
+        _write_generator(contents, shipped, folder, alone=segmenter is None)
+
+
+def _write_unet(contents: Contents, segmenter: Segmenter, folder: Path) -> None:
+    """The U-net: weights, program, code, metadata.json, inference.json."""
+    width = read_facts(contents.package / "unet").width
+    save_file({name: value.contiguous() for name, value in segmenter.unet.state_dict().items()}, folder / "models" / "model.safetensors")
+    sides = {axis: 16 * torch.export.Dim(name, min=1, max=MOST_SIDES) for axis, name in ((2, "x"), (3, "y"))}
+    free = {0: torch.export.Dim("n", min=1, max=MOST_SLICES), **sides}
+    write_program(Vessels(segmenter), torch.zeros(2, 1, 48, 64), free, folder / "models" / "model.pt2")
     (folder / "scripts" / "unet.py").write_text(inspect.getsource(network), encoding="utf-8")
     (folder / "scripts" / "vessels.py").write_text(read_text(RECEIVERS / "vessels.py"), encoding="utf-8")
     write_json(folder / "configs" / "metadata.json", metadata_of(contents))
     write_json(folder / "configs" / "inference.json", inference_of(contents, width, segmenter.mean, segmenter.deviation))
+
+
+class Vessels(nn.Module):
+    """A segmenter as a network: images (n, 1, x, y) in [-1, 1] to the probability of vessel, as `VesselNet` of the bundle."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.unet, self.mean, self.deviation = segmenter.unet, segmenter.mean, segmenter.deviation
+
+    def forward(self, image: Tensor) -> Tensor:
+        standardised = ((image - self.mean) / self.deviation).to(memory_format=torch.channels_last)
+        probability: Tensor = self.unet(standardised).float().sigmoid()
+        return probability
+
+
+def _write_generator(contents: Contents, shipped: ShippedGenerator, folder: Path, *, alone: bool) -> None:
+    """The generator: program, code, generator_metadata.json, generate.json; without a U-net its metadata are the bundle's."""
+    latent = write_generator(shipped, folder / "models")
+    (folder / "scripts" / "generate.py").write_text(read_text(RECEIVERS / "generate.py"), encoding="utf-8")
+    metadata = generator_metadata_of(contents, latent)
+    for name in ("generator_metadata", *(("metadata",) if alone else ())):
+        write_json(folder / "configs" / f"{name}.json", metadata)
+    program = "$@bundle_root + '/models/generator.pt2'"
+    config = {
+        "imports": ["$import scripts.generate as drawing"],
+        "bundle_root": ".",
+        "count": 16,
+        "seed": None,
+        "output_dir": "$@bundle_root + '/pairs'",
+        "program": program,
+        "network_def": {"_target_": "scripts.generate.PairNetwork", "model_file": "@program"},
+        "run": ["$drawing.generate(@program, @count, @output_dir, True, @seed)"],
+    }
+    write_json(folder / "configs" / "generate.json", config)
+
+
+def generator_metadata_of(contents: Contents, latent: int) -> dict[str, Any]:
+    """configs/generator_metadata.json, by MONAI's schema."""
+    card, side = contents.card, contents.card.size
+    shared = {"dtype": "float32", "is_patch_data": True}
+    noise = {**shared, "type": "tuple", "format": "latent", "num_channels": latent, "spatial_shape": [], "value_range": [-6, 6]}
+    pairs = {**shared, "type": "image", "format": "magnitude", "modality": "MR", "num_channels": 2, "spatial_shape": [side, side]}
+    channels = {"value_range": [-1, 1], "channel_def": {"0": "image", "1": "vessel label before it is cut"}}
+    return {
+        **_shared_metadata(contents),
+        "required_packages_version": {"fire": FIRE},
+        "task": "Drawing of synthetic patches of TOF-MRA slices with vessel labels",
+        "description": f"generator of the released set ({card.model})",
+        "data_source": f"patches of {card.patients_trained_on} people; verdict of the audit: {card.audit.verdicts.generator}",
+        "network_data_format": {"inputs": {"image": noise}, "outputs": {"pred": {**pairs, **channels}}},
+    }
+
+
+def _shared_metadata(contents: Contents) -> dict[str, Any]:
+    """Of all networks of a package."""
+    card = contents.card
+    return {
+        "schema": SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"released on {card.date}"},
+        "monai_version": MONAI,
+        "pytorch_version": torch.__version__.partition("+")[0],
+        "numpy_version": np.__version__,
+        "name": card.name,
+        "authors": card.creator,
+        "copyright": f"{card.creator}, licence: {card.licence}",
+        "intended_use": "research; nothing clinical may be concluded",
+    }
+
+
+def usage(contents: Contents) -> str:
+    """The receiver's commands."""
+    has_unet, has_generator = ((contents.package / name).is_dir() for name in ("unet", "generator"))
+    lead = "" if has_unet else "This is a MONAI bundle, to be run from this folder; it needs MONAI and fire. "
+    drawing = DRAWING.format(lead=lead, verdict=contents.card.audit.verdicts.generator) if has_generator else ""
+    return "\n\n".join(text for text in (USAGE if has_unet else "", drawing) if text)
 
 
 def metadata_of(contents: Contents) -> dict[str, Any]:
@@ -61,21 +162,12 @@ def metadata_of(contents: Contents) -> dict[str, Any]:
     image = {**shared, "type": "image", "format": "magnitude", "modality": "MR", "value_range": [-1, 1], "channel_def": {"0": "image"}}
     vessel = {**shared, "type": "image", "format": "segmentation", "value_range": [0, 1], "channel_def": {"0": "vessel"}}
     return {
-        "schema": SCHEMA,
-        "version": "1.0.0",
-        "changelog": {"1.0.0": f"released on {card.date}"},
-        "monai_version": MONAI,
-        "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": np.__version__,
+        **_shared_metadata(contents),
         "required_packages_version": {"nibabel": "5.4.2", "pytorch-ignite": "0.5.5", "safetensors": "0.8.0"},
-        "name": card.name,
         "task": "Brain vessel segmentation of TOF-MRA, slice by slice",
         "description": "U-net trained on synthetic pairs of a TOF-MRA patch and its vessel label alone",
-        "authors": card.creator,
-        "copyright": f"{card.creator}, licence: {card.licence}",
         "data_source": f"{card.n} synthetic pairs; verdict of their privacy audit: {card.audit.verdicts.set}",
         "data_type": "nibabel",
-        "intended_use": "research; nothing clinical may be concluded",
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": vessel}},
     }
 
@@ -130,4 +222,4 @@ def inference_of(contents: Contents, width: int, mean: float, deviation: float) 
     }
 
 
-EXPORT = Export("monai", "MONAI", write, lambda contents: USAGE)
+EXPORT = Export("monai", "MONAI", write, usage, FORMATS)

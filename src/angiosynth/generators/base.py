@@ -64,7 +64,8 @@ class Kind:
     `name`: the value of `kind` in params.yaml. `title`: as figures and pages write it. `family`: the module with the functions of
     `Family`, imported when it is first needed, since it brings torch. `trains_network`: False for a simulator, whose `steps` a sweep
     leaves as they are and which is no program that MLflow could keep. `unsearched`: why no sweep may search it, "" where one may.
-    `undefaulted`: settings that `generator_defaults` does not fill in.
+    `undefaulted`: settings that `generator_defaults` does not fill in. `drawn_with`: settings on which the shapes of the weights and the
+    drawing of pairs depend, the only ones that leave with a generator.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Kind:
     trains_network: bool = True
     unsearched: str = ""
     undefaulted: frozenset[str] = frozenset()
+    drawn_with: tuple[str, ...] = ()
 
 
 class Sampler(Protocol):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
+from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings, PairCritic, Sampler, TrainedGenerator
 from angiosynth.generators.registry import family_of
+from angiosynth.reading import file_digest
 from angiosynth.runtime.checkpoint import Checkpoints, read_weights, save_weights
 
 GENERATOR = "generator"
@@ -27,6 +29,19 @@ def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpo
         if step != trained.step:
             checkpoint_file(folder, step).parent.mkdir(exist_ok=True)
             shutil.copyfile(kept, checkpoint_file(folder, step))
+
+
+def generator_digest(folder: Path) -> str:
+    """Sixteen hex digits over the chosen generator's weights.
+
+    Raises:
+        InputError: there are none.
+    """
+    path = folder / f"{GENERATOR}.pt"
+    try:
+        return str(file_digest(path).hexdigest())[:16]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` to train it") from error
 
 
 def load_sampler(

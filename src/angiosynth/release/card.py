@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
@@ -49,7 +50,7 @@ Released on $date by: $creator. Licence: $licence.
 | patches.npz | `image` (n, x, y) uint8, 0..255 for [-1, 1]; `label` (n, x, y) uint8, 0 or 1 |
 | nifti/ | the same as stacks (x, y, n) for a viewer; x and y have the true voxel size, the third axis counts pairs |
 | load.py | ten lines that load the pairs |
-$unet| card.json, croissant.json | the facts for machines |
+$unet$generator| card.json, croissant.json | the facts for machines |
 | audit/index.html, audit/audit.json | the privacy audit of this very set |
 | SHA256SUMS | `sha256sum --check --strict SHA256SUMS` |
 | SHA256SUMS.sig | of a signed set: `ssh-keygen -Y verify -f SIGNERS -I NAME -n angiosynth-release -s SHA256SUMS.sig < SHA256SUMS` |
@@ -66,6 +67,8 @@ $promise
 
 $verdict
 
+$holder
+
 $override
 
 The audit names the attacks that were tried and their limits. It does not say that the set is anonymous.
@@ -78,6 +81,13 @@ them. Trying to find out who was trained on is against the terms of this release
 
 UNET = """| unet/ | a U-net that was trained on these pairs alone: weights (safetensors), and how images are standardised |
 """
+
+GENERATOR = """| generator/ | the generator that drew the pairs: weights (safetensors) and the settings that drawing depends on |
+"""
+AUDITED = """Whoever holds the generator too can draw more pairs and try attacks that the pairs alone do not allow. The audit made one on
+these very weights, reconstruction of patients' pairs; its verdict on generator and set together: **$generator**. Critic, seed and other
+checkpoints did not leave."""
+PROMISED = """The promise covers the generator's file, which is computed from the noisy votes alone. The audit has no attack on it."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +130,10 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
     }
 
 
-def readme_of(card: Mapping[str, Any], *, with_unet: bool = False) -> str:
+def readme_of(card: Mapping[str, Any], *, with_unet: bool = False, with_generator: bool = False) -> str:
     """README.md."""
-    verdict = card["audit"]["verdicts"]["set"]
+    verdicts = card["audit"]["verdicts"]
+    holder = Template(PROMISED if card.get("promise") else AUDITED).substitute(verdicts) if with_generator else ""
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""
     text = README.substitute(
         name=escaped_markdown(card["name"]),
@@ -135,11 +146,13 @@ def readme_of(card: Mapping[str, Any], *, with_unet: bool = False) -> str:
         # An address is no more than an address between these, which none holds.
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
         promise=promise_words(card.get("promise", {})),
-        verdict=f"Verdict of the audit on the set: **{verdict}** (see audit/index.html for its meaning).",
+        verdict=f"Verdict of the audit on the set: **{verdicts['set']}** (see audit/index.html for its meaning).",
+        holder=holder,
         override=reason,
         unet=UNET if with_unet else "",
+        generator=GENERATOR if with_generator else "",
         spacing=" x ".join(f"{length:g}" for length in card["spacing_mm"]),
         alike="; they differ by more than 1%" if card["spacing_varies"] else "",
         **card["intensity"],
     )
-    return text.replace("\n\n\n\n", "\n\n")
+    return re.sub(r"\n{3,}", "\n\n", text)

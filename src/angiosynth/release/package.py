@@ -22,7 +22,7 @@ from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
-from angiosynth.release import card, checksums, signature, unet
+from angiosynth.release import card, checksums, generator, signature, unet
 from angiosynth.release.card import LOADER, Terms, card_of, readme_of
 from angiosynth.release.checksums import verify, write_checksums
 from angiosynth.release.croissant import DataFile, croissant_of
@@ -94,6 +94,7 @@ FORMATS: dict[str, Format] = {
     **checksums.FORMATS,
     **signature.FORMATS,
     **unet.FORMATS,
+    **generator.FORMATS,
 }
 
 
@@ -110,13 +111,14 @@ class SharedAudit:
     folder: Path
 
 
-def build_package(  # seven parameters: what goes in, under which terms, and who signs have nothing in common
+def build_package(  # eight parameters: what goes in, under which terms, and who signs have nothing in common
     target: Path,
     synthetic: PatchSet,
     audit: SharedAudit,
     terms: Terms,
     *,
     segmenter: Path | None = None,
+    drawn_by: generator.TrainedSource | None = None,
     key: Path | None = None,
     identifiers: Identifiers = NOTHING,
 ) -> None:
@@ -128,6 +130,7 @@ def build_package(  # seven parameters: what goes in, under which terms, and who
         audit: of the set.
         terms: under which it is released.
         segmenter: models/unet/<model>, the U-net that was trained on the set, if it is to go along.
+        drawn_by: the generator that drew the set, if it is to go along.
         key: an ed25519 private key to sign with.
         identifiers: names and paths that the package must not hold.
 
@@ -144,12 +147,15 @@ def build_package(  # seven parameters: what goes in, under which terms, and who
         _write_patches(folder, synthetic)
         if segmenter is not None:
             unet.write_unet(segmenter, folder)
+        if drawn_by is not None:
+            generator.write_generator(drawn_by, folder, synthetic.size, synthetic.meta["label_threshold"])
         (folder / "audit").mkdir()
         for name in AUDIT_FILES:
             (folder / "audit" / name).write_bytes(read_bytes(audit.folder / name, MOST_PAGE))
         facts = card_of(target.name, synthetic.meta, audit.facts, terms)
         write_json(folder / "card.json", facts)
-        (folder / "README.md").write_text(readme_of(facts, with_unet=segmenter is not None), encoding="utf-8")
+        readme = readme_of(facts, with_unet=segmenter is not None, with_generator=drawn_by is not None)
+        (folder / "README.md").write_text(readme, encoding="utf-8")
         (folder / "load.py").write_text(LOADER, encoding="utf-8")
         # The description holds the other files' digests, the final list that of the description too.
         write_checksums(folder)

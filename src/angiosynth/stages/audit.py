@@ -16,7 +16,7 @@ from angiosynth.data.split import Split
 from angiosynth.errors import InputError
 from angiosynth.generators.base import PROMISE
 from angiosynth.generators.registry import CONTROL, family_of
-from angiosynth.generators.storage import load_critic, load_sampler
+from angiosynth.generators.storage import generator_digest, load_critic, load_sampler
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs
 from angiosynth.privacy.power import audit_power
@@ -94,6 +94,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
     facts = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
+        "generator_digest": generator_digest(home.generator(model)),
         "audit_digest": audit_digest(settings),
         "n_synthetic": len(data.inputs.synthetic),
         "n_training_patches": len(data.inputs.training),

@@ -14,12 +14,14 @@ from angiosynth.data.bids import find_patients
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
+from angiosynth.generators.storage import generator_digest
 from angiosynth.importing.name_words import name_words
 from angiosynth.importing.originals import find_originals
 from angiosynth.privacy.shared import shared_audit
 from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.reading import resolved
 from angiosynth.release.card import Terms
+from angiosynth.release.generator import TrainedSource, generator_fault
 from angiosynth.release.identifiers import Identifiers, refuse_originals
 from angiosynth.release.package import SharedAudit, build_package, refusal
 from angiosynth.release.promise import promise_fault
@@ -45,6 +47,7 @@ class ReleaseRequest:
         key: ed25519 private key to sign with.
         allowed_words: words that the package may hold though this machine, its user or a folder is called so.
         with_unet: whether the U-net that was trained on the set goes along.
+        with_generator: whether the generator goes along.
     """
 
     name: str
@@ -52,6 +55,7 @@ class ReleaseRequest:
     key: Path | None = None
     allowed_words: Sequence[str] = ()
     with_unet: bool = False
+    with_generator: bool = False
 
 
 def release(settings: Settings, home: Workspace, model: str | None, request: ReleaseRequest) -> str:
@@ -85,6 +89,7 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
     synthetic = open_patch_set(home.synthetic(chosen))
     if fault := promise_fault(synthetic.meta.get("promise", {}), request.with_unet):
         raise InputError(f"{synthetic.folder}: {fault}")
+    drawn_by = _generator(settings, home, chosen, synthetic, audit) if request.with_generator else None
     identifiers = project_identifiers(settings, home, request.allowed_words)
     texts = {"the name of the package": request.name, "--override": override}
     refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
@@ -95,6 +100,7 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         SharedAudit(_shared(audit, folder, chosen), folder / SHARED),
         Terms(settings.release, datetime.now(UTC).date().isoformat(), override if against else ""),
         segmenter=home.unet(chosen) if request.with_unet else None,
+        drawn_by=drawn_by,
         key=request.key,
         identifiers=identifiers,
     )
@@ -107,6 +113,18 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
     )
     signed = "signed" if request.key else "not signed (--sign-key signs)"
     return f"{target}: {chosen} set, {signed}. `dvc add {target}` puts the version under DVC; then copy the folder to whom it is for"
+
+
+def _generator(settings: Settings, home: Workspace, model: str, synthetic: PatchSet, audit: Mapping[str, Any]) -> TrainedSource:
+    """The generator that drew the set.
+
+    Raises:
+        InputError: it may not leave.
+    """
+    folder = home.generator(model)
+    if fault := generator_fault(audit, synthetic.meta.get("promise", {}), generator_digest(folder)):
+        raise InputError(f"{folder}: {fault}")
+    return TrainedSource(folder, settings.generator(model))
 
 
 def _with_spacing(settings: Settings, home: Workspace, synthetic: PatchSet) -> PatchSet:

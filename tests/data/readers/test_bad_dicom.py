@@ -152,12 +152,12 @@ def test_values_that_are_no_uids_and_numbers_are_quoted_nowhere(
 
 
 def test_a_file_of_a_series_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
-    from angiosynth.data.readers.dicom import read_slice, read_voxels
+    from angiosynth.data.readers.dicom import read_slices, read_voxels
 
     path = sorted(write_series(tmp_path / "s", VALUES, AFFINE).iterdir())[0]
-    part = read_slice(path)
+    parts = read_slices(path)
     one = pydicom.dcmread(path)
     one.PixelData = bytes(len(one.PixelData))
     pydicom.dcmwrite(path, one)
     with pytest.raises(InputError, match="was changed while it was read"):
-        read_voxels(part)
+        read_voxels(parts)

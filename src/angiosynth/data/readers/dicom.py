@@ -1,7 +1,7 @@
-"""One slice of a DICOM series: its geometry, its type and its voxels. No name, date, text or private element is ever looked at.
+"""The slices of a DICOM file: their geometry, type and voxels. No name, date, text or private element is ever looked at.
 
-Source: DICOM PS3.3 (image plane and image pixel modules) and PS3.5 (transfer syntaxes). Slices whose voxels are compressed are refused:
-their decoders are native code that would run on files from outside.
+A file holds one slice, or as an enhanced object many frames. Source: DICOM PS3.3 (image plane and image pixel modules) and PS3.5 (transfer
+syntaxes).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +21,23 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.filereader import data_element_generator
 
+from angiosynth.data.decoding import RLE, decoded_frame, is_decoded
 from angiosynth.data.formats import DICOM_MAGIC, DICOM_PREAMBLE, not_readable
+from angiosynth.data.readers.frames import DCM2NIIX, frames_of
+from angiosynth.data.stored import MOST_VOXELS
 from angiosynth.errors import InputError
 from angiosynth.reading import read_bytes
 
-MOST_SLICE = 1 << 26  # bytes of a file; 2048 x 2048 voxels of 32 bits have a quarter of it
+MOST_FILE = 1 << 29  # bytes; 512 frames of 512 x 512 voxels of 32 bits
+MOST_RATIO = 64  # of unpacked to packed bytes, for RLE
 # Transfer syntaxes whose voxels are plain numbers -> byte order.
 PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", "1.2.840.10008.1.2.2": ">"}
 TRANSFER_SYNTAX = (0x0002, 0x0010)
 FIELDS = (
     *("SeriesInstanceUID", "SeriesNumber", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("RescaleSlope", "RescaleIntercept"),
+    *("RescaleSlope", "RescaleIntercept", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
-DCM2NIIX = "convert the series with dcm2niix"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Slice:
 
     series: the UID. number: that of the series on the scanner, or None. shape: (columns, rows). dtype: of the stored numbers. used_bits: of
     each. rows_mm, columns_mm: (3,), the steps from a voxel to the next along a row and along a column, in mm towards left, posterior,
-    superior. position_mm: (3,), the centre of the first voxel. scaling: slope and intercept. sha256: of the file.
+    superior. position_mm: (3,), the centre of the first voxel. scaling: slope and intercept. sha256: of the file. frame, frames: its place
+    among those of the file. syntax: by which the voxels are stored.
     """
 
     path: Path
@@ -57,21 +61,25 @@ class Slice:
     position_mm: tuple[float, float, float]
     scaling: tuple[float, float]
     sha256: str
+    frame: int = 0
+    frames: int = 1
+    syntax: str = ""
 
 
-def read_slice(path: Path) -> Slice:
-    """Read a slice's facts.
+def read_slices(path: Path) -> list[Slice]:
+    """Read the facts of a file's slices: one, or those of an enhanced object.
 
     Raises:
-        InputError: it is damaged, or is no single slice of grey values in plain numbers.
+        InputError: it is damaged, holds no slices of grey values, or its voxels are compressed in a way that is not read.
     """
     with _quiet():
         return _facts_of(path)
 
 
-def _facts_of(path: Path) -> Slice:
+def _facts_of(path: Path) -> list[Slice]:
     data = _bytes_of(path)
-    order = _byte_order(data, path)
+    syntax = _transfer_syntax(data, path)
+    order = PLAIN.get(syntax, "<")
     header = _dataset(data, path, FIELDS)
     try:
         series, number = str(header["SeriesInstanceUID"].value), header.get("SeriesNumber")
@@ -82,51 +90,60 @@ def _facts_of(path: Path) -> Slice:
         high = int(header.get("HighBit", stored - 1))
     except Exception as error:  # pydicom raises many kinds for a damaged element
         raise InputError(f"{path}: lacks what an image slice has, or is damaged; export the series again") from error
-    if frames != 1:
-        raise InputError(f"{path}: holds {frames} frames in one file; {DCM2NIIX}")
+    places = frames_of(header, frames, path)
     if samples != 1 or shades != "MONOCHROME2":
         raise InputError(f"{path}: is a picture in colours or inverted, not grey values of a scan; export the series itself")
     if allocated not in (8, 16, 32) or not 0 < stored <= allocated or high != stored - 1 or signed not in (0, 1):
         raise InputError(f"{path}: has voxels of {stored} in {allocated} bits, 8, 16 or 32 are read; {DCM2NIIX}")
-    if not (rows > 0 and columns > 0 and rows * columns * allocated // 8 <= len(data)):
+    most = len(data) if syntax in PLAIN else MOST_RATIO * len(data) if syntax == RLE else MOST_VOXELS
+    if not (rows > 0 and columns > 0 and frames * rows * columns * allocated // 8 <= most):
         raise InputError(f"{path}: is cut short, {len(data)} bytes for {columns} x {rows} voxels; copy it again")
     dtype = np.dtype(f"{order}{'i' if signed else 'u'}{allocated // 8}")
-    step_rows, step_columns, position = _plane(header, path)
-    return Slice(
-        path,
-        series,
-        int(number) if number is not None and str(number).strip() else None,
-        (columns, rows),
-        dtype,
-        stored,
-        step_rows,
-        step_columns,
-        position,
-        _scaling(header, path),
-        hashlib.sha256(data).hexdigest(),
-    )
+    number = int(number) if number is not None and str(number).strip() else None
+    digest = hashlib.sha256(data).hexdigest()
+    fixed = (path, series, number, (columns, rows), dtype, stored)
+    return [Slice(*fixed, *_plane(place, path), _scaling(place, path), digest, frame, frames, syntax) for frame, place in enumerate(places)]
 
 
-def read_voxels(part: Slice) -> NDArray[Any]:
-    """The stored numbers of a slice, flat (columns * rows,), the columns' index fastest, in little-endian order.
+def read_voxels(parts: Sequence[Slice]) -> NDArray[Any]:
+    """The stored numbers of slices of one file, (slices, columns * rows), the columns' index fastest, in little-endian order.
 
     Raises:
-        InputError: the file has changed since `read_slice`, or has fewer bytes of voxels than it declares, or more.
+        InputError: the file has changed since `read_slices`, has fewer bytes of voxels than it declares or more, or cannot be decoded.
     """
+    part = parts[0]
     data = _bytes_of(part.path)
     if hashlib.sha256(data).hexdigest() != part.sha256:
         raise InputError(f"{part.path}: was changed while it was read; run again")
     with _quiet():
         voxels = _dataset(data, part.path, ("PixelData",)).get("PixelData")
-    expected = part.shape[0] * part.shape[1] * part.dtype.itemsize
-    # An odd number of bytes is filled up by one.
-    if not isinstance(voxels, bytes) or not expected <= len(voxels) <= expected + 1:
-        given = len(voxels) if isinstance(voxels, bytes) else 0
-        raise InputError(f"{part.path}: has {given} bytes of voxels instead of {expected}; copy it again")
-    array = np.frombuffer(voxels[:expected], part.dtype).astype(part.dtype.newbyteorder("<"))
+        length = part.shape[0] * part.shape[1] * part.dtype.itemsize
+        if not isinstance(voxels, bytes):
+            raise InputError(f"{part.path}: has 0 bytes of voxels instead of {length * part.frames}; copy it again")
+        frames = [_plain_frame(voxels, one, length) if one.syntax in PLAIN else _decoded(voxels, one, length) for one in parts]
+    array = np.stack([np.frombuffer(frame, part.dtype) for frame in frames]).astype(part.dtype.newbyteorder("<"))
     unused = 8 * part.dtype.itemsize - part.used_bits
     # Old scanners keep overlays in the bits above; shifting up and down clears them and spreads the sign.
     return array << unused >> unused if unused else array
+
+
+def _plain_frame(voxels: bytes, part: Slice, length: int) -> bytes:
+    expected = length * part.frames
+    # An odd number of bytes is filled up by one.
+    if not expected <= len(voxels) <= expected + 1:
+        raise InputError(f"{part.path}: has {len(voxels)} bytes of voxels instead of {expected}; copy it again")
+    return voxels[part.frame * length : (part.frame + 1) * length]
+
+
+def _decoded(voxels: bytes, part: Slice, length: int) -> bytes:
+    signed, bits = part.dtype.kind == "i", (8 * part.dtype.itemsize, part.used_bits)
+    try:
+        frame = decoded_frame(voxels, part.syntax, (part.frame, part.frames), part.shape, bits, signed)
+    except Exception as error:  # decoders raise many kinds for damaged data
+        raise InputError(f"{part.path}: its compressed voxels are damaged or not as declared; {DCM2NIIX}") from error
+    if len(frame) != length:
+        raise InputError(f"{part.path}: has {len(frame)} bytes of voxels instead of {length}; copy it again")
+    return frame
 
 
 @contextmanager
@@ -145,7 +162,7 @@ def _quiet() -> Iterator[None]:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        data = read_bytes(path, MOST_SLICE)
+        data = read_bytes(path, MOST_FILE)
     except OSError as error:
         raise InputError(f"{path}: {not_readable(path, error)}") from error
     if data[DICOM_PREAMBLE : DICOM_PREAMBLE + len(DICOM_MAGIC)] != DICOM_MAGIC:
@@ -153,8 +170,8 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def _byte_order(data: bytes, path: Path) -> str:
-    """The byte order by the transfer syntax, which is read first: some have the whole file compressed, without a bound."""
+def _transfer_syntax(data: bytes, path: Path) -> str:
+    """How the voxels are stored, which is read first: some have the whole file compressed, without a bound."""
     stream = io.BytesIO(data)
     stream.seek(DICOM_PREAMBLE + len(DICOM_MAGIC))
     try:
@@ -163,9 +180,10 @@ def _byte_order(data: bytes, path: Path) -> str:
     except Exception as error:  # pydicom raises many kinds for a damaged file
         raise InputError(f"{path}: damaged DICOM file; export the series again") from error
     syntax = value.decode("ascii", "replace").rstrip("\0 ")
-    if syntax not in PLAIN:
-        raise InputError(f"{path}: its voxels are compressed ({syntax[:64]}); {DCM2NIIX}, or write it plain with gdcmconv --raw")
-    return PLAIN[syntax]
+    if syntax not in PLAIN and not is_decoded(syntax):
+        cure = f"{DCM2NIIX}, write it plain with gdcmconv --raw, or for lossless JPEG install angiosynth[dicom]"
+        raise InputError(f"{path}: its voxels are compressed ({syntax[:64]}); {cure}")
+    return syntax
 
 
 def _dataset(data: bytes, path: Path, fields: tuple[str, ...]) -> Any:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from angiosynth.data.folders import leads_outside
 from angiosynth.data.formats import is_dicom
 from angiosynth.data.readers.described import LPS_TO_RAS, Described, nifti_header, three_axes
-from angiosynth.data.readers.dicom import DCM2NIIX, Slice, read_slice, read_voxels
+from angiosynth.data.readers.dicom import Slice, read_slices, read_voxels
+from angiosynth.data.readers.frames import DCM2NIIX
 from angiosynth.data.stored import MOST_VOXELS, refuse_memory
 from angiosynth.errors import InputError
 
@@ -36,7 +37,7 @@ def describe_series(folder: Path, number: int | None = None) -> Described:
     paths = series_files(folder)
     if not paths:
         raise InputError(f"{folder}: is a folder without DICOM slices; name a file, or the folder that holds a series")
-    slices = _one_series(folder, [read_slice(path) for path in paths], number)
+    slices = _one_series(folder, _all_slices(folder, paths), number)
     slices = _in_order(folder, slices)
     shape = three_axes((*slices[0].shape, len(slices)), folder)
     _refuse_size(folder, shape, slices)
@@ -69,6 +70,15 @@ def series_files(folder: Path) -> list[Path]:
     if outside := [path for path in paths if leads_outside(path, folder)]:
         raise InputError(f"{outside[0]}: is a link that leads outside {folder}; put a copy in its place")
     return paths
+
+
+def _all_slices(folder: Path, paths: Sequence[Path]) -> list[Slice]:
+    slices: list[Slice] = []
+    for path in paths:
+        slices += read_slices(path)
+        if len(slices) > MOST_SLICES:
+            raise InputError(f"{folder}: holds more than {MOST_SLICES:,} slices; give each series a folder of its own")
+    return slices
 
 
 def _ending(path: Path) -> str:
@@ -135,8 +145,12 @@ def _refuse_size(folder: Path, shape: tuple[int, int, int], slices: Sequence[Sli
 
 def _voxels(slices: Sequence[Slice], shape: tuple[int, int, int], dtype: np.dtype[Any], scaled: bool) -> tuple[NDArray[Any], str]:
     array = np.empty((shape[2], shape[0] * shape[1]), dtype)
+    files: dict[Path, list[int]] = {}  # each with the places of its slices
     for place, one in enumerate(slices):
-        voxels = read_voxels(one)
-        array[place] = voxels * one.scaling[0] + one.scaling[1] if scaled else voxels
-    digests = "".join(one.sha256 for one in slices)
+        files.setdefault(one.path, []).append(place)
+    for places in files.values():
+        for place, voxels in zip(places, read_voxels([slices[place] for place in places]), strict=True):
+            slope, intercept = slices[place].scaling
+            array[place] = voxels * slope + intercept if scaled else voxels
+    digests = "".join(slices[places[0]].sha256 for places in files.values())
     return array.ravel(), hashlib.sha256(digests.encode()).hexdigest()

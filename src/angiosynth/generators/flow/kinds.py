@@ -51,5 +51,6 @@ KINDS = (
             "time_mean": Searched("linear", (-1.5, 0.5)),
             "time_deviation": Searched("linear", (0.5, 1.5)),
         },
+        drawn_with=("width", "levels", "packing", "sampling_steps", "sampling_power", "precision"),
     ),
 )

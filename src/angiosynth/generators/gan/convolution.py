@@ -160,6 +160,8 @@ class _Window:
 
     def matrix_product_is_faster(self, x: Tensor, channels: int, weight: Tensor) -> bool:
         """Whether the weight is so large and the positions so few that a matrix product is faster than torch's convolution."""
+        if torch.compiler.is_exporting():  # an exported program takes batches of any size, so it cannot choose by the batch
+            return False
         positions = len(x) * self.height * self.width
         return x.device.type == "cpu" and weight.numel() >= LARGE_WEIGHT and positions <= SMALL_MAP * channels
 

@@ -93,6 +93,8 @@ RATES = {
     "learning_rate_generator": Searched("log", (5e-5, 1e-3)),
     "learning_rate_critic": Searched("log", (5e-5, 1e-3)),
 }
+DRAWN_WITH = ("latent_size", "width", "noise", "label_range", "precision")
+PUBLISHED = (*DRAWN_WITH, "upsampling", "sharpen")
 FIXUP_RATES = {name: Searched("log", (2e-4, 4e-3)) for name in RATES}  # blocks that begin as the identity take higher ones
 KINDS = (
     Kind(
@@ -107,16 +109,25 @@ KINDS = (
             "fake_target_high": Searched("linear", (0.05, 0.4), "fake_target", 1),
             "feature_matching_weight": Searched("log", (1e-3, 1e-1)),
         },
+        drawn_with=PUBLISHED,
     ),
-    Kind("wgan-gp", "WGAN-GP", WganGpSettings, FAMILY, ITERATIONS | PENALTY | RATES),
+    Kind("wgan-gp", "WGAN-GP", WganGpSettings, FAMILY, ITERATIONS | PENALTY | RATES, drawn_with=PUBLISHED),
     Kind(
         "wgan-gp-sn",
         "WGAN-GP-SN",
         WganGpSnSettings,
         FAMILY,
         ITERATIONS | PENALTY | RATES | {"spectral_norm": Searched("choice", ("critic", "both"))},
+        drawn_with=(*PUBLISHED, "spectral_norm"),
     ),
-    Kind("r3gan", "R3GAN", R3ganSettings, FAMILY, FIXUP_RATES | {"gamma": Searched("log", (0.05, 50.0))}),
+    Kind(
+        "r3gan",
+        "R3GAN",
+        R3ganSettings,
+        FAMILY,
+        FIXUP_RATES | {"gamma": Searched("log", (0.05, 50.0))},
+        drawn_with=(*DRAWN_WITH, "blocks", "expansion", "group_channels"),
+    ),
 )
 
 
