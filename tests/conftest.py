@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,32 @@ def _one_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
 def dvc_lab(request: pytest.FixtureRequest) -> Path:
     """A lab's project, its scans kept by DVC with a remote beside it, as test_dvc.py makes it."""
     return _wait_for("dvc_lab", request.config)
+
+
+@pytest.fixture(scope="session")
+def once(request: pytest.FixtureRequest) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder of a name for all workers: the first that asks makes it, the others wait. It is to be copied, never changed."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        builds = _builds(request.config)
+        with (builds / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (builds / name).exists():
+                shutil.rmtree(builds / f"{name}.unfinished", ignore_errors=True)
+                (builds / f"{name}.unfinished").mkdir()
+                make(builds / f"{name}.unfinished")
+                (builds / f"{name}.unfinished").rename(builds / name)
+        return builds / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """An MLflow database with its tables and no experiment, which takes MLflow seconds to make."""
+    from tests.stores import write_tables
+
+    return once("mlflow", write_tables) / "tables.db"
 
 
 @pytest.fixture(scope="session")

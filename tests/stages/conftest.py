@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,7 @@ SETTINGS = lab_settings(transfer__patients=[1, 2])
 RULE = IntensitySettings(low=1.0, high=99.0)  # of the fixture `model`
 
 
-@pytest.fixture(scope="session")
-def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workspace")
+def _prepare(folder: Path) -> None:
     make_cohort(folder / "lab" / "a", 4, (32, 36, 4), seed=1)
     make_cohort(folder / "lab" / "b", 4, (32, 36, 4), seed=2)
     patch = pytest.MonkeyPatch()
@@ -33,7 +32,11 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patches(SETTINGS, Workspace())
     select_unet(SETTINGS, Workspace())
     patch.undo()
-    return folder
+
+
+@pytest.fixture(scope="session")
+def _prepared(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    return once("workspace", _prepare)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from angiosynth.runtime.handover import HEEDED, MOST, STREAMS, VARIABLE, short_p
 from angiosynth.runtime.output import scratch_folder
 
 LIBRARIES = (
+    "torch._dynamo",  # two seconds, which the first optimiser of a process would take to import it
     *("torch", "mlflow", "nibabel", "scipy.ndimage", "scipy.spatial", "scipy.stats", "scipy.special"),
     *("typer", "pydantic", "ruamel.yaml", "jinja2", "rich.progress", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
