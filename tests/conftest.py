@@ -53,7 +53,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     worker = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"]
     names = [name for name in BUILDERS if any(_build_of(item) == name for item in session.items)]
     if names and worker == "gw0" and not session.config.option.collectonly:
-        threading.Thread(target=_build, args=(_builds(session.config), names), daemon=True).start()
+        for name in names:
+            threading.Thread(target=_build, args=(_builds(session.config), name), daemon=True).start()
 
 
 def _build_of(item: pytest.Item) -> str | None:
@@ -68,15 +69,14 @@ def _builds(config: pytest.Config) -> Path:
     return config.stash[BUILDS]
 
 
-def _build(folder: Path, names: list[str]) -> None:
-    for name in names:
-        (home := folder / name).mkdir()
-        try:
-            outcome = {"path": str(importlib.import_module(BUILDERS[name]).build(home))}
-        except BaseException as error:
-            outcome = {"error": f"{type(error).__name__}: {error}"}
-        (folder / f"{name}.tmp").write_text(json.dumps(outcome))
-        (folder / f"{name}.tmp").rename(folder / f"{name}.json")
+def _build(folder: Path, name: str) -> None:
+    (home := folder / name).mkdir()
+    try:
+        outcome = {"path": str(importlib.import_module(BUILDERS[name]).build(home))}
+    except BaseException as error:
+        outcome = {"error": f"{type(error).__name__}: {error}"}
+    (folder / f"{name}.tmp").write_text(json.dumps(outcome))
+    (folder / f"{name}.tmp").rename(folder / f"{name}.json")
 
 
 def _wait_for(name: str, config: pytest.Config) -> Path:

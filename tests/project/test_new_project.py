@@ -197,7 +197,6 @@ def test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_chan
     assert not (project / "src" / "angiosynth" / FOLDER).exists()
     tree = untried(tiny_tree())
     tree["phantom"] |= {"seed": 1, "diseased": 0.5}  # DVC asks for keys that a stage names, though they have defaults
-    tree["phantom"]["sites"]["site-a"]["patients"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
     dvc = [sys.executable, "-m", "dvc", "repro", "phantom@site-a"]
     words = {name: value for name, value in environment().items() if name != "PYTHONPATH"}  # cli.py finds the code beside it
@@ -206,7 +205,7 @@ def test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_chan
         return subprocess.run(dvc, cwd=project, env=words, capture_output=True, text=True, check=True).stdout
 
     assert "Running stage 'phantom@site-a'" in repro()
-    assert len(list((project / "data" / "phantom" / "site-a").glob("sub-*"))) == 1
+    assert len(list((project / "data" / "phantom" / "site-a").glob("sub-*"))) == 4
     assert "Running" not in repro()
     commit(project)
     run_installed(installed, project, "angiosynth new --upgrade")

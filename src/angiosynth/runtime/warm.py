@@ -34,7 +34,8 @@ from angiosynth.runtime.handover import HEEDED, MOST, STREAMS, VARIABLE, short_p
 from angiosynth.runtime.output import scratch_folder
 
 LIBRARIES = (
-    "torch._dynamo",  # two seconds, which the first optimiser of a process would take to import it
+    # What the first optimiser and the first run of a process would import, which takes two seconds each.
+    *("torch._dynamo", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
     *("torch", "mlflow", "nibabel", "scipy.ndimage", "scipy.spatial", "scipy.stats", "scipy.special"),
     *("typer", "pydantic", "ruamel.yaml", "jinja2", "rich.progress", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
