@@ -199,10 +199,10 @@ def test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_chan
     tree["phantom"] |= {"seed": 1, "diseased": 0.5}  # DVC asks for keys that a stage names, though they have defaults
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
     dvc = [sys.executable, "-m", "dvc", "repro", "phantom@site-a"]
-    words = {name: value for name, value in environment().items() if name != "PYTHONPATH"}  # cli.py finds the code beside it
+    variables = {name: value for name, value in environment().items() if name != "PYTHONPATH"}  # cli.py finds the code beside it
 
-    def repro() -> str:
-        return subprocess.run(dvc, cwd=project, env=words, capture_output=True, text=True, check=True).stdout
+    def repro(*options: str) -> str:
+        return subprocess.run([*dvc, *options], cwd=project, env=variables, capture_output=True, text=True, check=True).stdout
 
     assert "Running stage 'phantom@site-a'" in repro()
     assert len(list((project / "data" / "phantom" / "site-a").glob("sub-*"))) == 4
@@ -213,4 +213,4 @@ def test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_chan
     newer = installed / "target" / "angiosynth" / "phantom" / "tubes.py"
     newer.write_text(f"{newer.read_text()}\nNEWER = 1\n")
     run_installed(installed, project, "angiosynth new --upgrade")
-    assert "Running stage 'phantom@site-a'" in repro()
+    assert "Running stage 'phantom@site-a'" in repro("--dry")
