@@ -77,6 +77,7 @@ def _imports(text: str) -> Iterator[Import]:
             deferred.update(ast.walk(node))
         if _is_for_types_only(node):
             for_types.update(ast.walk(node))
+    later = deferred | for_types
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -85,7 +86,7 @@ def _imports(text: str) -> Iterator[Import]:
             assert node.level == 0, f"line {node.lineno}: a relative import; write angiosynth. in full"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
-            yield Import(name, getattr(node, "lineno", 0), node not in deferred | for_types, node in for_types)
+            yield Import(name, getattr(node, "lineno", 0), node not in later, node in for_types)
 
 
 def _is_for_types_only(node: ast.AST) -> bool:

@@ -360,6 +360,7 @@ def test_sets_and_releases_go_to_the_remote_and_come_back(reproduced: Path, tmp_
         (reproduced / "releases" / "vessels-1.dvc").unlink()
         shutil.rmtree(reproduced / "releases" / "vessels-1")
         typed(reproduced, "dvc remote remove store")
+        (reproduced / ".dvc" / "config.local").unlink(missing_ok=True)  # which that leaves, empty
 
 
 def test_what_the_readme_has_users_type(reproduced: Path, tmp_path: Path) -> None:
