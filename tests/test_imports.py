@@ -93,6 +93,7 @@ def _is_for_types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
+@cache
 def module_of(dotted: str) -> str:
     """`angiosynth.data.nifti.read_volume` -> data/nifti: the module of src/angiosynth that an import runs."""
     parts = dotted.split(".")[1:]
