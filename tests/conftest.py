@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     worker = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"]
     names = [name for name in BUILDERS if any(_build_of(item) == name for item in session.items)]
     if names and worker == "gw0" and not session.config.option.collectonly:
-        threading.Thread(target=_build, args=(_builds(session.config), names), daemon=True).start()
+        for name in names:
+            threading.Thread(target=_build, args=(_builds(session.config), name), daemon=True).start()
 
 
 def _build_of(item: pytest.Item) -> str | None:
@@ -68,15 +69,14 @@ def _builds(config: pytest.Config) -> Path:
     return config.stash[BUILDS]
 
 
-def _build(folder: Path, names: list[str]) -> None:
-    for name in names:
-        (home := folder / name).mkdir()
-        try:
-            outcome = {"path": str(importlib.import_module(BUILDERS[name]).build(home))}
-        except BaseException as error:
-            outcome = {"error": f"{type(error).__name__}: {error}"}
-        (folder / f"{name}.tmp").write_text(json.dumps(outcome))
-        (folder / f"{name}.tmp").rename(folder / f"{name}.json")
+def _build(folder: Path, name: str) -> None:
+    (home := folder / name).mkdir()
+    try:
+        outcome = {"path": str(importlib.import_module(BUILDERS[name]).build(home))}
+    except BaseException as error:
+        outcome = {"error": f"{type(error).__name__}: {error}"}
+    (folder / f"{name}.tmp").write_text(json.dumps(outcome))
+    (folder / f"{name}.tmp").rename(folder / f"{name}.json")
 
 
 def _wait_for(name: str, config: pytest.Config) -> Path:
@@ -112,6 +112,32 @@ def _one_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
 def dvc_lab(request: pytest.FixtureRequest) -> Path:
     """A lab's project, its scans kept by DVC with a remote beside it, as test_dvc.py makes it."""
     return _wait_for("dvc_lab", request.config)
+
+
+@pytest.fixture(scope="session")
+def once(request: pytest.FixtureRequest) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder of a name for all workers: the first that asks makes it, the others wait. It is to be copied, never changed."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        builds = _builds(request.config)
+        with (builds / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (builds / name).exists():
+                shutil.rmtree(builds / f"{name}.unfinished", ignore_errors=True)
+                (builds / f"{name}.unfinished").mkdir()
+                make(builds / f"{name}.unfinished")
+                (builds / f"{name}.unfinished").rename(builds / name)
+        return builds / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """An MLflow database with its tables and no experiment, which takes MLflow seconds to make."""
+    from tests.stores import write_tables
+
+    return once("mlflow", write_tables) / "tables.db"
 
 
 @pytest.fixture(scope="session")

@@ -152,6 +152,11 @@ def tiny_tree() -> dict[str, Any]:
     return unshared
 
 
+def untried(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with one generator of no network: before a stage or a check, those of all generators are tried, which takes seconds."""
+    return tree | {"generators": {"private-phantom": tiny_kinds()["private-phantom"]}}
+
+
 def changed(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """The tree with some values set, named by path with two underscores: generators__wgan_gp__steps for generators: wgan-gp: steps."""
     for name, value in values.items():

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from angiosynth.tracking.runs import ensure_store
 from tests import servers
@@ -19,11 +20,25 @@ USERS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_DEFAULT_ARTIFACT_
 _made: list[Path] = []  # the one project, also where two folders of tests ask for it
 
 
+def write_tables(folder: Path) -> None:
+    """An MLflow database without an experiment: the default one names the folder that it was made in."""
+    MlflowClient(f"sqlite:///{folder}/tables.db").search_experiments()
+    with closing(sqlite3.connect(folder / "tables.db")) as database, database:
+        database.execute("delete from experiments")
+
+
+def empty_store(root: Path, tables: Path) -> None:
+    """Lay MLflow's tables where a project's runs go; they have no experiment yet."""
+    (root / "mlruns").mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(tables, root / "mlruns" / "mlflow.db")
+
+
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory, mlflow_tables: Path) -> Path:
     """The root of a project that has a store."""
     if not _made:
         folder = tmp_path_factory.mktemp("project").resolve()
+        empty_store(folder, mlflow_tables)
         ensure_store(folder)
         shutil.copy(folder / "mlruns" / "mlflow.db", folder / "fresh.db")
         _made.append(folder)

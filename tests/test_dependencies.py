@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -80,6 +81,7 @@ def _with_parts(kind: Any) -> Iterator[type[BaseModel]]:
         yield from _with_parts(part)
 
 
+@cache
 def sections_read(text: str) -> set[str]:
     """Sections of params.yaml that a module reads of something called `settings`."""
     reads = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "settings"}

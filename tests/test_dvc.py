@@ -11,7 +11,7 @@ import yaml
 
 from angiosynth.settings import Settings
 from tests.documented import ROOT, clone_of_the_project, run
-from tests.factories import make_arrays, tiny_tree, write_nifti
+from tests.factories import make_arrays, tiny_tree, untried, write_nifti
 
 pytestmark = pytest.mark.slow
 LOOK = "python cli.py import /where/they/are --scan 'scan*' --vessels '*_vessels' --brain '*_brain' --dry-run"
@@ -24,7 +24,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _params() -> str:
     """One site, of scans; nothing is drawn."""
-    tree = tiny_tree()
+    tree = untried(tiny_tree())
     tree["phantom"] = {"sites": {}}
     tree["cohort"]["sites"] = {"site-a": {"path": "data/raw/site-a", "split": {"train": 2, "validation": 1, "test": 1}}}
     return yaml.safe_dump(Settings.model_validate(tree).model_dump(mode="json", by_alias=True))

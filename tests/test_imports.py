@@ -77,6 +77,7 @@ def _imports(text: str) -> Iterator[Import]:
             deferred.update(ast.walk(node))
         if _is_for_types_only(node):
             for_types.update(ast.walk(node))
+    later = deferred | for_types
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -85,13 +86,14 @@ def _imports(text: str) -> Iterator[Import]:
             assert node.level == 0, f"line {node.lineno}: a relative import; write angiosynth. in full"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
-            yield Import(name, getattr(node, "lineno", 0), node not in deferred | for_types, node in for_types)
+            yield Import(name, getattr(node, "lineno", 0), node not in later, node in for_types)
 
 
 def _is_for_types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
+@cache
 def module_of(dotted: str) -> str:
     """`angiosynth.data.nifti.read_volume` -> data/nifti: the module of src/angiosynth that an import runs."""
     parts = dotted.split(".")[1:]

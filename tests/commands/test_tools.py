@@ -14,6 +14,7 @@ import pytest
 
 from angiosynth import cli
 from angiosynth.tracking import runs as tracking
+from tests.stores import empty_store
 
 ROOT = Path(__file__).resolve().parents[2]
 Called = list[tuple[list[str], dict[str, str]]]
@@ -99,7 +100,8 @@ def test_a_servers_pages_are_its_own(called: Called, monkeypatch: pytest.MonkeyP
     assert not called
 
 
-def test_a_model_that_is_not_there_is_one_line(free: int, called: Called, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_is_not_there_is_one_line(free: int, called: Called, mlflow_tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty_store(Path(), mlflow_tables)
     for model in ("models:/unet-real@champion", "models:/unet-real/3"):
         assert _call("serve", "--model", model, "--port", str(free)) == 2
         error = capsys.readouterr().err.splitlines()[-1]
@@ -108,7 +110,10 @@ def test_a_model_that_is_not_there_is_one_line(free: int, called: Called, capsys
 
 
 @pytest.mark.parametrize("model", ["models/unet/real", "nonsense", "models:/unet-real", "runs:/0/unet", "models:/unet-real/latest"])
-def test_what_names_no_registered_model_is_one_line(model: str, free: int, called: Called, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_names_no_registered_model_is_one_line(
+    model: str, free: int, called: Called, mlflow_tables: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty_store(Path(), mlflow_tables)
     assert _call("serve", "--model", model, "--port", str(free)) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "names no" in error

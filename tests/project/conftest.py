@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.stages.conftest import _prepared, home, model
+from tests.stages.conftest import _prepared, home, model, tried_once
 
-__all__ = ["_prepared", "home", "model"]
+__all__ = ["_prepared", "home", "model", "tried_once"]

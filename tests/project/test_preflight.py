@@ -101,6 +101,7 @@ def test_sizes_are_tried_without_the_gpu_and_in_its_precision(monkeypatch: pytes
     assert precision.device().type == "cuda", "afterwards the GPU is used"
 
 
+@pytest.mark.usefixtures("tried_once")
 def test_what_does_not_fit_is_refused_with_both_numbers_and_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "memory_available", lambda: FREE)
     preflight.preflight(SETTINGS, Workspace(tmp_path), ("unet", "transfer"))
@@ -138,6 +139,7 @@ def test_every_stage_refuses_before_it_begins(stage: str, home: Workspace, monke
         transfer(TOO_LARGE, home, "scratch")
 
 
+@pytest.mark.usefixtures("tried_once")
 def test_a_second_stage_need_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_known", {})
     preflight.preflight(SETTINGS, Workspace(tmp_path))

@@ -252,7 +252,7 @@ def test_outside_of_a_project_nothing_is_touched(tmp_path: Path, monkeypatch: py
 @pytest.mark.slow
 def test_an_audit_that_is_told_to_end_leaves_no_patch(reproduced: Path) -> None:
     """While patches of held-out patients lie on the disk."""
-    words = [sys.executable, "cli.py", "audit", "--model", "dcgan"]
+    words = [sys.executable, "cli.py", "audit", "--model", "wgan-gp"]
     process = subprocess.Popen(words, cwd=reproduced, env=_environment() | {"ANGIOSYNTH_TRACKING": "off"})
     try:
         _wait_until(lambda: any((reproduced / ".work").glob(".partial-*/patches/image.npy")), 120)
@@ -262,7 +262,7 @@ def test_an_audit_that_is_told_to_end_leaves_no_patch(reproduced: Path) -> None:
     finally:
         process.kill()
     assert [path for name in (".work", "audit") for path in (reproduced / name).rglob(".partial-*")] == []
-    assert (reproduced / "audit" / "dcgan" / "audit.json").is_file(), "the one before is as it was"
+    assert (reproduced / "audit" / "wgan-gp" / "audit.json").is_file(), "the one before is as it was"
 
 
 def _goes_round(text: str) -> list[str]:

@@ -31,6 +31,7 @@ from angiosynth.settings import IntensitySettings, UnetSettings
 from angiosynth.tracking.registry import register
 from angiosynth.tracking.runs import RunSpec, ensure_store, tracking_uri, training_run
 from tests.factories import make_arrays, write_nifti
+from tests.stores import empty_store
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "angiosynth"
 MARKER = "ANGIOSYNTH_TEST_MARKER"
@@ -45,12 +46,13 @@ class Evil:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory, mlflow_tables: Path) -> Path:
     """A project with a store and, in `unet`, a trained U-net."""
     folder = tmp_path_factory.mktemp("registry").resolve()
     patch = pytest.MonkeyPatch()
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "ANGIOSYNTH_TRACKING", "DVC_ROOT"):
         patch.delenv(name, raising=False)
+    empty_store(folder, mlflow_tables)
     ensure_store(folder)
     patch.undo()
     (folder / "dvc.yaml").touch()

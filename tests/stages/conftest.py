@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from angiosynth.project import preflight
 from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.rehearsal import Need, Rehearsal
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import save_unet
 from angiosynth.segmentation.training import TrainedUnet
 from angiosynth.segmentation.unet import build_unet
-from angiosynth.settings import IntensitySettings, UnetSettings
+from angiosynth.settings import IntensitySettings, Settings, UnetSettings, digest
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
 from angiosynth.stages.select_unet import select_unet
 from tests.factories import lab_settings, make_cohort
 
 SETTINGS = lab_settings(transfer__patients=[1, 2])
+REHEARSALS = preflight._rehearsals
 RULE = IntensitySettings(low=1.0, high=99.0)  # of the fixture `model`
 
 
-@pytest.fixture(scope="session")
-def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workspace")
+def _prepare(folder: Path) -> None:
     make_cohort(folder / "lab" / "a", 4, (32, 36, 4), seed=1)
     make_cohort(folder / "lab" / "b", 4, (32, 36, 4), seed=2)
     patch = pytest.MonkeyPatch()
@@ -33,11 +36,39 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patches(SETTINGS, Workspace())
     select_unet(SETTINGS, Workspace())
     patch.undo()
-    return folder
+
+
+@pytest.fixture(scope="session")
+def _prepared(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    return once("workspace", _prepare)
+
+
+_needs: dict[str, Need] = {}  # by digest of a network's sizes
+
+
+def _tried_once(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
+    """`preflight._rehearsals`, each network's result kept by its sizes: most settings of tests differ in other values."""
+    facts = preflight._facts(settings)
+    for section, rehearse in REHEARSALS(settings):
+        sizes = facts["generators"].get(section.removeprefix("generators."), facts.get(section))
+        key = digest(sizes, facts["size"], facts["unet"], section)
+        yield section, partial(_remembered, key, rehearse)
+
+
+def _remembered(key: str, rehearse: Callable[[Rehearsal], Need], counted: Rehearsal) -> Need:
+    if key not in _needs:
+        _needs[key] = rehearse(counted)
+    return _needs[key]
 
 
 @pytest.fixture
-def home(_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preflight tries a network of the same sizes once in a process, whatever settings are tested."""
+    monkeypatch.setattr(preflight, "_rehearsals", _tried_once)
+
+
+@pytest.fixture
+def home(_prepared: Path, tried_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A copy of it, as the working folder."""
     shutil.copytree(_prepared, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")

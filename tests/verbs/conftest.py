@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages.conftest import _prepared, home, model
+from tests.stages.conftest import _prepared, home, model, tried_once
 
-__all__ = ["_prepared", "home", "model"]
+__all__ = ["_prepared", "home", "model", "tried_once"]
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
 from angiosynth.verbs import doctor
 from angiosynth.verbs.check_result import CheckResult
 from angiosynth.verbs.installed_packages import packages
-from tests.factories import changed, make_cohort, tiny_tree
+from tests.factories import changed, make_cohort, tiny_tree, untried
 
 ROOT = Path(__file__).resolve().parents[2]
 Usage = namedtuple("Usage", "total used free")
@@ -177,7 +177,7 @@ def test_the_store_is_asked_as_stages_ask_it(uri: str, tmp_path: Path, monkeypat
 
 
 def _params(root: Path, **values: Any) -> None:
-    (root / "params.yaml").write_text(yaml.safe_dump(changed(tiny_tree(), values)))
+    (root / "params.yaml").write_text(yaml.safe_dump(changed(untried(tiny_tree()), values)))
 
 
 SCANS: dict[str, tuple[dict[str, Any], str]] = {

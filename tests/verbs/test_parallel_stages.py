@@ -16,6 +16,7 @@ import yaml
 from angiosynth.verbs import repro
 from angiosynth.verbs.parallel_stages import Clock, ParallelStages, Plan, Planned
 from tests.factories import tiny_settings
+from tests.verbs.pipelines import empty_dvc, without_libraries
 
 
 def _stage(name: str, *needs: str) -> Planned:
@@ -57,7 +58,7 @@ def test_the_clock_learns() -> None:
 
 def _project(root: Path, stages: dict[str, dict[str, object]]) -> Path:
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=root, check=True)
+    empty_dvc(root)
     return root
 
 
@@ -69,6 +70,7 @@ def _meeting(here: str, there: str) -> str:
 @pytest.fixture
 def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repro, "_estimate", lambda settings, stages: {stage.name: 10.0 for stage in stages})
+    without_libraries(monkeypatch)
 
 
 @pytest.mark.usefixtures("no_estimate")

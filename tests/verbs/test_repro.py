@@ -17,6 +17,7 @@ from angiosynth.verbs import repro
 from angiosynth.verbs.parallel_stages import Planned
 from angiosynth.verbs.repro import planned, stage_of
 from tests.factories import tiny_settings
+from tests.verbs.pipelines import empty_dvc, without_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a", "c"):
         (tmp_path / name).write_text(name)
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": PIPELINE}))
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    empty_dvc(tmp_path)
+    without_libraries(monkeypatch)
     return tmp_path
 
 
@@ -91,6 +93,7 @@ def test_sigterm_ends_dvc_too(project: Path) -> None:
         (ROOT / "src" / "angiosynth" / "verbs" / "repro.py")
         .read_text()
         .replace("if stages else {}", "if not stages else {}")  # no estimate
+        .replace("warm_server(root, environment", "warm_server(root, (), environment")  # no libraries
     )
     with (project / "said").open("w") as said:
         process = subprocess.Popen([sys.executable, "cli.py", "repro"], cwd=project, stderr=said)

@@ -26,6 +26,7 @@ from angiosynth.verbs import segment as stage
 from angiosynth.verbs.segment import loaded_model, segment
 from tests.factories import make_arrays, write_nifti
 from tests.stages.conftest import RULE
+from tests.stores import empty_store
 
 nib: Any = nibabel
 SHAPE = (40, 36, 7)
@@ -72,8 +73,11 @@ def test_without_a_mask_the_whole_volume_is_searched_and_that_is_said(
     assert (read_volume(tmp_path / "out.nii").array[outside] > 0.5).any()
 
 
-def test_a_model_from_mlflow_by_run_version_and_alias(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_from_mlflow_by_run_version_and_alias(
+    tmp_path: Path, model: Path, mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    empty_store(tmp_path, mlflow_tables)
     monkeypatch.delenv("ANGIOSYNTH_TRACKING", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     scan, brain = _files(tmp_path)

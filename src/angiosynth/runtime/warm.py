@@ -34,6 +34,8 @@ from angiosynth.runtime.handover import HEEDED, MOST, STREAMS, VARIABLE, short_p
 from angiosynth.runtime.output import scratch_folder
 
 LIBRARIES = (
+    # What the first optimiser and the first run of a process would import, which takes two seconds each.
+    *("torch._dynamo", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
     *("torch", "mlflow", "nibabel", "scipy.ndimage", "scipy.spatial", "scipy.stats", "scipy.special"),
     # what logging a network brings
     *("mlflow.pyfunc", "sympy.tensor.tensor", "torch._dynamo", "torch._export.serde.serialize"),

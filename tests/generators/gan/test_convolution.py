@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,6 +39,12 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
+def _derivatives_agree(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> bool:
+    """Whether first and second derivatives are those of finite differences, along random directions instead of entry by entry."""
+    torch.manual_seed(0)
+    return torch.autograd.gradcheck(function, inputs, fast_mode=True) and torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
 SHAPES = [((2, 3, 6, 6), 2, 2), ((3, 2, 5, 7), 2, 2), ((1, 2, 3, 3), 1, 1), ((2, 2, 4, 4), 1, 0), ((2, 1, 9, 8), 3, 1)]
 
 
@@ -48,7 +55,7 @@ def test_a_convolution_and_its_two_derivatives(form: str, shape: tuple[int, ...]
     weight = torch.randn(4, shape[1], kernel, kernel, generator=_seeded(2), dtype=torch.float64, requires_grad=True)
     result = convolution(x, weight, Geometry(stride, padding), PenalisedLayer())
     torch.testing.assert_close(result, F.conv2d(x, weight, stride=stride, padding=padding))
-    assert torch.autograd.gradgradcheck(lambda a, b: convolution(a, b, Geometry(stride, padding), PenalisedLayer()), (x, weight))
+    assert _derivatives_agree(lambda a, b: convolution(a, b, Geometry(stride, padding), PenalisedLayer()), x, weight)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +67,7 @@ def test_a_transposed_convolution_and_its_two_derivatives(form: str, shape: tupl
     weight = torch.randn(shape[1], 4, 5, 5, generator=_seeded(2), dtype=torch.float64, requires_grad=True)
     result = transposed_convolution(x, weight, stride, padding, more)
     torch.testing.assert_close(result, F.conv_transpose2d(x, weight, stride=stride, padding=padding, output_padding=more))
-    assert torch.autograd.gradgradcheck(lambda a, b: transposed_convolution(a, b, stride, padding, more), (x, weight))
+    assert _derivatives_agree(lambda a, b: transposed_convolution(a, b, stride, padding, more), x, weight)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -58,6 +58,6 @@ KINDS = (
         unsearched="each trial on the same patients would be a release of its own, and the best would be chosen by validation patients, "
         "neither of which its epsilon covers; choose its settings on drawn sites (docs/private_phantom.md)",
         undefaulted=frozenset({"checkpoint_choice", "probes", "batch_size"}),
-        drawn_with=("kept", "shape", "spacing_mm", "diseased", "vessel_share", "bright_share", "patches_a_head"),
+        drawn_with=("kept", "proposals", "shape", "spacing_mm", "diseased", "vessel_share", "bright_share", "patches_a_head"),
     ),
 )
