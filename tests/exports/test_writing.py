@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from angiosynth.cli import commands
+from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.exports.base import Contents
 from angiosynth.exports.opening import open_contents
@@ -18,9 +19,23 @@ from angiosynth.exports.writing import write_export
 from angiosynth.reading import file_digest
 from angiosynth.release.checksums import verify, write_checksums
 from angiosynth.release.identifiers import Identifiers
+from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.runtime.output import read_json, write_json
+from tests.release.conftest import AUDIT, TERMS
+from tests.release.test_generator import trained_as
 
 NOBODY = Identifiers()
+
+
+@pytest.fixture
+def package(synthetic: PatchSet, audited: Path, segmenter: Path, tmp_path: Path) -> Path:
+    """With all that a format may want."""
+    target = tmp_path / "out" / "demo-1"
+    source = trained_as("wgan-gp", tmp_path / "generator")
+    build_package(target, synthetic, SharedAudit(AUDIT, audited), TERMS, segmenter=segmenter, drawn_by=source)
+    return target
+
+
 every_format = pytest.mark.parametrize("name", sorted(EXPORTS))
 
 
