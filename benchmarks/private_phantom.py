@@ -101,7 +101,7 @@ def drawings(job: str, hospital: str, cache: Path) -> Iterator[tuple[str, Drawn]
 
 def set_of(points: Points, weights: Any, seed: int) -> PatchSet:
     """A set drawn from some settings of the phantom."""
-    simulator = Simulator(settings_of(1.0, seed).model_copy(update={"kept": len(points)}), SIZE)
+    simulator = Simulator(settings_of(1.0, seed).model_copy(update={"kept": len(points), "proposals": "winners"}), SIZE)
     simulator.points.copy_(torch.from_numpy(points))
     simulator.weights.copy_(torch.as_tensor(weights))
     image, label = SimulatorSampler(simulator).pairs(PAIRS, seed)
