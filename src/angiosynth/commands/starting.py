@@ -48,7 +48,7 @@ def demo(
 ) -> None:
     """Make a project folder with the demo's settings, which needs no scans: heads with vessels are drawn.
 
-    An example, the second line about half an hour on two cores:
+    An example, the second line about a quarter of an hour on two cores:
 
     angiosynth demo -o demo
 
