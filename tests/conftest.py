@@ -10,7 +10,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +99,33 @@ def reproduced(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Keep two workers' tests from changing one build at the same time."""
+    """Keep two workers' tests from changing one build at the same time; those marked `copied` work on a copy of their own."""
     build = _build_of(request.node)
-    if build is None:
+    if build is None or request.node.get_closest_marker("copied"):
         yield
         return
-    with (_builds(request.config) / f"{build}.lock").open("w") as lock:
+    with _alone_with(build, request.config):
+        yield
+
+
+@contextmanager
+def _alone_with(build: str, config: pytest.Config) -> Iterator[None]:
+    with (_builds(config) / f"{build}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture(scope="session")
+def copy_of_reproduced(reproduced: Path, request: pytest.FixtureRequest) -> Callable[[Path, Iterable[str]], None]:
+    """Copies files and folders of the reproduced project into a folder, while no test changes them."""
+
+    def copy(folder: Path, names: Iterable[str]) -> None:
+        with _alone_with("reproduced", request.config):
+            for name in names:
+                source = reproduced / name
+                shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder)
+
+    return copy
 
 
 @pytest.fixture(scope="session")

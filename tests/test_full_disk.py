@@ -5,59 +5,63 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from angiosynth.runtime.warm import warm_server
-from tests.documented import environment
+from angiosynth.cli import app, commands
 from tests.pipeline import Stage, stages_of
 from tests.test_pipeline import RECORDED, SITES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.copied]
 DISK_BYTES, BLOCK = 96 << 20, 4096  # of the small disk; a file takes whole blocks of it
 COPIED = ("data", "splits", "models", "predictions", "metrics", "audit", "report", "sweeps", "params.yaml", "dvc.yaml", "cli.py", "src")
 # One of each command, and what share is free of the bytes that its outputs need.
 STAGES = (
     *(f"{verb}@{SITES[0]}" for verb in ("phantom", "cohort", "patches")),
     *(f"{verb}@{RECORDED}" for verb in ("train-generator", "synthesize", "audit")),
-    *("select-unet", "train-unet", "evaluate", "transfer-real", "worth", "summary", "report"),
+    *("select-unet", "train-unet", "evaluate", "transfer-real", "worth", "summary", "report", "audit-references"),
 )
 TRIED = [*((name, 0.5) for name in STAGES), *((name, 0.0) for name in (f"patches@{SITES[0]}", "train-unet", "report"))]
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project on a small disk, and the variables by which its commands find a warm process."""
+    """A project on a small disk, whose commands run in this process."""
 
     folder: Path
-    variables: dict[str, str]
+    capsys: pytest.CaptureFixture[str]
 
     def call(self, stage: Stage) -> tuple[int, list[str]]:
         """Run a stage's command; gives its exit code and the lines that it wrote as faults."""
-        words = [sys.executable, *stage.command.split()[1:]]
-        done = subprocess.run(words, cwd=self.folder, env=environment() | self.variables, capture_output=True, text=True, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("angiosynth: ")]
+        code = 0
+        try:
+            app(lambda: commands(stage.command.split()[2:], standalone_mode=False))
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, [line for line in self.capsys.readouterr().err.splitlines() if line.startswith("angiosynth: ")]
 
 
 @pytest.fixture(scope="module")
-def project(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def disk(copy_of_reproduced: Callable[[Path, Iterable[str]], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the reproduced project on a disk of its own."""
     folder = tmp_path_factory.mktemp("disk")
     words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("a small disk cannot be mounted here: root asks for it")
-    for name in COPIED:
-        source = reproduced / name
-        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder)
-    with warm_server(folder, environment=environment()) as variables:
-        yield Project(folder, variables)
+    copy_of_reproduced(folder, COPIED)
+    yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def project(disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Project:
+    monkeypatch.chdir(disk)
+    monkeypatch.setenv("ANGIOSYNTH_TRACKING", "off")
+    return Project(disk, capsys)
 
 
 def _stages(project: Path) -> dict[str, Stage]:

@@ -113,7 +113,7 @@ def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsy
     rows = capsys.readouterr().out
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     names = [json.loads(row)["drawing"] for row in rows.splitlines()]
-    assert names == ["defaults", "ranges", "hidden settings", "real", "winners", "around winners"]
+    assert names == ["defaults", "ranges", "hidden settings", "real", "winners", "around winners", "posterior"]
     hidden = json.loads(rows.splitlines()[2])
     assert hidden["settings"] < 1e-9  # the settings themselves
     private_phantom.main(["--collect", str(tmp_path / "rows.jsonl"), "--figure", str(tmp_path / "dsc.png")])

@@ -29,7 +29,7 @@ def test_only_the_values_change(params: Path) -> None:
     before = params.read_text().splitlines()
     values = {"critic_iterations": 4, "learning_rate_critic": 0.00005, "spectral_norm": "both"}
     changes = change_settings(params, ("generators", "wgan-gp-sn"), values)
-    assert changes == [("critic_iterations", "2", "4"), ("learning_rate_critic", "0.0005", "0.00005"), ("spectral_norm", "critic", "both")]
+    assert changes == [("critic_iterations", "2", "4"), ("learning_rate_critic", "0.0007", "0.00005"), ("spectral_norm", "critic", "both")]
     after = params.read_text().splitlines()
     lines = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
     assert [line for line in lines if line[0] == "+"] == [
@@ -49,7 +49,7 @@ def test_a_pair_and_a_key_that_is_not_there(params: Path) -> None:
     assert changes == [("real_target", "[0.7, 1.2]", "[0.8, 1.2]"), ("feature_matching_weight", "(default)", "0.002")]
     own = load_settings(params).generator("dcgan")
     assert isinstance(own, DcganSettings)
-    assert (own.real_target, own.feature_matching_weight, own.steps) == ((0.8, 1.2), 0.002, 1500)
+    assert (own.real_target, own.feature_matching_weight, own.steps) == ((0.8, 1.2), 0.002, 750)
     flow = params.with_name("flow.yaml")
     flow.write_text(
         params.read_text().replace("bootstrap: 2000\n  seed: 1\n", "{bootstrap: 2000}\n").replace("evaluation:\n  {", "evaluation: {")
@@ -120,7 +120,7 @@ def test_a_value_that_is_merged_from_elsewhere_is_changed_here_alone(params: Pat
     read = {
         name: (values["batch_size"], values["betas"]) for name in ("again", "wgan-gp") for values in [settings.generator(name).model_dump()]
     }
-    assert read == {"again": (17, (0.1, 0.2)), "wgan-gp": (32, (0.0, 0.9))}
+    assert read == {"again": (17, (0.1, 0.2)), "wgan-gp": (16, (0.0, 0.9))}
 
 
 def test_a_section_that_is_not_there_is_named(params: Path) -> None:

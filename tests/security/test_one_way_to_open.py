@@ -40,6 +40,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "phantom/drawing": ({"open"}, "writes participants.tsv"),
     "evaluation/patients": ({"open"}, "writes tables"),
     "project/workspace": ({"open"}, "writes curves"),
+    "privacy/references": ({"np.load"}, "reads what stage audit-references itself has kept of patches"),
     "project/new_project": ({"shutil.copytree"}, "copies this package's own modules"),
     "project/params": ({"YAML"}, "of a text that load_settings has accepted"),
     "generators/storage": ({"shutil.copyfile"}, "copies weights that this training has just written"),

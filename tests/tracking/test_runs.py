@@ -80,7 +80,7 @@ def test_a_run_keeps_settings_curves_files_data_and_tags(root: Path, client: Any
         run.final({"val_dsc": 0.25})
     kept = client.get_run(run.id)
     assert kept.info.status == "FINISHED"
-    assert kept.data.params["unet.width"] == "16"
+    assert kept.data.params["unet.width"] == str(settings.unet.width)
     assert kept.data.params["generators.wgan-gp.betas"] == "[0.0, 0.9]"
     assert kept.data.params["note"] == "None"
     history = client.get_metric_history(run.id, "loss")
