@@ -51,7 +51,8 @@ def main() -> None:
     split = load_split(home.splits, site)
     patches = open_patch_set(home.patches(site)).of_patients(split.train)
     scans = home.scans(settings, site, split.validation)
-    begun, probe = time.monotonic(), {}
+    begun = time.monotonic()
+    probe: dict[str, float] = {}
     if options.data != "real":
         patches, probe = made_by(options.data, settings, patches, scans)
     made = time.monotonic()

@@ -1,6 +1,6 @@
 """Leave one patient out: what real patches, each generator's pairs and pre-training are worth on a cohort too small to split.
 
-    python benchmarks/leave_one_out.py OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask]
+    python -m benchmarks.leave_one_out OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask]
 
 Run it in a project's folder; scans are those of the source of section `cohort` in params.yaml, which names all sizes too. Every
 labelled patient is the test patient of one fold; the next one by name validates (and chooses checkpoints), the others train. In a fold:
@@ -20,11 +20,11 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models import made_by
 
 from angiosynth.arrays import Mask
 from angiosynth.data.bids import Patient, find_patients
@@ -42,6 +42,7 @@ from angiosynth.segmentation.training import train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import Settings, UnetSettings, load_settings
+from benchmarks.models import made_by
 
 COUNTS = (1, 2, 3)
 SCRATCH, PRETRAINED, THRESHOLD, REAL = "scratch", "pretrained", "threshold", "real"
@@ -69,13 +70,16 @@ class Fold:
         yield THRESHOLD, len(self.train), self._threshold
         yield REAL, len(self.train), lambda: self._unet(self.patches)
         for model in self.settings.generators:
-            yield model, len(self.train), lambda model=model: self._unet(made_by(model, self.settings, self.patches, [self.validation])[0])
+            yield model, len(self.train), partial(self._generated, model)
         for count in COUNTS:
-            yield SCRATCH, count, lambda count=count: self._tuned(count, None)
+            yield SCRATCH, count, partial(self._tuned, count, None)
         if self.pretrained is not None:
-            yield PRETRAINED, 0, lambda: _whole(load_segmenter(self.pretrained))
+            yield PRETRAINED, 0, partial(_loaded, self.pretrained)
             for count in COUNTS:
-                yield PRETRAINED, count, lambda count=count: self._tuned(count, self.pretrained)
+                yield PRETRAINED, count, partial(self._tuned, count, self.pretrained)
+
+    def _generated(self, model: str) -> Segment:
+        return self._unet(made_by(model, self.settings, self.patches, [self.validation])[0])
 
     def _threshold(self) -> Segment:
         cut = best_threshold(load_scan(patient, self.settings.cohort.intensity) for patient in self.train)
@@ -93,6 +97,10 @@ class Fold:
     def _trained(self, settings: UnetSettings, patches: PatchSet, unet: Unet | None = None) -> Segment:
         trained = train_segmenter(settings, patches, validator([self.validation]), NullRecorder(), unet=unet)
         return _whole(trained.segmenter)
+
+
+def _loaded(folder: Path) -> Segment:
+    return _whole(load_segmenter(folder))
 
 
 def _whole(segmenter: Any) -> Segment:

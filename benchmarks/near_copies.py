@@ -26,7 +26,7 @@ from angiosynth.data.nifti import read_volume
 from angiosynth.phantom.drawing import generate_patient
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import ScannerSettings
-from benchmarks.private_phantom import HOSPITALS, SCANNER_KEYS
+from benchmarks.private_hospitals import HOSPITALS, SCANNER_KEYS
 
 HEADS = 4  # of a drawn site
 Change = Callable[[np.ndarray], np.ndarray]

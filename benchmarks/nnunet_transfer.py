@@ -42,7 +42,8 @@ from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import train_segmenter
 from angiosynth.settings import UnetSettings
-from benchmarks.private_phantom import INTENSITY, SIZE, SPACING_MM, patches_of, patient, set_of
+from benchmarks.private_hospitals import INTENSITY, SIZE, SPACING_MM, patches_of, patient
+from benchmarks.private_phantom import set_of
 
 nib: Any = nibabel
 
@@ -193,7 +194,7 @@ def main() -> None:
     else:
         scans = [patient("faint", number) for number in range(1, TRAINED + SCORED + 1)]
     trained, scored = scans[:TRAINED], scans[TRAINED:]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for tool, tries in (
         ("U-net of this project", by_unet(contents.pairs, trained, scored)),
         ("nnU-Net", by_nnunet(words.tools / "nnunet" / "bin", contents, trained, scored, words.out.resolve() / "nnunet")),

@@ -15,6 +15,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Operations(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -56,9 +57,9 @@ class Operations(TorchDispatchMode):
 def networks(settings: Settings) -> Iterator[tuple[str, str, Callable[[], Step]]]:
     """Name, precision, and what builds a training's step."""
     for name, generator in settings.generators.items():
-        yield name, generator.precision, lambda generator=generator: family_of(generator).blank_training(generator, settings.patches.size)
+        yield name, generator.precision, partial(family_of(generator).blank_training, generator, settings.patches.size)
     for name in UNETS:
-        yield name, settings.unet.precision, lambda name=name: blank_unet_step(settings, name)
+        yield name, settings.unet.precision, partial(blank_unet_step, settings, name)
 
 
 def seconds_of(step: Step, count: int) -> float:
