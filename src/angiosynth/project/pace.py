@@ -30,15 +30,15 @@ from angiosynth.settings.sections import SplitSettings
 
 TIMED_S = 0.4  # of each kind of step
 UNKNOWN_VOXELS = 8_000_000  # of a scan that cannot be read yet
-START_S = 4.0  # of a stage: Python, DVC's hashing, MLflow
+START_S = 8.0  # of a stage: Python, DVC's hashing, MLflow
 WINDOWS = 0.55  # fraction of a scan's voxels that lies in the windows that are segmented
 DRAWN_PAIRS = 64  # that are timed
 WINDOW = 160  # voxels along a side of the window that is timed
 CONTROLLED = "control"  # key of Pace.steps
 MACHINE = 16  # width of the U-net whose speed stands for the machine's
 # Work that is no training, in voxels that a U-net of width 16 segments meanwhile; of a scan's voxel, or of a patch's.
-DRAWN, CHECKED, CUT, SCORED = 0.3, 0.035, 0.045, 0.05
-REFERENCED, AUDITED = 8.0, 21.0  # a compared patch, once for all audits and in each
+DRAWN, CHECKED, CUT, SCORED = 0.55, 0.035, 0.045, 0.05
+REFERENCED, AUDITED = 12.0, 24.0  # a compared patch, once for all audits and in each
 PAGES = 1.0e6  # tables, figures and pages
 JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on real patches
 
