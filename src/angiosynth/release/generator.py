@@ -13,22 +13,17 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import load, save_file
-from torch import Tensor
 
 from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings, Sampler
 from angiosynth.generators.registry import KINDS, family_of
 from angiosynth.generators.storage import load_sampler
-from angiosynth.reading import MIB, read_bytes
-from angiosynth.release.formats import Format
 from angiosynth.release.promise import promise_fault
+from angiosynth.release.weights import AGAIN, read_weights, write_weights
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.sections import Positive, Text
 
 FOLDER, WEIGHTS, FACTS = "generator", "generator.safetensors", "generator.json"
-FORMATS = {".safetensors": Format("application/octet-stream")}
-AGAIN = "get the package again"
 # Required settings that no drawing depends on: networks are built from a whole section.
 UNUSED: Mapping[str, Any] = {
     **dict.fromkeys(("steps", "width", "critic_iterations"), 1),
@@ -123,7 +118,7 @@ def write_generator(source: TrainedSource, package: Path, size: int, threshold: 
     folder = package / FOLDER
     folder.mkdir()
     network = load_sampler(source.folder, source.settings, size).network
-    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    write_weights(network.state_dict(), folder / WEIGHTS)
     values = source.settings.model_dump(mode="json")
     settings = {name: values[name] for name in kind.drawn_with}
     write_json(folder / FACTS, {"kind": kind.name, "size": size, "threshold": threshold, "settings": settings})
@@ -139,14 +134,11 @@ def read_generator(package: Path) -> ShippedGenerator | None:
     if not folder.is_dir():
         return None
     facts, settings = _facts_of(folder / FACTS)
-    path = folder / WEIGHTS
-    try:
-        weights = _weights_of(path, settings, facts.size)
-        sampler = family_of(settings).sampler(settings, facts.size, weights, torch.device("cpu"))
-    except InputError:
-        raise
-    except Exception as error:  # safetensors and torch raise several kinds for a damaged file
-        raise InputError(f"{path}: missing or damaged; {AGAIN}") from error
+    family = family_of(settings)
+    with torch.device("meta"):
+        wanted = family.blank(settings, facts.size)["generator"]
+    weights = read_weights(folder / WEIGHTS, wanted)
+    sampler = family.sampler(settings, facts.size, weights, torch.device("cpu"))
     return ShippedGenerator(sampler, facts)
 
 
@@ -162,19 +154,3 @@ def _facts_of(path: Path) -> tuple[GeneratorFacts, GeneratorSettings]:
         return facts, kind.settings.model_validate({"kind": kind.name, **unused, **facts.settings})
     except (ValidationError, ValueError, KeyError) as error:
         raise InputError(f"{path}: damaged, or of a newer version; {AGAIN}") from error
-
-
-def _weights_of(path: Path, settings: GeneratorSettings, size: int) -> dict[str, Tensor]:
-    """The weights, whose size is known before the file is read or a network of its size takes memory."""
-    with torch.device("meta"):
-        wanted = family_of(settings).blank(settings, size)["generator"]
-    length = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
-    content = read_bytes(path, length + MIB)
-    weights: dict[str, Tensor] = load(content) if len(content) >= length else {}
-    alike = weights.keys() == wanted.keys() and all(
-        tensor.shape == wanted[name].shape and tensor.dtype == wanted[name].dtype and bool(torch.isfinite(tensor).all())
-        for name, tensor in weights.items()
-    )
-    if not alike:
-        raise InputError(f"{path}: damaged, or of other settings than {FACTS}; {AGAIN}")
-    return weights

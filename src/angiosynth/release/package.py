@@ -22,7 +22,7 @@ from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes, read_text
-from angiosynth.release import card, checksums, generator, signature, unet
+from angiosynth.release import card, checksums, generator, signature, unet, weights
 from angiosynth.release.card import LOADER, Terms, card_of, readme_of
 from angiosynth.release.checksums import verify, write_checksums
 from angiosynth.release.croissant import DataFile, croissant_of
@@ -93,8 +93,7 @@ FORMATS: dict[str, Format] = {
     **card.FORMATS,
     **checksums.FORMATS,
     **signature.FORMATS,
-    **unet.FORMATS,
-    **generator.FORMATS,
+    **weights.FORMATS,
 }
 
 

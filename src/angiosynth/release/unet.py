@@ -9,20 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
-from angiosynth.reading import MIB, read_bytes
-from angiosynth.release.formats import Format
+from angiosynth.release.weights import read_weights, write_weights
 from angiosynth.runtime.output import write_json
 from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import THRESHOLD, Segmenter
-from angiosynth.segmentation.storage import count_weights, load_segmenter
+from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.unet import Unet
 
 FOLDER, WEIGHTS, FACTS = "unet", "unet.safetensors", "unet.json"
-FORMATS = {".safetensors": Format("application/octet-stream")}
 SHIPPED = ("width", "dropout", "mean", "deviation", "precision", "intensity")
 
 
@@ -51,8 +48,7 @@ def write_unet(source: Path, package: Path) -> None:
     segmenter, facts = load_segmenter(source), read_facts(source).model_dump(mode="json")
     folder = package / FOLDER
     folder.mkdir()
-    weights = {name: value.detach().cpu().contiguous() for name, value in segmenter.unet.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    write_weights(segmenter.unet.state_dict(), folder / WEIGHTS)
     write_json(folder / FACTS, {**{name: facts[name] for name in SHIPPED}, "threshold": THRESHOLD})
 
 
@@ -67,17 +63,9 @@ def read_unet(package: Path) -> Segmenter | None:
         return None
     facts = read_facts(folder)
     path = folder / WEIGHTS
-    unet = None
-    try:
-        content = read_bytes(path, 4 * count_weights(facts.width) + MIB)  # before a network of that width is built
-        if len(content) >= 4 * count_weights(facts.width):
-            weights = load(content)
-            unet = Unet(facts.width, facts.dropout)
-            unet.load_state_dict(weights)
-    except InputError:
-        raise
-    except Exception as error:  # safetensors and torch raise several kinds for a damaged file
-        raise InputError(f"{path}: missing or damaged; get the package again") from error
-    if unet is None or not all(bool(torch.isfinite(tensor).all()) for tensor in unet.state_dict().values()):
-        raise InputError(f"{path}: damaged; get the package again")
+    with torch.device("meta"):  # whatever the width, no memory is taken before the file is known to have such weights
+        wanted = Unet(facts.width, facts.dropout).state_dict()
+    weights = read_weights(path, wanted)
+    unet = Unet(facts.width, facts.dropout)
+    unet.load_state_dict(weights)
     return Segmenter(unet.eval(), facts.mean, facts.deviation, facts.precision, str(path))

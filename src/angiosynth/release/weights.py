@@ -1,0 +1,49 @@
+"""Weights of a network that is part of a package, as safetensors: no program runs when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from angiosynth.errors import InputError
+from angiosynth.reading import MIB, read_bytes
+from angiosynth.release.formats import Format
+
+FORMATS = {".safetensors": Format("application/octet-stream")}
+AGAIN = "get the package again"
+
+
+def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a network's state, from whatever device."""
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
+
+
+def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read weights, on the CPU.
+
+    Args:
+        path: a .safetensors file.
+        wanted: tensors of the names, shapes and types that must be in it; those of a network on device "meta" take no memory.
+
+    Raises:
+        InputError: the file is missing, damaged, longer than such weights, or holds others.
+    """
+    length = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
+    try:
+        content = read_bytes(path, length + MIB)  # the header has some kilobytes
+        weights: dict[str, Tensor] = load(content) if len(content) >= length else {}
+    except InputError:
+        raise
+    except Exception as error:  # safetensors raises several kinds for a damaged file
+        raise InputError(f"{path}: missing or damaged; {AGAIN}") from error
+    alike = weights.keys() == wanted.keys() and all(
+        tensor.shape == wanted[name].shape and tensor.dtype == wanted[name].dtype and bool(torch.isfinite(tensor).all())
+        for name, tensor in weights.items()
+    )
+    if not alike:
+        raise InputError(f"{path}: damaged, or not those of the settings beside it; {AGAIN}")
+    return weights
