@@ -47,9 +47,9 @@ from angiosynth.settings import Settings, load_settings
 
 
 def with_seed(settings: Settings, seed: int) -> Settings:
-    """Another seed for everything but patients, patches and probe."""
+    """Another seed for everything but patients, patches and probe; the audit's is of its own draws."""
     generators = {name: own.model_copy(update={"seed": seed}) for name, own in settings.generators.items()}
-    parts = {name: getattr(settings, name).model_copy(update={"seed": seed}) for name in ("synthesis", "unet")}
+    parts = {name: getattr(settings, name).model_copy(update={"seed": seed}) for name in ("synthesis", "unet", "audit")}
     return settings.model_copy(update={"generators": generators, **parts})
 
 

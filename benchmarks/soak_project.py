@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import yaml
 
 from angiosynth.settings import Settings
 from tests.factories import changed, tiny_tree
-from tests.pipeline import ROOT
+from tests.pipeline import write_project
 
 SIZES = {  # long enough that kills come within trainings, with several checkpoints each
     "threads": 1,
@@ -44,17 +42,5 @@ def settings_text() -> str:
 def new_project(folder: Path) -> Path:
     """A project with the code of this checkout, committed to git."""
     folder.mkdir(parents=True)
-    for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copytree(ROOT / "sweeps", folder / "sweeps", ignore=shutil.ignore_patterns("*.json"))
-    (folder / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-    (folder / "params.yaml").write_text(settings_text())
-    for words in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=soak", "-c", "user.email=soak@localhost", "commit", "-q", "-m", "start"],
-    ):
-        subprocess.run(["git", *words], cwd=folder, env=environment(), check=True)
+    write_project(folder, settings_text(), environment())
     return folder

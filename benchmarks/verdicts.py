@@ -35,15 +35,9 @@ from angiosynth.stages.select_unet import select_unet
 from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import train_generator
 from angiosynth.stages.train_unet import train_unet
+from benchmarks.models import with_seed
 
 ROWS = "verdicts.jsonl"
-
-
-def with_seed(settings: Settings, seed: int) -> Settings:
-    """Another seed for everything but patients, patches and probe."""
-    generators = {name: generator.model_copy(update={"seed": seed}) for name, generator in settings.generators.items()}
-    sections = {name: getattr(settings, name).model_copy(update={"seed": seed}) for name in ("synthesis", "unet", "audit")}
-    return settings.model_copy(update={"generators": generators, **sections})
 
 
 def one_seed(folder: Path, seed: int, models: Sequence[str], audited: bool) -> list[dict[str, Any]]:

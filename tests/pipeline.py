@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +96,17 @@ def _value(dotted: str, values: Mapping[str, Any]) -> Any:
     for key in dotted.split("."):
         node = node[key]
     return node
+
+
+def write_project(folder: Path, params: str, environment: Mapping[str, str]) -> None:
+    """A copy of the repository's code in a folder that is there, with a params.yaml, committed to git."""
+    for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "sweeps", folder / "sweeps", ignore=shutil.ignore_patterns("*.json"))
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    (folder / "params.yaml").write_text(params)
+    who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    for words in (("init", "-q"), ("add", "-A"), (*who, "commit", "-q", "-m", "start")):
+        subprocess.run(["git", *words], cwd=folder, env=dict(environment), umask=0, check=True)

@@ -65,7 +65,7 @@ def no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[servers.Postgres]:
     """A PostgreSQL server with the databases mlflow and optuna."""
-    pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'angiosynth[postgres]'")
+    pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install '.[postgres]'")
     programs = servers.postgres_programs()
     if programs is None:
         pytest.skip("no PostgreSQL server here: initdb, pg_ctl and postgres are not found (Debian: apt install postgresql)")

@@ -27,6 +27,7 @@ from angiosynth.data.split import load_split
 from angiosynth.runtime.warm import warm_server
 from tests.documented import run as typed
 from tests.factories import changed, full_params, tiny_tree
+from tests.pipeline import write_project
 
 nib: Any = nibabel
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,16 +89,7 @@ def opened_by(reproduced: Path) -> dict[str, set[str]]:
 
 def build(folder: Path) -> Path:
     """A copy of the repository with a tiny params.yaml, reproduced once. conftest.py calls it beside the other tests."""
-    for name in ("dvc.yaml", "cli.py", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copytree(ROOT / "sweeps", folder / "sweeps", ignore=shutil.ignore_patterns("*.json"))
-    (folder / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-    (folder / "params.yaml").write_text(_params())
-    _run(folder, "git", "init", "-q")
-    _run(folder, "git", "add", "-A")
-    _run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "start")
+    write_project(folder, _params(), _environment())
     opened = str(folder.with_name(f"{folder.name}-opened"))
     recorded = ("evaluate", f"evaluate-synthetic@{RECORDED}", f"transfer-synthetic@{RECORDED}")
     with warm_server(folder, environment=_environment() | {"OPENED_FILES": opened}) as warm:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.verdicts import summary, with_seed
+from benchmarks.models import with_seed
+from benchmarks.verdicts import summary
 from tests.factories import tiny_settings
 
 

@@ -121,6 +121,7 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     assert manifest["inputs"]["set"] == read_json(package / "card.json")["set_digest"]
     assert manifest["outputs"] == {"SHA256SUMS": file_digest(package / "SHA256SUMS").hexdigest()}
     assert (manifest["settings"]["model"], manifest["settings"]["override"]) == ("wgan-gp", "a test")
+    assert {key: manifest["settings"][key] for key in ("with_unet", "with_generator")} == {"with_unet": False, "with_generator": False}
     assert not any(name in json.dumps(manifest) for name in [*names, "lab/a", str(home.root.resolve())])
     assert "dvc add releases/demo" in said
     assert "gallery.png" not in {path.name for path in package.rglob("*")}

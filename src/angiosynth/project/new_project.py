@@ -32,7 +32,7 @@ to be active. `python cli.py doctor` says what is missing, `python cli.py repro`
 
 - params.yaml: the settings; `python cli.py profile NAME` takes others from profiles/.
 - dvc.yaml: the stages. src/angiosynth: a copy of the code, which cli.py runs and the stages depend on. After
-  `pip install --upgrade angiosynth` the command `angiosynth new --upgrade` brings the new code here, and what it changes runs again.
+  `pip install --upgrade` of a newer wheel the command `angiosynth new --upgrade` brings the new code here, and what it changes runs again.
 - Scans stay out of git; `dvc add data/raw/SITE` keeps them. This folder is for its owner alone.
 """
 

@@ -34,11 +34,11 @@ from angiosynth.runtime.handover import HEEDED, MOST, STREAMS, VARIABLE, short_p
 from angiosynth.runtime.output import scratch_folder
 
 LIBRARIES = (
-    # What the first optimiser and the first run of a process would import, which takes two seconds each.
+    # what the first optimiser and the first run of a process would import, two seconds each
     *("torch._dynamo", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
     *("torch", "mlflow", "nibabel", "scipy.ndimage", "scipy.spatial", "scipy.stats", "scipy.special"),
     # what logging a network brings
-    *("mlflow.pyfunc", "sympy.tensor.tensor", "torch._dynamo", "torch._export.serde.serialize"),
+    *("mlflow.pyfunc", "sympy.tensor.tensor", "torch._export.serde.serialize"),
     *("torch._inductor.ir", "torch._inductor.package", "torch.export._trace"),
     *("typer", "pydantic", "ruamel.yaml", "jinja2", "rich.progress", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )

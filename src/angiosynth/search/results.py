@@ -67,7 +67,7 @@ def mean_score(scores: Sequence[TrialScore]) -> TrialScore:
 def is_hopeless(score: TrialScore, rows: Sequence[TrialRow]) -> bool:
     """Whether a trial's first seed is worse in both scores than at least half of the complete trials: the median rule for two objectives.
 
-    Such a trial cannot be on the front, so that its further seeds would tell nothing. Never before FEWEST_COMPLETE are there.
+    Such a trial has little chance to be on the front, whatever its further seeds give. Never before FEWEST_COMPLETE are there.
     """
     known = [scores for row in rows if (scores := scores_of(row)) is not None]
     better = sum(dsc > score.dsc and hd95_mm < score.hd95_mm for dsc, hd95_mm in known)

@@ -50,7 +50,7 @@ def _as_required() -> CheckResult:
         return CheckResult(
             "packages",
             "angiosynth is not installed in this environment",
-            "activate the one that it is in, or `pip install angiosynth`",
+            "activate the one that it is in, or `pip install PATH`, of its clone or wheel",
             fault=True,
         )
     needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]

@@ -107,7 +107,8 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
     write_manifest(
         manifest_path(home.root, "release", request.name),
         inputs={"set": data_digest(home.synthetic(chosen)), "audit": sha256_of(folder / "audit.json")},
-        settings={"model": chosen, "override": override, "signed": request.key is not None, "with_unet": request.with_unet}
+        settings={"model": chosen, "override": override, "signed": request.key is not None}
+        | {"with_unet": request.with_unet, "with_generator": request.with_generator}
         | {"release": settings.release.model_dump(mode="json"), "audit": audit_digest(settings)},
         outputs={SUMS: sha256_of(target / SUMS)},
     )

@@ -181,7 +181,7 @@ def _transfer_syntax(data: bytes, path: Path) -> str:
         raise InputError(f"{path}: damaged DICOM file; export the series again") from error
     syntax = value.decode("ascii", "replace").rstrip("\0 ")
     if syntax not in PLAIN and not is_decoded(syntax):
-        cure = f"{DCM2NIIX}, write it plain with gdcmconv --raw, or for lossless JPEG install angiosynth[dicom]"
+        cure = f"{DCM2NIIX}, write it plain with gdcmconv --raw, or for lossless JPEG pip install pylibjpeg pylibjpeg-openjpeg pyjpegls"
         raise InputError(f"{path}: its voxels are compressed ({syntax[:64]}); {cure}")
     return syntax
 
