@@ -95,18 +95,20 @@ def _server_process(
 def serve(listener: int, libraries: Sequence[str]) -> None:
     """Import libraries, then fork for each command that comes to a listening socket, until standard input ends. A child never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the commands
+    environment = _fixed(dict(os.environ))  # as libraries read it; some of them add variables
     for name in libraries:
         import_module(name)
     gc.collect()
     gc.freeze()  # what is imported is never garbage: looking through it would copy its pages in every child
-    _Server(socket.socket(fileno=listener), usable=threading.active_count() == 1).run()
+    _Server(socket.socket(fileno=listener), environment, usable=threading.active_count() == 1).run()
 
 
 class _Server:
     """Children by the file descriptors that tell of them: their callers' connections, and their own end."""
 
-    def __init__(self, listener: socket.socket, usable: bool) -> None:
+    def __init__(self, listener: socket.socket, environment: Mapping[str, str], usable: bool) -> None:
         self._listener = listener
+        self._environment = environment
         self._usable = usable
         self._selector = selectors.DefaultSelector()
         self._children: set[int] = set()  # their descriptors
@@ -134,7 +136,7 @@ class _Server:
         except (OSError, ValueError, InputError):
             connection.close()
             return
-        if not self._usable or not _suits(request):
+        if not self._usable or not _suits(request, self._environment):
             connection.sendall(b"n")
             connection.close()
         elif pid := os.fork():
@@ -192,11 +194,11 @@ def _receive_request(connection: socket.socket) -> tuple[dict[str, Any], list[in
     return parse_json(content.decode()), streams
 
 
-def _suits(request: dict[str, Any]) -> bool:
+def _suits(request: dict[str, Any], environment: Mapping[str, str]) -> bool:
     """Whether a fork of this process is what the caller would be: same code, Python and session, same variables but the free ones."""
     source = str(Path(request["root"]) / "src")
     same = request["python"] == sys.executable and source == sys.path[0] and request["session"] == os.getsid(0)
-    return same and _fixed(request["environment"]) == _fixed(dict(os.environ))
+    return same and _fixed(request["environment"]) == environment
 
 
 def _fixed(environment: dict[str, str]) -> dict[str, str]:
