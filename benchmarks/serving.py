@@ -31,7 +31,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from angiosynth.runtime.memory import keep_freed_memory
@@ -141,9 +140,16 @@ def answers(port: int) -> bool:
         return False
 
 
-def resident_mb(processes: list[psutil.Process]) -> float:
+def with_children(process: int) -> list[int]:
+    """The ids of a process and of all that it has started."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [process, *(below for child in children for below in with_children(int(child)))]
+
+
+def resident_mb(processes: list[int]) -> float:
     """The resident set of processes, all together."""
-    return float(sum(process.memory_info().rss for process in processes)) / 1e6
+    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def sound_request(served: Served, number: int, side: int) -> Request:
@@ -167,7 +173,7 @@ def fault_of(request: Request, status: int, said: bytes, server: str) -> str:
     return "" if right else "other numbers"
 
 
-def ask(port: int, requests: list[Request], record: Record, server: str, processes: list[psutil.Process]) -> None:
+def ask(port: int, requests: list[Request], record: Record, server: str, processes: list[int]) -> None:
     """One client: its requests, one after the other."""
     for request in requests:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
@@ -194,7 +200,7 @@ def measure(server: str, clients: int, requests: int, width: int, side: int) -> 
     sent = [bad[number // 4 % len(bad)] if number % 4 == 3 else sound[number % len(sound)] for number in range(requests)]
     with SERVERS[server](served) as (port, first):
         record, start = Record(), time.monotonic()
-        processes = [psutil.Process(first), *psutil.Process(first).children(recursive=True)]
+        processes = with_children(first)
         threads = [threading.Thread(target=ask, args=(port, sent[client::clients], record, server, processes)) for client in range(clients)]
         for thread in threads:
             thread.start()
