@@ -8,6 +8,8 @@ UI_PORT ?= 5000
 ASKED := budgets demo flow_steps leave_one_out near_copies same_results scale shipped_membership soak soak_project # they take long, or folders that are named to them
 BENCH ?= $(filter-out $(ASKED:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
+PARALLEL := --numprocesses logical --dist loadfile --no-loadscope-reorder
+
 VENV := $(CURDIR)/.venv
 STAMP := .venv/installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -20,10 +22,10 @@ export DO_NOT_TRACK := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo full results test lint docs bench ui serve lock
+.PHONY: help env demo full results test test-all lint docs bench ui serve lock
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 env: $(STAMP) ## the environment in .venv
 
@@ -48,7 +50,10 @@ results: demo ## the demo, and its tables and figures in README.md and docs/
 	python cli.py report --readme
 
 test: env ## the tests
-	python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+	python -m pytest $(PARALLEL) -m "not long"
+
+test-all: env ## these and the long ones: services, wheels, full disks, other programs where they are installed
+	python -m pytest $(PARALLEL)
 
 lint: env ## ruff and mypy
 	ruff check .

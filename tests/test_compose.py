@@ -71,6 +71,7 @@ def _psql(databases: Mapping[str, str], role: str, password: str, database: str)
 
 @pytest.mark.service
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_server_runs_by_the_containers_command_on_the_scripts_databases(
     databases: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

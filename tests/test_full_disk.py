@@ -88,6 +88,7 @@ def test_every_command_of_a_stage_is_tried(project: Project) -> None:
     assert {stages[name].verb for name in STAGES} == {stage.verb for stage in stages.values()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "share"), TRIED, ids=lambda value: value if isinstance(value, str) else f"{value:.0%}")
 def test_a_stage_on_a_full_disk_is_one_line_and_the_next_run_goes_on(name: str, share: float, project: Project) -> None:
     """`share` of what its outputs need is free."""

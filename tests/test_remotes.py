@@ -23,7 +23,7 @@ import pytest
 from tests.documented import ROOT, environment, run
 from tests.servers import free_port
 
-pytestmark = [pytest.mark.service, pytest.mark.slow]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.long]
 SSH = ("dvc remote add -d lab ssh://dvc@storage.example.org/srv/dvc/angiosynth", "dvc remote modify --local lab keyfile ~/.ssh/id_ed25519")
 S3 = (
     "dvc remote add -d lab s3://lab-dvc/angiosynth",

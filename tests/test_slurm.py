@@ -25,7 +25,7 @@ from tests.servers import Postgres
 from tests.slurm import Cluster, slurm
 from tests.stores import postgres as postgres
 
-pytestmark = [pytest.mark.service, pytest.mark.slow]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.long]
 TRAIN = "sbatch --export=ALL,MODEL=wgan-gp-sn deploy/slurm/train-generator.sbatch"
 SWEEP = "sbatch --export=ALL,MODEL=wgan-gp-sn,STUDY=rates,TRIALS=40 deploy/slurm/sweep.sbatch"
 SMALL = {"cpus_per_task": "2", "mem": "1G", "gpus_per_node": "2", "time": "60"}

@@ -33,6 +33,7 @@ benchmarks.private_phantom.main(["--jobs", "--seeds", "1"])
 """
 
 
+@pytest.mark.long
 def test_jobs_need_neither_mlflow_nor_dvc_nor_optuna(root: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-c", MISSING], cwd=root, check=True, capture_output=True, text=True, env={"PYTHONPATH": "src:."}

@@ -113,6 +113,7 @@ def typed(command: str, folder: Path, programs: Path, **variables: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nnunet_plans_trains_and_predicts(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     programs = tools("nnunet")
     folder = exported("nnunet", synthetic, audited, tmp_path)
@@ -136,6 +137,7 @@ def test_nnunet_plans_trains_and_predicts(synthetic: PatchSet, audited: Path, tm
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_datasets_and_croissant_load_the_pairs(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     programs = tools("huggingface")
     folder = exported("huggingface", synthetic, audited, tmp_path)
@@ -150,6 +152,7 @@ def test_the_page_shows_the_python_that_is_run() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_bids_validator_has_no_error(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     programs = tools("bids")
     folder = exported("bids", synthetic, audited, tmp_path)
@@ -159,6 +162,7 @@ def test_the_bids_validator_has_no_error(synthetic: PatchSet, audited: Path, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("orientation", ["RAS", "LPS"])
 def test_a_monai_bundle_marks_the_voxels_that_segment_marks(orientation: str, synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     programs = tools("monai")
@@ -178,6 +182,7 @@ def test_a_monai_bundle_marks_the_voxels_that_segment_marks(orientation: str, sy
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_monai_draws_the_generators_pairs_and_takes_the_metadata(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     programs = tools("monai")
     source = trained_as("wgan-gp", tmp_path / "project", 32)
@@ -193,6 +198,7 @@ def test_monai_draws_the_generators_pairs_and_takes_the_metadata(synthetic: Patc
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_medigan_draws_the_generators_pairs(synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     programs = tools("medigan")
     source = trained_as("wgan-gp", tmp_path / "project", 32)

@@ -211,7 +211,7 @@ def test_a_site_that_breaks_off_while_patients_are_drawn_leaves_what_was_there_b
     (tmp_path / "site-a/old").touch()
     monkeypatch.setattr(phantom, "as_completed", broken)
     with pytest.raises(error):
-        generate_site(TINY, 1, "site-a", 0.5, tmp_path / "site-a")
+        generate_site(TINY.model_copy(update={"patients": 2}), 1, "site-a", 0.5, tmp_path / "site-a")
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["site-a", "site-a/old"]
 
 
@@ -222,10 +222,11 @@ def test_a_site_that_breaks_off_outside_the_wait_leaves_no_folder(tmp_path: Path
 
     monkeypatch.setattr(phantom, "progress", broken)
     with pytest.raises(KeyboardInterrupt):
-        generate_site(TINY, 1, "site-a", 0.5, tmp_path / "site-a")
+        generate_site(TINY.model_copy(update={"patients": 2}), 1, "site-a", 0.5, tmp_path / "site-a")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are of POSIX")
 def test_ctrl_c_ends_all_processes_and_leaves_no_folder(root: Path, tmp_path: Path) -> None:
     call = f"generate_site(ScannerSettings.model_validate_json({TINY.model_copy(update={'patients': 5000}).model_dump_json()!r}), "

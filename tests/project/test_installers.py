@@ -34,7 +34,7 @@ WAYS = {
 }
 MAKE = ("angiosynth demo -o demo", "cd demo")
 REPRODUCED = "uv-tool"  # the others end with doctor, since a report takes minutes
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

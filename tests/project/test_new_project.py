@@ -182,6 +182,7 @@ def test_the_wheel_has_all_that_the_package_and_new_need(installed: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_installed_program_makes_a_demo_whose_packages_doctor_knows(installed: Path, tmp_path: Path) -> None:
     assert "cd demo; python cli.py repro" in run_installed(installed, tmp_path, "angiosynth demo -o demo")
     (tmp_path / "demo" / "params.yaml").unlink()  # doctor would try its networks, which takes longer than all the rest
@@ -191,6 +192,7 @@ def test_the_installed_program_makes_a_demo_whose_packages_doctor_knows(installe
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_stages_of_a_project_from_the_wheel_run_again_after_an_upgrade_that_changes_their_code(installed: Path, tmp_path: Path) -> None:
     run_installed(installed, tmp_path, "angiosynth new vessels")
     project = tmp_path / "vessels"

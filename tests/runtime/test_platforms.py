@@ -45,6 +45,7 @@ def _run(folder: Path, *words: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_scans_become_patches_without_what_windows_lacks(tmp_path: Path) -> None:
     for site in ("a", "b"):
         make_cohort(tmp_path / "lab" / site, 4, (32, 36, 4), seed=ord(site))

@@ -239,6 +239,7 @@ def test_no_fork_of_a_process_with_threads(start: Start, project: Path) -> None:
         process.wait(20)
 
 
+@pytest.mark.long
 def test_a_fork_computes_as_a_process_of_its_own(tmp_path: Path) -> None:
     """The libraries start no thread of Python's, and those that they do start come anew: products, a training step, a filter."""
     work = """

@@ -295,7 +295,7 @@ def test_a_worker_joins_a_study_and_only_with_what_it_began_with(tmp_path: Path,
         join_sweep(tmp_path, "joined", lambda model: Sweep(settings, model, analytic, tmp_path, DataSource("real", "e" * 16, "data", 1)))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=[pytest.mark.service, pytest.mark.long])])
 def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of a project whose runs and studies lie in SQLite, or each in a database of a PostgreSQL server."""
     if request.param == "sqlite":

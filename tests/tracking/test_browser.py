@@ -24,7 +24,7 @@ from angiosynth.tracking.runs import RunSpec, ensure_store, tracking_uri, traini
 from tests.browser import Browser, chromium, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.browser, pytest.mark.service, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.service, pytest.mark.slow, pytest.mark.long]
 LOG = "server.log"
 SCORES = {"val_dsc": 0.8125, "val_hd95_mm": 6.25, "test_dsc": 0.75, "test_hd95_mm": 7.5}
 

@@ -133,6 +133,7 @@ def history(client: Any, run_id: str, key: str) -> list[tuple[int, float]]:
 
 
 @pytest.mark.service
+@pytest.mark.long
 def test_a_server_killed_in_the_middle_and_restarted(
     server_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
