@@ -161,7 +161,7 @@ def test_commands_in_the_text_have_the_options_that_there_are(page: Path) -> Non
         assert used <= options, f"{call}: {used - options}"
 
 
-def test_commands_are_told_apart() -> None:
+def test_commands_are_distinguished() -> None:
     block = "dvc push   # all\n\nfor n in a; do echo $n; done\nmlflow server \\\n    --port 1\npython -c \"a\nb('c')\" > out\n"
     assert commands_of(block) == [
         "dvc push",

@@ -103,7 +103,7 @@ def _twin_of(cohort: Path, site: Path, change: str) -> Path:
 
 @pytest.mark.parametrize("change", ["packed anew", "unpacked", "turned", "turned without its header", "rounded"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["one site", "two sites"])
-def test_one_scan_under_two_names_is_refused_or_told(
+def test_one_scan_under_two_names_is_refused_or_reported(
     cohort: Path, tmp_path: Path, change: str, elsewhere: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A mask that differs by a voxel does not hide it. A rounded copy is no certain one, and told."""

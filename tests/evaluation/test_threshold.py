@@ -34,7 +34,7 @@ def test_patients_count_alike_whatever_their_size() -> None:
     assert np.mean([dsc(scan.truth, above(scan, result)) for scan in scans]) == pytest.approx(max(means), abs=1e-9)
 
 
-def test_two_grey_levels_are_told_apart() -> None:
+def test_two_grey_levels_are_distinguished() -> None:
     scan = make_scan()
     image = np.where(scan.truth, 0.5, np.where(scan.brain, 0.4, -1.0)).astype(np.float32)
     clear = replace(scan, image=image)

@@ -131,5 +131,5 @@ def test_runs_of_values(values: list[float], text: str) -> None:
     assert value_runs(np.array(values)) == text
 
 
-def test_too_many_runs_are_told_by_number_and_range() -> None:
+def test_too_many_runs_are_reported_by_number_and_range() -> None:
     assert value_runs(np.arange(0, 1000, 2)) == "500 values from 0 to 998"

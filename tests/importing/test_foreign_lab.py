@@ -72,7 +72,7 @@ def test_every_format_is_imported_as_nifti_and_no_name_comes_along(tmp_path: Pat
         assert not any(word in data for word in (PERSON.encode(), b"MUELLER", b"19500101", b"TOF of"))
 
 
-def test_no_name_of_a_header_is_told(tmp_path: Path, project: Path) -> None:
+def test_no_name_of_a_header_is_printed(tmp_path: Path, project: Path) -> None:
     lab = make_lab_of_formats(tmp_path / "lab")
     write_series(lab / "dicom" / "tof", mended(9)[0], affine_of(), series="1.2.9", number=None)
     code, output = call_import(lab, *WORDS, "--dry-run")

@@ -79,7 +79,7 @@ def test_patterns(
         (["s1.nii", "s2.nii", "s1_v.nii", "s2_v.mgz"], ("s*", "*_v"), ["s2_v.mgz: --vessels names it"]),  # and --scan too
     ],
 )
-def test_what_is_ambiguous_or_missing_is_told(tmp_path: Path, names: list[str], patterns: tuple[str, str], told: list[str]) -> None:
+def test_what_is_ambiguous_or_missing_is_reported(tmp_path: Path, names: list[str], patterns: tuple[str, str], told: list[str]) -> None:
     _, faults = pair_by_patterns(_touch(tmp_path, *names), *patterns)
     assert len(faults) == len(told)
     assert all(text in fault for text, fault in zip(told, faults, strict=True))
@@ -110,7 +110,7 @@ def test_a_table(tmp_path: Path) -> None:
     )
 
 
-def test_a_tables_faults_are_told_together(tmp_path: Path) -> None:
+def test_a_tables_faults_are_reported_together(tmp_path: Path) -> None:
     folder = _touch(tmp_path / "lab", "a.nii", "b.nii")
     _touch(tmp_path, "outside.nii")
     table = tmp_path / "table.csv"
@@ -124,7 +124,7 @@ def test_a_tables_faults_are_told_together(tmp_path: Path) -> None:
             pair_by_table(folder, table)
 
 
-def test_what_is_nobodys_is_told(tmp_path: Path) -> None:
+def test_what_is_nobodys_is_reported(tmp_path: Path) -> None:
     folder = _touch(tmp_path, "a_tof.nii", "a_v.nii", "a_v (1).nii", "a_tof.json", "old/b.nii", "c.zip", ".hidden.nii")
     (folder / "gone.nii").symlink_to("nowhere.nii")
     paired, faults = pair_by_patterns(folder, "*_tof", "*_v")

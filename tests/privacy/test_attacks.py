@@ -40,7 +40,7 @@ def test_scores_of_a_set_with_copies_are_those_of_that_set(number: int) -> None:
     np.testing.assert_allclose(scores, -gaps, rtol=1e-5)
 
 
-def test_a_label_is_told_by_the_nearest_image() -> None:
+def test_a_label_is_predicted_by_the_nearest_image() -> None:
     label = np.zeros((3, 2, 2), np.uint8)
     label[0, 0] = label[1, 0, 0] = 1
     drawn = np.zeros((2, 2, 2), np.uint8)
@@ -95,7 +95,7 @@ def test_neighbours_of_one_patient_agree() -> None:
     assert owner.tolist() == [0, 1]
 
 
-def test_a_set_that_leads_back_is_told_from_one_that_does_not() -> None:
+def test_a_set_that_leads_back_is_distinguished_from_one_that_does_not() -> None:
     rng = np.random.default_rng(0)
     training, patient = rng.normal(size=(200, 3)).astype(np.float32), np.repeat(np.arange(4), 50)
     training[patient == 2] += 4

@@ -84,7 +84,7 @@ def test_a_few_patches_alike_to_one_person_are_no_leak() -> None:
 
 
 @pytest.mark.parametrize("others", [(), (0,)])
-def test_with_too_few_others_nothing_is_told(others: tuple[int, ...]) -> None:
+def test_with_too_few_others_nothing_is_reported(others: tuple[int, ...]) -> None:
     assert counts_p(_counts(100, 100, 100), np.array(others, np.int64))["p"] == 1.0
 
 

@@ -23,7 +23,7 @@ def test_the_share_is_that_of_all_draws(m: int, k: int) -> None:
     assert nearer_to_training(training, others, 5, 1)["nearer"] == pytest.approx(np.mean(shares))
 
 
-def test_a_set_of_the_training_patients_is_told_and_its_p_is_the_least() -> None:
+def test_a_set_of_the_training_patients_is_reported_and_its_p_is_the_least() -> None:
     rng = np.random.default_rng(0)
     training, others = rng.random((300, 6)) - 1, rng.random((300, 4))
     near = nearer_to_training(training, others, 400, 1)

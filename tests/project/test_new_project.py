@@ -83,7 +83,7 @@ def test_a_project_is_a_repository_for_its_owner_alone_and_scans_stay_out(tmp_pa
     assert "no_scm" not in (project / ".dvc" / "config").read_text()
 
 
-def test_without_git_dvc_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_dvc_is_configured_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     make("new", folder=tmp_path / "p")
     assert not (tmp_path / "p" / ".git").exists()

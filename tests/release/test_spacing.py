@@ -21,7 +21,7 @@ def test_the_median_of_the_named_patients_to_three_digits(tmp_path: Path) -> Non
     assert training_spacing(path, ["a", "b", "c"]) == {"spacing_mm": [0.313, 0.313, 0.6], "spacing_varies": False}
 
 
-def test_scans_of_several_protocols_are_told(tmp_path: Path) -> None:
+def test_scans_of_several_protocols_are_reported(tmp_path: Path) -> None:
     path = cohort(tmp_path, a=[0.5, 0.5, 0.8], b=[0.5, 0.5, 0.8], c=[0.5, 0.5, 0.6])
     assert training_spacing(path, ["a", "b", "c"]) == {"spacing_mm": [0.5, 0.5, 0.8], "spacing_varies": True}
 

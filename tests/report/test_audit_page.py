@@ -115,7 +115,7 @@ def test_who_stands_out_is_looked_at_even_where_the_set_may_leave() -> None:
     assert "stands out" in audit_summary(audit).steps[0]
 
 
-def test_the_power_and_the_people_that_are_missing_are_told() -> None:
+def test_the_power_and_the_people_that_are_missing_are_reported() -> None:
     """2 members and 1 other: with 13 measures or more it takes C(2 + n, 2) >= 20 K people."""
     audit = audit_tree()
     needed = next(n for n in range(1, 99) if (n + 2) * (n + 1) / 2 >= 20 * len(audit["findings"]))

@@ -266,7 +266,7 @@ def test_order_of_starts_is_that_of_params_yaml() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3, 8, 9, 17, 40])
-def test_any_number_of_generators_is_told_apart(number: int) -> None:
+def test_any_number_of_generators_is_distinguished(number: int) -> None:
     """By colour as long as the palette lasts, then by colour and marker together; never like real, the threshold or from scratch."""
     names = tuple(f"generator-{place}" for place in range(number))
     look = Look(names)

@@ -32,7 +32,7 @@ def test_markdown_table(evaluation: dict[str, Any]) -> None:
     assert "best global threshold" in lines[6]
 
 
-def test_several_seeds_are_told_everywhere(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
+def test_several_seeds_are_reported_everywhere(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
     for name in NAMES[:-1]:
         evaluation[name] |= {"n_seeds": 3, "n_empty": 1, "dsc_seed_sd": 0.0123}
     evaluation["difference_to_real"]["dcgan"] |= {"dsc_seed_sd": 0.045}
@@ -51,7 +51,7 @@ def test_several_seeds_are_told_everywhere(evaluation: dict[str, Any], figures: 
     assert "The SD is that of the seeds' means." in readme.read_text()
 
 
-def test_worth_is_told_where_it_was_measured(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
+def test_worth_is_reported_where_it_was_measured(evaluation: dict[str, Any], figures: dict[str, Path], tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("<!-- results:start -->\n<!-- results:end -->\n")
     update_readme(readme, evaluation, TRANSFER, figures, WORTH)

@@ -71,7 +71,7 @@ def _mask(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [_json, _numpy, _archive, _torch, _figure, _mask], ids=lambda write: write.__name__)
-def test_a_full_disk_is_told_as_such_by_every_library(small: Path, write: Callable[[Path], None]) -> None:
+def test_a_full_disk_is_reported_as_such_by_every_library(small: Path, write: Callable[[Path], None]) -> None:
     with pytest.raises(InputError) as caught:
         write(small)
     assert str(caught.value).startswith(f"{small / 'out'}")

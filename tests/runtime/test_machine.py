@@ -114,7 +114,7 @@ def test_the_machine_s_own_number_is_the_kernel_s() -> None:
     assert next(machine._machine()) == pytest.approx(int(found[1]) * 1024, rel=0.2)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     assert not_writable(tmp_path) == ""
     assert not_writable(tmp_path / "not" / "yet") == ""
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ def test_sigterm_is_noted_and_what_was_there_before_comes_back() -> None:
         assert not terminated()
 
 
-def test_another_thread_is_never_told() -> None:
+def test_sigterm_does_not_stop_another_thread() -> None:
     answers: list[bool] = []
 
     def ask() -> None:

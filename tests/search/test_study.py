@@ -176,7 +176,7 @@ def test_a_lower_goal_is_reached_already(tmp_path: Path, settings: Settings) -> 
     assert len(run_sweep(Sweep(settings, MODEL, scored, tmp_path), 2, "ours").trials) == 3
 
 
-def test_a_worker_of_a_study_without_a_goal_is_told(tmp_path: Path, settings: Settings) -> None:
+def test_a_worker_of_a_study_without_a_goal_is_reported(tmp_path: Path, settings: Settings) -> None:
     run_sweep(Sweep(settings, MODEL, scored, tmp_path), 1, "ours")
     with closing(sqlite3.connect(tmp_path / "mlruns" / "optuna.db")) as database, database:
         database.execute("delete from study_user_attributes where key = 'goal'")

@@ -163,7 +163,7 @@ def test_a_sweeps_workers_end_with_the_process_that_started_them(tmp_path: Path,
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
-def test_a_worker_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_is_asked_to_end_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     with _holding(folder, "in_workers", processes=2) as process:
         for worker in (folder / "ready").iterdir():
@@ -250,7 +250,7 @@ def test_outside_of_a_project_nothing_is_touched(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_an_audit_that_is_told_to_end_leaves_no_patch(reproduced: Path) -> None:
+def test_an_audit_that_is_asked_to_end_leaves_no_patch(reproduced: Path) -> None:
     """While patches of held-out patients lie on the disk."""
     words = [sys.executable, "cli.py", "audit", "--model", "wgan-gp"]
     process = subprocess.Popen(words, cwd=reproduced, env=_environment() | {"ANGIOSYNTH_TRACKING": "off"})

@@ -26,7 +26,7 @@ SERVER = "http://lab.example.org:5000"
         ("mlflow-artifacts:/1/artifacts", None),
     ],
 )
-def test_a_folder_of_this_machine_is_told_from_other_places(uri: str, folder: str | None) -> None:
+def test_a_folder_of_this_machine_is_distinguished_from_other_places(uri: str, folder: str | None) -> None:
     assert local_folder(uri) == (Path(folder) if folder else None)
 
 

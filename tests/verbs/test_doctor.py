@@ -46,7 +46,7 @@ def test_a_finding_is_a_fault_a_note_or_fine() -> None:
     ]
 
 
-def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_is_reported_with_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "packages", "_settings", "_dvc")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     table, healthy = doctor.doctor(tmp_path)

@@ -41,7 +41,7 @@ def test_time_left_by_hand(jobs: int, seconds: float) -> None:
     assert Plan(STAGES, SECONDS, jobs).time_left((), {}) == seconds
 
 
-def test_time_left_heeds_what_runs() -> None:
+def test_time_left_respects_what_runs() -> None:
     plan = Plan(STAGES, SECONDS, 2)
     assert plan.time_left({"c"}, {"a": 4.0}) == 8.0
     assert plan.time_left({"c"}, {"a": 60.0}) == 2.0, "it takes longer than was thought: it may end at any moment"

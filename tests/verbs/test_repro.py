@@ -56,7 +56,7 @@ def test_what_has_changed_and_what_rests_on_it_is_planned(project: Path) -> None
     assert _names(project, "other") == []
 
 
-def test_time_left_is_said_at_each_stage_and_heeds_what_was_taken(
+def test_time_left_is_said_at_each_stage_and_respects_what_was_taken(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(repro, "_estimate", lambda settings, stages: {stage.name: 300.0 for stage in stages})

@@ -152,7 +152,7 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path, model: Path, n
     assert (tmp_path / "elsewhere").read_text() == "by hand"
 
 
-def test_mask_and_picture_heed_the_umask(tmp_path: Path, model: Path) -> None:
+def test_mask_and_picture_respect_the_umask(tmp_path: Path, model: Path) -> None:
     scan, brain = _files(tmp_path)
     before = os.umask(0o077)
     try:

@@ -95,7 +95,7 @@ def test_a_norms_groups(channels: int, groups: int) -> None:
     assert group_norm(channels).num_groups == groups
 
 
-def test_times_are_told_apart_at_both_ends() -> None:
+def test_times_are_distinguished_at_both_ends() -> None:
     embedding = TimeEmbedding(8)
     for times in (torch.tensor([0.0, 0.01]), torch.tensor([0.5, 0.51]), torch.tensor([0.99, 1.0])):
         angles = times[:, None] * embedding.frequencies
