@@ -95,6 +95,7 @@ def test_nothing_of_a_patient_can_enter_git(dvc_lab: Path) -> None:
             (dvc_lab / name).unlink()
 
 
+@pytest.mark.long
 def test_one_site_that_nobody_drew_is_a_whole_pipeline(dvc_lab: Path, tmp_path: Path) -> None:
     """Neither a phantom nor a target of transfer: DVC reads all stages, and the transfer's tables are there and empty."""
     lab = tmp_path / "lab"
@@ -125,6 +126,7 @@ def test_a_clone_pulls_the_scans_and_what_rests_on_them(dvc_lab: Path, tmp_path:
         assert _contents(clone / name) == _contents(dvc_lab / name)
 
 
+@pytest.mark.long
 def test_collecting_garbage_never_takes_the_only_copy(dvc_lab: Path, tmp_path: Path) -> None:
     """Where the scans are links into the cache, the cache has the only copy."""
     copy = tmp_path / "lab"

@@ -51,6 +51,7 @@ def test_a_name_in_a_message_is_one_line(place: str, tmp_path: Path) -> None:
         assert line.startswith(b"angiosynth: "), name
 
 
+@pytest.mark.long
 def test_a_project_and_its_scans_lie_in_folders_of_any_name(tmp_path: Path) -> None:
     project = tmp_path / os.fsdecode("50% #1? [a]*\n Mu\u0308ller 😀 ".encode() + b"lat\xfcin")
     site = "scans 50% [a] Mu\u0308ller"

@@ -191,6 +191,7 @@ def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values
     assert audit["patients"] == {"training": 2, "validation": 1, "test": 1, "held_out": 1, "held_out_labelled": 0}
 
 
+@pytest.mark.long
 def test_it_is_searched_by_its_name(reproduced: Path) -> None:
     """In so few steps the trial's U-net may find no vessel, which is a result too."""
     try:
@@ -306,6 +307,7 @@ def test_more_seeds_ask_for_no_other_choice(reproduced: Path) -> None:
     assert "select-unet" not in stale
 
 
+@pytest.mark.long
 def test_a_sweep_is_shown_by_the_report(reproduced: Path) -> None:
     study = {"study": "mine", "model": RECORDED, "front": [0], "knee": 0, "hypervolume": [[0, 0.1]], "importances": {}}
     trial = {"number": 0, "state": "complete", "reason": "", "val_dsc": 0.625, "val_hd95_mm": 7.75, "params": {"critic_iterations": 3}}
@@ -326,6 +328,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.long
 def test_sets_and_releases_go_to_the_remote_and_come_back(reproduced: Path, tmp_path: Path) -> None:
     """The whole pipeline's: everything that a stage writes, and a package under releases/. In the clone files are links into the cache."""
     places = {"NAME": "vessels-1", "KEY": str(tmp_path / "key"), "/some/folder": str(tmp_path / "remote")}
@@ -357,6 +360,7 @@ def test_sets_and_releases_go_to_the_remote_and_come_back(reproduced: Path, tmp_
         (reproduced / ".dvc" / "config.local").unlink(missing_ok=True)  # which that leaves, empty
 
 
+@pytest.mark.long
 def test_what_the_readme_has_users_type(reproduced: Path, tmp_path: Path) -> None:
     patient = next((reproduced / "data" / "phantom" / "site-a").glob("sub-*"))
     for name, pattern in (("scan.nii.gz", "*_angio.nii.gz"), ("brain.nii.gz", "*_desc-brain_mask.nii.gz")):

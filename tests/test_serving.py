@@ -91,6 +91,7 @@ def test_a_batch_of_the_wrong_shape_is_refused_and_the_server_goes_on(server: st
     assert _ask(server, _images(2, 1, 32, 48)).shape == (2, 1, 32, 48)
 
 
+@pytest.mark.long
 def test_images_that_are_not_standardised_are_refused_with_the_reason(server: str) -> None:
     """Grey levels of 8 and 12 bits, NaN and infinity as JSON's NaN and 1e999, no image at all."""
     good = _images(2, 1, 32, 32)

@@ -33,6 +33,7 @@ def test_output_is_compared_without_numbers_and_put_into_its_place(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_audit_release_and_checks_print_what_the_pages_show(reproduced: Path, tmp_path: Path) -> None:
     """The ends that meet, with the pipeline that test_pipeline.py builds."""
     (tmp_path / "project").symlink_to(reproduced)

@@ -108,6 +108,7 @@ def tiny_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tiny_hospitals")
+@pytest.mark.long
 def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for job in ("0,0,1", "2,real,1", "2,8,1"):
         private_phantom.main(["--only", job, "--hospitals", "faint", "--cache", str(tmp_path / "cache")])

@@ -72,6 +72,7 @@ def test_a_processed_copy_is_near(head: Array, change: str) -> None:
     assert (twin.name, twin.near) == ("first", True)
 
 
+@pytest.mark.long
 def test_real_heads_are_distinguished_and_their_processed_copies_are_not(realdata: Path) -> None:
     if not (realdata / "icbm-tof").is_dir():
         pytest.skip("icbm-tof is not among the real volumes in ANGIOSYNTH_REALDATA")

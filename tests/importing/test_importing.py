@@ -223,6 +223,7 @@ def test_nifti2_stays_nifti2(tmp_path: Path) -> None:
     np.testing.assert_allclose(nib.load(tmp_path / "clean.nii").affine, affine_of(), atol=1e-6)
 
 
+@pytest.mark.long
 def test_real_scans(realdata: Path, tmp_path: Path) -> None:
     """A BIDS folder goes through as well, its voxels unchanged."""
     sources = sorted(path for path in realdata.glob("*/sub-*") if path.is_dir())[:1]

@@ -215,6 +215,7 @@ def test_a_site_that_breaks_off_while_patients_are_drawn_leaves_what_was_there_b
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["site-a", "site-a/old"]
 
 
+@pytest.mark.long
 def test_a_site_that_breaks_off_outside_the_wait_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(items: Iterable[int], what: str, total: int) -> Iterator[int]:
         yield next(iter(items))

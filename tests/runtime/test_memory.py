@@ -31,6 +31,7 @@ def _later_faults(keep: bool) -> tuple[bool, int]:
     return told == "True", int(faults)
 
 
+@pytest.mark.long
 def test_what_was_freed_serves_again() -> None:
     told, faults = _later_faults(keep=True)
     if not told:

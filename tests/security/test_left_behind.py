@@ -250,6 +250,7 @@ def test_outside_of_a_project_nothing_is_touched(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_audit_that_is_asked_to_end_leaves_no_patch(reproduced: Path) -> None:
     """While patches of held-out patients lie on the disk."""
     words = [sys.executable, "cli.py", "audit", "--model", "wgan-gp"]

@@ -134,6 +134,7 @@ def test_a_sweep_searches_what_another_kind_has(home: Workspace, gaussians: Sett
     assert 0 <= ModelTrial("normal")(settings, tmp_path / "scratch", "", 0).dsc <= 1
 
 
+@pytest.mark.long
 def test_another_generator_of_a_known_kind_is_settings_alone(home: Workspace) -> None:
     wgan = tiny_tree()["generators"]["wgan-gp"]
     settings = _settings(wgan_gp_wide={**wgan, "width": 6})

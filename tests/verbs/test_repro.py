@@ -84,6 +84,7 @@ def test_a_stage_that_fails_ends_it_with_dvcs_code(
     assert not (project / "d").exists()
 
 
+@pytest.mark.long
 def test_sigterm_ends_dvc_too(project: Path) -> None:
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"slow": {"cmd": "echo $$ > begun && exec sleep 300", "outs": ["never"]}}}))
     shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
