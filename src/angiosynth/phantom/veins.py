@@ -1,4 +1,4 @@
-"""Vessels outside the label: dural sinuses and veins, faint in a TOF scan, and the scalp's arteries."""
+"""Vessels that are not labelled: dural sinuses and veins, faint in TOF scans, and arteries of the scalp."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from angiosynth.phantom.tubes import Points, Tubes, Values, along, join
 
 
 def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
-    """Superior sagittal, straight and transverse sinuses, each with a signal that varies along it."""
+    """Draw the superior sagittal, straight and transverse sinuses; their signals vary along their course."""
     arc = np.linspace(np.radians(-15), np.radians(205), 160)
     centre, (half_x, half_y, half_z) = head.centre_mm, head.half_mm
     rim = 1.0 - 1.0 / half_y
@@ -28,7 +28,7 @@ def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
 
 
 def draw_cortical_veins(head: HeadShape, rng: np.random.Generator, count: int = 26) -> Tubes:
-    """Faint veins just below the surface of the convexity, running up towards the midline."""
+    """Draw faint veins just below the surface of the convexity that run upwards to the midline."""
     veins = []
     for _ in range(count):
         side, length = rng.choice([-1, 1]), rng.uniform(20, 60)
@@ -43,7 +43,7 @@ def draw_cortical_veins(head: HeadShape, rng: np.random.Generator, count: int = 
 
 
 def draw_scalp_arteries(head: HeadShape, rng: np.random.Generator) -> Tubes:
-    """Bright, winding arteries outside the skull."""
+    """Draw bright, winding arteries outside the skull."""
     veins = []
     for side in (1, -1):
         for _ in range(3):
