@@ -98,11 +98,13 @@ def evaluation_summary(
     Raises:
         InputError: a table is missing or damaged, tables differ in their patients or seeds, or validation scores are missing.
     """
+    # Read the tables of all data sets; they must have the same patients and seeds.
     training_data = [name for name in unets if name != THRESHOLD]
     generators = [name for name in training_data if name != REAL]
     names = (*training_data, THRESHOLD)
     tables = {name: ScoreTable(read_scores(folder / f"{name}.csv"), "seed", folder / f"{name}.csv") for name in names}
     _check_alike(folder, tables)
+    # Test scores with intervals, and validation scores, of each data set.
     summary: dict[str, Any] = {name: _summary(scores, settings) for name, scores in tables.items()}
     for name in names:
         if name in unets or name != THRESHOLD:
@@ -111,9 +113,10 @@ def evaluation_summary(
     real = summary["real"]["dsc"]
 
     def difference(name: str, other: str) -> dict[str, float]:
-        gaps = tables[name]("dsc") - tables[other]("dsc")
+        gaps = tables[name]("dsc") - tables[other]("dsc")  # (seeds, patients), paired by seed and patient
         return _with_interval("dsc", gaps.mean(axis=0, keepdims=True), settings) | _spread("dsc_seed_sd", gaps)
 
+    # The selection uses validation scores only.
     chosen: str = min(generators, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
     return {
         **summary,

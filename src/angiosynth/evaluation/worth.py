@@ -81,6 +81,7 @@ def patients_worth(dsc: float, counts: NDArray[np.int64], curve: NDArray[np.floa
     place = int(np.searchsorted(rising, dsc))  # the first point that is at least as good
     if place in (0, len(counts)):
         return float(counts[min(place, len(counts) - 1)])
+    # Interpolate between the two points around it, linearly in the logarithm of the number of patients.
     share = (dsc - rising[place - 1]) / (rising[place] - rising[place - 1])
     low, high = np.log2(counts[[place - 1, place]])
     return float(2.0 ** (low + share * (high - low)))

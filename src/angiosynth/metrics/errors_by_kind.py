@@ -38,6 +38,7 @@ def errors_by_kind(truth: Mask, prediction: Mask, veins: Mask, bright: Mask) -> 
     calibre = vessel_calibre(truth)
     false, missed = prediction & ~truth, truth & ~prediction
     near = binary_dilation(truth, CORNERS)
+    # Disjoint regions in the order of FALSE_POSITIVES: each excludes those before it.
     places = (veins, near & ~veins, bright & ~near & ~veins, ~(bright | near | veins))
     counts = [np.count_nonzero(false & place) for place in places] + [np.count_nonzero(missed & calibre[name]) for name in MISSES]
     return dict(zip(KINDS, map(int, counts), strict=True))

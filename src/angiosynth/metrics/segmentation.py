@@ -65,7 +65,7 @@ def cldice(truth: Mask, prediction: Mask) -> float:
     true_lines, predicted_lines = skeleton(truth), skeleton(prediction)
     inside = int(np.count_nonzero(predicted_lines & truth)), int(np.count_nonzero(true_lines & prediction))
     lines = int(np.count_nonzero(predicted_lines)), int(np.count_nonzero(true_lines))
-    if 0 in lines:
+    if 0 in lines:  # at least one mask is empty: perfect agreement only if both are
         return float(lines == (0, 0))
     topology_precision, topology_sensitivity = inside[0] / lines[0], inside[1] / lines[1]
     return _ratio(2 * topology_precision * topology_sensitivity, topology_precision + topology_sensitivity, 0.0)

@@ -66,9 +66,11 @@ class Anatomy:
 
     def scanned(self, scanner: Contrasts, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Simulate the image (x, y, z) of one scanner; coil profile, slab steps and noise are drawn from `rng`."""
+        # Relative height of each artery voxel in its slab: z is the last axis, so the flat index modulo its length is the slice.
         slices = self.tissue.shape[2]
         in_slab = self.arteries.voxels % slices / slices * scanner.slabs % 1.0
         signal = inflow(self.arteries.signal, in_slab, scanner.saturation)
+        # Tissue around 1, the signal of white matter; then veins and arteries are blended over it.
         image = 1 + (self.tissue - 1) * np.float32(scanner.tissue_contrast)
         add_vessels(image, self.veins, scanner.vessel_contrast * scanner.vein_contrast)
         add_vessels(image, Drawn(self.arteries.voxels, self.arteries.fraction, signal), scanner.vessel_contrast)
@@ -83,6 +85,7 @@ def draw_anatomy(shape: tuple[int, int, int], spacing_mm: SpacingMm, seed: int, 
         seed, number: determine the head, together with the grid.
         is_diseased: whether to add stenoses or an occlusion.
     """
+    # A random stream for each part, so that a change of one part does not change the others.
     streams = np.random.SeedSequence([seed, STREAM, number]).spawn(4)
     rng_pose, rng_head, rng_tree, rng_veins = (np.random.default_rng(stream) for stream in streams)
     head = draw_shape(rng_head)
@@ -90,6 +93,7 @@ def draw_anatomy(shape: tuple[int, int, int], spacing_mm: SpacingMm, seed: int, 
     if is_diseased:
         tree = diseased(tree, rng_tree)
     veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
+    # Tissue is evaluated at the head coordinates of the voxels; vessels are moved from head to scanner coordinates and rasterised.
     pose, affine = draw_pose(rng_pose), grid_affine(shape, spacing_mm)
     tissue, brain = draw_tissue(head, head_coordinates(shape, affine, pose), spacing_mm, rng_head)
     arteries = draw(tree.tubes(slowness(tree)).moved(pose.rotation, pose.shift), shape, affine)

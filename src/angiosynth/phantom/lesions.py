@@ -51,6 +51,7 @@ def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tr
 def occlude(tree: Tree, place: int) -> Tree:
     """Remove the point `place` and all points downstream; parent indices are renumbered."""
     kept = np.flatnonzero(~_downstream(tree, place))
+    # The last entry of new_index serves the root, whose parent is -1, and stays -1.
     new_index = np.full(len(tree.points) + 1, -1)
     new_index[kept] = np.arange(len(kept))
     return Tree(tree.points[kept], new_index[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])

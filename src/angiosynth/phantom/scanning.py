@@ -57,9 +57,11 @@ def add_vessels(tissue: Field, drawn: Drawn, contrast: float) -> None:
 def scan(tissue: Field, scanner: Scanner, spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Apply blur, slab steps, coil profile and Rician noise, and convert to 8 bits, where the brightest blood is clipped."""
     shape = (tissue.shape[0], tissue.shape[1], tissue.shape[2])
+    # Blur by the point spread function, a separable Gaussian.
     for axis, spacing in enumerate(spacing_mm):
         if scanner.blur_mm > 0:
             tissue = gaussian_filter1d(tissue, scanner.blur_mm / spacing, axis=axis, truncate=3.0)
+    # Within each slab the signal falls linearly from bottom to top; each slab also has a random level.
     slices = np.arange(shape[2]) / shape[2] * scanner.slabs
     steps = 1 + scanner.slab_step * (0.5 - slices % 1.0) + 0.3 * scanner.slab_step * rng.standard_normal(scanner.slabs)[slices.astype(int)]
     # The coil profile is the exponential of a smooth random field.

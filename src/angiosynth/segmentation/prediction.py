@@ -112,6 +112,7 @@ def windows(brain: Mask) -> list[Window]:
         return []
     corners, sides = [], []
     for first, last in spans:
+        # For each slice: round the box's start, less the margin, down to the grid, and its length, with both margins, up to a multiple.
         origin = int(first[slices].min()) - MARGIN
         start = origin + (first - MARGIN - origin) // SIDE_MULTIPLE * SIDE_MULTIPLE
         corners.append(start)

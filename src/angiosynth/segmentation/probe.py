@@ -43,10 +43,12 @@ class UnetProbe:
 
     def __call__(self, sampler: Sampler, step: int) -> dict[str, float]:
         """Scores "probe_dsc" (mean DSC), "probe_dsc_real", "fd_unet" and "fd_unet_floor" of the generator at a training step."""
+        # Train the small U-net on generated pairs; the step in the seed gives each probe new pairs.
         count = self.settings.pairs
         image, label = sampler.pairs(count, seed=self.settings.seed + step)
         patches = PatchSet(image, label, np.full(count, ""), np.arange(count), self.real.meta, self.real.folder)
         segmenter = self._train(patches, "probe")
+        # Compare generated with real images in the features of the U-net trained on real patches.
         judge, features, floor, real = self._judge
         distance = frechet_distance(features, unet_features(judge, image))
         return {"probe_dsc": self._dsc(segmenter), "probe_dsc_real": real, "fd_unet": distance, "fd_unet_floor": floor}
@@ -55,6 +57,7 @@ class UnetProbe:
     def _judge(self) -> tuple[Segmenter, Features, float, float]:
         """The U-net trained on real patches, its features of a sample of these, the Frechet distance of two halves of patients, its DSC."""
         judge = self._train(self.real, "probe on real patches")
+        # evenly spaced rows, spread over all patients
         rows = np.unique(np.linspace(0, len(self.real) - 1, self.settings.pairs).astype(np.int64))
         features = unet_features(judge, np.asarray(self.real.image[self.real.rows[rows]]))
         # split by patient; the patches of a single patient are split alternately

@@ -140,6 +140,7 @@ class _Training:
                 if not best_weights or scores["val_dsc"] > best.scores["val_dsc"]:
                     best = TrainedUnet(self.segmenter, step, scores, best.curve)
                     best_weights = copy.deepcopy(unet.state_dict())
+        # Return to the best weights; without validation the last ones stay.
         if best_weights:
             unet.load_state_dict(best_weights)
             return best

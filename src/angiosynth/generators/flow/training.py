@@ -45,6 +45,7 @@ class FlowTraining(Training[FlowSettings]):
         """
         settings = self.settings
         self.optimiser.param_groups[0]["lr"] = settings.learning_rate * (linear_decay(self.step, settings.steps) if settings.decay else 1.0)
+        # Regress the velocity at random points of straight paths from noise to real pairs.
         ends, noise, times = self._paths()
         with autocast(settings.precision, self.device):
             loss, numbers = self.loss(ends, noise, times)
@@ -59,6 +60,7 @@ class FlowTraining(Training[FlowSettings]):
         """This process's rows of a batch: ends of paths (n, 2, x, y), their starts, noise (n, 2, x, y), and times (n,)."""
         settings = self.settings
         pairs = self._encoded(*self.real_batch(settings.flip))
+        # Every process draws the random numbers of the whole batch and takes its rows, so that the random states stay equal.
         noise = local_rows(torch.randn(settings.batch_size, *self.flow.shape, generator=self.random))
         times = local_rows(logit_normal(settings.batch_size, settings.time_mean, settings.time_deviation, self.random))
         ends = self.flow.standardised(pairs.to(self.device, memory_format=torch.channels_last))

@@ -88,6 +88,7 @@ class VelocityLoss(nn.Module):
 
 def squared_errors(field: Field, ends: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     """Mean squared error (n, 2) of a field for each path and channel. Arguments as in `VelocityLoss.forward`."""
+    # The velocity of a straight path is constant: its end minus its start.
     t = times[:, None, None, None]
     error = field((1.0 - t) * noise + t * ends, times) - (ends - noise)
     return error.square().mean(dim=(2, 3))

@@ -47,6 +47,7 @@ class Augmentation(nn.Module):
         """
         if self.mode != "adaptive":
             return {}
+        # One step up or down; the probability moves by 1 over `pairs` real pairs with the same sign.
         direction = torch.sign(mean_over_all(order) - self.target)
         self.probability.add_(direction * (count / self.pairs)).clamp_(0.0, 1.0)
         return {"augmentation_probability": self.probability.clone()}

@@ -61,7 +61,7 @@ class Convolution(PenalisedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self._effective_weight()
-        if self.form == "transposed" and x.shape[-1] == 1:
+        if self.form == "transposed" and x.shape[-1] == 1:  # the latent vector as a 1 x 1 map
             return transposed_convolution(x, weight, 1, self.padding, 0)
         if self.form == "transposed":
             return transposed_convolution(x, weight, 2, 2, 1)
@@ -73,6 +73,7 @@ class Convolution(PenalisedLayer):
         """The weight in the dtype of the computation, divided by its spectral norm if that was added."""
         if self.shared is not None:
             return self.shared
+        # Cast, or divide and cast in one pass over the weight.
         dtype = computed_dtype(self.weight)
         weight = self.weight.to(dtype) if self.scale is None else self.scale(self.weight, dtype)
         if self.shares:
@@ -122,6 +123,7 @@ def convolution(x: Tensor, weight: Tensor, geometry: Geometry, layer: PenalisedL
         if x.device.type == "cpu":  # for strided layers and few channels torch's second derivative was measured to be as fast here
             return F.conv2d(x, weight, stride=stride, padding=padding)
         return convolve(x.to(weight.dtype), weight, None, geometry, layer)
+    # Gather, then multiply; rows of the product are output positions in the order (n, h', w').
     patches: Tensor = _Gather.apply(x.to(weight.dtype), window)  # type: ignore[no-untyped-call]
     product = patches @ by_outputs(weight, 0).T
     return product.view(len(x), window.height, window.width, outputs).movedim(-1, 1)
@@ -140,9 +142,11 @@ def transposed_convolution(x: Tensor, weight: Tensor, stride: int, padding: int,
     """
     inputs, outputs, kernel, _ = weight.shape
     height, width = ((side - 1) * stride - 2 * padding + kernel + output_padding for side in x.shape[2:])
+    # A transposed convolution has the roles of the maps exchanged: the input is the small map, the output the large one.
     window = _Window(kernel, stride, padding, *x.shape[2:])
     if not window.matrix_product_is_faster(x, inputs, weight):
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding, output_padding=output_padding)
+    # Multiply, then scatter: each input position gives the values that it adds to its k x k window of the output.
     patches = x.to(weight.dtype).movedim(1, -1).reshape(-1, inputs) @ weight.movedim(1, -1).flatten(1)
     result: Tensor = _Scatter.apply(patches, window, (len(x), outputs, height, width))  # type: ignore[no-untyped-call]
     return result
@@ -191,6 +195,7 @@ class _Window:
         padded = values.new_zeros(n, max(reach[0] + self.kernel - 1, h + self.padding), rows.shape[2], c)
         for tap in range(self.kernel):
             padded[:, tap : tap + reach[0] : self.stride] += rows[:, :, :, tap]
+        # Cut off the padding, and convert to the dtype of the rows.
         inside = padded[:, self.padding : self.padding + h, self.padding : self.padding + w]
         return patches.new_empty(shape).to(memory_format=torch.channels_last).copy_(inside.movedim(-1, 1))
 

@@ -116,6 +116,7 @@ class RelativisticCriticLoss(nn.Module):
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
         del random
         penalised = (number + 1) % self.penalty_every == 0
+        # One pass for both; pixels require gradients only if the penalties need them.
         pairs = torch.cat([real, fake]).detach().requires_grad_(penalised)
         scores = self.critic(pairs)
         ahead = scores[: len(real)] - scores[len(real) :]
@@ -161,6 +162,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     Returns:
         A scalar, differentiable in the critic's weights.
     """
+    # Every process draws the positions of the whole batch and takes those of its rows, so that the random states stay equal.
     shape = (len(real) * world_size() if form == "sample" else 1, 1, 1, 1)
     drawn = torch.rand(shape, generator=random)
     weights = (local_rows(drawn) if form == "sample" else drawn).to(real.device)

@@ -126,6 +126,7 @@ class ResidualGenerator(nn.Module):
         self.latent_size = sum(self.sizes)
 
     def forward(self, latent: Tensor) -> Tensor:
+        # The latent vector scales the learnt maps at the coarsest level; each later level receives its noise map.
         vector, *noise = latent.split(self.sizes, dim=1)
         maps = iter(noise)
         x = (self.basis * self.modulate(vector)[:, :, None, None]).contiguous(memory_format=torch.channels_last)

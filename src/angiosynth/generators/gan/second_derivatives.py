@@ -83,6 +83,8 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # First backward pass: g_x by a differentiable function. Weight and bias gradients come from torch, as trainings do not
+        # differentiate them again.
         x, weight = context.saved_tensors
         by_x, by_weight, by_bias, *_ = context.needs_input_grad
         of_x = _InputGradient.apply(gradient, weight, x, context.geometry) if by_x else None  # type: ignore[no-untyped-call]
@@ -97,6 +99,7 @@ class _InputGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, gradient: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+        # x gives only its shape here: g_x is linear in g_y and w, and does not depend on x.
         context.save_for_backward(gradient, weight)
         context.geometry = geometry
         return _gradients(gradient, x, weight, geometry, (True, False, False))[0]
@@ -105,7 +108,8 @@ class _InputGradient(torch.autograd.Function):
     def backward(context: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight = context.saved_tensors
         geometry: Geometry = context.geometry
-        # `outer` is h in the module's docstring, `gradient` is g_y
+        # Second backward pass. `outer` is h in the module's docstring, `gradient` is g_y: by g_y the derivative is w * h, by w it is the
+        # weight gradient of a convolution with input h and output gradient g_y.
         by_gradient, by_weight, *_ = context.needs_input_grad
         of_gradient = F.conv2d(outer, weight, None, geometry.stride, geometry.padding, groups=geometry.groups) if by_gradient else None
         of_weight = _gradients(gradient, outer, weight, geometry, (False, True, False))[1] if by_weight else None

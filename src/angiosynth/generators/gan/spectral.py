@@ -73,7 +73,8 @@ class _Scaled(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, u, v, inverse = context.saved_tensors
         wide = gradient * inverse.view(1, 1, 1, 1)  # four axes, because a scalar tensor would not promote bfloat16 to float32
-        projection = torch.dot(_flat(wide), _flat(weight)) * inverse
+        projection = torch.dot(_flat(wide), _flat(weight)) * inverse  # <G, W> / sigma, with `wide` = G / sigma
+        # u as a factor along the output axis, v as a factor along the kernel's sides and the input axis.
         sides = weight.shape[2:]
         rows = u.view(-1, 1, 1, 1) if context.output_axis == 0 else u.view(1, -1, 1, 1)
         columns = v.view(*sides, -1).permute(2, 0, 1).unsqueeze(context.output_axis)

@@ -48,18 +48,21 @@ class GanTraining(Training[GanSettings]):
         Returns:
             Losses and other scalars of the last critic step and of the generator step, by name.
         """
+        # Set the learning rates of this step.
         factor = linear_decay(self.step, self.settings.steps) if self.settings.decay else 1.0
         for optimiser, rate in (
             (self.critic_optimiser, self.settings.learning_rate_critic),
             (self.generator_optimiser, self.settings.learning_rate_generator),
         ):
             optimiser.param_groups[0]["lr"] = rate * factor
+        # Train the critic, then the generator. Critic steps are numbered over the whole training for penalties of every k-th step.
         numbers: dict[str, Tensor] = {}
         with sharing_weights(self.gan.generator):  # its weights do not change during the critic steps
             iterations = self.settings.critic_iterations
             for number in range(self.step * iterations, (self.step + 1) * iterations):
                 numbers |= self._critic_step(number)
         numbers["generator_loss"] = self._generator_step()
+        # Follow the generator with the exponential moving average, from which samples are drawn.
         self.step += 1
         self.update_average(self.gan.generator, self.settings.ema)
         return numbers
@@ -68,14 +71,16 @@ class GanTraining(Training[GanSettings]):
         iterate_spectral_norms(self.gan.critic)
         real = self._real_batch()
         with autocast(self.settings.precision, self.device):
-            with torch.no_grad():
+            with torch.no_grad():  # a critic step does not differentiate the generator
                 fake = self.gan.generator(self._latent())
+            # The critic sees real and generated pairs only after random augmentation with the same probability.
             real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, fake))
             loss, numbers = self.criticise(real, fake, self.random, number)
         loss.backward()
         self.critic_optimiser.step()
         self.critic_optimiser.zero_grad(set_to_none=True)
         numbers = {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
+        # Adjust the probability of augmentation by the overfitting of the critic.
         if "critic_order" in numbers:
             numbers |= self.gan.augmentation.adapt(numbers["critic_order"], self.settings.batch_size)
         return numbers
@@ -84,6 +89,7 @@ class GanTraining(Training[GanSettings]):
         iterate_spectral_norms(self.gan.generator)
         real = self._real_batch()
         with _frozen(self.gan.critic), autocast(self.settings.precision, self.device):
+            # The generator is differentiated through augmentation and critic.
             real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, self.generate(self._latent())))
             loss: Tensor = self.gan.generator_loss(real, fake)
         loss.backward()
@@ -106,9 +112,11 @@ class GanTraining(Training[GanSettings]):
         Averaged weights give other activations than those in training, so the statistics are recomputed on a fixed set of latents
         (Izmailov et al. 2018, section 3.2).
         """
+        # Start from the singular vectors of the current generator; one power iteration adapts them to the averaged weights.
         for average, current in zip(self.average.buffers(), self.gan.generator.buffers(), strict=True):
             average.copy_(current)
         iterate_spectral_norms(self.average)
+        # Recompute the batch norm statistics on fixed latents.
         random = torch.Generator().manual_seed(self.settings.seed)
         latents = [torch.randn(STATISTICS_BATCH, self.average.latent_size, generator=random) for _ in range(STATISTICS_BATCHES)]
         with autocast(self.settings.precision, self.device):
