@@ -66,7 +66,7 @@ def refuse_other_kinds(path: Path, mode: int) -> None:
 
 
 def resolved(path: Path) -> Path:
-    """The absolute path with links resolved. Circular links are kept unresolved, where `Path.resolve` raises RuntimeError."""
+    """Return the absolute path with links resolved. Circular links are kept unresolved, where `Path.resolve` raises RuntimeError."""
     return Path(os.path.realpath(path))
 
 

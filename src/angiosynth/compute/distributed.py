@@ -21,12 +21,12 @@ from angiosynth.errors import InputError
 
 
 def rank() -> int:
-    """Number of this process; process 0 logs and saves."""
+    """Return the number of this process; process 0 logs and saves."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -56,7 +56,7 @@ def check_batch(batch_size: int) -> None:
 
 
 def local_rows(batch: Tensor) -> Tensor:
-    """This process's rows of a tensor (n, ...) drawn for the whole batch: every `world_size()`-th row, starting at `rank()`."""
+    """Return this process's rows of a tensor (n, ...) drawn for the whole batch: every `world_size()`-th row, starting at `rank()`."""
     return batch[rank() :: world_size()]
 
 
@@ -66,7 +66,7 @@ def parallel(network: nn.Module) -> nn.Module:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag is set in any process. All processes must call this."""
+    """Return whether the flag is set in any process. All processes must call this."""
     if world_size() == 1:
         return flag
     flags = torch.tensor([float(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -110,12 +110,12 @@ def _summed(values: Tensor) -> Tensor:
 
 
 def mean_over_all(values: Tensor) -> Tensor:
-    """Mean of a tensor over the processes, differentiable. A mean over rows becomes that of the whole batch, as all have equally many."""
+    """Average a tensor over the processes, differentiably. A mean over rows becomes that of the whole batch, as all have equal counts."""
     return _Sum.apply(values) / world_size() if world_size() > 1 else values  # type: ignore[no-untyped-call]
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """The rows (n, ...) of all processes in order of rank, differentiable."""
+    """Return the rows (n, ...) of all processes in order of rank, differentiable."""
     return _Rows.apply(rows) if world_size() > 1 else rows  # type: ignore[no-untyped-call]
 
 

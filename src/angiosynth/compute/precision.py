@@ -16,7 +16,7 @@ _named_by_user: ContextVar[str] = ContextVar("_named_by_user", default="")
 
 
 def device() -> torch.device:
-    """The device to compute on: the CPU within `without_gpu`, else the one named by `on_device`, else the first GPU, else the CPU."""
+    """Return the device to use: the CPU within `without_gpu`, else the one named by `on_device`, else the first GPU, else the CPU."""
     return torch.device("cpu") if _gpu_is_left_out.get() else _processor()
 
 
@@ -65,7 +65,7 @@ def place(network: nn.Module, target: torch.device) -> None:
 
 
 def bfloat16_is_native(target: torch.device) -> bool:
-    """Whether the device has bfloat16 matrix products in hardware."""
+    """Return whether the device has bfloat16 matrix products in hardware."""
     if target.type == "cuda":
         return torch.cuda.get_device_capability(target) >= (8, 0)
     if target.type == "mps":

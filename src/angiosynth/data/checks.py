@@ -72,14 +72,14 @@ def check_patients(
 
 
 def copy_fault(path: Path, role: str, twin: Twin | None) -> str:
-    """Message for an exact copy; `role` is "scan" or "label". "" if there is no copy or only a near copy."""
+    """Return a message for an exact copy; `role` is "scan" or "label". "" if there is no copy or only a near copy."""
     if twin is None or twin.near:
         return ""
     return f"{path}: the same {role} as {twin.name}, so one person could be in two splits; remove one of them"
 
 
 def near_copy_note(twin: Twin | None) -> str:
-    """Note on a near copy; "" if there is none."""
+    """Return a note on a near copy; "" if there is none."""
     if twin is None or not twin.near:
         return ""
     return f"looks like {twin.name} processed once more (correlation {twin.correlation:.2f}); if they are one person's, remove one of them"

@@ -69,7 +69,7 @@ class CopySearch:
         return merged
 
     def among(self, names: Callable[[str], bool]) -> CopySearch:
-        """A search limited to the scans and labels whose name is accepted by `names`."""
+        """Return a search limited to the scans and labels whose name is accepted by `names`."""
         scans, labels = ({digest: name for digest, name in known.items() if names(name)} for known in (self._scans, self._labels))
         kept = [pair for pair in zip(self._names, self._prints, strict=True) if names(pair[0])]
         brains = [pair for pair in zip(self._brain_names, self._brain_prints, strict=True) if names(pair[0])]
@@ -138,7 +138,7 @@ class CopySearch:
 
 
 def order_free_digest(array: NDArray[Any]) -> str:
-    """Digest of the nonzero values of a volume (x, y, z), independent of their order.
+    """Return the digest of the nonzero values of a volume (x, y, z), independent of their order.
 
     Each value is hashed to 64 bits in two ways. The digest consists of the two sums over all voxels modulo 2^64. Sums do not depend on the
     order, so the digest is invariant to transposition, mirroring and padding with zeros. It is no protection against crafted collisions.
@@ -193,7 +193,7 @@ def _columns(pairs: list[tuple[str, NDArray[np.float32]]]) -> tuple[list[str], l
 
 
 def correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    """Highest correlation of two fingerprints over the 48 rotations and reflections of the first. Their sorted shapes must be equal."""
+    """Return the highest correlation of fingerprints over the 48 rotations and reflections of the first; sorted shapes must be equal."""
     views = [view.ravel() for view in _symmetries(detail) if view.shape == known.shape]
     return float((np.stack(views) @ known.ravel()).max())
 

@@ -21,7 +21,7 @@ NO_LENGTH = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
 
 
 def is_decoded(syntax: str) -> bool:
-    """Whether a decoder for the transfer syntax is installed."""
+    """Return whether a decoder for the transfer syntax is installed."""
     return syntax in (RLE, *JPEG, *JPEG_2000) and get_decoder(UID(syntax)).is_available
 
 
@@ -59,7 +59,7 @@ def decoded_frame(data: bytes, syntax: str, place: tuple[int, int], shape: tuple
 
 
 def stated_size(stream: bytes) -> tuple[int, int]:
-    """Size (columns, rows) in the header of a JPEG, JPEG-LS or JPEG 2000 stream.
+    """Return the size (columns, rows) in the header of a JPEG, JPEG-LS or JPEG 2000 stream.
 
     Raises:
         ValueError: the stream has no such header.

@@ -27,7 +27,7 @@ def files_below(folder: Path, *, within: bool = False) -> Iterator[Path]:
 
 
 def leads_outside(path: Path, folder: Path) -> bool:
-    """Whether a path below a folder resolves, through links at any level, to a location outside it.
+    """Return whether a path below a folder resolves, through links at any level, to a location outside it.
 
     Targets in the git-annex or DVC store of a repository that contains the folder count as inside.
     """

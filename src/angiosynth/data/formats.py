@@ -83,7 +83,7 @@ BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def foreign_format(name: str) -> str:
-    """Name of the format with the suffix of a file name; "" for an unknown suffix."""
+    """Return the name of the format with the suffix of a file name; "" for an unknown suffix."""
     lowered = name.lower()
     return max(((len(ending), kind) for ending, kind in OTHER_FORMATS.items() if lowered.endswith(ending)), default=(0, ""))[1]
 
@@ -96,7 +96,7 @@ def without_ending(name: str) -> str:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins like a DICOM file; False if it cannot be read, and for DICOMDIR, an index without image."""
+    """Return whether a file begins like a DICOM file; False if it cannot be read, and for DICOMDIR, an index without image."""
     try:
         with open_file(path) as stream:
             return stream.read(DICOM_PREAMBLE + len(DICOM_MAGIC))[DICOM_PREAMBLE:] == DICOM_MAGIC and path.name.upper() != "DICOMDIR"

@@ -19,12 +19,12 @@ GRID_TOLERANCE = 0.1  # voxels
 
 
 def same_grid(first: Volume, second: Volume) -> bool:
-    """Whether two canonical volumes have equal shape and corners within a tenth of a voxel of each other."""
+    """Return whether two canonical volumes have equal shape and corners within a tenth of a voxel of each other."""
     return grids_apart(first, second) <= GRID_TOLERANCE
 
 
 def grids_apart(first: Volume, second: Volume) -> float:
-    """Largest distance between corresponding corners of two canonical volumes, in voxels of the first; infinite if shapes differ."""
+    """Return the largest distance of corresponding corners of two canonical volumes, in voxels of the first; infinite if shapes differ."""
     if first.array.shape != second.array.shape:
         return float("inf")
     corners = np.array([[x, y, z, 1.0] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
@@ -34,7 +34,7 @@ def grids_apart(first: Volume, second: Volume) -> float:
 
 
 def grid_fault(path: Path, volume: Volume, scan: Volume) -> str:
-    """Message that states how the grid of a mask differs from that of its scan."""
+    """Return a message that states how the grid of a mask differs from that of its scan."""
     if volume.array.shape != scan.array.shape:
         return f"{path}: shape {volume.array.shape} is not the scan's {scan.array.shape}; export it on the scan's grid"
     return f"{path}: affine is not the scan's, though the shapes agree; export it on the scan's grid"

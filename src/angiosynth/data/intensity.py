@@ -74,7 +74,7 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
 
 
 def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, path: Path) -> tuple[float, float]:
-    """The two intensities of a scan that are mapped to -1 and 1.
+    """Return the two intensities of a scan that are mapped to -1 and 1.
 
     Args:
         inside: (n,) voxels of the brain; reordered in place.

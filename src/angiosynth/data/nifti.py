@@ -114,7 +114,7 @@ def open_stored(path: Path, series: int | None = None) -> StoredVolume:
 
 
 def canonical_shape(path: Path) -> tuple[int, int, int]:
-    """Shape (x, y, z) of the volume that `read_volume` would return, from the header alone.
+    """Return the shape (x, y, z) of the volume that `read_volume` would return, from the header alone.
 
     Raises:
         InputError: as `read_volume`, except for faults of the voxels.

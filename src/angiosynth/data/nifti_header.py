@@ -84,7 +84,7 @@ def scaling(header: Any, path: Path) -> tuple[float, float]:
 
 
 def stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
-    """Shape (i, j, k) of the stored voxels; trailing axes of length 1 are dropped.
+    """Return the shape (i, j, k) of the stored voxels; trailing axes of length 1 are dropped.
 
     Raises:
         InputError: the header does not have three axes, or an axis has length 0.

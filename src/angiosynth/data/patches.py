@@ -94,7 +94,7 @@ class PatchSet:
         return from_levels(self.image[rows]), np.asarray(self.label[rows], np.float32)
 
     def vessel_fraction(self) -> float:
-        """Fraction of vessel pixels in the labels, 0..1; 0 for an empty set."""
+        """Return the fraction of vessel pixels in the labels, 0..1; 0 for an empty set."""
         return float(self.label[self.rows].mean()) if len(self) else 0.0
 
     def mean_deviation(self) -> tuple[float, float]:

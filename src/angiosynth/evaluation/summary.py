@@ -129,7 +129,7 @@ def evaluation_summary(
 
 
 def over_seeds(trainings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means of val_dsc and val_hd95_mm over trainings, and val_dsc_seed_sd if there are several; {} if one was not validated."""
+    """Return the means of val_dsc and val_hd95_mm over trainings, and val_dsc_seed_sd if there are several; {} if one was not validated."""
     if not all("val_dsc" in training for training in trainings):
         return {}
     scores = {name: float(np.mean([training[name] for training in trainings])) for name in ("val_dsc", "val_hd95_mm")}
@@ -211,7 +211,7 @@ def _with_interval(name: str, values: Table, settings: EvaluationSettings) -> di
 
 
 def resampled_means(values: Table, settings: EvaluationSettings) -> NDArray[np.float64]:
-    """Means (bootstrap,) over resampled trainings and patients. Tables of equal shape get the same resamples."""
+    """Return the means (bootstrap,) over resampled trainings and patients. Tables of equal shape get the same resamples."""
     trainings, patients = values.shape
     rng = np.random.default_rng(settings.seed)
     columns = rng.integers(patients, size=(settings.bootstrap, 1, patients))
@@ -222,7 +222,7 @@ def resampled_means(values: Table, settings: EvaluationSettings) -> NDArray[np.f
 
 
 def interval(drawn: NDArray[np.float64], mean: float) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentiles of resamples of a mean."""
+    """Return the 2.5th and 97.5th percentiles of resamples of a mean."""
     low, high = np.percentile(drawn, (2.5, 97.5))
     # For equal values a rounding error in the last place could put the mean outside its interval.
     return min(float(low), mean), max(float(high), mean)

@@ -13,7 +13,7 @@ LEVELS = 256
 
 
 def best_threshold(scans: Iterable[Scan]) -> float:
-    """The threshold in [-1, 1] on normalised intensity with the highest mean DSC over labelled scans; brighter voxels are vessel.
+    """Return the threshold in [-1, 1] on normalised intensity with the highest mean DSC over labelled scans; brighter voxels are vessel.
 
     The DSC of every grey level is computed exactly: cumulative histograms of vessel and brain voxels give the true positives and all
     positives for each threshold.
@@ -31,6 +31,6 @@ def best_threshold(scans: Iterable[Scan]) -> float:
 
 
 def above(scan: Scan, threshold: float) -> Mask:
-    """Mask (x, y, z) of the brain voxels brighter than the threshold."""
+    """Return the mask (x, y, z) of the brain voxels brighter than the threshold."""
     mask: Mask = (scan.image > threshold) & scan.brain
     return mask

@@ -70,7 +70,7 @@ def worth_summary(
 
 
 def patients_worth(dsc: float, counts: NDArray[np.int64], curve: NDArray[np.float64]) -> float:
-    """Number of patients at which a learning curve reaches `dsc`, clipped to the ends of `counts`.
+    """Return the number of patients at which a learning curve reaches `dsc`, clipped to the ends of `counts`.
 
     Args:
         dsc: the DSC to look up.

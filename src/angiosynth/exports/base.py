@@ -106,5 +106,5 @@ class Export:
 
 
 def pair_name(number: int) -> str:
-    """Name of a pair by its index: 12 -> "000-012". Longer runs of digits would look like a patient number."""
+    """Return the name of a pair by its index: 12 -> "000-012". Longer runs of digits would look like a patient number."""
     return f"{number // 1000:03d}-{number % 1000:03d}"

@@ -86,7 +86,7 @@ def header(contents: Contents) -> str:
 
 
 def zenodo_of(contents: Contents) -> dict[str, Any]:
-    """Content of .zenodo.json, with which Zenodo fills in the form of an upload."""
+    """Return the content of .zenodo.json, with which Zenodo fills in the form of an upload."""
     card = contents.card
     key = licence_key(card.licence)
     verdict = f"verdict of its privacy audit: {card.audit.verdicts.set}"

@@ -13,7 +13,7 @@ KNOWN = frozenset(
 
 
 def licence_key(licence: str) -> str:
-    """Identifier of a licence given by an address of Creative Commons or an SPDX identifier, such as "cc-by-4.0"; "" if unknown."""
+    """Identify a licence given by an address of Creative Commons or an SPDX identifier, such as "cc-by-4.0"; "" if unknown."""
     if match := CREATIVE_COMMONS.fullmatch(licence):
         key = f"cc-{match[1]}-{match[2]}".lower()
     else:

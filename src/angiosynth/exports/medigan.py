@@ -56,13 +56,13 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def model_id(contents: Contents) -> str:
-    """Model id in medigan's form NUMBER_TYPE_MODALITY_REGION_SAMPLE."""
+    """Return the model id in medigan's form NUMBER_TYPE_MODALITY_REGION_SAMPLE."""
     kind = re.sub(r"[^A-Z0-9-]", "-", contents.card.model.upper())
     return f"{NUMBER}_{kind}_TOF-MRA_BRAIN-VESSELS_PATCH"
 
 
 def entry_of(contents: Contents, latent: int) -> dict[str, Any]:
-    """Entry of the model in global.json: execution, search terms, origin."""
+    """Return the entry of the model in global.json: execution, search terms, origin."""
     card, name = contents.card, model_id(contents)
     base = ["model_file", "num_samples", "output_path", "save_images"]
     execution = {

@@ -114,7 +114,7 @@ def _write_generator(contents: Contents, shipped: ShippedGenerator, folder: Path
 
 
 def generator_metadata_of(contents: Contents, latent: int) -> dict[str, Any]:
-    """Content of configs/generator_metadata.json, by MONAI's schema."""
+    """Return the content of configs/generator_metadata.json, by MONAI's schema."""
     card, side = contents.card, contents.card.size
     shared = {"dtype": "float32", "is_patch_data": True}
     noise = {**shared, "type": "tuple", "format": "latent", "num_channels": latent, "spatial_shape": [], "value_range": [-6, 6]}
@@ -156,7 +156,7 @@ def usage(contents: Contents) -> str:
 
 
 def metadata_of(contents: Contents) -> dict[str, Any]:
-    """Content of configs/metadata.json, by MONAI's schema."""
+    """Return the content of configs/metadata.json, by MONAI's schema."""
     card = contents.card
     shared = {"spatial_shape": ["16*n", "16*n"], "dtype": "float32", "num_channels": 1, "is_patch_data": False}
     image = {**shared, "type": "image", "format": "magnitude", "modality": "MR", "value_range": [-1, 1], "channel_def": {"0": "image"}}
@@ -173,7 +173,7 @@ def metadata_of(contents: Contents) -> dict[str, Any]:
 
 
 def inference_of(contents: Contents, width: int, mean: float, deviation: float) -> dict[str, Any]:
-    """Content of configs/inference.json: segments one scan with its brain mask; the result is on the grid of the scan."""
+    """Return the content of configs/inference.json: segments one scan with its brain mask; the result is on the grid of the scan."""
     rule = contents.card.intensity
     low, high = (rule.low, rule.high) if rule.rule == "volume" else (0.0, 100.0)
     keys = ["image", "brain"]

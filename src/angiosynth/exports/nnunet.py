@@ -60,7 +60,7 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def dataset_name(contents: Contents) -> str:
-    """Name DatasetNNN_NAME of letters, digits, dashes and underscores."""
+    """Return the name DatasetNNN_NAME of letters, digits, dashes and underscores."""
     return f"Dataset{NUMBER}_{re.sub(r'[^A-Za-z0-9_-]', '-', contents.card.name)}"
 
 

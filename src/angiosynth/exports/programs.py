@@ -16,7 +16,7 @@ from angiosynth.runtime.checkpoint import exported_through_memory
 
 
 def unpack_program(content: bytes) -> list[bytes]:
-    """The archive of a program, whose list of files is uncompressed, and the unpacked files."""
+    """Return the archive of a program, whose list of files is uncompressed, and the unpacked files."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return [content, *(archive.read(name) for name in archive.namelist())]
 

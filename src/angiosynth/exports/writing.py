@@ -73,7 +73,7 @@ def write_export(export: Export, contents: Contents, target: Path, identifiers: 
 
 
 def readme_of(export: Export, contents: Contents) -> str:
-    """Text of README.md."""
+    """Return the text of README.md."""
     card = contents.card
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card.override)}\n\n" if card.override else ""
     return README.substitute(

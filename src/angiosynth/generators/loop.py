@@ -45,7 +45,7 @@ class Training(ABC, Generic[S]):
 
     @abstractmethod
     def rates(self) -> dict[str, float]:
-        """Learning rates of the last step by name, for the curves."""
+        """Return the learning rates of the last step by name, for the curves."""
 
     @abstractmethod
     def averaged(self) -> nn.Module:
@@ -53,7 +53,7 @@ class Training(ABC, Generic[S]):
 
     @abstractmethod
     def sampler(self) -> Sampler:
-        """A sampler of `averaged`."""
+        """Return a sampler of `averaged`."""
 
     @abstractmethod
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -61,10 +61,10 @@ class Training(ABC, Generic[S]):
 
     @abstractmethod
     def audited(self) -> dict[str, dict[str, Tensor]]:
-        """Final weights that only the audit reads: `TrainedGenerator.audited`."""
+        """Return the final weights that only the audit reads: `TrainedGenerator.audited`."""
 
     def real_batch(self, flip: bool) -> tuple[Tensor, Tensor]:
-        """This process's rows of a random batch, image and label (n, x, y); with `flip` half of them are mirrored left-right."""
+        """Return this process's rows of a random batch, image and label (n, x, y); with `flip` half of them are mirrored left-right."""
         count = self.settings.batch_size
         rows = local_rows(torch.randint(len(self.patches), (count,), generator=self.random)).numpy()
         image, label = (torch.from_numpy(array) for array in self.patches.pairs(rows))
@@ -92,7 +92,7 @@ class Training(ABC, Generic[S]):
         self.watched[self.step] = torch.from_numpy(image), torch.from_numpy(label)
 
     def state(self) -> dict[str, Any]:
-        """The state from which a resumed training continues bit for bit."""
+        """Return the state from which a resumed training continues bit for bit."""
         return {
             **{name: module.state_dict() for name, module in self.modules().items()},
             "random": self.random.get_state(),
@@ -111,7 +111,7 @@ class Training(ABC, Generic[S]):
 
 
 def copied(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's weights on the CPU, independent of further training."""
+    """Return a copy of the network's weights on the CPU, independent of further training."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 

@@ -22,7 +22,7 @@ CONTROL = gan.memoriser
 
 
 def family_of(settings: GeneratorSettings) -> Family:
-    """The module that trains a generator of these settings and draws from it."""
+    """Return the module that trains a generator of these settings and draws from it."""
     return cast(Family, import_module(KINDS[settings.kind].family))
 
 
@@ -32,16 +32,16 @@ def title_of(name: str) -> str:
 
 
 def with_defaults(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of `generators`, completed with those values of `generator_defaults` that its kind has."""
+    """Return an entry of `generators`, completed with those values of `generator_defaults` that its kind has."""
     fields = defaulted(KINDS[entry["kind"]])
     return {name: value for name, value in defaults.items() if name in fields} | dict(entry)
 
 
 def defaulted(kind: Kind) -> set[str]:
-    """Settings of a kind that `generator_defaults` may fill in."""
+    """Return the settings of a kind that `generator_defaults` may fill in."""
     return set(kind.settings.model_fields) - kind.undefaulted
 
 
 def known_settings() -> set[str]:
-    """All settings of all kinds, except `kind`."""
+    """Return all settings of all kinds, except `kind`."""
     return {name for kind in KINDS.values() for name in kind.settings.model_fields} - {"kind"}

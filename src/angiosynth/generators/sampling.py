@@ -31,7 +31,7 @@ class NoiseSampler:
         self.precision, self.device = precision, device
 
     def example(self) -> NDArray[np.float32]:
-        """A network input for two pairs."""
+        """Return a network input for two pairs."""
         return np.zeros((2, *self.shape), np.float32)
 
     def pairs(self, count: int, seed: int, threshold: float | None = None) -> tuple[ImagePatches, LabelPatches]:

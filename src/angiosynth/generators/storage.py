@@ -17,7 +17,7 @@ GENERATOR = "generator"
 
 
 def checkpoint_file(folder: Path, step: int) -> Path:
-    """Path of a probed generator that was not selected."""
+    """Return the path of a probed generator that was not selected."""
     return folder / "checkpoints" / f"step-{step:08d}.pt"
 
 
@@ -32,7 +32,7 @@ def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpo
 
 
 def generator_digest(folder: Path) -> str:
-    """Digest of the selected generator's weights, sixteen hex digits.
+    """Return the digest of the selected generator's weights, sixteen hex digits.
 
     Raises:
         InputError: the file cannot be read.

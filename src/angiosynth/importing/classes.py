@@ -50,7 +50,7 @@ def parse_classes(text: str) -> ClassRanges:
 
 
 def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassRanges, notes: list[str]) -> Mask:
-    """Mask (x, y, z) of a label or brain mask file.
+    """Return the mask (x, y, z) of a label or brain mask file.
 
     Args:
         values: (x, y, z) values of the file.

@@ -91,7 +91,7 @@ def _checked_all(
 
 
 def all_faults(faults: Sequence[str]) -> InputError:
-    """Error with all faults, preceded by their number."""
+    """Return the error with all faults, preceded by their number."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return InputError(f"import: {count} found, nothing written; mend and run again", *faults)
 
@@ -108,7 +108,7 @@ def _write(checked: Checked, rules: Rules, stem: Path) -> None:
 
 
 def other_content(before: Path, now: Path) -> str:
-    """Note on a scan whose voxels or grid differ from those of an earlier import under the same name; "" if they do not."""
+    """Return a note on a scan whose voxels or grid differ from those of an earlier import under the same name; "" if they do not."""
     if not before.is_file() or file_digest(before).digest() == file_digest(now).digest():
         return ""
     try:

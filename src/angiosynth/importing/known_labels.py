@@ -30,7 +30,7 @@ def no_vessel_label(path: Path) -> str:
 
 
 def small_label_note(share: float) -> str:
-    """Note on a label that is a much smaller fraction of the brain than arteries are; "" for others."""
+    """Return a note on a label that is a much smaller fraction of the brain than arteries are; "" for others."""
     if share >= LEAST_USUAL:
         return ""
     return f"vessels: the label is {share:.3%} of the brain, arteries are about 1%; does it mark all of them, or a part, or aneurysms?"

@@ -33,12 +33,12 @@ NOBODYS = frozenset(f"{IMAGING}{SENTENCES}".split())
 
 
 def name_words(names: Iterable[str]) -> set[str]:
-    """Forms to search for, from the file names of one patient: words, words within a word (AnnaMeier), joined neighbours."""
+    """Return the forms to search for, from the file names of one patient: words, words within a word (AnnaMeier), joined neighbours."""
     return {form for name in names for form in forms_in(name) if names_somebody(form)}
 
 
 def forms_in(text: str) -> set[str]:
-    """All forms of the words of a text that may be a name: words, pieces of words, and two neighbours joined in both orders."""
+    """Return all forms of the words of a text that may be a name: words, pieces of words, and two neighbours joined in both orders."""
     raw = WORD.findall(unicodedata.normalize("NFC", text))
     pieces = [piece for word in raw for piece in _pieces(word)]
     letters = [piece for piece in pieces if not piece.isdigit() and plain_word(piece) not in NOBODYS]
@@ -47,19 +47,19 @@ def forms_in(text: str) -> set[str]:
 
 
 def words_in(text: str) -> set[str]:
-    """Forms of the words of a long text and of their pieces, without joined neighbours."""
+    """Return the forms of the words of a long text and of their pieces, without joined neighbours."""
     raw = set(WORD.findall(unicodedata.normalize("NFC", text)))
     return {plain_word(piece) for word in raw for piece in (word, *_pieces(word))}
 
 
 def plain_word(word: str) -> str:
-    """Common form of MÜLLER, Müller, Mueller and Muller."""
+    """Return the common form of MÜLLER, Müller, Mueller and Muller."""
     bare = "".join(sign for sign in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(sign))
     return SPELT_OUT.sub(r"\1", bare.casefold().translate(OTHER_LETTERS))
 
 
 def names_somebody(form: str) -> bool:
-    """Whether a word may be a person's name or number, as opposed to words of imaging or sentences, years and counts."""
+    """Return whether a word may be a person's name or number, as opposed to words of imaging or sentences, years and counts."""
     if form.isdigit():
         return len(form) >= SHORTEST_NUMBER
     return len(form) >= SHORTEST and form not in NOBODYS and not CODE.fullmatch(form)

@@ -73,7 +73,7 @@ class Originals:
 
 
 def words_file(site: Path) -> Path:
-    """File of the digests of a site, beside the site's folder, since that folder is tracked by DVC and shared."""
+    """Return the file of the digests of a site, beside the site's folder, since that folder is tracked by DVC and shared."""
     folder = site.resolve()
     return folder.parent / f".{folder.name}.words.json"
 

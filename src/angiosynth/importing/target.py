@@ -92,7 +92,7 @@ def describe(folder: Path, name: str) -> None:
 
 
 def is_imported(target: Path) -> bool:
-    """Whether this folder was made by an import. Raises InputError if its description is damaged."""
+    """Return whether this folder was made by an import. Raises InputError if its description is damaged."""
     if not (target / DESCRIPTION).is_file():
         return False
     try:

@@ -77,7 +77,7 @@ class _MaskPoints:
     shared: int
 
     def distances_to(self, other: _MaskPoints, spacing: NDArray[np.float64]) -> tuple[Lengths, float]:
-        """Nearest distances (n,) of the surface voxels to the other surface, unordered, and the sum of the distances of all voxels."""
+        """Find the nearest distances (n,) of the surface voxels to the other surface, unordered, and the sum of all voxels' distances."""
         distances = _nearest_distances(self.queries * spacing, other.surface * spacing)
         # Shared surface voxels add zeros. A query inside the other mask has a surface distance, but its voxel distance is 0.
         return np.concatenate([distances[: self.surface_queries], np.zeros(self.shared)]), float(distances[self.outside].sum())

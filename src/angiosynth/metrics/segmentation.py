@@ -45,12 +45,12 @@ def dsc(truth: Mask, prediction: Mask) -> float:
 
 
 def precision(truth: Mask, prediction: Mask) -> float:
-    """Fraction of the predicted voxels that are true, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
+    """Return the fraction of the predicted voxels that are true, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
     return _Overlap.of(truth, prediction).precision
 
 
 def recall(truth: Mask, prediction: Mask) -> float:
-    """Fraction of the true voxels that are predicted, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
+    """Return the fraction of the true voxels that are predicted, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
     return _Overlap.of(truth, prediction).recall
 
 
@@ -105,7 +105,7 @@ def bahd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
 
 
 def all_metrics(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> dict[str, float]:
-    """All `Scores` of a prediction, by name. Arguments and errors as in `hd95_mm`.
+    """Compute all `Scores` of a prediction, by name. Arguments and errors as in `hd95_mm`.
 
     The surfaces are extracted once and searched twice, for distances in millimetres and in voxels.
     """

@@ -44,7 +44,7 @@ _STEPS = [
 
 
 def skeleton(mask: Mask) -> Mask:
-    """Centre lines of a mask, identical to those of scikit-image's `skeletonize(mask, method="lee")`.
+    """Compute the centre lines of a mask, identical to those of scikit-image's `skeletonize(mask, method="lee")`.
 
     The result is invariant to shifts of the mask and to the size of the surrounding volume, but not to the order of the axes.
 

@@ -58,7 +58,7 @@ class Anatomy:
     spacing_mm: SpacingMm
 
     def vessel_fraction(self) -> Field:
-        """Fraction (x, y, z) of each brain voxel that is artery. Voxels with at least one half are labelled."""
+        """Return the fraction (x, y, z) of each brain voxel that is artery. Voxels with at least one half are labelled."""
         fraction = np.zeros(self.tissue.shape, np.float32)
         fraction.reshape(-1)[self.arteries.voxels] = self.arteries.fraction
         fraction[~self.brain] = 0

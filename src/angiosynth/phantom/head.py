@@ -38,7 +38,7 @@ class HeadShape:
         return np.array([0.0, -12.0, 8.0]) * self.scale
 
     def rho(self, x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Relative distance of points in mm from the brain's centre; 1 on its surface."""
+        """Return the relative distance of points in mm from the brain's centre; 1 on its surface."""
         centre, (half_x, half_y, half_z) = self.centre_mm.astype(np.float32), self.half_mm
         v = (y - centre[1]) / np.float32(half_y)
         w = (z - centre[2]) / np.float32(half_z)
@@ -47,7 +47,7 @@ class HeadShape:
         return np.asarray(np.sqrt(u * u + v * v + w * w))
 
     def base_mm(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Height z in mm of the skull base below points (x, y): frontal floor, sella, petrous ridges, temporal and posterior fossae."""
+        """Return the skull base height in mm below points (x, y): frontal floor, sella, petrous ridges, temporal and posterior fossae."""
         x, y = np.abs(x) / np.float32(self.scale), y / np.float32(self.scale)
         # The wings of the sphenoid: temporal lobes reach further forward than the middle.
         front = 34 / (1 + np.exp(-(y - 27 - 12 * _hill((x - 36) / 14)) / 3))
@@ -89,7 +89,7 @@ def draw_shape(rng: np.random.Generator) -> HeadShape:
 
 
 def smooth_noise(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], grain_mm: float, rng: np.random.Generator) -> Field:
-    """Random field (x, y, z) with mean 0 and standard deviation about 1 that is smooth on the scale `grain_mm`.
+    """Draw a random field (x, y, z) with mean 0 and standard deviation about 1 that is smooth on the scale `grain_mm`.
 
     Normal random values on a coarse grid of knots are interpolated by cubic B-splines along one axis after the other. The interpolation is
     a sparse matrix product instead of BLAS, so that the result is identical to the last bit for any number of threads.

@@ -31,12 +31,12 @@ class Scanner(Protocol):
 
 
 def slowness(tree: Tree) -> NDArray[np.float64]:
-    """Transit time (n,) of the blood at each point, relative to a healthy artery of 1.1 mm radius."""
+    """Return the transit time (n,) of the blood at each point, relative to a healthy artery of 1.1 mm radius."""
     return np.asarray(np.clip((1.1 / tree.radii_mm) ** 0.8, 0.4, 1.6) / tree.flow)
 
 
 def inflow(slow: NDArray[np.float64], in_slab: NDArray[np.float64], saturation: float) -> NDArray[np.float64]:
-    """Signal (n,) of blood relative to unsaturated blood. Blood saturates on its way up through a slab, slow blood more than fast blood.
+    """Compute the signal (n,) of blood relative to unsaturated blood. Blood saturates on its way up through a slab, slow blood more.
 
     Args:
         slow: (n,) result of `slowness`.

@@ -76,12 +76,12 @@ class Tree:
     arteries: NDArray[np.str_]
 
     def lengths_mm(self) -> Values:
-        """Distance (n,) of each point to its parent; 0 for roots."""
+        """Return the distance (n,) of each point to its parent; 0 for roots."""
         steps: Values = np.linalg.norm(self.points - self.points[np.maximum(self.parents, 0)], axis=1)
         return np.where(self.parents < 0, 0.0, steps)
 
     def tubes(self, signal: Values) -> Tubes:
-        """Capsules from each point except the roots to its parent, with the signal (n,) of the points."""
+        """Return the capsules from each point except the roots to its parent, with the signal (n,) of the points."""
         ends = np.flatnonzero(self.parents >= 0)
         starts = self.parents[ends]
         forks = np.bincount(starts, minlength=len(self.points)) > 1
@@ -91,7 +91,7 @@ class Tree:
 
 
 def murray_radii(parents: Indices, lengths_mm: Values, leaf_radii_mm: Values) -> Values:
-    """Radii of the points of a tree by Murray's law, from the leaves to the roots.
+    """Return the radii of the points of a tree by Murray's law, from the leaves to the roots.
 
     Args:
         parents: (n,) index of each point's parent, always lower than the point's index; -1 for roots.

@@ -118,7 +118,7 @@ class Estimate:
         self._voxels = {name: self._voxels_of(name) for name in settings.cohort.sites}
 
     def seconds(self, command: str) -> float:
-        """Seconds of one command, such as "python cli.py train-unet --data real"."""
+        """Return the seconds of one command, such as "python cli.py train-unet --data real"."""
         _, _, verb, *rest = command.split()
         value = rest[-1] if rest else ""
         return START_S + self._work(verb, value)

@@ -77,7 +77,7 @@ def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: 
 
 
 def all_sections(settings: Settings) -> tuple[str, ...]:
-    """All sections of params.yaml that define a training."""
+    """Return all sections of params.yaml that define a training."""
     return (*(f"generators.{name}" for name in settings.generators), *UNETS)
 
 
@@ -119,7 +119,7 @@ def _unet(settings: Settings, section: str, counted: Rehearsal) -> Need:
 
 
 def blank_unet_step(settings: Settings, section: str) -> Callable[[], object]:
-    """A function that runs one training step of the U-net of a section (UNETS) on empty patches, for timing."""
+    """Return a function that runs one training step of the U-net of a section (UNETS) on empty patches, for timing."""
     return _blank_unet(settings, section)[1]
 
 

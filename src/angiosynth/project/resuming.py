@@ -52,7 +52,7 @@ class TrainingInputs:
     weights: Sequence[Path] = ()
 
     def key(self) -> str:
-        """Digest of all inputs and the code, sixteen hex digits.
+        """Return the digest of all inputs and the code, sixteen hex digits.
 
         Raises:
             InputError: a file is missing.
@@ -63,7 +63,7 @@ class TrainingInputs:
 
 
 def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
-    """Folder of a stage's resume files. Prints a message if only resume files of other inputs or code exist.
+    """Return the folder of a stage's resume files. Prints a message if only resume files of other inputs or code exist.
 
     Args:
         home: the workspace.
@@ -80,7 +80,7 @@ def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
 
 
 def references_digest(settings: Settings, home: Workspace, split: Split) -> str:
-    """Digest of everything on which the generator-independent results of audits depend, sixteen hex digits.
+    """Return the digest of everything on which the generator-independent results of audits depend, sixteen hex digits.
 
     Raises:
         InputError: a file is missing.
@@ -95,7 +95,7 @@ def references_digest(settings: Settings, home: Workspace, split: Split) -> str:
 
 
 def scans_digest(patients: Sequence[Patient]) -> str:
-    """Digest of the patients' files (scan, brain mask, label), sixteen hex digits."""
+    """Return the digest of the patients' files (scan, brain mask, label), sixteen hex digits."""
     combined = hashlib.sha256()
     for patient in patients:
         for path in (patient.image, patient.brain, patient.label):
@@ -104,12 +104,12 @@ def scans_digest(patients: Sequence[Patient]) -> str:
 
 
 def code_digest(more: Sequence[str] = ()) -> str:
-    """Digest of the code that computes results, of `more` named code, and of library versions; sixteen hex digits."""
+    """Return the digest of the code that computes results, of `more` named code, and of library versions; sixteen hex digits."""
     return digest(_digest(code_files(more)), {name: metadata.version(name) for name in LIBRARIES})
 
 
 def code_files(more: Sequence[str] = ()) -> list[Path]:
-    """Source files that compute results, and those of `more`, names relative to the package."""
+    """Return the source files that compute results, and those of `more`, names relative to the package."""
     named = [CODE / name for name in (*NAMED, *LAYOUT, *more)]
     return [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 

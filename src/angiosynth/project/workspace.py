@@ -39,7 +39,7 @@ class Workspace:
         return self.data_root / "splits"
 
     def cohort(self, site: str) -> Path:
-        """Entries of a site's patients, written by stage cohort."""
+        """Return the entries of a site's patients, written by stage cohort."""
         return self.data_root / "data" / "cohort" / f"{site}.json"
 
     def patches(self, site: str) -> Path:
@@ -95,7 +95,7 @@ class Workspace:
         return self.root / "report"
 
     def resume(self, stage: str, key: str) -> Path:
-        """Folder of a stage's resume files; the key changes with settings, data and code."""
+        """Return the folder of a stage's resume files; the key changes with settings, data and code."""
         return self.root / ".work" / stage / key
 
     def site_root(self, settings: Settings, site: str) -> Path:
@@ -103,7 +103,7 @@ class Workspace:
         return self.data_root / settings.cohort.sites[site].path
 
     def drawn(self, settings: Settings) -> bool:
-        """Whether the source is a site of the phantom."""
+        """Return whether the source is a site of the phantom."""
         return settings.cohort.of_source.path.startswith(PHANTOM)
 
     def scans(self, settings: Settings, site: str, names: Sequence[str]) -> list[Scan]:
@@ -111,7 +111,7 @@ class Workspace:
         return [load_scan(patient, settings.cohort.intensity) for patient in self.patients(settings, site, names)]
 
     def patients(self, settings: Settings, site: str, names: Sequence[str]) -> list[Patient]:
-        """Files of the named patients, in the order of the names.
+        """Return the files of the named patients, in the order of the names.
 
         Raises:
             InputError: a patient is missing.
@@ -127,7 +127,7 @@ class Workspace:
 
 
 def chosen_settings(settings: Settings, home: Workspace) -> Settings:
-    """The settings with the values that select-unet has selected for the U-net.
+    """Return the settings with the values that select-unet has selected for the U-net.
 
     Raises:
         InputError: the file of select-unet is missing or damaged.
@@ -141,7 +141,7 @@ def chosen_settings(settings: Settings, home: Workspace) -> Settings:
 
 
 def seeds_of(folder: Path) -> dict[int, Path]:
-    """Folders of all trainings of a U-net by seed. The selected training comes first and is the folder itself; others are in seed-N.
+    """List the folders of a U-net's trainings by seed. The selected training comes first and is the folder itself; others are in seed-N.
 
     Raises:
         InputError: unet.json of the selected training is missing or damaged.
@@ -164,7 +164,7 @@ def validation_over_seeds(folder: Path) -> dict[str, float]:
 
 
 def data_digest(folder: Path) -> str:
-    """Digest of the arrays of a patch set, sixteen hex digits.
+    """Return the digest of the arrays of a patch set, sixteen hex digits.
 
     Raises:
         InputError: an array is missing.
@@ -173,7 +173,7 @@ def data_digest(folder: Path) -> str:
 
 
 def patients_digest(folder: Path, names: Sequence[str]) -> str:
-    """Digest of patient names and patches, sixteen hex digits, with which two machines compare their training patients.
+    """Return the digest of patient names and patches, sixteen hex digits, with which two machines compare their training patients.
 
     The patches are included because a digest of the names alone could be inverted by trying all selections of the few names.
 

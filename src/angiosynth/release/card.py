@@ -16,7 +16,7 @@ from angiosynth.settings.texts import escaped_markdown
 
 
 def unpack_json(content: bytes) -> list[bytes]:
-    """A JSON text, and the same text with escape sequences decoded."""
+    """Return a JSON text, and the same text with escape sequences decoded."""
     return [content, json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "backslashreplace")]
 
 
@@ -106,7 +106,7 @@ class Terms:
 
 
 def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
-    """Content of card.json, without information on single patients.
+    """Return the content of card.json, without information on single patients.
 
     Args:
         name: name of the package.
@@ -131,7 +131,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
 
 
 def readme_of(card: Mapping[str, Any], *, with_unet: bool = False, with_generator: bool = False) -> str:
-    """Text of README.md."""
+    """Return the text of README.md."""
     verdicts = card["audit"]["verdicts"]
     holder = Template(PROMISED if card.get("promise") else AUDITED).substitute(verdicts) if with_generator else ""
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""

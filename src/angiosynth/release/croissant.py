@@ -32,7 +32,7 @@ class ImageColumn:
 def croissant_of(
     card: Mapping[str, Any], files: Mapping[str, DataFile], tables: str = "", columns: Sequence[ImageColumn] = ()
 ) -> dict[str, Any]:
-    """Content of croissant.json: description of a dataset, with one file object per file.
+    """Return the content of croissant.json: description of a dataset, with one file object per file.
 
     Args:
         card: content of card.json.

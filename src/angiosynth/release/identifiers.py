@@ -166,7 +166,7 @@ def find_identifiers(folder: Path, names: Iterable[str], formats: Mapping[str, F
 
 
 def is_common(name: str, texts: tuple[str, ...] = TEXTS) -> bool:
-    """Whether a name is a single word in the fixed texts of every package, or of every export with `texts` EXPORTED."""
+    """Return whether a name is a single word in the fixed texts of every package, or of every export with `texts` EXPORTED."""
     return _plain(name) in _fixed_words(texts)
 
 

@@ -64,7 +64,7 @@ def verify_message(message: bytes, armored: bytes, namespace: str) -> Ed25519Pub
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """Fingerprint of a key, SHA256:..., as shown by `ssh-keygen -l`."""
+    """Return the fingerprint of a key, SHA256:..., as shown by `ssh-keygen -l`."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(_key_blob(key)).digest()).decode("ascii").rstrip("=")
 
 

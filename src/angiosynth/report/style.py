@@ -76,7 +76,7 @@ class Look:
         return PALETTE[self.generators.index(data) % len(PALETTE)] if data in self.generators else OTHER
 
     def marker(self, data: str) -> str:
-        """Marker in matplotlib's notation."""
+        """Return the marker in matplotlib's notation."""
         if data in FIXED:
             return FIXED[data][1]
         return SIGNS[self.generators.index(data) % len(SIGNS)] if data in self.generators else "o"

@@ -45,7 +45,7 @@ def results_table(evaluation: Mapping[str, Any]) -> Table:
 
 
 def means_sentence(evaluation: Mapping[str, Any]) -> str:
-    """Sentence that explains the means and brackets of `results_table`."""
+    """Return the sentence that explains the means and brackets of `results_table`."""
     patients, seeds = evaluation["real"]["n_patients"], evaluation["real"]["n_seeds"]
     over = f"{patients} test patient{'s' * (patients != 1)}" + ("" if seeds == 1 else f" and {seeds} seeds of the U-net")
     spread = "" if seeds == 1 else " The SD is that of the seeds' means."
@@ -76,19 +76,19 @@ def transfer_tables(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str
 
 
 def paper_table() -> Table:
-    """Table with the scores reported in the paper."""
+    """Return the table with the scores reported in the paper."""
     caption = "The results of the paper, on other data: not to be ranked against the table above."
     return Table(caption, ["paper, U-net trained on", "DSC", "its “95HD”, close to a maximum; unit not known"], PAPER)
 
 
 def cards_table(cards: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Table with a row for each set and a column for each plain value of card.json."""
+    """Return the table with a row for each set and a column for each plain value of card.json."""
     keys = list(dict.fromkeys(key for card in cards.values() for key, value in card.items() if not isinstance(value, dict | list)))
     rows = [[name_of(model), *(str(card.get(key, "-")) for key in keys)] for model, card in cards.items()]
     return Table("The card of each set (card.json).", ["set", *(key.replace("_", " ") for key in keys)], rows)
 
 
 def settings_table(settings: Mapping[str, Any]) -> Table:
-    """Table with a row for each displayed setting."""
+    """Return the table with a row for each displayed setting."""
     rows = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in settings.items()]
     return Table("The settings behind these numbers; params.yaml holds all of them.", ["setting", "value"], rows, prose=True)

@@ -133,7 +133,7 @@ class Checkpoints:
             save_weights(temporary, weights)
 
     def kept(self) -> dict[int, Path]:
-        """Files written by `keep`, by step."""
+        """Return the files written by `keep`, by step."""
         return {int(path.stem.removeprefix("kept-")): path for path in sorted(self.folder.glob("kept-*.pt"))}
 
     def load(self) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ def write_fault(path: Path, error: OSError | RuntimeError) -> str:
 
 
 def is_torch_write(error: RuntimeError) -> bool:
-    """Whether the error comes from torch.save's file writer."""
+    """Return whether the error comes from torch.save's file writer."""
     return any(word in str(error) for word in TORCH_WRITER)
 
 

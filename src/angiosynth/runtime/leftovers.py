@@ -67,7 +67,7 @@ def claim(target: Path, *, folder: bool) -> tuple[Path, int | None]:
 
 
 def beside(target: Path, kind: str) -> Path:
-    """A new hidden path in the folder of the target."""
+    """Return a new hidden path in the folder of the target."""
     return target.with_name(f".{kind}-{MACHINE}-{secrets.token_hex(4)}-{_tail(target.name)}")
 
 

@@ -23,7 +23,7 @@ UNLIMITED = 2**60  # cgroup version 1 states a number near 2^63 for "no limit"
 
 
 def cpu_count() -> int:
-    """Number of processors this process may use: the minimum of the machine, the CPU affinity and the container's quota; at least 1."""
+    """Return the number of usable processors: the minimum of the machine, the CPU affinity and the container's quota; at least 1."""
     counts = [os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         counts.append(len(os.sched_getaffinity(0)))
@@ -52,7 +52,7 @@ def heed_quota() -> None:
 
 
 def memory_available() -> int:
-    """Bytes that this process can still allocate: the minimum over machine, containers and `ulimit`; 0 if unknown."""
+    """Return the bytes that this process can still allocate: the minimum over machine, containers and `ulimit`; 0 if unknown."""
     return max(0, min([*_machine(), *_containers(), *_limits()], default=0))
 
 

@@ -92,5 +92,5 @@ def rehearsal() -> Iterator[Rehearsal]:
 
 
 def doubles(network: nn.Module) -> list[Tensor]:
-    """Tensors of the size of Adam's two moments of each parameter, which Adam would allocate in its first step."""
+    """Return the tensors of the size of Adam's two moments of each parameter, which Adam would allocate in its first step."""
     return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]

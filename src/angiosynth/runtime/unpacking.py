@@ -96,7 +96,7 @@ class Unpacking:
         return done
 
     def sha256(self) -> str:
-        """Digest of the bytes read from disk so far; that of the file after reading to its end."""
+        """Return the digest of the bytes read from disk so far; that of the file after reading to its end."""
         return self._sha256.hexdigest()
 
     def _some(self, most: int) -> bytes:

@@ -60,12 +60,12 @@ class SweepResult:
 
 
 def mean_score(scores: Sequence[TrialScore]) -> TrialScore:
-    """Mean of both scores over the seeds of a trial."""
+    """Return the mean of both scores over the seeds of a trial."""
     return TrialScore(sum(score.dsc for score in scores) / len(scores), sum(score.hd95_mm for score in scores) / len(scores))
 
 
 def is_hopeless(score: TrialScore, rows: Sequence[TrialRow]) -> bool:
-    """Whether the first seed of a trial is worse in both scores than at least half of the complete trials (median rule, two objectives).
+    """Return whether a trial's first seed is worse in both scores than at least half of the complete trials (median rule, two objectives).
 
     Such a trial is unlikely to reach the front with further seeds. The rule applies once FEWEST_COMPLETE trials are complete.
     """
@@ -75,7 +75,7 @@ def is_hopeless(score: TrialScore, rows: Sequence[TrialRow]) -> bool:
 
 
 def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
-    """The non-dominated complete trials, best DSC first: no other trial is at least as good in both scores and better in one."""
+    """Return the non-dominated complete trials, best DSC first: no other trial is at least as good in both scores and better in one."""
     done = [(row, *score) for row in rows if (score := scores_of(row)) is not None]
     front = [
         (row, dsc) for row, dsc, hd95_mm in done if not any(d >= dsc and h <= hd95_mm and (d, h) != (dsc, hd95_mm) for _, d, h in done)
@@ -84,7 +84,7 @@ def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
 
 
 def hypervolume(scores: Sequence[tuple[float, float]], worst_mm: float) -> float:
-    """Fraction of the box [0, 1] x [0, worst_mm] of DSC and 95HD that is dominated by the given points (dsc, hd95_mm).
+    """Return the fraction of the box [0, 1] x [0, worst_mm] of DSC and 95HD that is dominated by the given points (dsc, hd95_mm).
 
     The area is summed over strips of DSC in descending order. The height of a strip is determined by the lowest 95HD among the points with
     at least its DSC.
@@ -98,14 +98,14 @@ def hypervolume(scores: Sequence[tuple[float, float]], worst_mm: float) -> float
 
 
 def hypervolumes(rows: Sequence[TrialRow]) -> list[tuple[int, float]]:
-    """Pairs (trial number, hypervolume of the study up to this trial), one per complete trial."""
+    """Return the pairs (trial number, hypervolume of the study up to this trial), one per complete trial."""
     done = [(row.number, score) for row in rows if (score := scores_of(row)) is not None]
     worst = BEYOND_WORST * max((hd95_mm for _, (_, hd95_mm) in done), default=0.0)
     return [(number, hypervolume([score for _, score in done[: place + 1]], worst)) for place, (number, _) in enumerate(done)]
 
 
 def knee(front: Sequence[TrialRow]) -> TrialRow:
-    """Point of the front with the greatest distance above the line between its ends (Das 1999, Struct. Optim. 18:107).
+    """Return the point of the front with the greatest distance above the line between its ends (Das 1999, Struct. Optim. 18:107).
 
     Both scores are scaled to the range of the front, so that the distance is proportional to their sum. Ties are broken by the higher DSC.
 
@@ -135,7 +135,7 @@ def chosen(front: Sequence[TrialRow], rule: str) -> tuple[TrialRow, str]:
 
 
 def counted(rows: Sequence[TrialRow]) -> int:
-    """Number of trials that are complete or failed because of their values, excluding interrupted ones and faults such as a full disk."""
+    """Count trials that are complete or failed because of their values, excluding interrupted ones and faults such as a full disk."""
     return sum(row.state == "complete" or (row.state == "fail" and not row.reason.startswith(CUT_OFF)) for row in rows)
 
 
@@ -150,7 +150,7 @@ def how_far(rows: Sequence[TrialRow], goal: int) -> str:
 
 
 def scores_of(row: TrialRow) -> tuple[float, float] | None:
-    """Scores (dsc, hd95_mm) of a complete trial, else None."""
+    """Return the scores (dsc, hd95_mm) of a complete trial, else None."""
     return None if row.dsc is None or row.hd95_mm is None else (row.dsc, row.hd95_mm)
 
 

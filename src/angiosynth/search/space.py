@@ -20,7 +20,7 @@ OF_EVERY_STUDY = frozenset({"model", "settings", "search_space", "data"})  # att
 
 
 def search_space(settings: Settings, model: str) -> dict[str, Searched]:
-    """Searched values of a generator by name: those of its kind, with ranges of section `sweep` if given.
+    """Return the searched values of a generator by name: those of its kind, with ranges of section `sweep` if given.
 
     Raises:
         InputError: the generator is unknown, or its kind cannot be searched.
@@ -44,7 +44,7 @@ def model_values(settings: Settings, model: str, values: Mapping[str, Value]) ->
 
 
 def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) -> Settings:
-    """Settings of one trial: the generator with the proposed values, and the sizes of training, set and U-net from section `sweep`.
+    """Make settings of one trial: the generator with the proposed values, and the sizes of training, set and U-net from section `sweep`.
 
     All seeds are those of params.yaml, so that trials differ only by their values. `reseeded` gives the repetitions with other seeds.
     """
@@ -59,7 +59,7 @@ def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) 
 
 
 def reseeded(settings: Settings, model: str, shift: int) -> Settings:
-    """Settings of a trial with the seeds of generator, set and U-net increased by `shift`; patients and patches stay the same."""
+    """Return settings of a trial with the seeds of generator, set and U-net increased by `shift`; patients and patches stay the same."""
     tree = settings.model_dump(by_alias=True)
     for section in (tree["generators"][model], tree["synthesis"], tree["unet"]):
         section["seed"] += shift
@@ -67,7 +67,7 @@ def reseeded(settings: Settings, model: str, shift: int) -> Settings:
 
 
 def study_facts(settings: Settings, model: str, data: DataSource | None, basis: Mapping[str, str]) -> dict[str, str]:
-    """Values on which scores depend besides the proposed ones. A study can only be continued with equal values."""
+    """Return the values on which scores depend besides the proposed ones. A study can only be continued with equal values."""
     space = search_space(settings, model)
     fixed = trial_settings(settings, model, {})
     generator = fixed.generator(model).model_dump(mode="json", exclude=set(space))

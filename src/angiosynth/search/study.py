@@ -84,14 +84,14 @@ class Study:
         return self._study.study_name
 
     def attribute(self, key: str) -> Any:
-        """Value of an attribute of the study, or None."""
+        """Return the value of an attribute of the study, or None."""
         return self._study.user_attrs.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
 
     def done(self) -> int:
-        """Number of trials that count."""
+        """Return the number of trials that count."""
         return counted(self.rows())
 
     def optimize(
@@ -235,7 +235,7 @@ def existing(root: Path, name: str) -> Iterator[Study]:
 
 
 def studies_in(root: Path) -> list[str]:
-    """Names of all studies. Before the first sweep there are none, and no database is created.
+    """Return the names of all studies. Before the first sweep there are none, and no database is created.
 
     Raises:
         InputError: the database cannot be used.

@@ -54,7 +54,7 @@ class Sweep:
     pace: Pace = DEFAULT_PACE
 
     def facts(self) -> dict[str, str]:
-        """Values that all trials of the study must share."""
+        """Return the values that all trials of the study must share."""
         return study_facts(self.settings, self.model, self.data, self.basis)
 
 
@@ -144,7 +144,7 @@ def join_sweep(root: Path, study_name: str, sweep_of: Callable[[str], Sweep]) ->
 
 
 def load_sweep(root: Path, study_name: str) -> SweepResult:
-    """Current result of a study.
+    """Return the current result of a study.
 
     Raises:
         InputError: no study has this name.

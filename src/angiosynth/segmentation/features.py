@@ -15,7 +15,7 @@ CHUNK = 128
 
 @torch.no_grad()
 def unet_features(segmenter: Segmenter, images: ImagePatches) -> Features:
-    """Mean activation of each channel of a U-net's encoder over the pixels of an image.
+    """Return the mean activation of each channel of a U-net's encoder over the pixels of an image.
 
     Args:
         segmenter: a U-net trained on real patches.

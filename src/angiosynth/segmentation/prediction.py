@@ -43,7 +43,7 @@ class Window:
     sides: tuple[int, int]  # multiples of 16
 
     def within(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The overlap with a volume of this shape as slices (x, y): in the volume's coordinates, and in the window's."""
+        """Return the overlap with a volume of this shape as slices (x, y): in the volume's coordinates, and in the window's."""
         ranges = [(max(0, at), min(length, at + side)) for at, side, length in zip(self.corner, self.sides, shape, strict=False)]
         in_volume = tuple(slice(first, last) for first, last in ranges)
         in_window = tuple(slice(first - at, last - at) for (first, last), at in zip(ranges, self.corner, strict=True))

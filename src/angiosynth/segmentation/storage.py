@@ -44,7 +44,7 @@ def load_segmenter(folder: Path) -> Segmenter:
 
 
 def count_weights(width: int) -> int:
-    """Number of weights of a `Unet` of this width, without building it."""
+    """Return the number of weights of a `Unet` of this width, without building it."""
     channels = [width << level for level in range(LEVELS)]
     down = zip([1, *channels[:-1]], channels, strict=True)
     up = ((channels[level] + channels[level - 1], channels[level - 1]) for level in range(1, LEVELS))

@@ -89,7 +89,7 @@ def train_segmenter(
 
 
 def with_values_of(section: TransferSettings | ProbeSettings, unet: UnetSettings) -> UnetSettings:
-    """Settings of a U-net training: the values of `section` for the settings that it has, those of `unet` for all others."""
+    """Return the settings of a U-net training: the values of `section` for the settings that it has, those of `unet` for all others."""
     shared = {name: getattr(section, name) for name in UnetSettings.model_fields if name in type(section).model_fields}
     return unet.model_copy(update=shared)
 
@@ -106,7 +106,7 @@ class _Training:
     title: str
 
     def seed(self, attempt: int) -> int:
-        """Seed of the batches and the dropout of an attempt."""
+        """Return the seed of the batches and the dropout of an attempt."""
         return self.settings.seed + 1000 * attempt
 
     def fit(self, attempt: int) -> TrainedUnet:
@@ -178,7 +178,7 @@ def training_step(segmenter: Segmenter, optimiser: torch.optim.Optimizer, image:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Learning rate at step 1..steps over the peak rate: linear warm-up over the first tenth, then cosine decay to almost zero."""
+    """Return the ratio of learning rate to peak at step 1..steps: linear warm-up over the first tenth, then cosine decay to almost zero."""
     rise = max(1.0, WARM_UP * steps)
     if step < rise:
         return step / rise

@@ -50,7 +50,7 @@ class Unet(nn.Module):
         self.last.weight.data = self.last.weight.data.abs() * signs[None, :, None, None]
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Activations of the encoder's five levels, finest first: (n, width, x, y), (n, 2 width, x/2, y/2), ..."""
+        """Return the activations of the encoder's five levels, finest first: (n, width, x, y), (n, 2 width, x/2, y/2), ..."""
         skips: list[Tensor] = []
         for depth, level in enumerate(self.down):
             x = level(x if depth == 0 else F.max_pool2d(x, 2))

@@ -14,7 +14,7 @@ from angiosynth.segmentation.training import Validate
 
 
 def validator(scans: Sequence[Scan]) -> Validate | None:
-    """A function that scores a segmenter by mean DSC and 95HD over labelled scans, or None without scans."""
+    """Return a function that scores a segmenter by mean DSC and 95HD over labelled scans, or None without scans."""
     if not scans:
         return None
 

@@ -97,7 +97,7 @@ class Settings(Section):
         return (REAL, *self.generators)
 
     def generator(self, name: str) -> GeneratorSettings:
-        """Settings of a generator by its name.
+        """Return the settings of a generator by its name.
 
         Raises:
             InputError: no generator has this name.
@@ -142,7 +142,7 @@ def load_settings(path: Path) -> Settings:
 
 
 def digest(*values: Any) -> str:
-    """Digest of sections and JSON-like values, which may be nested; sixteen hex digits."""
+    """Return the digest of sections and JSON-like values, which may be nested; sixteen hex digits."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ Range = tuple[float | int | str, ...]
 
 
 def searched_anywhere() -> dict[str, Searched]:
-    """All values that a sweep can search in any kind of generator."""
+    """Return all values that a sweep can search in any kind of generator."""
     return {name: searched for kind in KINDS.values() for name, searched in kind.search.items()}
 
 

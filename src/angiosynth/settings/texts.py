@@ -15,7 +15,7 @@ HOST = re.compile(r"(?=.{1,253}$)\w([\w-]*\w)?(\.\w([\w-]*\w)?)*\.?")
 
 
 def line_fault(text: str, longest: int = LONGEST_LINE) -> str:
-    """Fault of a text that must be one line of plain words (empty, invisible characters, markup, too long); "" if there is none."""
+    """Find the fault of a text that must be one line of plain words (empty, invisible characters, markup, length); "" if there is none."""
     if not text.strip():
         return "is empty"
     if any(unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} for sign in text):
@@ -26,7 +26,7 @@ def line_fault(text: str, longest: int = LONGEST_LINE) -> str:
 
 
 def url_fault(text: str) -> str:
-    """Fault of a text that must be a web address with http or https, a host and no login; "" if there is none."""
+    """Find the fault of a text that must be a web address with http or https, a host and no login; "" if there is none."""
     wrong = "is no address such as https://lab.example/set"
     if NOT_IN_URL.search(text) or line_fault(text, LONGEST_URL):
         return f"{wrong}: it holds a sign that belongs into none, or is longer than {LONGEST_URL} characters"
@@ -45,7 +45,7 @@ def url_fault(text: str) -> str:
 
 
 def licence_fault(text: str) -> str:
-    """Fault of a text that must be a licence (SPDX identifier, plain words or web address); "" if there is none."""
+    """Find the fault of a text that must be a licence (SPDX identifier, plain words or web address); "" if there is none."""
     if ":" in text:
         return url_fault(text)
     if fault := line_fault(text, LONGEST_LICENCE):

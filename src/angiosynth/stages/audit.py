@@ -79,7 +79,7 @@ def write_shared(shared: Mapping[str, Any], folder: Path) -> None:
 
 
 def audit_digest(settings: Settings) -> str:
-    """Digest of the audit's settings and limits."""
+    """Return the digest of the audit's settings and limits."""
     return digest(settings.audit)
 
 
@@ -110,7 +110,7 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
 
 
 def people_of(data: AuditData, split: Split) -> dict[str, int]:
-    """Numbers of people by their use in the split; for held-out people also the number of labelled ones."""
+    """Return the numbers of people by their use in the split; for held-out people also the number of labelled ones."""
     unlabelled = len(np.unique(data.unlabelled_number))
     numbers = {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     return {**numbers, "held_out": len(split.held_out), "held_out_labelled": len(split.held_out) - unlabelled}

@@ -24,7 +24,7 @@ Point = dict[str, Any]  # names and values of the selected settings, val_dsc, va
 
 
 def grid_of(selection: SelectionSettings, unet: UnetSettings) -> list[UnetSettings]:
-    """All combinations of the listed values, last name fastest, each with one seed. An empty list stands for the value of `unet`."""
+    """Return all combinations of the listed values, last name fastest, each with one seed. An empty list stands for the value of `unet`."""
     ranges = [getattr(selection, name) or (getattr(unet, name),) for name in CHOSEN]
     return [unet.model_copy(update={**dict(zip(CHOSEN, values, strict=True)), "seeds": 1}) for values in itertools.product(*ranges)]
 

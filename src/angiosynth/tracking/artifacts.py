@@ -24,7 +24,7 @@ STORES = (*THROUGH_SERVER, "s3", "gs", "wasbs", "abfss", "hdfs", "sftp")
 
 
 def local_folder(uri: str) -> Path | None:
-    """Folder of an artifact location; None if it is not on this machine."""
+    """Return the folder of an artifact location; None if it is not on this machine."""
     location = urlsplit(uri)
     if location.scheme == "file" and location.netloc in ("", "localhost"):
         return Path(unquote(location.path))

@@ -24,7 +24,7 @@ CONNECT_S = 10  # seconds until a server without answer counts as unreachable
 
 
 def studies_uri(root: Path) -> str:
-    """URI of the studies' database: ANGIOSYNTH_STUDIES if set, else the SQLite file under `root`.
+    """Return the URI of the studies' database: ANGIOSYNTH_STUDIES if set, else the SQLite file under `root`.
 
     Raises:
         InputError: the variable is not the URI of a PostgreSQL database.
@@ -36,7 +36,7 @@ def studies_uri(root: Path) -> str:
 
 
 def sqlite_uri(path: Path) -> str:
-    """URI of an SQLite file; characters of its absolute path are encoded if necessary.
+    """Return the URI of an SQLite file; characters of its absolute path are encoded if necessary.
 
     An encoded URI also names the driver, because MLflow creates the folder of a plain `sqlite:///` URI without decoding it.
     """
@@ -45,7 +45,7 @@ def sqlite_uri(path: Path) -> str:
 
 
 def file_location(path: Path) -> str:
-    """A folder as an artifact location of MLflow, which decodes percent signs even in plain paths."""
+    """Return a folder as an artifact location of MLflow, which decodes percent signs even in plain paths."""
     return path.as_uri() if "%" in str(path) else str(path)
 
 

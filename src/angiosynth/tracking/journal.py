@@ -27,7 +27,7 @@ def outboxes(root: Path) -> Path:
 
 
 def waiting(root: Path) -> int:
-    """Number of entries that have not been sent."""
+    """Return the number of entries that have not been sent."""
     return sum(1 for folder in folders(outboxes(root)) for _ in lines(folder))
 
 

@@ -24,7 +24,7 @@ FOLDERS = re.compile(r"""(?:(?:file|sqlite(?:\+\w+)?):/*|~[\w.-]*|(?<!models:)(?
 
 
 def project_root() -> Path:
-    """Folder that contains mlruns/.
+    """Return the folder that contains mlruns/.
 
     DVC_ROOT if set (inside `dvc exp run --temp` or a queue this is the main repository, not the temporary copy), else the nearest parent of
     the working folder with a dvc.yaml, else the working folder.
@@ -34,7 +34,7 @@ def project_root() -> Path:
 
 
 def workspace_root() -> Path:
-    """Nearest parent of the working folder with a dvc.yaml, else the working folder; may be a temporary checkout of `dvc exp`."""
+    """Find the nearest parent of the working folder with a dvc.yaml, else the working folder; may be a temporary checkout of `dvc exp`."""
     here = Path.cwd().resolve()
     return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
 
@@ -114,7 +114,7 @@ def portable(text: str, root: Path) -> str:
 
 
 def names_someone(text: str, root: Path) -> bool:
-    """Whether the text of a file contains the name of a patient, or the path of the project or of the user's home folder."""
+    """Return whether the text of a file contains the name of a patient, or the path of the project or of the user's home folder."""
     return PATIENT.search(text) is not None or _from_home(_from_root(text, root)) != text
 
 

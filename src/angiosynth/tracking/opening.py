@@ -17,17 +17,17 @@ from angiosynth.tracking.store import EXPERIMENTS, MlflowStore, or_store_error
 
 
 def tracking_uri(root: Path) -> str:
-    """URI of the tracking store: MLFLOW_TRACKING_URI if set, else the SQLite file under `root`."""
+    """Return the URI of the tracking store: MLFLOW_TRACKING_URI if set, else the SQLite file under `root`."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
 
 
 def tracking_on() -> bool:
-    """Whether runs are recorded; False with ANGIOSYNTH_TRACKING=off, in which case mlflow is not imported."""
+    """Return whether runs are recorded; False with ANGIOSYNTH_TRACKING=off, in which case mlflow is not imported."""
     return os.environ.get("ANGIOSYNTH_TRACKING", "").lower() != "off"
 
 
 def remote(root: Path) -> bool:
-    """Whether the store is a server, which may be unreachable for a while."""
+    """Return whether the store is a server, which may be unreachable for a while."""
     uri = tracking_uri(root)
     return "databricks" in uri or ("://" in uri and not uri.startswith(("sqlite", "file:")))
 

@@ -234,7 +234,7 @@ class Run:
 
 
 def one_line(error: BaseException) -> str:
-    """First line of an exception's message, with its type unless the exception is defined by this project."""
+    """Return the first line of an exception's message, with its type unless the exception is defined by this project."""
     first = next((line.strip() for line in without_secrets(str(error)).splitlines() if line.strip()), "")
     if isinstance(error, InputError | StoreError):
         return first
@@ -242,7 +242,7 @@ def one_line(error: BaseException) -> str:
 
 
 def traceable(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, np.ndarray[Any, Any], list[tuple[int, ...]]]:
-    """Inputs of torch.export: a copy of the network in inference mode on the CPU, noise (2, ...), and the shapes of input and output.
+    """Make inputs of torch.export: a copy of the network in inference mode on the CPU, noise (2, ...), and the shapes of input and output.
 
     In the shapes -1 marks axes of free length: the batch, and x and y of images. The noise has two samples with sides of at least 32,
     because export fixes axes of length 1, and the four poolings of the U-net would reduce 16 pixels to 1.

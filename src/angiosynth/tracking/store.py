@@ -84,7 +84,7 @@ class MlflowStore:
             return str(self._client.create_run(known.experiment_id, start_time, tags=labels, run_name=name).info.run_id)
 
     def resolve(self, run_id: str) -> str:
-        """Id of a run in the store, for an id that may start with "local-".
+        """Return the id of a run in the store, for an id that may start with "local-".
 
         Raises:
             NotThereYetError: the store does not have the run yet.
@@ -109,7 +109,7 @@ class MlflowStore:
         return run_id
 
     def child(self, experiment: str, parent: str, name: str) -> str | None:
-        """Id of the child run with this name, or None."""
+        """Return the id of the child run with this name, or None."""
         with or_store_error():
             known = self._client.get_experiment_by_name(experiment)
             wanted = f"tags.`{PARENT}` = '{parent}' and attributes.run_name = '{name}'"
@@ -128,7 +128,7 @@ class MlflowStore:
         return True
 
     def last_step(self, run_id: str, keys: Mapping[str, float]) -> int:
-        """Highest step at which one of the keys was logged; MLflow displays the value at the highest step."""
+        """Return the highest step at which one of the keys was logged; MLflow displays the value at the highest step."""
         with or_store_error():
             known = self._client.get_run(run_id).data.metrics
             return max((point.step for key in keys if key in known for point in self._client.get_metric_history(run_id, key)), default=0)

@@ -26,7 +26,7 @@ SECTIONS = {"Scores": "scores", "Model metrics": "model-metrics", "System metric
 
 
 def saved_view(experiment: str) -> str | None:
-    """Value of the tag for an experiment; None if its runs have no scores to compare."""
+    """Return the value of the tag for an experiment; None if its runs have no scores to compare."""
     if experiment not in SETTINGS:
         return None
     settings = SETTINGS[experiment]

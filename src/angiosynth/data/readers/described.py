@@ -101,7 +101,7 @@ def text_beginning(path: Path) -> bytes:
 
 
 def companion(header: Path, name: str) -> Path:
-    """Path of the data file that a header names. It must lie in the header's folder or below it.
+    """Return the path of the data file that a header names. It must lie in the header's folder or below it.
 
     Raises:
         InputError: the name or a link leads outside the folder, or to the header.
@@ -140,7 +140,7 @@ def whole_numbers(text: str, count: int | None, path: Path, field: str) -> list[
 
 
 def three_axes(lengths: Sequence[int], path: Path) -> tuple[int, int, int]:
-    """Shape (i, j, k) of a volume; trailing axes of length 1 are dropped.
+    """Return the shape (i, j, k) of a volume; trailing axes of length 1 are dropped.
 
     Raises:
         InputError: there are not three axes, or an axis is empty or longer than NIfTI supports.

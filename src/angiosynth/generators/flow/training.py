@@ -73,19 +73,19 @@ class FlowTraining(Training[FlowSettings]):
         return channel_statistics(self.settings, self.patches)
 
     def rates(self) -> dict[str, float]:
-        """The learning rate of the last step."""
+        """Return the learning rate of the last step."""
         return {"learning_rate": float(self.optimiser.param_groups[0]["lr"])}
 
     def averaged(self) -> Flow:
-        """The averaged flow; it has no buffers that training changes."""
+        """Return the averaged flow; it has no buffers that training changes."""
         return self.average
 
     def sampler(self) -> NoiseSampler:
-        """A sampler of the averaged flow."""
+        """Return a sampler of the averaged flow."""
         return flow_sampler(self.average, self.settings, self.device)
 
     def audited(self) -> dict[str, dict[str, Tensor]]:
-        """The averaged flow after the last step, which has seen the training patches most often."""
+        """Return the averaged flow after the last step, which has seen the training patches most often."""
         return {"last": copied(self.average)}
 
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -93,7 +93,7 @@ class FlowTraining(Training[FlowSettings]):
 
 
 def flow_sampler(flow: Flow, settings: FlowSettings, device: torch.device) -> NoiseSampler:
-    """A sampler that draws noise and integrates the flow's velocity."""
+    """Return a sampler that draws noise and integrates the flow's velocity."""
     return NoiseSampler(flow, (flow.size,), THRESHOLD, settings.precision, device)
 
 

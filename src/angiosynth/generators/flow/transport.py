@@ -41,7 +41,7 @@ class Flow(nn.Module):
         self.register_buffer("deviation", torch.ones(CHANNELS))
 
     def velocity(self, x: Tensor, time: Tensor) -> Tensor:
-        """Velocity (n, 2, x, y) at points x (n, 2, x, y) and times (n,) or (1,).
+        """Return the velocity (n, 2, x, y) at points x (n, 2, x, y) and times (n,) or (1,).
 
         The network's input and target are scaled to unit variance at all times, and the component of the velocity that is linear in x is
         computed in closed form (the preconditioning of Karras et al. 2022, section 5, for straight paths). Let
@@ -100,7 +100,7 @@ def logit_normal(count: int, mean: float, deviation: float, random: torch.Genera
 
 
 def time_grid(steps: int, power: float) -> list[float]:
-    """Grid of steps + 1 times (i / steps)^power from 0 to 1; above 1 it is denser near the noise, where large structures form."""
+    """Return steps + 1 times (i / steps)^power from 0 to 1; above 1 it is denser near the noise, where large structures form."""
     return [(step / steps) ** power for step in range(steps + 1)]
 
 

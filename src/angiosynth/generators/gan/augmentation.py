@@ -63,7 +63,7 @@ def transform(pairs: Tensor, applied: Tensor, amounts: Tensor) -> Tensor:
 
 
 def maps(applied: Tensor, amounts: Tensor, side: int) -> Tensor:
-    """Affine maps (n, 2, 3) from output to input coordinates, for `torch.nn.functional.affine_grid`.
+    """Return the affine maps (n, 2, 3) from output to input coordinates, for `torch.nn.functional.affine_grid`.
 
     Args:
         applied, amounts: as in `transform`.

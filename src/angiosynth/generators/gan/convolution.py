@@ -70,7 +70,7 @@ class Convolution(PenalisedLayer):
         return convolution(x, weight, Geometry(2, 2) if self.form == "stride" else Geometry(1, self.padding), self)
 
     def _effective_weight(self) -> Tensor:
-        """The weight in the dtype of the computation, divided by its spectral norm if that was added."""
+        """Return the weight in the dtype of the computation, divided by its spectral norm if that was added."""
         if self.shared is not None:
             return self.shared
         # Cast, or divide and cast in one pass over the weight.
@@ -163,7 +163,7 @@ class _Window:
     width: int
 
     def matrix_product_is_faster(self, x: Tensor, channels: int, weight: Tensor) -> bool:
-        """Whether a matrix product is faster than torch's convolution: on CPUs, for large weights and few positions."""
+        """Return whether a matrix product is faster than torch's convolution: on CPUs, for large weights and few positions."""
         if torch.compiler.is_exporting():  # exported programs accept any batch size, so the choice cannot depend on it
             return False
         positions = len(x) * self.height * self.width

@@ -132,7 +132,7 @@ KINDS = (
 
 
 def memoriser(defaults: Mapping[str, Any], steps: int, seed: int) -> GanSettings:
-    """Settings of a GAN that memorises a few pairs: small latent, no noise, small batches, high constant learning rates.
+    """Return the settings of a GAN that memorises a few pairs: small latent, no noise, small batches, high constant learning rates.
 
     Args:
         defaults: section `generator_defaults`, for the sizes of the networks.

@@ -147,7 +147,7 @@ class RelativisticGeneratorLoss(nn.Module):
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:
-    """Mean of (|grad D(x)| - 1)^2 at random points x between real and fake pairs (Gulrajani et al. 2017, eq. 3).
+    """Compute the mean of (|grad D(x)| - 1)^2 at random points x between real and fake pairs (Gulrajani et al. 2017, eq. 3).
 
     The optimal Wasserstein critic has gradient norm 1 almost everywhere on straight lines between coupled real and fake samples, so the
     penalty is evaluated at random points of such lines.

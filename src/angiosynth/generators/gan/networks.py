@@ -24,7 +24,7 @@ SLOPE = 0.2  # negative slope of the leaky rectifier
 
 
 def pyramid(patch_size: int) -> tuple[int, int]:
-    """Side of the smallest map, and number of doublings from it to `patch_size`: 96 -> (3, 5), 64 -> (4, 4)."""
+    """Return the side of the smallest map, and the number of doublings from it to `patch_size`: 96 -> (3, 5), 64 -> (4, 4)."""
     base, levels = patch_size, 0
     while base % 2 == 0 and base > 4:
         base, levels = base // 2, levels + 1
@@ -171,7 +171,7 @@ class Discriminator(nn.Module):
         nn.init.zeros_(self.score.bias)
 
     def features(self, pairs: Tensor) -> Tensor:
-        """The features before minibatch discrimination: (n, 200) for 96x96 patches."""
+        """Return the features before minibatch discrimination: (n, 200) for 96x96 patches."""
         reduced: Tensor = self.reduce(self.body(pairs))
         return reduced.flatten(1).float()
 

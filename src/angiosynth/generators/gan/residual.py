@@ -39,7 +39,7 @@ class Shape:
     group_channels: int
 
     def channels(self, patch_size: int) -> list[int]:
-        """Channels of each level, coarsest level first."""
+        """Return the channels of each level, coarsest level first."""
         return [self.width * min(2**level, WIDEST) for level in reversed(range(pyramid(patch_size)[1] + 1))]
 
     def level(self, channels: int, branches: int) -> list[nn.Module]:

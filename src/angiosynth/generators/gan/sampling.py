@@ -44,5 +44,5 @@ class GanLatents:
 
 
 def default_threshold(settings: GanSettings) -> float:
-    """Default threshold of the label channel: half way between -1 and 1, or the paper's 0.8 for labels 0 and 1."""
+    """Return the default threshold of the label channel: half way between -1 and 1, or the paper's 0.8 for labels 0 and 1."""
     return 0.0 if settings.label_range == "signed" else PUBLISHED_THRESHOLD

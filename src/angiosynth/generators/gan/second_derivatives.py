@@ -46,7 +46,7 @@ class PenalisedLayer(nn.Module):
 
 
 def computed_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype in which a layer with this weight computes: that of autocast if it is enabled, else the weight's."""
+    """Return the dtype in which a layer with this weight computes: that of autocast if it is enabled, else the weight's."""
     device = weight.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 

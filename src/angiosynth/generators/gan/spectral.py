@@ -48,7 +48,7 @@ class SpectralScale(nn.Module):
 
     @torch.no_grad()
     def sigma(self, weight: Tensor) -> Tensor:
-        """The estimate u^T W v of the largest singular value, a scalar in the weight's dtype."""
+        """Return the estimate u^T W v of the largest singular value, a scalar in the weight's dtype."""
         with torch.autocast(weight.device.type, enabled=False):
             return torch.dot(self.u, by_outputs(weight, self.output_axis) @ self.v)
 
@@ -83,7 +83,7 @@ class _Scaled(torch.autograd.Function):
 
 
 def by_outputs(weight: Tensor, output_axis: int) -> Tensor:
-    """The kernel as a matrix (outputs, k * k * inputs); a view if the input channels are last in memory."""
+    """Return the kernel as a matrix (outputs, k * k * inputs); a view if the input channels are last in memory."""
     return weight.movedim(output_axis, 0).movedim(1, -1).flatten(1)
 
 

@@ -107,7 +107,7 @@ class GanTraining(Training[GanSettings]):
 
     @torch.no_grad()
     def averaged(self) -> AnyGenerator:
-        """The averaged generator with batch norm statistics and spectral norms that match its weights.
+        """Return the averaged generator with batch norm statistics and spectral norms that match its weights.
 
         Averaged weights give other activations than those in training, so the statistics are recomputed on a fixed set of latents
         (Izmailov et al. 2018, section 3.2).
@@ -124,16 +124,16 @@ class GanTraining(Training[GanSettings]):
         return self.average
 
     def rates(self) -> dict[str, float]:
-        """The learning rates of the last step."""
+        """Return the learning rates of the last step."""
         optimisers = {"generator": self.generator_optimiser, "critic": self.critic_optimiser}
         return {f"learning_rate_{name}": float(optimiser.param_groups[0]["lr"]) for name, optimiser in optimisers.items()}
 
     def sampler(self) -> GanSampler:
-        """A sampler of the averaged generator."""
+        """Return a sampler of the averaged generator."""
         return GanSampler(self.averaged(), self.settings, self.device)
 
     def audited(self) -> dict[str, dict[str, Tensor]]:
-        """The weights of the critic."""
+        """Return the weights of the critic."""
         return {"critic": {name: value.detach().cpu() for name, value in self.gan.critic.state_dict().items()}}
 
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
