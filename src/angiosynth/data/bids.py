@@ -66,6 +66,7 @@ def survey(root: Path) -> Survey:
     faults: list[str] = []
     notes: list[str] = []
     faulty: set[str] = set()
+    # Read each patient's folder; faults are collected, so that one run reports all of them.
     for folder in sorted(root.glob("sub-*")):
         if not folder.is_dir():
             if folder.is_symlink() and not folder.exists():
@@ -83,6 +84,7 @@ def survey(root: Path) -> Survey:
             patients.append(patient)
     if not patients and not faults:
         faults.append(f"{root}: no scan found; expected sub-*/anat/*{SCAN}.nii.gz")
+    # Report files that no patient uses, except those of faulty folders, which have been reported.
     unused = [path for path in _not_taken(root, patients) if _person(path, root) not in faulty]
     if unused:
         notes.append(f"{root}: not taken: {some_of(unused, root)}")

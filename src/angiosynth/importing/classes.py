@@ -62,6 +62,7 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
     Raises:
         InputError: the file is empty or not a mask, or it is ambiguous which classes are vessels.
     """
+    # Refuse files that are not masks: fractional values, no voxel, or as many values as an image.
     whole = np.rint(values)
     if np.abs(values - whole).max() > NEARLY_WHOLE:
         raise InputError(
@@ -76,6 +77,7 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
         raise InputError(f"{path}: is no mask, it has {len(classes)} values like an image ({value_runs(classes)}); give a {role}")
     if kind == "brain":
         _refuse_odd_brain(path, whole, len(classes))
+    # Join all classes of a brain mask, of a label with a single class, or if the user has chosen all.
     if kind == "brain" or vessel_classes is None or (not vessel_classes and len(classes) == 1):
         notes += [f"{kind}: {len(classes)} classes joined"] if len(classes) > 1 else []
         return np.asarray(whole != 0)
@@ -83,6 +85,7 @@ def one_mask(values: NDArray[Any], path: Path, kind: str, vessel_classes: ClassR
         raise InputError(
             f"{path}: has {len(classes)} classes, {value_runs(classes)}; say which are vessels, --vessel-values {classes[0]:g} or all"
         )
+    # Select the classes that the user has named as vessels.
     taken = np.zeros(whole.shape, np.bool_, order="F")
     for first, last in vessel_classes:
         taken |= (whole >= first) & (whole <= last)

@@ -113,7 +113,7 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
         raise InputError(f"{table}: needs the columns {', '.join(COLUMNS)}, no others, and a line for each patient")
     faults: list[str] = []
     paired: list[Sources] = []
-    seen: dict[Path, int] = {}
+    seen: dict[Path, int] = {}  # file -> number of the line that lists it
     for number, row in rows:
         files: dict[str, Path] = {}
         for column in COLUMNS:

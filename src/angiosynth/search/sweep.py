@@ -108,7 +108,7 @@ def run_sweep(
                     work(job) if workers == 1 else with_workers(work, replace(job, owner=os.getpid()), workers)
                     if (done := study.done()) < trials:
                         raise InputError(f"study {name}: its workers ended after {done} of {trials} trials; see above, then run it again")
-                finally:
+                finally:  # tables and figures also after an interruption or a fault
                     result = study.result()
                     write_tables(result)
                     run.final(_summary(result))

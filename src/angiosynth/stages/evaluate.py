@@ -39,11 +39,13 @@ def evaluate(settings: Settings, home: Workspace, data: str) -> None:
     use_threads(settings.threads)
     split = load_split(home.splits, settings.cohort.source)
     with whole_folder(home.predictions(data)) as folder:
+        # One segmentation function for each seed, the selected seed first.
         if data == THRESHOLD:
             segmenters = {0: _threshold(settings, home, split, folder)}
         else:
             settings = chosen_settings(settings, home)
             segmenters = {seed: _segment(load_segmenter(path)) for seed, path in seeds_of(home.unet(data)).items()}
+        # Score each test patient with all seeds; keep the mask of the selected one.
         rows = []
         for patient in progress(home.patients(settings, settings.cohort.source, split.test), f"evaluate {data}", len(split.test)):
             scan = load_scan(patient, settings.cohort.intensity)
@@ -52,6 +54,7 @@ def evaluate(settings: Settings, home: Workspace, data: str) -> None:
                 if place == 0:
                     write_mask(mask, scan.path, folder / f"{patient.id}.nii.gz")
                 rows.append(PatientScore.of(patient.id, all_metrics(scan.truth, mask, scan.spacing_mm), seed))
+        # Segment held-out people without a label, for the audit.
         if data == REAL:
             unlabelled = [patient for patient in home.patients(settings, settings.cohort.source, split.held_out) if patient.label is None]
             for patient in progress(unlabelled, "segment those held out", len(unlabelled)) if unlabelled else ():

@@ -69,6 +69,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
     kept = resume_folder(home, "select-unet", TrainingInputs(tracked, home.patches(settings.cohort.source), split, scored))
     points = []
     with training_run(RunSpec("unet", "select-unet", stage="select-unet", settings=tracked, data=source), resume=kept / RUN) as parent:
+        # Train each point of the grid, unless an interrupted run has trained it.
         for number, unet in enumerate(grid):
             folder = kept / f"point-{number}"
             name = _name(_values(unet))
@@ -85,6 +86,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
                     run.final(fit_unet(at_point, home, "real", run, folder, scans).scores)
             trained = read_facts(folder)
             points.append({**_values(unet), "val_dsc": trained.val_dsc, "val_hd95_mm": trained.val_hd95_mm})
+        # Record the selected point in the parent run.
         best = _best(points)
         parent.final({key: best[key] for key in ("val_dsc", "val_hd95_mm")})
         for name in CHOSEN:

@@ -76,6 +76,7 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
     override = request.override.strip()
     if override and (fault := line_fault(override, LONGEST_REASON)):
         raise InputError(f"--override: {fault}")
+    # The audit must exist and be of this set and these settings; its verdict can be overridden by a written reason.
     chosen = model or str(read_json(home.metrics / "evaluation.json")["chosen_by_validation"])
     folder = home.audit(chosen)
     if not (folder / "audit.json").is_file():
@@ -86,10 +87,12 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
+    # Faults that cannot be overridden: those by the privacy promise, and of the generator if it is released too.
     synthetic = open_patch_set(home.synthetic(chosen))
     if fault := promise_fault(synthetic.meta.get("promise", {}), request.with_unet):
         raise InputError(f"{synthetic.folder}: {fault}")
     drawn_by = _generator(settings, home, chosen, synthetic, audit) if request.with_generator else None
+    # Texts written by the user must not contain a patient's name; the whole package is searched again before it is put in place.
     identifiers = project_identifiers(settings, home, request.allowed_words)
     texts = {"the name of the package": request.name, "--override": override}
     refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)

@@ -20,6 +20,7 @@ def table(settings: Settings, home: Workspace) -> str:
     several = evaluation["real"]["n_seeds"] > 1
     lines = [f"{'trained on':<14}{'DSC':>7}  {'95% interval':<15}{'95HD mm':>8}{'max mm':>8}{'of real':>9}{'val DSC':>9}"]
     lines[0] += f"{'seeds SD':>10}" if several else ""
+    # Test scores of each training set and of the threshold, with the validation score.
     for data in (*settings.training_data, THRESHOLD):
         row = evaluation[data]
         ratio = evaluation["ratio_to_real"].get(data)
@@ -32,6 +33,7 @@ def table(settings: Settings, home: Workspace) -> str:
     lines += ["", f"chosen by validation patients: {chosen}; synthetic to real DSC on {evaluation['real']['n_patients']} test patients: "]
     lines[-1] += f"{evaluation['ratio_to_real'][chosen]:.3f}" if evaluation["ratio_to_real"][chosen] is not None else "undefined"
     lines += _worth_lines(read_json(home.metrics / "worth.json"), Look.of(evaluation))
+    # One table for each target site: starts as rows, numbers of patients as columns.
     for site, starts in transfer.items():
         counts = sorted({int(count) for points in starts.values() for count in points})
         lines += ["", f"{f'to {site}, from':<20}" + "".join(f"{_patients(count):>26}" for count in counts)]
