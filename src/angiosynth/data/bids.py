@@ -18,7 +18,7 @@ from angiosynth.errors import InputError
 PATIENT_NAME = re.compile(r"sub-[A-Za-z0-9]+")
 SUFFIXES = (".nii", ".nii.gz")
 SCAN, BRAIN, LABEL = "_angio", "_desc-brain_mask", "_desc-vessel_mask"
-SIDECARS = (".json", ".tsv", ".bval", ".bvec")  # text files that other programs store beside an image
+SIDECARS = (".json", ".tsv", ".bval", ".bvec")  # text files that other programs store next to an image
 # Folders of a BIDS dataset that contain no images of patients in BIDS form.
 APART = ("sourcedata", "code", "phenotype", "stimuli")
 
@@ -45,7 +45,7 @@ class Survey:
 def find_patients(root: Path) -> tuple[Patient, ...]:
     """Find all patients under `root`, sorted by name.
 
-    Scans are root/sub-*/[ses-*/]anat/*_angio.nii[.gz]. Masks (*_desc-brain_mask) and labels (*_desc-vessel_mask) lie beside them or at the
+    Scans are root/sub-*/[ses-*/]anat/*_angio.nii[.gz]. Masks (*_desc-brain_mask) and labels (*_desc-vessel_mask) lie next to them or at the
     same relative path under root/derivatives/<any>/. Among several masks the one named like the scan is used. Names are compared ignoring
     case. Links to files and folders are followed.
 

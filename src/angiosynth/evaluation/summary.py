@@ -4,7 +4,7 @@ A table holds the score of every test patient for every training. At the source 
 site they differ by the subset of training patients. The two cases are treated differently, since they answer different questions.
 
 Seeds: scores are averaged over seeds for each patient, and patients are resampled. The standard deviation of the seeds' means is reported
-beside the interval. Two or three seeds are too few to resample.
+with the interval. Two or three seeds are too few to resample.
 
 Subsets: the training patients of a lab are a random sample, like the test patients. Both are therefore resampled, independently of each
 other, and the score of a resample is the mean over all its pairs of subset and patient. This is the pigeonhole bootstrap for crossed

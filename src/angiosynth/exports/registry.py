@@ -1,4 +1,4 @@
-"""Registry of export formats. A new format is a module beside this one and a line here."""
+"""Registry of export formats. A new format is a module next to this one and a line here."""
 
 from __future__ import annotations
 

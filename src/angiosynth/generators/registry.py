@@ -1,4 +1,4 @@
-"""Registry of the kinds of generator that params.yaml can name. A new kind is a folder (or a file) beside `gan/` and one line here.
+"""Registry of the kinds of generator that params.yaml can name. A new kind is a folder (or a file) next to `gan/` and one line here.
 
 The settings import this module at every start, so it must not import torch.
 """

@@ -1,6 +1,6 @@
 """Recognise the original names of patients: by tables of names or, if these are stored elsewhere, by digests of their words.
 
-An import stores a digest of each word beside the site, so that a search does not need the table. Digests are slow to compute (scrypt, with
+An import stores a digest of each word next to the site, so that a search does not need the table. Digests are slow to compute (scrypt, with
 a salt of the site) and keyed with a secret of the project, names/words.key, which no package contains. With the digests alone nobody can
 test a word. With digests and key one can test about fifty words per second, a list of common surnames in a day. This would reveal that some
 patient has this name, but not which one.
@@ -73,13 +73,13 @@ class Originals:
 
 
 def words_file(site: Path) -> Path:
-    """Return the file of the digests of a site, beside the site's folder, since that folder is tracked by DVC and shared."""
+    """Return the file of the digests of a site, next to the site's folder, since that folder is tracked by DVC and shared."""
     folder = site.resolve()
     return folder.parent / f".{folder.name}.words.json"
 
 
 def keep_words(site: Path, names: Path) -> None:
-    """Write the digests of all words in a table of names beside the site; only the owner can read the file.
+    """Write the digests of all words in a table of names next to the site; only the owner can read the file.
 
     Raises:
         InputError: a file cannot be written, or the key is damaged.

@@ -15,7 +15,7 @@ class Listing:
     """Content of a folder and its subfolders.
 
     Attributes:
-        volumes: files, and folders of DICOM slices. Files in other formats are skipped if a NIfTI file of the same name is beside them.
+        volumes: files, and folders of DICOM slices. Files in other formats are skipped if a NIfTI file of the same name is next to them.
         outside: links to volumes and folders outside the folder -> fault.
         others: files that are not part of a volume.
         lost: broken links that may be folders.

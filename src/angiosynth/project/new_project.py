@@ -1,6 +1,6 @@
 """Create a project folder from the installed package, for scans of a lab or for the demo.
 
-The folder contains a copy of the code, src/angiosynth, beside cli.py and dvc.yaml, and works like a clone of the repository: cli.py runs
+The folder contains a copy of the code, src/angiosynth, next to cli.py and dvc.yaml, and works like a clone of the repository: cli.py runs
 the copy, and the stages of dvc.yaml depend on its files. The results of a project therefore belong to the code that is committed with it,
 regardless of later installations. `upgrade` copies the code of the installed package, and stages whose code differs run again.
 """

@@ -1,6 +1,6 @@
 """File formats of a package: media types, and functions that unpack their content for the search for identifiers.
 
-Each module that writes files of a package declares their formats beside the writer, as a mapping from file suffix to `Format`;
+Each module that writes files of a package declares their formats next to the writer, as a mapping from file suffix to `Format`;
 `package.FORMATS` collects them. A package with a file of unknown format is not released, because the search would miss names in compressed
 content.
 """

@@ -85,7 +85,7 @@ def _unpack_arrays(content: bytes) -> list[bytes]:
         return [content, *(archive.read(name) for name in archive.namelist())]
 
 
-# All formats of files in a package. Further formats are declared beside their writers and collected here.
+# All formats of files in a package. Further formats are declared next to their writers and collected here.
 FORMATS: dict[str, Format] = {
     ".npz": Format("application/x-npz", _unpack_arrays),
     ".nii.gz": Format("application/gzip", _unpack_gzip),

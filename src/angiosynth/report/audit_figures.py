@@ -39,7 +39,7 @@ def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
 
 
 def _draw_people(axes: Axes, values: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
-    """Draw one strip for each measure: values of training patients beside those of other people."""
+    """Draw one strip for each measure: values of training patients next to those of other people."""
     for place, sides in enumerate(values.values()):
         for heights, shift, colour, marker in zip(sides, (-0.16, 0.16), (MEMBER, OTHER), ("o", "D"), strict=True):
             # Dots with equal values are placed side by side.
@@ -52,7 +52,7 @@ def _draw_people(axes: Axes, values: Mapping[str, tuple[Sequence[float], Sequenc
 
 
 def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
-    """Draw AUC and interval of every attack beside those of its control.
+    """Draw AUC and interval of every attack next to those of its control.
 
     Args:
         shared: the numbers that may be released (`privacy.shared`).

@@ -1,4 +1,4 @@
-"""Temporary files and folders beside their targets. Names and locks identify those of killed runs, which are removed.
+"""Temporary files and folders next to their targets. Names and locks identify those of killed runs, which are removed.
 
 `.partial-MACHINE-TOKEN-NAME` is a target that is being written, `.replaced-MACHINE-TOKEN-NAME` an old folder that is being removed. The
 writer holds a lock on it, which the kernel releases when the process dies. A file that can be locked on the machine that made it is thus
@@ -29,7 +29,7 @@ LONGEST = 200  # bytes of the target's name in the temporary name; file names ar
 
 
 def claim(target: Path, *, folder: bool) -> tuple[Path, int | None]:
-    """Create an empty, locked file or folder beside the target, accessible only to its owner.
+    """Create an empty, locked file or folder next to the target, accessible only to its owner.
 
     Returns:
         Its path, with the suffix of the target, since writers choose the format by it; and the handle that holds the lock until it is

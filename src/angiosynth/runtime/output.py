@@ -23,7 +23,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 @contextmanager
 def whole_file(path: Path, *, as_before: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success the temporary file is flushed and replaces `path`, even if that is a link.
+    """Yield a temporary path next to `path`; on success the temporary file is flushed and replaces `path`, even if that is a link.
 
     Args:
         path: the file. Only its owner can access it, regardless of the umask and the mode of a file that it replaces.
@@ -48,7 +48,7 @@ def whole_file(path: Path, *, as_before: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on success it replaces `path`.
+    """Yield an empty temporary folder next to `path`; on success it replaces `path`.
 
     An existing folder is first renamed, then removed; if it cannot be removed a message names it. A link to a folder is followed. Only its
     owner can access the folder.
@@ -79,9 +79,9 @@ def followed(path: Path) -> Path:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, which need not exist, and remove it at the end, together with leftovers of killed runs.
+    """Yield an empty folder next to `path`, which need not exist, and remove it at the end, together with leftovers of killed runs.
 
-    For files that must not outlive a command; only their owner can access them. Place it in the project's `.work` or beside the output
+    For files that must not outlive a command; only their owner can access them. Place it in the project's `.work` or next to the output
     instead of the system's folder for temporary files, where leftovers of killed runs would not be noticed.
 
     Raises:
@@ -164,7 +164,7 @@ def _written(named: Path, path: Path) -> bool:
 
 
 def _named(path: Path) -> Path:
-    """Resolve `.` and `..`, which have no name for a temporary path beside them."""
+    """Resolve `.` and `..`, which have no name for a temporary path next to them."""
     path = Path(path)
     return path.resolve() if path.name in ("", "..") else path
 

@@ -28,7 +28,7 @@ class NullRecorder:
 
 
 class ListRecorder:
-    """Stores everything in memory, for tests and for curves that are written beside a model."""
+    """Stores everything in memory, for tests and for curves that are written next to a model."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []

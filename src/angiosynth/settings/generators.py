@@ -12,7 +12,7 @@ from angiosynth.generators.registry import KINDS, defaulted, known_settings, wit
 from angiosynth.settings.sections import NAME, NAME_RULE
 
 REAL = "real"  # name of the real training data
-RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # names used by tables and folders beside those of generators
+RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # names used by tables and folders besides those of generators
 
 
 def _of_its_kind(entry: Any) -> Any:

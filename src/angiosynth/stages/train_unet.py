@@ -142,7 +142,7 @@ def _gather(trained: Sequence[Path], target: Path) -> None:
 
 
 def unet_facts(settings: Settings, data: str, patches: PatchSet) -> dict[str, Any]:
-    """Return the metadata of a U-net that is stored beside its weights and does not vary between equal runs."""
+    """Return the metadata of a U-net that is stored next to its weights and does not vary between equal runs."""
     return {
         "data": data,
         "n_patches": len(patches),

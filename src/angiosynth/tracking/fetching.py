@@ -27,7 +27,7 @@ def fetched_unet(uri: str, root: Path | None = None, scratch: Path | None = None
     Args:
         uri: "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
         root: folder that contains mlruns/; by default project_root().
-        scratch: path beside which the folder is created; by default among the project's resume files.
+        scratch: path next to which the folder is created; by default among the project's resume files.
 
     Raises:
         InputError: the store cannot be opened; the run, model or file does not exist; or a file is not regular or exceeds its limit.

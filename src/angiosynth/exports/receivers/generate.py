@@ -1,4 +1,4 @@
-"""Draw pairs of a synthetic TOF-MRA patch and its vessel label from the generator beside this file. Needs torch and numpy.
+"""Draw pairs of a synthetic TOF-MRA patch and its vessel label from the generator next to this file. Needs torch and numpy.
 
     python __init__.py 100 pairs --seed 1
 
@@ -50,7 +50,7 @@ def generate(
     """Draw pairs; the parameters up to `save_images` are medigan's.
 
     Args:
-        model_file: the exported program, with generator.json beside it.
+        model_file: the exported program, with generator.json next to it.
         num_samples: number of pairs.
         output_path: folder for the images.
         save_images: whether to write images; otherwise the pairs are returned.

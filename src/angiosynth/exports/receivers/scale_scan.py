@@ -1,6 +1,6 @@
 """Scale a TOF-MRA scan by the intensity rule of this set: percentiles inside the brain become 0 and 1, the rest of the volume 0.
 
-The result is in RAS+ order, axial slices last, as the set's patches are. Needs numpy and nibabel, and card.json beside this file.
+The result is in RAS+ order, axial slices last, as the set's patches are. Needs numpy and nibabel, and card.json next to this file.
 
     python scale_scan.py scan.nii.gz --brain brain.nii.gz -o scans/head_0000.nii.gz
     python scale_scan.py scan.nii.gz --brain brain.nii.gz -o imagesTr/head_0000.nii.gz --label vessels.nii.gz labelsTr/head.nii.gz

@@ -115,7 +115,7 @@ def rehearse(settings: FlowSettings, patch_size: int, counted: Rehearsal) -> Nee
     lasting = counted.alive
     with torch.no_grad():
         training.average(torch.zeros(CHUNK, training.flow.size, device=training.device))
-    # A checkpoint is assembled in main memory, twice, beside the state.
+    # A checkpoint is assembled in main memory, twice, in addition to the state.
     checkpoint = 3 * lasting if training.device.type == "cpu" else lasting
     gaps = int(GAPS * max(0, counted.peak - lasting - counted.large))
     return Need(max(counted.peak + gaps, checkpoint), lasting)

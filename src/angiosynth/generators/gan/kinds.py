@@ -30,7 +30,7 @@ class GanSettings(GeneratorSettings):
     learning_rate_generator: Rate
     learning_rate_critic: Rate
     betas: tuple[Decay, Decay]
-    noise: bool = True  # noise maps beside the latent vector, for the grain of the scan
+    noise: bool = True  # noise maps in addition to the latent vector, for the grain of the scan
     label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, thresholded at 0.8, as published
     ema: Decay = 0.995  # decay of the averaged generator, 0 for none
     decay: bool = True  # linear decay of the learning rates to zero over the second half
