@@ -11,6 +11,8 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Who owns the folders that are mounted: the number that `id -u` says
 ARG UID=1000
 
+# Debian keeps one version of a package: a pinned one soon could not be installed
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends git make \
     && rm -rf /var/lib/apt/lists/* \
@@ -34,5 +36,5 @@ RUN .venv/bin/pip install --no-cache-dir --no-deps -e . \
 
 ENV PATH=/home/lab/angiosynth/.venv/bin:$PATH
 VOLUME ["/home/lab/angiosynth/mlruns", "/home/lab/angiosynth/data"]
-HEALTHCHECK --interval=5m --timeout=2m --start-period=1m CMD python cli.py doctor
+HEALTHCHECK --interval=5m --timeout=2m --start-period=1m CMD ["python", "cli.py", "doctor"]
 CMD ["make", "demo"]

@@ -137,7 +137,7 @@ def follow(image: Image, build_args: dict[str, str]) -> None:
         elif word == "VOLUME":
             image.volumes = json.loads(rest)
         elif word == "HEALTHCHECK":
-            image.health = rest.partition("CMD ")[2]
+            image.health = shlex.join(json.loads(rest.partition("CMD ")[2]))
         elif word == "CMD":
             image.command = json.loads(rest)
         elif word != "FROM":

@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 HOOK = ROOT / ".ci" / "refuse_scans.py"
 FORMS = [path for path in sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")) if path.name != "config.yml"]
 ELEMENTS = {"markdown", "checkboxes", "textarea", "input", "dropdown"}  # of an issue form
+# Keys in use of a devcontainer.json that names an image, and their types in the schema devContainer.base of containers.dev.
+CONTAINER: dict[str, type] = dict.fromkeys(("name", "image", "postCreateCommand", "remoteUser"), str)
+CONTAINER |= dict.fromkeys(("containerEnv", "remoteEnv", "customizations"), dict)
 nib: Any = nibabel
 
 
@@ -96,10 +99,17 @@ def test_hooks_and_updates_parse() -> None:
 def test_the_dev_container_makes_the_environment() -> None:
     text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
     container = json.loads("\n".join(line for line in text.splitlines() if not line.startswith("//")))
+    assert set(container) <= set(CONTAINER)  # a key with a typing error is ignored by every tool
+    assert all(isinstance(value, CONTAINER[key]) for key, value in container.items())
+    assert all(isinstance(value, str) for key in ("containerEnv", "remoteEnv") for value in container[key].values())
+    assert set(container["customizations"]["vscode"]) <= {"extensions", "settings"}
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (version,) = re.findall(r"python:1-(\d\.\d+-\w+)$", container["image"])
+    assert f"FROM python:{version.replace('-', '-slim-')}\n" in dockerfile
     assert container["postCreateCommand"] == "make env"
     assert re.search(r"^env:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert container["remoteEnv"]["PATH"].startswith("${containerWorkspaceFolder}/.venv/bin:")
-    assert container["containerEnv"]["TORCH_INDEX"] in (ROOT / "Dockerfile").read_text()
+    assert container["containerEnv"]["TORCH_INDEX"] in dockerfile
 
 
 def nifti(pair: bool = False, version: int = 1) -> bytes:

@@ -121,6 +121,14 @@ def test_every_stage_leaves_its_files(reproduced: Path) -> None:
     assert list((reproduced / ".work").rglob("*.ckpt")) == []  # resume files go when a stage is done
 
 
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the warm process needs Linux")
+def test_all_stages_are_forks_of_a_warm_process(reproduced: Path) -> None:
+    records = [json.loads(path.read_text()) for path in reproduced.with_name(f"{reproduced.name}-opened").glob("*.json")]
+    commands, forked = {record["command"] for record in records}, {record["command"] for record in records if record["forked"]}
+    assert len(commands) > 20
+    assert commands - forked == {"python cli.py repro"}  # a command whose fork does its work is in both
+
+
 def test_time_left_over_all_stages_is_said(reproduced: Path) -> None:
     said = reproduced.with_name(f"{reproduced.name}-said").read_text().splitlines()
     (first,) = [line for line in said if re.match(r"\d+ stages, about ", line)]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from angiosynth.data.patches import PatchSet
+from angiosynth.exports import generator, monai
 from angiosynth.exports.base import Contents
 from angiosynth.exports.opening import open_contents
+from angiosynth.exports.programs import write_program
 from angiosynth.release.package import SharedAudit, build_package
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.storage import save_unet
@@ -19,6 +24,28 @@ from angiosynth.settings import UnetSettings
 from tests.release.conftest import AUDIT, TERMS
 from tests.release.conftest import audited as audited
 from tests.release.conftest import synthetic as synthetic
+
+PROGRAMS: dict[tuple[str, tuple[int, ...]], bytes] = {}
+
+
+def written_once(network: nn.Module, example: Tensor, free: dict[int, Any], path: Path) -> None:
+    """`write_program`, whose bytes for the same weights are kept: tracing a U-net takes seconds."""
+    weights = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        weights.update(name.encode() + value.numpy().tobytes())
+    key = weights.hexdigest(), tuple(example.shape)
+    if key not in PROGRAMS:
+        write_program(network, example, free, path)
+        PROGRAMS[key] = path.read_bytes()
+    path.write_bytes(PROGRAMS[key])
+
+
+@pytest.fixture(autouse=True)
+def programs(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Every network is traced once; undone where a test is about the tracing."""
+    for module in (generator, monai):
+        monkeypatch.setattr(module, "write_program", written_once)
+    return monkeypatch
 
 
 def trained_on(synthetic: PatchSet, folder: Path, **facts: object) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from angiosynth.data.nifti import Volume
 from angiosynth.errors import InputError
 from angiosynth.importing import tubes
 from angiosynth.importing.tubes import drawn_tubes, read_tubes
+from angiosynth.runtime.output import read_json
 from tests.factories import Array
 from tests.importing.lab import call_import, save
 from tests.importing.test_foreign_lab import mended
@@ -190,7 +192,10 @@ def test_tubes_are_imported_as_labels_and_no_scan(tmp_path: Path, project: Path)
     points = [[8 + 0.5 * step, 12, 2, 1] for step in range(8)]
     (tmp_path / "lab" / "a_v.tre").write_text(tube(points, ElementSpacing="0.8 0.9 1.1"))
     words = ("--scan", "*_tof", "--vessels", "*_v", "--brain", "*_brain")
+    (project / "dvc.yaml").write_text("stages: {}\n")
     code, output = call_import(tmp_path / "lab", *words, "-o", str(tmp_path / "site"))
     assert code == 0, output
     assert "vessels: 1 tubes of 8 points drawn" in output
+    tubes = hashlib.sha256((tmp_path / "lab" / "a_v.tre").read_bytes()).hexdigest()
+    assert read_json(project / "lineage" / "import-site.json")["inputs"]["vessels-1"] == tubes
     assert "holds tubes, no image" in call_import(tmp_path / "lab", "--scan", "*_v", "--vessels", "", "--brain", "", "--dry-run")[1]

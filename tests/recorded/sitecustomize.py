@@ -1,6 +1,7 @@
 """Python imports this at its start where the folder is on PYTHONPATH: what a command of cli.py opens to read is written down.
 
-OPENED_FILES names the folder that the lists go to, a JSON file a process: {"command": "python cli.py ...", "opened": [absolute paths]}.
+OPENED_FILES names the folder that the lists go to, a JSON file a process: {"command": "python cli.py ...", "forked": whether it is a fork
+of the process that imported this, "opened": [absolute paths]}.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 opened: set[str] = set()
+STARTED = os.getpid()
 
 
 def notice(event: str, arguments: tuple[object, ...]) -> None:
@@ -27,7 +29,7 @@ def write() -> None:
     if Path(sys.argv[0]).name == "cli.py":
         folder = Path(os.environ["OPENED_FILES"])
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"command": " ".join(["python", "cli.py", *sys.argv[1:]]), "opened": sorted(opened)}
+        facts = {"command": " ".join(["python", "cli.py", *sys.argv[1:]]), "forked": os.getpid() != STARTED, "opened": sorted(opened)}
         (folder / f"{os.getpid()}.json").write_text(json.dumps(facts))
 
 

@@ -84,7 +84,7 @@ def test_hopeless_is_worse_in_both_scores_than_half_of_the_complete_trials(score
 
 def test_each_seed_is_in_the_trials_only_run_and_the_score_is_the_mean(root: Path) -> None:
     trial = Noted()
-    result = run_sweep(Sweep(with_seeds(3), MODEL, trial, root), 2, "three")
+    result = run_sweep(Sweep(with_seeds(3), MODEL, trial, root), 2, "seeds")
     assert trial.asked == [(number, (seed, seed, seed)) for number in (0, 1) for seed in (1, 2, 3)]
     assert [row.dsc for row in result.trials] == [pytest.approx(0.7), pytest.approx(0.71)]
     assert [row.hd95_mm for row in result.trials] == [pytest.approx(27.0), pytest.approx(26.9)]
@@ -99,7 +99,7 @@ def test_each_seed_is_in_the_trials_only_run_and_the_score_is_the_mean(root: Pat
         **{f"val_dsc_seed_{seed}": pytest.approx(0.5 + 0.1 * seed) for seed in (1, 2, 3)},
         **{f"val_hd95_mm_seed_{seed}": pytest.approx(25.0 + seed) for seed in (1, 2, 3)},
     }
-    assert not any((root / ".work" / "sweeps" / "three").iterdir())
+    assert not any((root / ".work" / "sweeps" / "seeds").iterdir())
 
 
 def test_a_hopeless_trial_keeps_its_first_seeds_score_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -412,7 +412,7 @@ def test_any_bytes_within_a_sound_body_are_images_or_refused(noise: bytes, at: i
 @pytest.mark.service
 def test_memory_stays_flat_over_clients_that_send_all_kinds() -> None:
     """A short form of benchmarks/serving.py, which sends 2,000 requests. Two rounds of every kind, then two more: at most a fifth more."""
-    found = measure(clients=4, requests=8 * len(MALFORMED), width=2, side=64)
+    found = measure("angiosynth", clients=4, requests=8 * len(MALFORMED), width=2, side=64)
     assert found["wrong"] == []
     assert found["last_quarter_mb"] < 1.2 * found["first_quarter_mb"] + 50  # type: ignore[operator]
 

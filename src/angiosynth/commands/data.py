@@ -101,6 +101,7 @@ def import_scans(
     from angiosynth.importing.import_checks import Rules
     from angiosynth.importing.importing import all_faults, import_folder
     from angiosynth.importing.pairing import not_taken, pair_by_patterns, pair_by_table
+    from angiosynth.verbs.import_manifest import leave_import_manifest
 
     if bool(scan) == bool(table) or (table and (vessels or brain)):
         raise InputError("import: give either patterns (--scan '*_tof', with --vessels and --brain) or --table FILE")
@@ -119,6 +120,7 @@ def import_scans(
         tell(*_table(checked_scans))
         tell(f"{len(checked_scans)} patients, {labelled} with a label; nothing written")
         return
+    leave_import_manifest(target, rules, checked_scans, "table" if table else "patterns")
     for checked in checked_scans:
         for note in checked.notes:
             tell(f"note  {checked.sources.name}  {note}")

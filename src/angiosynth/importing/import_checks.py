@@ -22,6 +22,7 @@ from angiosynth.importing.classes import ClassRanges, one_mask
 from angiosynth.importing.known_labels import no_vessel_label, small_label_note
 from angiosynth.importing.pairing import Sources
 from angiosynth.importing.tubes import drawn_tubes
+from angiosynth.reading import file_digest
 
 WithoutBrain: TypeAlias = Literal["refuse", "nonzero", "whole"]
 NEAR_GRID = 3.0  # voxels; a header that fits so well is no program's default
@@ -47,7 +48,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Checked:
-    """One patient whose files are sound. `masks` is None where only facts are kept; `notes` describe how files were interpreted."""
+    """One patient whose files are sound. `masks` is None where only facts are kept; `notes` describe how files were interpreted.
+
+    sha256: of the files as they were read, by kind ("scan", "vessels", "brain"); of a series, over its slices'.
+    """
 
     sources: Sources
     shape: tuple[int, ...]
@@ -57,16 +61,18 @@ class Checked:
     vessel_voxels: int
     brain_voxels: int
     notes: tuple[str, ...]
+    sha256: dict[str, str]
     masks: dict[str, Mask] | None
 
 
 @dataclass
 class _Reading:
-    """The reading of one patient in progress: masks by kind ("brain", "vessels"), notes and faults, one line each."""
+    """The reading of one patient in progress: masks and files' SHA-256 by kind ("brain", "vessels"), notes and faults, one line each."""
 
     sources: Sources
     rules: Rules
     masks: dict[str, Mask] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -84,7 +90,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
     """
     scan = load_volume(sources.scan, prefer=rules.geometry, series=rules.series)
     array = scan.volume.array
-    reading = _Reading(sources, rules)
+    reading = _Reading(sources, rules, sha256={"scan": scan.sha256})
     if scan.grid.conflict:
         reading.notes.append(f"scan: {scan.grid.conflict}; grid taken from {scan.grid.source}")
     sound = _check_scan(scan, reading)
@@ -113,6 +119,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
         counts.get("vessels", 0),
         counts.get("brain", array.size),
         tuple(reading.notes),
+        reading.sha256,
         reading.masks,
     )
 
@@ -145,9 +152,11 @@ def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> 
             raise InputError(f"{path}: {reason}")
         if kind == "vessels" and TUBES.search(path.name):
             reading.masks[kind], note = drawn_tubes(path, scan.volume)
+            reading.sha256[kind] = str(file_digest(path).hexdigest())
             reading.notes.append(note)
             return
         loaded = _on_grid(path, kind, scan, reading)
+        reading.sha256[kind] = loaded.sha256
         reading.masks[kind] = one_mask(loaded.volume.array, path, kind, reading.rules.vessel_values, reading.notes)
     except InputError as error:
         reading.faults += error.lines

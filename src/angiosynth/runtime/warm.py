@@ -94,18 +94,20 @@ def _server_process(
 def serve(listener: int, libraries: Sequence[str]) -> None:
     """Import libraries, then fork for each command that arrives at a listening socket, until standard input ends. Children never return."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the commands
+    environment = _fixed(dict(os.environ))  # before the imports, because some libraries add variables
     for name in libraries:
         import_module(name)
     gc.collect()
     gc.freeze()  # imported objects are never garbage; collecting over them would copy their pages in every child
-    _Server(socket.socket(fileno=listener), usable=threading.active_count() == 1).run()
+    _Server(socket.socket(fileno=listener), environment, usable=threading.active_count() == 1).run()
 
 
 class _Server:
     """Event loop over the listening socket, the callers' connections, and the process descriptors (pidfd) of the children."""
 
-    def __init__(self, listener: socket.socket, usable: bool) -> None:
+    def __init__(self, listener: socket.socket, environment: Mapping[str, str], usable: bool) -> None:
         self._listener = listener
+        self._environment = environment
         self._usable = usable
         self._selector = selectors.DefaultSelector()
         self._children: set[int] = set()  # process descriptors
@@ -133,7 +135,7 @@ class _Server:
         except (OSError, ValueError, InputError):
             connection.close()
             return
-        if not self._usable or not _suits(request):
+        if not self._usable or not _suits(request, self._environment):
             connection.sendall(b"n")
             connection.close()
         elif pid := os.fork():
@@ -191,11 +193,11 @@ def _receive_request(connection: socket.socket) -> tuple[dict[str, Any], list[in
     return parse_json(content.decode()), streams
 
 
-def _suits(request: dict[str, Any]) -> bool:
+def _suits(request: dict[str, Any], environment: Mapping[str, str]) -> bool:
     """Whether a fork of this process is equivalent to the caller: same code, Python and session, same variables except the free ones."""
     source = str(Path(request["root"]) / "src")
     same = request["python"] == sys.executable and source == sys.path[0] and request["session"] == os.getsid(0)
-    return same and _fixed(request["environment"]) == _fixed(dict(os.environ))
+    return same and _fixed(request["environment"]) == environment
 
 
 def _fixed(environment: dict[str, str]) -> dict[str, str]:

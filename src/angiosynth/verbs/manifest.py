@@ -1,7 +1,7 @@
 """Run manifests: what a command that is no stage was given and has made, by digest, in the project's folder lineage/.
 
-DVC keeps the inputs of stages in dvc.lock; nothing keeps those of `release`, `export` and `segment`. A manifest stays in the house, and
-yet names no patient, file or machine. It holds no time either: the same command on the same files leaves the same manifest.
+DVC keeps the inputs of stages in dvc.lock; nothing keeps those of `import`, `release`, `export` and `segment`. A manifest stays in the
+house, and yet names no patient, file or machine. It holds no time either: the same command on the same files leaves the same manifest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from angiosynth.runtime.output import write_json
 from angiosynth.tracking.lineage import git_commit, lineage_path
 
 FORMAT = 1
-LIBRARIES = ("nibabel", "numpy", "scipy", "torch")
+LIBRARIES = ("nibabel", "numpy", "pydicom", "scipy", "torch")
 
 
 def manifest_path(root: Path, command: str, name: str) -> Path | None:
