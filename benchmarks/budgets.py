@@ -1,10 +1,10 @@
-"""What a change of the settings costs in validation DSC and saves in seconds: the tables of budgets in docs/benchmarks.md.
+"""Measure the validation DSC and the seconds of changed settings, for the tables of budgets in docs/benchmarks.md.
 
     python -m benchmarks.budgets [--data real] [SECTION.KEY=VALUE ...] [--json]
     python -m benchmarks.budgets --data wgan-gp generators.wgan-gp.steps=750 unet.steps=250 unet.batch_size=32
 
 Run it in a project's folder after `dvc repro patches`. It trains a U-net on real patches, or a generator and then a U-net on its pairs,
-with the settings of params.yaml and the changes. Validation patients alone are scored; seconds hold that scoring and the probes.
+with the settings of params.yaml and the changes. Only validation patients are scored. The seconds include this scoring and the probes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.models import made_by
 
 
 def changed(settings: Settings, changes: list[str]) -> Settings:
-    """The settings with values such as "unet.steps=250", each in JSON."""
+    """Return the settings with changes such as "unet.steps=250"; values are in JSON."""
     tree: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
     for change in changes:
         path, _, value = change.partition("=")

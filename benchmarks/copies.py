@@ -1,10 +1,10 @@
-"""How many copies the audit's searches find when training patches are turned, moved and given other noise.
+"""Measure how many copies the audit's searches find when training patches are rotated, shifted and noisy.
 
     python benchmarks/copies.py [--model wgan-gp] [--count 200] [--noise 4]
 
-Run it in a project's folder after `dvc repro`. Training patches, so many of each kind, stand in for synthetic ones: as they lie,
-mirrored, moved by pixels, turned by degrees, with their labels, all images with noise of that deviation on the 256 levels. Where a
-moved patch has nothing to show, its own pixels stay. Patches that are not distinctive never count.
+Run it in a project's folder after `dvc repro`. For each kind of change, `--count` changed training patches replace the synthetic ones:
+unchanged, mirrored, shifted by pixels or rotated by degrees, with their labels. All images get noise of standard deviation `--noise` on
+the 256 levels. Pixels that a shift leaves empty keep their old values. Patches that are not distinctive are never counted as copies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from angiosynth.project.workspace import Workspace
 from angiosynth.settings import load_settings
 from angiosynth.stages.audit import load_audited
 
-# mirrored, degrees, pixels along x and y
+# Mirrored or not, rotation in degrees, shift in pixels along x and y.
 KINDS: dict[str, tuple[bool, float, float, float]] = {
     "as it lies": (False, 0, 0, 0),
     "mirrored": (True, 0, 0, 0),
@@ -39,7 +39,7 @@ KINDS: dict[str, tuple[bool, float, float, float]] = {
 
 
 def spoiled(pairs: Pairs, kind: tuple[bool, float, float, float], noise: float, rng: np.random.Generator) -> Pairs:
-    """Pairs mirrored, turned and moved, the images with noise."""
+    """Mirror, rotate and shift pairs, and add noise to the images."""
     mirrored, *pose = kind
     image, label = (
         rotate_and_shift(torch.from_numpy(np.ascontiguousarray(array[:, ::-1] if mirrored else array).astype(np.float32)), *pose).numpy()

@@ -1,9 +1,9 @@
-"""How long `python cli.py repro`, as `make demo` runs it, takes from nothing, stage by stage, in a scratch clone of this project.
+"""Measure the time of `python cli.py repro`, as in `make demo`, for each stage, in a new clone of this project.
 
     python benchmarks/demo.py [--profile demo] [--stages STAGE ...] [--keep FOLDER] [--json]
 
-Seconds of a stage hold the start of Python and DVC's hashing; where stages run side by side they add up to more than all took. core_s
-counts the processor time of all processes. The clone is of the last commit; what is not committed is not measured.
+The seconds of a stage include the start of Python and DVC's hashing. With parallel stages their sum exceeds the total. core_s is the
+processor time of all processes. The clone is of the last commit, without uncommitted changes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ from angiosynth.runtime.machine import processor
 from angiosynth.verbs.repro import stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
-DONE = re.compile(r"(\S+): done in (?:(\d+):(\d+) min|(\d+) s)$")  # of stages side by side
+DONE = re.compile(r"(\S+): done in (?:(\d+):(\d+) min|(\d+) s)$")  # printed at the end of a parallel stage
 
 
 def reproduce(folder: Path, profile: str, stages: list[str]) -> dict[str, Any]:
-    """Clone, take a profile, run; seconds by stage, in all, of all cores, and the processor."""
+    """Clone the project, set a profile and run the stages.
+
+    Returns:
+        Seconds by stage, total seconds, processor seconds, and the name of the processor.
+    """
     python = Path(sys.executable)
     environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder / "src")}
     subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
@@ -37,8 +41,8 @@ def reproduce(folder: Path, profile: str, stages: list[str]) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     used, start = _core_seconds(), time.monotonic()
     stage, begun = "", start
-    words = [str(python), "cli.py", "repro", *stages]
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    command = [str(python), "cli.py", "repro", *stages]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", file=sys.stderr)
@@ -70,8 +74,8 @@ def _core_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="demo")
-    parser.add_argument("--stages", nargs="*", default=[], help="these and what they need; all without")
-    parser.add_argument("--keep", type=Path, help="clone into this new folder and leave it there")
+    parser.add_argument("--stages", nargs="*", default=[], help="these stages and those that they need; by default all")
+    parser.add_argument("--keep", type=Path, help="clone into this new folder and keep it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory(prefix="angiosynth-demo-") as folder:

@@ -1,15 +1,16 @@
-"""Which errors U-nets make by what they were trained on: false voxels by what lies there, missed ones by the vessel's calibre.
+"""Count the errors of U-nets by kind and training data: false positives by tissue, false negatives by the vessel's calibre.
 
     python -m benchmarks.errors_by_kind [--models real wgan-gp] [--seeds 1 2 3] [--quick] [--json]
     python -m benchmarks.errors_by_kind --collect ROWS.jsonl ...
 
-Run it in the folder of a project whose source is a site of the phantom, after `dvc repro`: what each voxel of a test patient is follows
-from the random numbers that he was drawn with. It reads the predictions of the finished run. With --seeds it trains each generator and
-U-net anew with each seed, as benchmarks/models.py does, which takes the stages up to `patches` alone; --quick then trains with 300
-steps, 2,000 pairs and U-nets of 150 steps. With --json a line a model, seed and patient, which --collect takes; several processes can
-share the models and seeds. Neither MLflow nor DVC nor Optuna is needed.
+Run it in the folder of a project whose source is a site of the phantom, after `dvc repro`. The tissue of each voxel of a test patient is
+drawn again from the patient's random numbers. By default it reads the predictions of the finished run. With --seeds it trains each
+generator and U-net again with each seed, as benchmarks/models.py does, and needs only the stages up to `patches`; --quick then trains
+generators of 300 steps, draws 2,000 pairs and trains U-nets of 150 steps. With --json it prints one line for each model, seed and patient,
+the input of --collect, so several processes can share the models and seeds. It does not need MLflow, DVC or Optuna.
 
-The table has each kind's share of the true voxels, in percent, mean over patients and seeds, with the deviation of the seeds' means.
+The table has the voxels of each kind in percent of the true voxels: the mean over patients and seeds, and the standard deviation of the
+means over seeds.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ from benchmarks.models import Project, made_by, open_project, with_seed
 
 
 def quick(settings: Settings) -> Settings:
-    """The same with short trainings."""
-    generators = {name: own.model_copy(update={"steps": min(own.steps, 300)}) for name, own in settings.generators.items()}
+    """Return the settings with short trainings."""
+    generators = {
+        name: generator.model_copy(update={"steps": min(generator.steps, 300)}) for name, generator in settings.generators.items()
+    }
     sections = {
         "synthesis": settings.synthesis.model_copy(update={"pairs": 2000}),
         "unet": settings.unet.model_copy(update={"steps": 150, "validations": 1}),
@@ -49,7 +52,7 @@ def quick(settings: Settings) -> Settings:
 
 @cache
 def lookalikes_of(patient: str) -> Lookalikes:
-    """Of a test patient of the project in the working folder."""
+    """Draw the look-alikes of a test patient of the project in the working folder."""
     settings = load_settings(Path("params.yaml"))
     site = settings.cohort.source
     return draw_lookalikes(settings.phantom.sites[site], settings.phantom.seed, int(patient.removeprefix("sub-")), site)
@@ -62,7 +65,7 @@ def row_of(model: str, seed: int, patient: str, truth: Mask, prediction: Mask) -
 
 
 def finished(project: Project, models: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of the predictions that lie in the project."""
+    """Yield the rows of the project's existing predictions."""
     for model in models:
         for scan in project.test:
             path = Workspace().predictions(model) / f"{scan.patient}.nii.gz"
@@ -70,18 +73,18 @@ def finished(project: Project, models: Sequence[str]) -> Iterator[dict[str, Any]
 
 
 def trained(project: Project, models: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rows of U-nets that are trained here."""
+    """Train U-nets and yield their rows."""
     for seed in seeds:
-        own = with_seed(project.settings, seed)
+        settings = with_seed(project.settings, seed)
         for model in models:
-            patches = project.real if model == "real" else made_by(model, own, project.real, project.validation)[0]
-            unet = train_segmenter(own.unet, patches, validator(project.validation), NullRecorder(), f"{model}, seed {seed}").segmenter
+            patches = project.real if model == "real" else made_by(model, settings, project.real, project.validation)[0]
+            unet = train_segmenter(settings.unet, patches, validator(project.validation), NullRecorder(), f"{model}, seed {seed}").segmenter
             for scan in project.test:
                 yield row_of(model, seed, scan.patient, scan.truth, unet.segment(scan.image, scan.brain))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Markdown: percent of the true voxels by kind, models as columns."""
+    """Return a Markdown table: percent of the true voxels by kind, with models as columns."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     yield f"| errors, percent of the true voxels | {' | '.join(models)} |"
     yield f"|---|{'---:|' * len(models)}"

@@ -1,10 +1,11 @@
-"""How near few evaluations of a flow's velocity come to its exact integration: the table of docs/flow.md.
+"""Measure the error of integrating a flow's velocity with few evaluations, for the table of docs/flow.md.
 
     python benchmarks/flow_steps.py [--steps 600] [--width 32] [--pairs 96]
 
-Run it in a project's folder after `dvc repro patches`. A flow is trained for a while on the source's training patients, then drawn from the
-same noise by several methods, numbers of evaluations and powers of the grid of times. Prints the root mean square of the distance to the
-ends that 64 steps of Heun's method reach, for image and label in deviations of the channel, and the fraction of pixels that are vessel.
+Run it in a project's folder after `dvc repro patches`. It trains a flow on the source's training patients for `--steps` steps. Then it
+integrates the same noise with several methods, numbers of evaluations and powers of the time grid. It prints the root mean square distance
+to the end points of 64 steps of Heun's method, for image and label in standard deviations of the channel, and the fraction of vessel
+pixels.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Method = Callable[[Field, Tensor, Sequence[float]], Tensor]
 
 
 def heun(field: Field, x: Tensor, times: Sequence[float]) -> Tensor:
-    """Each step takes the mean of the slopes at its start and at the end of an Euler step."""
+    """Integrate by Heun's method: each step uses the mean of the slopes at its start and at the end of an Euler step."""
     for now, then in pairwise(times):
         slope = field(x, x.new_full((1,), now))
         slope_then = field(x + (then - now) * slope, x.new_full((1,), then))
@@ -43,7 +44,7 @@ def heun(field: Field, x: Tensor, times: Sequence[float]) -> Tensor:
 
 
 def midpoint(field: Field, x: Tensor, times: Sequence[float]) -> Tensor:
-    """Each step takes the slope at the middle of an Euler step."""
+    """Integrate by the midpoint method: each step uses the slope at the middle of an Euler step."""
     for now, then in pairwise(times):
         middle = x + (then - now) / 2 * field(x, x.new_full((1,), now))
         x = x + (then - now) * field(middle, x.new_full((1,), (now + then) / 2))

@@ -1,15 +1,14 @@
-"""A GAN's training step as the paper's code takes it, against ours, on the same batch in one process.
+"""Time a GAN's training step of the paper's code against this project's, on the same batch in one process.
 
     python benchmarks/gan_step.py [--models wgan-gp-sn] [--widths 16 32 96] [--batch 16] [--runs 3] [--no-gap] [--memory] [--json]
 
-The published side follows the description of that code: float32, batches laid out channel by channel, real loss, generated loss
-and penalty each with its own backward and the graphs retained, the generator differentiated in critic steps for
-nothing, the spectral norm on the weights of each forward pass. Both sides have the paper's layers, 96x96 patches
-and transposed convolutions. A step is the paper's: five critic steps and one generator step (DCGAN: one and one); best of the
-runs. The published side comes first, with the C library's memory as it is; ours keeps freed memory, as cli.py does. `loss_gap` is
-how far the critic's distance in bfloat16 strays from float32's over 200 steps of a small WGAN-GP, as a share of its mean.
-`--memory` adds what each side's steps add to the peak memory of a
-process of its own. Without `--json` the table is for people; with it the last line is one JSON object.
+The published side follows the description of that code: float32; channels-first batches; a separate backward pass with retained graph for
+the real loss, the generated loss and the penalty; gradients of the generator computed in critic steps and discarded; spectral norm
+computed in every forward pass. Both sides have the paper's layers, 96x96 patches and transposed convolutions. One step is the paper's: five
+critic steps and one generator step (DCGAN: one and one). The best of the runs counts. The published side runs first, with the C library's
+default memory management; this project's side keeps freed memory, as cli.py does. `loss_gap` is the mean difference of the critic's
+distance between bfloat16 and float32 over 200 steps of a small WGAN-GP, divided by its mean. `--memory` adds the peak memory of each side's
+steps, measured in a separate process. With `--json` the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ BETAS = {"dcgan": (0.5, 0.999), "wgan-gp": (0.0, 0.9), "wgan-gp-sn": (0.0, 0.9)}
 
 
 def settings(kind: str, width: int, batch: int, **more: Any) -> GanSettings:
-    """The paper's settings at some width."""
+    """Return the paper's settings at a given width."""
     values: dict[str, Any] = {"steps": 1000, "batch_size": batch, "critic_iterations": CRITIC_STEPS[kind], "latent_size": LATENT[kind]}
     values |= {"learning_rate_generator": 1e-4, "learning_rate_critic": 1e-4, "betas": BETAS[kind]}
     values |= {"width": width, "upsampling": "transposed", "noise": False, "sharpen": False, "flip": False, **more}
-    found = KINDS[kind].settings.model_validate(values)
-    assert isinstance(found, GanSettings)
-    return found
+    validated = KINDS[kind].settings.model_validate(values)
+    assert isinstance(validated, GanSettings)
+    return validated
 
 
 def patch_set(count: int, size: int) -> PatchSet:
-    """Noise with bright discs that are the label."""
+    """Draw images of noise with bright discs; the discs are the label."""
     rng = np.random.default_rng(1)
     x, y = np.mgrid[:size, :size]
     centres, radii = rng.uniform(0, size, (count, 2, 1, 1)), rng.uniform(1, size / 8, (count, 1, 1))
@@ -66,7 +65,7 @@ def patch_set(count: int, size: int) -> PatchSet:
 
 
 class Published:
-    """The published loop: networks in torch's own layers and its two steps."""
+    """The published training loop: networks of torch's layers, critic step and generator step."""
 
     def __init__(self, model: str, width: int, where: torch.device) -> None:
         self.model = model
@@ -85,7 +84,7 @@ class Published:
 
     def critic_step(self, real: Tensor, latent: Tensor) -> None:
         self.critic_optimiser.zero_grad()
-        fake = self.generator(latent)  # not detached: its gradients are computed and thrown away
+        fake = self.generator(latent)  # not detached: the generator's gradients are computed and discarded
         for pairs, sign in ((real, -1.0), (fake, 1.0)):
             scores = self.critic(pairs)
             loss = F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(sign < 0)))
@@ -100,8 +99,8 @@ class Published:
         self.generator_optimiser.zero_grad()
         fake = self.generator(latent)
         if isinstance(self.critic, PublishedDiscriminator):
-            wanted, found = (self.critic.features(pairs).mean(dim=0) for pairs in (real, fake))
-            loss = F.l1_loss(found, wanted) / 100
+            real_mean, fake_mean = (self.critic.features(pairs).mean(dim=0) for pairs in (real, fake))
+            loss = F.l1_loss(fake_mean, real_mean) / 100
         else:
             loss = -self.critic(fake).mean()
         loss.backward()
@@ -109,7 +108,7 @@ class Published:
 
 
 class PublishedDiscriminator(nn.Module):
-    """DCGAN's, with batch norm and the minibatch head."""
+    """DCGAN's discriminator with batch norm and minibatch discrimination."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -129,7 +128,7 @@ class PublishedDiscriminator(nn.Module):
 
 
 def _published_generator(latent: int, width: int) -> nn.Sequential:
-    """From 3x3 maps by five transposed 5x5 convolutions to pairs of 96x96."""
+    """Build the generator: 3x3 maps, then five transposed 5x5 convolutions to pairs of 96x96."""
     channels = [width * 2**level for level in reversed(range(5))]
     blocks: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, channels[0], 5, padding=1, bias=False)]
     for inputs, outputs in itertools.pairwise([*channels, 2]):
@@ -139,7 +138,7 @@ def _published_generator(latent: int, width: int) -> nn.Sequential:
 
 
 def _published_critic(model: str, width: int) -> nn.Sequential:
-    """Five 5x5 stride-2 convolutions 2-w-2w-4w-8w-16w and one to a scalar."""
+    """Build the critic: five 5x5 stride-2 convolutions with channels 2-w-2w-4w-8w-16w, and one convolution to a scalar."""
     spectral = model == "wgan-gp-sn"
     channels = [2] + [width * 2**level for level in range(5)]
     blocks: list[nn.Module] = []
@@ -153,7 +152,7 @@ def _published_critic(model: str, width: int) -> nn.Sequential:
 
 
 def sides(model: str, width: int, batch: int) -> dict[str, Callable[[], Step]]:
-    """What builds the whole step of each side; the batch is the same for both."""
+    """Return a builder of the whole step for each side; both use the same batch."""
     patches = patch_set(4 * batch, SIZE)
 
     def ours() -> Step:
@@ -171,11 +170,15 @@ def sides(model: str, width: int, batch: int) -> dict[str, Callable[[], Step]]:
 
 
 def compare(cases: Sequence[tuple[str, int]], batch: int, runs: int) -> dict[str, dict[str, float]]:
-    """Seconds of a whole step on both sides, and their ratio, by "model/width"."""
+    """Time a whole step on both sides.
+
+    Returns:
+        Seconds of both sides and their ratio, by "model/width".
+    """
     rows: dict[str, dict[str, float]] = {}
     for side in ("published", "ours"):
         if side == "ours":
-            keep_freed_memory()  # as cli.py does; it cannot be undone, so the published side comes first
+            keep_freed_memory()  # as cli.py does; it cannot be undone, so the published side runs first
         for model, width in cases:
             say(f"gan_step: {side}, {model} of width {width}")
             rows.setdefault(f"{model}/{width}", {})[f"{side}_s"] = best_of(sides(model, width, batch)[side](), runs)
@@ -183,16 +186,16 @@ def compare(cases: Sequence[tuple[str, int]], batch: int, runs: int) -> dict[str
 
 
 def added_memory(model: str, width: int, batch: int) -> dict[str, float]:
-    """Megabytes that two steps add to the peak of a fresh process, for each side."""
-    found = {}
+    """Measure the megabytes that two steps add to the peak memory of a new process, for each side."""
+    added = {}
     for side in ("ours", "published"):
-        words = [sys.executable, __file__, "--child", side, "--models", model, "--widths", str(width), "--batch", str(batch)]
-        found[f"{side}_mb"] = float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-    return found
+        command = [sys.executable, __file__, "--child", side, "--models", model, "--widths", str(width), "--batch", str(batch)]
+        added[f"{side}_mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return added
 
 
 def child(side: str, model: str, width: int, batch: int) -> None:
-    """Print what two steps of one side add to this process's peak."""
+    """Print the megabytes that two steps of one side add to this process's peak memory."""
     patch_set(4 * batch, SIZE)
     before = peak_mb()
     if side == "ours":
@@ -204,13 +207,13 @@ def child(side: str, model: str, width: int, batch: int) -> None:
 
 
 def peak_mb() -> float:
-    """Greatest resident memory of this program. (The kernel's `ru_maxrss` would count what the parent held when it forked.)"""
+    """Return the peak resident memory of this process in MB. The kernel's `ru_maxrss` includes the parent's memory at the fork."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return float(line.split()[1]) / 1000
 
 
 def best_of(step: Step, runs: int) -> float:
-    """Seconds of the fastest of a few calls, after one to warm up."""
+    """Return the seconds of the fastest of `runs` calls, after one warm-up call."""
     seconds = []
     for _ in range(runs + 1):
         start = time.perf_counter()
@@ -222,7 +225,7 @@ def best_of(step: Step, runs: int) -> float:
 
 
 def loss_gap(steps: int = 200) -> float:
-    """Mean difference of the critic's distance between bfloat16 and float32, smoothed over 20 steps, as a share of its mean."""
+    """Return the mean difference of the critic's distance between bfloat16 and float32, smoothed over 20 steps, divided by its mean."""
     curves = []
     for precision in ("float32", "bfloat16"):
         training = GanTraining(settings("wgan-gp", 8, 16, precision=precision, upsampling="resize"), patch_set(256, 32))
@@ -239,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--no-gap", action="store_true", help="leave out the 200 steps in both precisions")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory", action="store_true", help="also measure peak memory, each side in a process of its own")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory, each side in a separate process")
     parser.add_argument("--child", choices=("ours", "published"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.manual_seed(1)

@@ -1,17 +1,18 @@
-"""Leave one patient out: what real patches, each generator's pairs and pre-training are worth on a cohort too small to split.
+"""Cross-validate real patches, each generator's pairs and pre-training by leaving one patient out, for cohorts too small to split.
 
     python -m benchmarks.leave_one_out OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask]
 
-Run it in a project's folder; scans are those of the source of section `cohort` in params.yaml, which names all sizes too. Every
-labelled patient is the test patient of one fold; the next one by name validates (and chooses checkpoints), the others train. In a fold:
+Run it in a project's folder. Scans are those of the source of section `cohort` in params.yaml, with all sizes of params.yaml. Each labelled
+patient is the test patient of one fold. The next patient by name is the validation patient, who also selects checkpoints; the others train.
+Each fold has:
 
 - the best global threshold of the training patients;
-- a U-net on their patches, and for each GAN one trained on them, its synthetic set and a U-net on that;
-- with 1, 2 and 3 of the training patients: a U-net from scratch and one that starts as --pretrained (a U-net's folder, made elsewhere),
-  section `transfer`; --pretrained also as it is, with no patient.
+- a U-net on their patches and, for each generator, a training on the same patches, a synthetic set and a U-net on the set;
+- with 1, 2 and 3 of the training patients: a U-net from scratch and one initialised from --pretrained (a folder with a U-net trained
+  elsewhere), by section `transfer`; and --pretrained without fine-tuning.
 
-A --second label lies beside the scan under that ending, where there is one, and is scored too. OUT/rows.jsonl has a line for each U-net
-and fold with every metric; what is there already is not done again. At the end a table on the terminal and OUT/leave-one-out.png.
+With --second, a second label next to the scan, if it exists, is scored too; the option is its ending. OUT/rows.jsonl has one line for each
+U-net and fold with all metrics. A restart computes only missing lines. At the end it prints a table and draws OUT/leave-one-out.png.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Fold:
-    """One test patient, one that validates, the others train; `patches` are the training patients'."""
+    """A fold: the test patient, the validation patient and the training patients, with the training patients' patches."""
 
     test: Scan
     second: Mask | None
@@ -66,7 +67,7 @@ class Fold:
     pretrained: Path | None
 
     def segmenters(self) -> Iterator[tuple[str, int, Callable[[], Segment]]]:
-        """Name, number of this cohort's training patients, and what makes the segmentation."""
+        """Yield name, number of training patients of this cohort, and a function that trains the segmentation."""
         yield THRESHOLD, len(self.train), self._threshold
         yield REAL, len(self.train), lambda: self._unet(self.patches)
         for model in self.settings.generators:
@@ -89,7 +90,7 @@ class Fold:
         return self._trained(self.settings.unet, patches)
 
     def _tuned(self, count: int, start: Path | None) -> Segment:
-        """With the first `count` training patients after the test patient, so that nobody is in every fold's subset."""
+        """Train on the first `count` training patients after the test patient, so that the subsets differ between folds."""
         unet = None if start is None else load_segmenter(start).unet
         patches = self.patches.of_patients([patient.id for patient in self.train[:count]])
         return self._trained(with_values_of(self.settings.transfer, self.settings.unet), patches, unet)
@@ -108,7 +109,7 @@ def _whole(segmenter: Any) -> Segment:
 
 
 def folds(settings: Settings, patches: PatchSet, patients: Sequence[Patient], pretrained: Path | None, second: str) -> Iterator[Fold]:
-    """A fold for each patient: the next one in the circle of names validates, the ones after that train."""
+    """Yield a fold for each patient, in cyclic order of the names: the next patient validates, the following ones train."""
     for place, test in enumerate(patients):
         validation, *train = [*patients[place + 1 :], *patients[:place]]
         scan = load_scan(test, settings.cohort.intensity)
@@ -125,24 +126,24 @@ def folds(settings: Settings, patches: PatchSet, patients: Sequence[Patient], pr
 
 
 def measure(fold: Fold, rows: Rows, target: Path) -> None:
-    """Whatever of a fold is not in the rows yet; a line in the file as soon as it is known."""
+    """Compute the results of a fold that are missing from the rows, and append each to the file at once."""
     done = {(row["test"], row["training"], row["n_patients"]) for row in rows}
     for name, count, make in fold.segmenters():
         if (fold.test.patient, name, count) in done:
             continue
         say(f"{fold.test.patient} left out: {name}, {count} patients")
-        found = make()(fold.test)
+        prediction = make()(fold.test)
         row = {"test": fold.test.patient, "training": name, "n_patients": count}
-        row |= all_metrics(fold.test.truth, found, fold.test.spacing_mm)
+        row |= all_metrics(fold.test.truth, prediction, fold.test.spacing_mm)
         if fold.second is not None:
-            row |= {f"second_{key}": value for key, value in all_metrics(fold.second, found, fold.test.spacing_mm).items()}
+            row |= {f"second_{key}": value for key, value in all_metrics(fold.second, prediction, fold.test.spacing_mm).items()}
         rows.append(row)
         with target.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
 
 
 def table(rows: Rows, generators: Sequence[str]) -> str:
-    """Markdown: mean over patients with 95% bootstrap interval, and the paired gain over the threshold."""
+    """Return a Markdown table: the mean over patients with its 95% bootstrap interval, and the paired gain over the threshold."""
     by = _by_training(rows)
     lines = [
         "| U-net trained on | DSC | 95% interval | gain over threshold | 95% interval | clDice | 95HD | second label |",
@@ -152,31 +153,31 @@ def table(rows: Rows, generators: Sequence[str]) -> str:
     for (name, count), scores in by.items():
         gain = _interval(scores["dsc"] - base["dsc"])
         mean, low, high = _interval(scores["dsc"])
-        told = f"{gain[0]:+.3f} | {gain[1]:+.3f} to {gain[2]:+.3f}" if name != THRESHOLD else " | "
-        label = _told(name, count)
+        cells = f"{gain[0]:+.3f} | {gain[1]:+.3f} to {gain[2]:+.3f}" if name != THRESHOLD else " | "
+        label = _title(name, count)
         others = f"{scores['cldice'].mean():.3f} | {scores['hd95_mm'].mean():.1f} | {np.nanmean(scores['second_dsc']):.3f}"
-        lines.append(f"| {label} | {mean:.3f} | {low:.3f} to {high:.3f} | {told} | {others} |")
+        lines.append(f"| {label} | {mean:.3f} | {low:.3f} to {high:.3f} | {cells} | {others} |")
     pairs = [((PRETRAINED, count), (SCRATCH, count)) for count in COUNTS] + [
         ((model, base_count(by)), (REAL, base_count(by))) for model in generators
     ]
-    for one, other in pairs:
-        if one in by and other in by:
-            mean, low, high = _interval(by[one]["dsc"] - by[other]["dsc"])
-            lines.append(f"\n{_told(*one)} less {_told(*other)}, paired: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+    for first, second in pairs:
+        if first in by and second in by:
+            mean, low, high = _interval(by[first]["dsc"] - by[second]["dsc"])
+            lines.append(f"\n{_title(*first)} less {_title(*second)}, paired: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
 
 
 def base_count(by: Mapping[tuple[str, int], Any]) -> int:
-    """How many patients train in a fold."""
+    """Return the number of training patients of a fold."""
     return max(count for name, count in by if name == THRESHOLD)
 
 
-def _told(name: str, count: int) -> str:
+def _title(name: str, count: int) -> str:
     return f"{name_of(name)}, {count} patient{'s' * (count != 1)}" if name in (SCRATCH, PRETRAINED) else name_of(name)
 
 
 def figure(rows: Rows, look: Look, path: Path) -> None:
-    """DSC, a dot a patient with its second label's as a ring, and the mean; left all training patients, right few."""
+    """Draw the DSC of each patient as a dot, with the second label as a ring, and the mean; left all training patients, right few."""
     by = _by_training(rows)
     left = [key for key in by if key[0] not in (SCRATCH, PRETRAINED)]
     right = [key for key in by if key[0] in (SCRATCH, PRETRAINED)]
@@ -198,16 +199,16 @@ def _tick(name: str, count: int) -> str:
 
 
 def _by_training(rows: Rows) -> Mapping[tuple[str, int], dict[str, np.ndarray]]:
-    """(training, number of patients) -> metric -> (patients,), by test patient's name; NaN where there is no second label."""
+    """Group rows: (training, number of patients) -> metric -> (patients,), sorted by test patient; NaN without a second label."""
     by: dict[tuple[str, int], Rows] = {}
     for row in sorted(rows, key=lambda row: str(row["test"])):
         by.setdefault((row["training"], row["n_patients"]), []).append(row)
     names = ("dsc", "cldice", "hd95_mm", "second_dsc")
-    return {key: {name: np.array([row.get(name, np.nan) for row in found]) for name in names} for key, found in by.items()}
+    return {key: {name: np.array([row.get(name, np.nan) for row in group]) for name in names} for key, group in by.items()}
 
 
 def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and its 95% percentile interval over patients."""
+    """Return the mean and its 95% percentile bootstrap interval over patients."""
     draws = np.random.default_rng(1).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))
     return float(values.mean()), float(low), float(high)

@@ -1,4 +1,4 @@
-"""What looks like an artery in a drawn patient and is none: veins and sinuses, and tissue that is brighter than the brain."""
+"""Draw the structures of a phantom patient that resemble arteries: veins and sinuses, and tissue brighter than the brain."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from angiosynth.phantom.tubes import draw, join
 from angiosynth.phantom.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
 from angiosynth.settings import ScannerSettings
 
-LEAST_VEIN = 0.25  # share of a voxel that is vein
-BRIGHT = 1.15  # signal relative to white matter: plexus, dura, fat
+LEAST_VEIN = 0.25  # smallest fraction of a voxel's volume inside a vein
+BRIGHT = 1.15  # smallest signal relative to white matter: choroid plexus, dura, fat
 
 
 @dataclass(frozen=True)
 class Lookalikes:
-    """Masks (x, y, z) in canonical order: `veins` with sinuses and the scalp's vessels, and `bright` tissue without vessels."""
+    """Masks (x, y, z) in canonical orientation: `veins` with sinuses and scalp vessels, and `bright` tissue without vessels."""
 
     veins: Mask
     bright: Mask
 
 
 def draw_lookalikes(scanner: ScannerSettings, seed: int, patient: int, site: str) -> Lookalikes:
-    """The look-alikes of the patient that `generate_patient` draws with the same arguments; arteries are not grown again."""
-    # the same streams as those of pose, head and veins there
+    """Draw the look-alikes of the patient that `generate_patient` draws with the same arguments, without growing arteries."""
+    # The random streams of pose, head and veins must equal those of `generate_patient`.
     streams = np.random.SeedSequence([seed, zlib.crc32(site.encode()), patient]).spawn(5)
     rng_pose, rng_head, _, rng_veins, _ = (np.random.default_rng(stream) for stream in streams)
     head = draw_shape(rng_head)

@@ -1,7 +1,7 @@
-"""How near the estimates of project/preflight.py are to what trainings take: python benchmarks/memory.py [--json] [--profile demo].
+"""Compare the memory estimates of project/preflight.py with measurements: python benchmarks/memory.py [--json] [--profile demo].
 
-Each section of the profile is trained for a few steps in a process of its own, at its batch and at four times that; what the process's
-peak grew by is held against the estimate.
+Each section of the profile is trained for a few steps in a separate process, with its batch size and with four times its batch size. The
+growth of the process's peak memory is compared with the estimate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STEPS = 3
 
 
 def settings_of(profile: str, section: str, times: int) -> Any:
-    """The profile with a section's batch so many times as large."""
+    """Read the profile and multiply the batch size of a section by `times`."""
     from angiosynth.settings import Settings, load_settings
 
     tree = load_settings(ROOT / "profiles" / f"{profile}.yaml").model_dump()
@@ -34,7 +34,7 @@ def settings_of(profile: str, section: str, times: int) -> Any:
 
 
 def train(settings: Any, section: str) -> int:
-    """A few steps; gives by how many bytes the process's peak grew."""
+    """Train a few steps and return the growth of the process's peak memory in bytes."""
     import torch
 
     from angiosynth.data.patches import PatchSet
@@ -46,7 +46,7 @@ def train(settings: Any, section: str) -> int:
     from angiosynth.settings import UnetSettings
 
     keep_freed_memory()
-    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # what libraries take once
+    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # memory that libraries allocate once
     rng = np.random.default_rng(1)
     shape = (64, settings.patches.size, settings.patches.size)
     image, label = rng.integers(0, 256, shape, np.uint8), rng.integers(0, 2, shape, np.uint8)
@@ -55,14 +55,14 @@ def train(settings: Any, section: str) -> int:
     if section.startswith("generators."):
         name = section.removeprefix("generators.")
         few = {"steps": STEPS, "checkpoint_every": STEPS, "checkpoint_choice": "last"}
-        own = settings.generator(name).model_copy(update=few)
+        generator = settings.generator(name).model_copy(update=few)
         with tempfile.TemporaryDirectory() as folder:
-            family_of(own).train(name, own, patches, lambda *_: {}, Checkpoints(Path(folder)), NullRecorder())
+            family_of(generator).train(name, generator, patches, lambda *_: {}, Checkpoints(Path(folder)), NullRecorder())
     else:
-        one = settings.unet
+        unet = settings.unet
         if section != "unet":
-            one = with_values_of(getattr(settings, section), UnetSettings(steps=STEPS) if section == "probe" else one)
-        train_segmenter(one.model_copy(update={"steps": STEPS}), patches, None, NullRecorder())
+            unet = with_values_of(getattr(settings, section), UnetSettings(steps=STEPS) if section == "probe" else unet)
+        train_segmenter(unet.model_copy(update={"steps": STEPS}), patches, None, NullRecorder())
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 

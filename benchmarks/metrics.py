@@ -1,11 +1,11 @@
-"""A patient's metrics against the peers that are installed: MONAI, surface-distance, MedPy, SimpleITK, scikit-image.
+"""Time the metrics of one patient against installed peers: MONAI, surface-distance, MedPy, SimpleITK, scikit-image.
 
     python benchmarks/metrics.py [--runs 5] [--shape 384 384 128] [--json]
 
-Both sides work on the same pair of vessel-like masks in the same process, each with the libraries' own defaults for threads; the
-best of the runs counts. Ours are timed for all metrics of a patient and, to compare with the peers, for the four that most of them
-have (DSC, 95HD, maximum, ASSD) and for clDice alone; a peer is timed for those of the four that it has, named in the table, and
-scikit-image for the centre lines of clDice. Without `--json` the table is for people; with it the last line is one JSON object.
+All sides process the same pair of vessel-like masks in the same process, each with its library's default number of threads; the best of
+the runs counts. This project is timed for all metrics of a patient and, for comparison with the peers, for the four that most of them have
+(DSC, 95HD, maximum distance, ASSD) and for clDice alone. A peer is timed for those of the four metrics that it has, which the table names,
+and scikit-image for the centre lines of clDice. With `--json` the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Score = Callable[[Mask, Mask], dict[str, float]]
 
 
 def vessel_pair(shape: tuple[int, int, int], seed: int = 1) -> tuple[Mask, Mask]:
-    """Truth: 60 random walks of slowly turning direction, 1 to 4 voxels thick. Prediction: moved, cut off and speckled."""
+    """Draw a truth of 60 random walks with slowly changing direction, 1 to 4 voxels thick, and a shifted, cut and noisy prediction."""
     rng = np.random.default_rng(seed)
     centres = np.zeros(shape, bool)
     thick = np.zeros(shape, bool)
@@ -50,8 +50,8 @@ def vessel_pair(shape: tuple[int, int, int], seed: int = 1) -> tuple[Mask, Mask]
 
 
 def ours(truth: Mask, prediction: Mask) -> dict[str, float]:
-    found = MaskPair.of(truth, prediction).distances(SPACING_MM)
-    return {"dsc": dsc(truth, prediction), "hd95": found.hd95, "hd": found.hd, "assd": found.assd}
+    distances = MaskPair.of(truth, prediction).distances(SPACING_MM)
+    return {"dsc": dsc(truth, prediction), "hd95": distances.hd95, "hd": distances.hd, "assd": distances.assd}
 
 
 def ours_all(truth: Mask, prediction: Mask) -> dict[str, float]:
@@ -160,14 +160,14 @@ CENTRE_LINES = {"scikit-image, clDice": skimage_score}
 
 
 def best_seconds(score: Score, truth: Mask, prediction: Mask, runs: int) -> tuple[float, dict[str, float]]:
-    """Least wall time of the runs, and the last result."""
+    """Return the smallest wall time of the runs, and the last result."""
     times: list[float] = []
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for _ in range(runs):
         start = time.perf_counter()
-        found = score(truth, prediction)
+        scores = score(truth, prediction)
         times.append(time.perf_counter() - start)
-    return min(times), found
+    return min(times), scores
 
 
 def main() -> None:
@@ -185,10 +185,10 @@ def main() -> None:
     ratios: dict[str, dict[str, float]] = {}
     missing: list[str] = []
     for name, score, peers in (("angiosynth, four", ours, PEERS), ("angiosynth, clDice", ours_cldice, CENTRE_LINES)):
-        own, found = best_seconds(score, truth, prediction, arguments.runs)
-        seconds[name] = own
+        ours_s, scores = best_seconds(score, truth, prediction, arguments.runs)
+        seconds[name] = ours_s
         ratios[name] = {}
-        print(f"{name:21} {own:8.3f} s   1.0x  {_text(found)}")
+        print(f"{name:21} {ours_s:8.3f} s   1.0x  {_text(scores)}")
         for peer, prepare in peers.items():
             try:
                 theirs = prepare()
@@ -197,16 +197,16 @@ def main() -> None:
                 print(f"{peer:21} not installed ({error.name}), not compared")
                 continue
             seconds[peer], result = best_seconds(theirs, truth, prediction, arguments.runs)
-            ratios[name][peer] = seconds[peer] / own
-            print(f"{peer:21} {seconds[peer]:8.3f} s {seconds[peer] / own:5.1f}x  {_text(result)}")
+            ratios[name][peer] = seconds[peer] / ours_s
+            print(f"{peer:21} {seconds[peer]:8.3f} s {seconds[peer] / ours_s:5.1f}x  {_text(result)}")
     fastest = min(ratios["angiosynth, four"].values(), default=None)
     print("no peer is installed: nothing to compare with" if fastest is None else f"the fastest peer takes {fastest:.1f} times as long")
     if arguments.json:
         print(json.dumps({"ratio_to_fastest_peer": fastest, "ratios": ratios, "seconds": seconds, "missing": missing}))
 
 
-def _text(found: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+def _text(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 
 if __name__ == "__main__":

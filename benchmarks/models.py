@@ -1,18 +1,19 @@
-"""All generators at one budget, several seeds: what each one's pairs are worth, the table of docs/results.md.
+"""Score U-nets trained on the pairs of all generators, at one budget and with several seeds, for the table of docs/results.md.
 
     python benchmarks/models.py [--seeds 1 2 3] [--models wgan-gp] [--device cuda] [--json] > models.jsonl
     python benchmarks/models.py --only MODEL,SEED [--device cuda] [--json] > MODEL-SEED.jsonl
     python benchmarks/models.py --jobs [--seeds 1 2 3] [--models wgan-gp]
     python benchmarks/models.py --collect MODEL-SEED.jsonl ...
 
-Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there; any kind of generator that is an entry of
-`generators` takes part. For each seed: a U-net on real patches (`real` among the models), then for each generator its training,
-`synthesis.pairs` pairs and a U-net on them. A seed is that of networks, batches, synthesis and U-net; patches and patients stay.
-Each of them is a job of its own for --only; --jobs prints them, one a line, for several processes beside each other (xargs -P).
+Run it in a project's folder after `dvc repro patches`, with the settings of its params.yaml and all entries of `generators`. For each seed
+it trains a U-net on real patches (model `real`), then each generator, and a U-net on `synthesis.pairs` of the generator's pairs. The seed
+sets networks, batches, synthesis and U-net; patches and patients do not change. Each model and seed is a separate job for --only; --jobs
+prints the jobs, one per line, for parallel processes (xargs -P).
 
-A line each: mean DSC and 95HD in mm of the test patients, and the minutes that the generator took. With --json an object a line: probe
-scores, validation scores, DSC and 95HD of every validation and test patient, seconds of the generator's training, of its pairs and of
-the U-net, and the processor. --collect makes the table of means and deviations over seeds. Neither MLflow nor DVC nor Optuna is needed.
+It prints one line for each job: mean DSC and 95HD in mm of the test patients, and the minutes of the generator's training. With --json the
+line is an object: probe scores, validation scores, DSC and 95HD of every validation and test patient, the seconds of the generator's
+training, of its pairs and of the U-net, and the processor. --collect prints the table of means and standard deviations over seeds. It does
+not need MLflow, DVC or Optuna.
 """
 
 from __future__ import annotations
@@ -47,40 +48,45 @@ from angiosynth.settings import Settings, load_settings
 
 
 def with_seed(settings: Settings, seed: int) -> Settings:
-    """Another seed for everything but patients, patches and probe; the audit's is of its own draws."""
-    generators = {name: own.model_copy(update={"seed": seed}) for name, own in settings.generators.items()}
-    parts = {name: getattr(settings, name).model_copy(update={"seed": seed}) for name in ("synthesis", "unet", "audit")}
-    return settings.model_copy(update={"generators": generators, **parts})
+    """Set the seed of generators, synthesis, U-net and the audit's draws; patients, patches and probe keep theirs."""
+    generators = {name: generator.model_copy(update={"seed": seed}) for name, generator in settings.generators.items()}
+    sections = {name: getattr(settings, name).model_copy(update={"seed": seed}) for name in ("synthesis", "unet", "audit")}
+    return settings.model_copy(update={"generators": generators, **sections})
 
 
 def made_by(model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan]) -> tuple[PatchSet, dict[str, float]]:
-    """Train a generator; a synthetic set of the chosen one, its probe scores, and the seconds of training and drawing."""
+    """Train a generator and draw a synthetic set from its selected checkpoint.
+
+    Returns:
+        The set; the probe scores, and the seconds of training and drawing.
+    """
     start = time.perf_counter()
-    generator, own = settings.generator(model), settings.synthesis
+    generator, synthesis = settings.generator(model), settings.synthesis
     family = family_of(generator)
     with tempfile.TemporaryDirectory(prefix="angiosynth-models-") as folder:
         probe = UnetProbe(scans, settings.probe, real)
         trained = family.train(model, generator, real, probe, Checkpoints(Path(folder)), NullRecorder())
     end = time.perf_counter()
-    image, label = family.sampler(generator, real.size, trained.weights, device()).pairs(own.pairs, own.seed, own.label_threshold)
+    sampler = family.sampler(generator, real.size, trained.weights, device())
+    image, label = sampler.pairs(synthesis.pairs, synthesis.seed, synthesis.label_threshold)
     seconds = {"generator_s": round(end - start, 1), "pairs_s": round(time.perf_counter() - end, 1)}
     return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores | seconds
 
 
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
-    """A U-net trained on the patches, on whole scans."""
+    """Train a U-net on the patches and score it on whole scans."""
     trained = train_segmenter(settings.unet, patches, validator(validation), NullRecorder(), title)
     patients = {"validation": validation, "test": test}
     scores = {
-        part: [validation_scores([scan], lambda scan: trained.segmenter.segment(scan.image, scan.brain)) for scan in scans]
-        for part, scans in patients.items()
+        group: [validation_scores([scan], lambda scan: trained.segmenter.segment(scan.image, scan.brain)) for scan in scans]
+        for group, scans in patients.items()
     }
     return {**trained.scores, **scores}
 
 
 @dataclass(frozen=True)
 class Project:
-    """What every job reads: settings, training patients' patches, validation and test scans."""
+    """The inputs of every job: settings, training patients' patches, validation and test scans."""
 
     settings: Settings
     real: PatchSet
@@ -97,30 +103,30 @@ def open_project(settings: Settings) -> Project:
 
 
 def measured(project: Project, model: str, seed: int) -> dict[str, Any]:
-    """One job: a model with a seed."""
-    own = with_seed(project.settings, seed)
-    patches, scores = (project.real, {}) if model == "real" else made_by(model, own, project.real, project.validation)
+    """Run one job: a model with a seed."""
+    settings = with_seed(project.settings, seed)
+    patches, scores = (project.real, {}) if model == "real" else made_by(model, settings, project.real, project.validation)
     start = time.perf_counter()
-    result = worth(patches, own, project.validation, project.test, f"{model}, seed {seed}")
+    result = worth(patches, settings, project.validation, project.test, f"{model}, seed {seed}")
     processor = torch.cuda.get_device_name() if device().type == "cuda" else device().type
     return {"model": model, "seed": seed, **scores, **result, "unet_s": round(time.perf_counter() - start, 1), "processor": processor}
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row for people."""
+    """Format a row as one line of text."""
     dsc, hd95_mm = test_means(row)
     minutes = f", generator {row['generator_s'] / 60:.1f} min" if "generator_s" in row else ""
     return f"{row['model']}, seed {row['seed']}: DSC {dsc:.3f}, 95HD {hd95_mm:.1f} mm{minutes}, {row['processor']}"
 
 
 def test_means(row: dict[str, Any]) -> tuple[float, float]:
-    """Mean DSC and 95HD of the test patients."""
+    """Return the mean DSC and the mean 95HD in mm of the test patients."""
     means = [float(np.mean([scores[name] for scores in row["test"]])) for name in ("val_dsc", "val_hd95_mm")]
     return means[0], means[1]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Markdown: means over seeds, deviations of the seeds' means, share of the real DSC, minutes of the generator's training."""
+    """Return a Markdown table: means and standard deviations over seeds, share of the real DSC, minutes of the generator's training."""
     yield "| trained on | DSC | deviation over seeds | 95HD, mm | share of real | minutes | seeds |"
     yield "|---|---:|---:|---:|---:|---:|---:|"
     scores = {
@@ -140,7 +146,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", help="real or names of generators; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--only", metavar="MODEL,SEED", help="one job")
-    parser.add_argument("--jobs", action="store_true", help="print what --only takes")
+    parser.add_argument("--jobs", action="store_true", help="print the jobs, as arguments of --only")
     parser.add_argument("--collect", nargs="+", type=Path, metavar="ROWS.jsonl", help="print the table of rows written with --json")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--json", action="store_true")

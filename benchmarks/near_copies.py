@@ -1,12 +1,12 @@
-"""How often a scan of another person is taken for a near copy, and how often a processed copy is missed.
+"""Measure how often scans of two people are taken for near copies, and how often a processed copy is missed.
 
     python -m benchmarks.near_copies FOLDER... [--json] [--brains]
     python -m benchmarks.near_copies --two-sites [--json]
 
-Each FOLDER is a BIDS folder of scans of different people, such as data/phantom/site-a. All pairs of people in a folder, and copies of every
-scan, changed in the ways that laboratories change scans, are compared as `cohort` and `import` compare them. With --brains the brains alone
-are, in the boxes of their masks, as of data sets that strip, pad or cut one another's scans. --two-sites draws two sites of the phantom of
-four heads each, of other scanners, which share one scan, and compares the brains of one site with those of the other.
+Each FOLDER is a BIDS folder of scans of different people, such as data/phantom/site-a. All pairs of people in a folder, and each scan with
+its changed copies, are compared as `cohort` and `import` compare them. The changes are common steps of image processing. --brains compares
+only the brains, in the bounding boxes of their masks, because data sets strip, pad or crop each other's scans. --two-sites draws two sites
+of the phantom with different scanners, four heads each, which share one scan, and compares the brains of one site with those of the other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from angiosynth.runtime.progress import progress
 from angiosynth.settings import ScannerSettings
 from benchmarks.private_hospitals import HOSPITALS, SCANNER_KEYS
 
-HEADS = 4  # of a drawn site
+HEADS = 4  # number of heads of a drawn site
 Change = Callable[[np.ndarray], np.ndarray]
 BrainChange = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -47,7 +47,7 @@ CHANGES: dict[str, Change] = {
 
 
 def with_skull(scan: np.ndarray, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The brain in a larger volume, with noise and a bright shell around it."""
+    """Put the brain into a larger volume with noise and a bright shell around it."""
     margins = ((20, 10), (30, 25), (5, 40))
     larger, mask = np.pad(scan, margins), np.pad(brain, margins)
     shell = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask, iterations=2)
@@ -65,7 +65,7 @@ BRAIN_CHANGES: dict[str, BrainChange] = {
 
 
 def compared_brains(folders: list[Path]) -> dict[str, list[float]]:
-    """Correlations of brains: of different people of a folder, and of each with its changed copies."""
+    """Correlate the brains of different people of a folder, and each brain with its changed copies."""
     rows: dict[str, list[float]] = {name: [] for name in ("different people", *BRAIN_CHANGES)}
     for folder in folders:
         patients = [patient for patient in find_patients(folder) if patient.brain]
@@ -79,13 +79,13 @@ def compared_brains(folders: list[Path]) -> dict[str, list[float]]:
                 if sorted(changed.shape) == sorted(prints[-1].shape):
                     rows[name].append(correlation(changed, prints[-1]))
         rows["different people"] += [
-            correlation(one, other) for one, other in itertools.combinations(prints, 2) if one.shape == other.shape
+            correlation(first, second) for first, second in itertools.combinations(prints, 2) if first.shape == second.shape
         ]
     return rows
 
 
 def drawn_head(hospital: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A drawn scan of a hospital's scanner, and its brain mask."""
+    """Draw a scan of a hospital's scanner, and its brain mask."""
     keys = {key: getattr(HOSPITALS[hospital], key) for key in SCANNER_KEYS}
     scanner = ScannerSettings(patients=1, shape=(160, 192, 72), spacing_mm=(0.96, 0.96, 1.0), **keys)
     scan, brain, _, _ = generate_patient(scanner, 11, number, number % 2 == 0, hospital)
@@ -93,12 +93,12 @@ def drawn_head(hospital: str, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compared_sites() -> dict[str, list[float]]:
-    """Correlations of brains of two drawn sites: of different people, and of the scan that both have; 0 for prints of another shape."""
+    """Correlate the brains of two drawn sites: of different people, and of the shared scan; 0 for fingerprints of different shapes."""
     prints = [brain_fingerprint(*drawn_head("faint", number)) for number in range(1, HEADS + 1)]
     others = [brain_fingerprint(*drawn_head("bright", number)) for number in range(HEADS + 1, 2 * HEADS)]
-    scan, brain = drawn_head("faint", 1)  # the last head of the second site
-    pairs = [*itertools.product(prints, others), *((prints[0], one) for one in prints[1:])]
-    rows = {"different people of two sites": [correlation(one, other) for one, other in pairs if one.shape == other.shape]}
+    scan, brain = drawn_head("faint", 1)  # the shared scan, which is the last head of the second site
+    pairs = [*itertools.product(prints, others), *((prints[0], head) for head in prints[1:])]
+    rows = {"different people of two sites": [correlation(first, second) for first, second in pairs if first.shape == second.shape]}
     for name, change in {"the shared scan, as it is": lambda *arrays: arrays, **BRAIN_CHANGES}.items():
         copied = brain_fingerprint(*change(scan, brain))
         rows[name] = [correlation(copied, prints[0]) if copied.shape == prints[0].shape else 0.0]
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def compared(folders: list[Path]) -> dict[str, list[float]]:
-    """Correlations of whole scans: of different people of a folder, and of each with its changed copies."""
+    """Correlate whole scans: of different people of a folder, and each scan with its changed copies."""
     people: list[float] = []
     copies: dict[str, list[float]] = {name: [] for name in CHANGES}
     for folder in folders:
@@ -134,9 +134,9 @@ def compared(folders: list[Path]) -> dict[str, list[float]]:
             prints.append(fingerprint(scan))
             for name, change in CHANGES.items():
                 changed = fingerprint(np.asarray(change(scan), np.float32))
-                if sorted(changed.shape) == sorted(prints[-1].shape):  # of scans with few slices a resampled one has fewer blocks
+                if sorted(changed.shape) == sorted(prints[-1].shape):  # a resampled scan with few slices has fewer blocks
                     copies[name].append(correlation(changed, prints[-1]))
-        people += [correlation(one, other) for one, other in itertools.combinations(prints, 2) if one.shape == other.shape]
+        people += [correlation(first, second) for first, second in itertools.combinations(prints, 2) if first.shape == second.shape]
     return {"different people": people, **copies}
 
 

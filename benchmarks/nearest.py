@@ -1,9 +1,9 @@
-"""What the search for nearest neighbours costs: as the audit does it, by faiss, against scikit-learn.
+"""Time the audit's search for nearest neighbours, by faiss, against scikit-learn.
 
     python benchmarks/nearest.py [--n 41000] [--dimensions 1024] [--share 0.1] [--json]
 
-The same random points on every side, one neighbour each, each library's own defaults for threads. `--share` searches that part of the
-queries and multiplies: the cost is linear in them.
+Both sides search one neighbour of the same random points, with each library's default number of threads. `--share` searches a fraction of
+the queries and scales the time, which is linear in their number.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ def scikit_learn(queries: Points, references: Points) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=41_000, help="queries, and as many references")
-    parser.add_argument("--dimensions", type=int, default=1024, help="1024: 96x96 patches averaged down to 32x32; 9216: as they are")
-    parser.add_argument("--share", type=float, default=1.0, help="part of the queries that is searched")
+    parser.add_argument("--dimensions", type=int, default=1024, help="1024: 96x96 patches averaged to 32x32; 9216: full patches")
+    parser.add_argument("--share", type=float, default=1.0, help="fraction of the queries that is searched")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    words = parser.parse_args()
+    options = parser.parse_args()
     rng = np.random.default_rng(1)
-    references = rng.normal(size=(words.n, words.dimensions)).astype(np.float32)
-    queries = rng.normal(size=(max(1, round(words.share * words.n)), words.dimensions)).astype(np.float32)
+    references = rng.normal(size=(options.n, options.dimensions)).astype(np.float32)
+    queries = rng.normal(size=(max(1, round(options.share * options.n)), options.dimensions)).astype(np.float32)
     sides: dict[str, Search] = {"this project": ours, "scikit-learn": scikit_learn}
-    found: dict[str, dict[str, float]] = {}
-    wanted: Any = None
+    results: dict[str, dict[str, float]] = {}
+    expected: Any = None
     for name, search in sides.items():
-        search(queries[:32], references[:32])  # imports
+        search(queries[:32], references[:32])  # a warm-up, which imports the library
         start = time.perf_counter()
         rows = search(queries, references)
-        seconds = (time.perf_counter() - start) * words.n / len(queries)
-        wanted = rows if wanted is None else wanted
-        found[name] = {"seconds": round(seconds, 2), "same": float((rows == wanted).mean())}
-        print(f"{name:<14}{seconds:>9.1f} s   {100 * found[name]['same']:.2f}% the same neighbour", flush=True)
-    if words.json:
-        print(json.dumps({"n": words.n, "dimensions": words.dimensions, "share": words.share, "sides": found}))
+        seconds = (time.perf_counter() - start) * options.n / len(queries)
+        expected = rows if expected is None else expected
+        results[name] = {"seconds": round(seconds, 2), "same": float((rows == expected).mean())}
+        print(f"{name:<14}{seconds:>9.1f} s   {100 * results[name]['same']:.2f}% the same neighbour", flush=True)
+    if options.json:
+        print(json.dumps({"n": options.n, "dimensions": options.dimensions, "share": options.share, "sides": results}))
 
 
 if __name__ == "__main__":

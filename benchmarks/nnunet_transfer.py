@@ -1,15 +1,16 @@
-"""Few real patients with and without a released set before them: nnU-Net, pre-trained on the export, beside this project's U-net.
+"""Train on few real patients with and without pre-training on a released set: nnU-Net and this project's U-net.
 
     python -m benchmarks.nnunet_transfer OUT --tools FOLDER [--package PACKAGE] [--folder SITE] [--json]
 
-A small comparison, for the way and not for a ranking: two networks of 2d with some 100,000 weights, 200 steps on synthetic pairs, 100 steps
-on two real patients, two others to score, one seed. nnU-Net's plans are those of the receiver's data set, moved to the export, with fewer
-features and smaller patches than it would choose, and its weights go over by `-pretrained_weights`, as docs/exports.md has it.
+A small comparison that tests the procedure and does not rank the networks: two 2D networks with about 100,000 weights, 200 steps on
+synthetic pairs, 100 steps on two real patients, two other patients for the scores, one seed. nnU-Net's plans are those of the receiver's
+data set, moved to the export, with fewer features and smaller patches than nnU-Net would choose. Its weights are transferred by
+`-pretrained_weights`, as in docs/exports.md.
 
---tools is the folder of `benchmarks.export_tools`. Without --package the pairs are drawn by the phantom with settings spread over its
-ranges (400 of 32x32); without --folder the patients are those of another scanner of the phantom (hospital "faint" of
-benchmarks/private_phantom.py, 96x112x24 voxels). --folder is a site in BIDS with masks and labels, as `import` makes it: its first two
-patients train, the next are scored. OUT is a new folder for nnU-Net's data; it holds patients.
+--tools is the folder of `benchmarks.export_tools`. Without --package the phantom draws the pairs (400 of 32x32), with settings spread over
+its ranges. Without --folder the patients are of another scanner of the phantom (hospital "faint" of benchmarks/private_phantom.py,
+96x112x24 voxels). --folder is a site in BIDS with masks and labels, as written by `import`: its first two patients train, the next two are
+scored. OUT is a new folder for nnU-Net's data; it contains patients' data.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ from benchmarks.private_phantom import set_of
 
 nib: Any = nibabel
 
-SYNTHETIC, TRAINED, SCORED = 400, 2, 2  # pairs, patients
-PRETRAINING, FINE_TUNING, ITERATIONS = 200, 100, 25  # steps, and those of an epoch of nnU-Net
+SYNTHETIC, TRAINED, SCORED = 400, 2, 2  # synthetic pairs, training patients, scored patients
+PRETRAINING, FINE_TUNING, ITERATIONS = 200, 100, 25  # steps of both trainings, and steps of an nnU-Net epoch
 RECEIVER = 601
 UNET = UnetSettings(width=8, steps=PRETRAINING, batch_size=16, learning_rate=2e-3, loss="dice_cross_entropy")
-# What nnU-Net would plan is for GPUs: here three levels of 8 to 32 features, batches of 16 patches.
+# nnU-Net plans networks for GPUs. These plans have three levels of 8 to 32 features and batches of 16 patches.
 SMALL = {"batch_size": 16, "patch_size": [SIZE, SIZE]}
 LEVELS = {
     "n_stages": 3,
@@ -80,7 +81,7 @@ class nnUNetTrainerShort(nnUNetTrainer):
 
 
 class NnUnet:
-    """nnU-Net in an environment of its own, its data below a folder."""
+    """nnU-Net in a separate environment, with its data in a folder."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self.folder, self.programs = folder, programs
@@ -97,7 +98,7 @@ class NnUnet:
         }
 
     def run(self, command: str, steps: int = 0) -> None:
-        """Run one of its programs; `steps` of a training."""
+        """Run one of nnU-Net's programs; `steps` is the length of a training."""
         say(command)
         environment = self.environment | {"SHORT_EPOCHS": str(steps // ITERATIONS)}
         done = subprocess.run(command.split(), cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
@@ -105,16 +106,16 @@ class NnUnet:
             raise SystemExit(f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
     def train(self, dataset: int, plans: str, steps: int, weights: Path | None = None) -> Path:
-        """Train on all cases of a data set; gives the folder of the result."""
-        given = f" -pretrained_weights {weights}" if weights else ""
-        self.run(f"nnUNetv2_train {dataset} 2d all -tr nnUNetTrainerShort -p {plans} -device cpu{given}", steps)
+        """Train on all cases of a data set and return the folder of the result."""
+        start = f" -pretrained_weights {weights}" if weights else ""
+        self.run(f"nnUNetv2_train {dataset} 2d all -tr nnUNetTrainerShort -p {plans} -device cpu{start}", steps)
         return next((self.folder / "results").glob(f"Dataset{dataset}_*")) / f"nnUNetTrainerShort__{plans}__2d" / "fold_all"
 
     def predicted(self, scans: Sequence[Scan], plans: str, name: str) -> list[Any]:
-        """Masks of scans by the network that was trained last on the receiver's set."""
-        words = "-device cpu -npp 0 -nps 0 --disable_tta"
-        self.run(f"nnUNetv2_predict -d {RECEIVER} -c 2d -f all -tr nnUNetTrainerShort -p {plans} -i scans -o {name} {words}")
-        return [np.asarray(nib.load(self.folder / name / f"{one.patient}.nii.gz").dataobj) > 0 for one in scans]
+        """Predict masks of scans with the network that was last trained on the receiver's set."""
+        flags = "-device cpu -npp 0 -nps 0 --disable_tta"
+        self.run(f"nnUNetv2_predict -d {RECEIVER} -c 2d -f all -tr nnUNetTrainerShort -p {plans} -i scans -o {name} {flags}")
+        return [np.asarray(nib.load(self.folder / name / f"{scan.patient}.nii.gz").dataobj) > 0 for scan in scans]
 
 
 def write_volume(path: Path, array: Any, spacing_mm: tuple[float, float, float]) -> None:
@@ -123,7 +124,7 @@ def write_volume(path: Path, array: Any, spacing_mm: tuple[float, float, float])
 
 
 def write_receiver(folder: Path, trained: Sequence[Scan], scored: Sequence[Scan], description: dict[str, Any]) -> None:
-    """The receiver's raw data set, and the scans to predict, scaled as scale_scan.py of the export does: [0, 1], 0 outside the brain."""
+    """Write the receiver's raw data set and the scans to predict, scaled like scale_scan.py of the export: [0, 1], 0 outside the brain."""
     dataset = folder / "raw" / f"Dataset{RECEIVER}_receiver"
     for scan in trained:
         write_volume(dataset / "imagesTr" / f"{scan.patient}_0000.nii.gz", (scan.image + 1) / 2, scan.spacing_mm)
@@ -136,7 +137,7 @@ def write_receiver(folder: Path, trained: Sequence[Scan], scored: Sequence[Scan]
 def by_nnunet(
     programs: Path, contents: Contents, trained: Sequence[Scan], scored: Sequence[Scan], out: Path
 ) -> Iterator[tuple[str, list[Any]]]:
-    """Predictions without and with pre-training on the export."""
+    """Train nnU-Net without and with pre-training on the export; yield the start and its predictions."""
     tool = NnUnet(programs, out)
     EXPORT.write(contents, out / "raw")
     name = dataset_name(contents)
@@ -150,7 +151,7 @@ def by_nnunet(
     write_json(place, plans)
     tool.run(f"nnUNetv2_extract_fingerprint -d {number} -np 1")
     tool.run(f"nnUNetv2_move_plans_between_datasets -s {RECEIVER} -t {number} -sp nnUNetPlans -tp nnUNetPlans{RECEIVER}")
-    # preprocess wants the description there, which only planning would have put there
+    # nnUNetv2_preprocess reads dataset.json from this folder, and only the skipped planning would have copied it.
     write_json(out / "preprocessed" / name / "dataset.json", json.loads(read_text(out / "raw" / name / "dataset.json")))
     tool.run(f"nnUNetv2_preprocess -d {number} -plans_name nnUNetPlans{RECEIVER} -c 2d -np 1")
     weights = tool.train(number, f"nnUNetPlans{RECEIVER}", PRETRAINING) / "checkpoint_final.pth"
@@ -161,7 +162,7 @@ def by_nnunet(
 
 
 def by_unet(pairs: PatchSet, trained: Sequence[Scan], scored: Sequence[Scan]) -> Iterator[tuple[str, list[Any]]]:
-    """Predictions of this project's U-net without and with pre-training on the same pairs."""
+    """Train this project's U-net without and with pre-training on the same pairs; yield the start and its predictions."""
     few, tuned = patches_of(iter(trained)), UNET.model_copy(update={"steps": FINE_TUNING})
     before = train_segmenter(UNET, pairs, None, NullRecorder(), "pre-training").segmenter
     for start, unet in (("from scratch", None), ("pre-trained", copy.deepcopy(before.unet))):
@@ -170,13 +171,13 @@ def by_unet(pairs: PatchSet, trained: Sequence[Scan], scored: Sequence[Scan]) ->
 
 
 def drawn_contents(seed: int) -> Contents:
-    """Pairs of the phantom in the place of a package's."""
+    """Draw pairs of the phantom that replace those of a package."""
     points = spread_points(64, seed)
     whole = set_of(points, np.full(len(points), 1 / len(points)), seed)
     pairs = PatchSet(whole.image[:SYNTHETIC], whole.label[:SYNTHETIC], whole.patient[:SYNTHETIC], np.arange(SYNTHETIC), whole.meta, Path())
-    facts = {"name": "drawn", "date": "2026-01-01", "model": "phantom", "n": SYNTHETIC, "size": SIZE, "intensity": INTENSITY}
-    card = Card.model_validate({**facts, "patients_trained_on": 1, "set_digest": "0", "audit": {"verdicts": {"set": "not audited"}}})
-    return Contents(Path(), card, facts, pairs, SPACING_MM)
+    described = {"name": "drawn", "date": "2026-01-01", "model": "phantom", "n": SYNTHETIC, "size": SIZE, "intensity": INTENSITY}
+    card = Card.model_validate({**described, "patients_trained_on": 1, "set_digest": "0", "audit": {"verdicts": {"set": "not audited"}}})
+    return Contents(Path(), card, described, pairs, SPACING_MM)
 
 
 def main() -> None:
@@ -186,18 +187,19 @@ def main() -> None:
     parser.add_argument("--package", type=Path)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
-    words.out.mkdir(mode=0o700)
-    contents = open_contents(words.package, None, words.out / "set")[0] if words.package else drawn_contents(seed=1)
-    if words.folder:
-        scans = [load_scan(one, contents.card.intensity) for one in find_patients(words.folder)[: TRAINED + SCORED] if one.label]
+    options = parser.parse_args()
+    options.out.mkdir(mode=0o700)
+    contents = open_contents(options.package, None, options.out / "set")[0] if options.package else drawn_contents(seed=1)
+    if options.folder:
+        patients = find_patients(options.folder)[: TRAINED + SCORED]
+        scans = [load_scan(patient, contents.card.intensity) for patient in patients if patient.label]
     else:
         scans = [patient("faint", number) for number in range(1, TRAINED + SCORED + 1)]
     trained, scored = scans[:TRAINED], scans[TRAINED:]
     rows: list[dict[str, Any]] = []
     for tool, tries in (
         ("U-net of this project", by_unet(contents.pairs, trained, scored)),
-        ("nnU-Net", by_nnunet(words.tools / "nnunet" / "bin", contents, trained, scored, words.out.resolve() / "nnunet")),
+        ("nnU-Net", by_nnunet(options.tools / "nnunet" / "bin", contents, trained, scored, options.out.resolve() / "nnunet")),
     ):
         started = time.perf_counter()
         for start, masks in tries:
@@ -208,8 +210,8 @@ def main() -> None:
                 "hd95_mm": [hd95_mm(scan.truth, mask, scan.spacing_mm) for scan, mask in pairs],
             }
             rows.append({"tool": tool, "start": start, **scores, "s": round(seconds, 1)})
-            write_json(words.out / "rows.json", {"rows": rows})  # the rest takes minutes
-    if words.json:
+            write_json(options.out / "rows.json", {"rows": rows})  # saved now, because the remaining trainings take minutes
+    if options.json:
         print(json.dumps(rows))
         return
     lines = ["| network | start | DSC | 95HD (mm) |", "|---|---|---:|---:|"]

@@ -1,9 +1,9 @@
-"""Training steps at the paper's size: seconds, memory, and the share of the processor's rate of matrix products.
+"""Measure training steps at the paper's size: seconds, memory, and the share of the processor's matrix product rate.
 
     python -m benchmarks.paper [--params profiles/paper.yaml] [--steps 2] [--networks wgan-gp-sn unet] [--json]
 
-For each generator of the settings, the U-net, transfer and probe: one step to warm up, then so many on patches without content. The
-operations of a step are those of its convolutions and matrix products, forward and backward, as torch counts them. The rate is that of
+For each generator of the settings, the U-net, transfer and probe it runs one warm-up step and then `--steps` steps on blank patches. The
+operations of a step are those of its convolutions and matrix products, forward and backward, as counted by torch. The rate is that of
 products of 4096x4096 matrices in the step's precision. On a GPU 200 steps take a minute; on two cores a single step of a GAN takes
 minutes.
 """
@@ -37,9 +37,9 @@ Step = Callable[[], object]
 
 
 class Operations(TorchDispatchMode):
-    """Counts multiplications and additions of convolutions and matrix products, by torch's formulas.
+    """Count multiplications and additions of convolutions and matrix products, by torch's formulas.
 
-    torch's own FlopCounterMode also keeps book by module, which fails where a loss holds a gradient, as WGAN-GP's does.
+    torch's FlopCounterMode also attributes operations to modules, which fails if a loss contains a gradient, as WGAN-GP's does.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Operations(TorchDispatchMode):
 
 
 def networks(settings: Settings) -> Iterator[tuple[str, str, Callable[[], Step]]]:
-    """Name, precision, and what builds a training's step."""
+    """Yield name, precision and a builder of the training step of each network."""
     for name, generator in settings.generators.items():
         yield name, generator.precision, partial(family_of(generator).blank_training, generator, settings.patches.size)
     for name in UNETS:
@@ -63,7 +63,7 @@ def networks(settings: Settings) -> Iterator[tuple[str, str, Callable[[], Step]]
 
 
 def seconds_of(step: Step, count: int) -> float:
-    """Of one call, from `count` in a row."""
+    """Return the mean seconds of a call, over `count` calls."""
     finish()
     begun = time.perf_counter()
     for _ in range(count):
@@ -73,20 +73,20 @@ def seconds_of(step: Step, count: int) -> float:
 
 
 def finish() -> None:
-    """Wait for what the GPU has been asked."""
+    """Wait until the GPU has finished all queued operations."""
     if device().type == "cuda":
         torch.cuda.synchronize()
 
 
 def matrix_rate(kind: torch.dtype) -> float:
-    """Operations a second of matrix products."""
+    """Measure the operations per second of matrix products."""
     factors = [torch.randn(MATRIX, MATRIX).to(device(), kind) for _ in range(2)]
     count = 50 if device().type == "cuda" else 2
     return 2 * MATRIX**3 / min(seconds_of(lambda: factors[0] @ factors[1], count) for _ in range(3))
 
 
 def peak_gb() -> float:
-    """Greatest memory so far: the GPU's since the last call, else this process's."""
+    """Return the peak memory in GB: the GPU's since the last call, or without a GPU the process's since its start."""
     if device().type == "cuda":
         peak = torch.cuda.max_memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -96,7 +96,7 @@ def peak_gb() -> float:
 
 
 def measured(build: Callable[[], Step], count: int, rate: float) -> dict[str, float]:
-    """Of one network: seconds, operations and share of the rate of a step, and peak memory."""
+    """Measure one network: a step's seconds, operations and share of the rate, and the peak memory."""
     step = build()
     peak_gb()
     with Operations() as operations:

@@ -1,11 +1,11 @@
-"""The embedded phantom beside real TOF-MRA volumes: figures, a picture, and seconds a volume.
+"""Compare the embedded phantom with real TOF-MRA volumes: statistics, a figure, and seconds per volume.
 
     python benchmarks/phantom.py [--params profiles/demo.yaml] [--patients 6] [--realdata FOLDER] [--figure docs/phantom.png] [--json]
 
-The first patients of both sites of the settings are drawn into a temporary folder and measured like the real volumes. These
-are looked for in `--realdata`, ANGIOSYNTH_REALDATA and ../shared/realdata beside the repository, and left out where there are none.
-Timed: one volume of 256 x 256 x 96 voxels, in processor time, which counts all threads and no other program; best of `--runs`.
-With `--json` the last line is one JSON object.
+The first patients of both sites of the settings are drawn into a temporary folder and measured like the real volumes. Real volumes are
+searched in `--realdata`, ANGIOSYNTH_REALDATA and shared/realdata next to the repository, and left out if none are found. The time is that
+of one volume of 256 x 256 x 96 voxels, in processor time, which includes all threads of this process and no other program; best of
+`--runs`. With `--json` the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from angiosynth.settings import IntensitySettings, PhantomSettings, ScannerSetti
 Cohorts = dict[str, tuple[Patient, ...]]
 Picture = NDArray[np.float32]
 REAL = "real"
-# The licence of the real volumes asks that this goes with every picture of them.
+# The licence of the real volumes requires this notice on every picture of them.
 NOTICE = "(C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, McGill"
-BINS = np.linspace(0, 2.6, 53)  # of the histograms, in medians of the brain
-SHOWN_MM = 64.0  # height that the projections show
+BINS = np.linspace(0, 2.6, 53)  # bin edges of the histograms, in medians of the brain
+SHOWN_MM = 64.0  # height of the projections
 SLAB_MM = 8.0
-COARSER = 2  # pixels of a real volume's projections made one, along each axis
-FIELD_MM = (160.0, 195.0)  # sides of a picture: sideways, front to back
+COARSER = 2  # factor by which a real volume's projections are averaged along each axis
+FIELD_MM = (160.0, 195.0)  # field of view of a picture: left to right, front to back
 ROWS = {
     "vessel_percent": "vessel, per cent of the brain",
     "contrast": "mean vessel / median brain, above air",
@@ -60,11 +60,11 @@ ROWS = {
 
 
 def measure(patients: tuple[Patient, ...]) -> dict[str, Any]:
-    """Means over a cohort; the threshold is picked on all other patients of the cohort and scored on the one left out."""
+    """Return means over a cohort. The threshold is chosen on all other patients and scored on the one left out."""
     scans = [load_scan(patient, IntensitySettings()) for patient in patients]
-    found = [_figures(patient, scan) for patient, scan in zip(patients, scans, strict=True)]
+    statistics = [_statistics(patient, scan) for patient, scan in zip(patients, scans, strict=True)]
     scores = [_left_out(scans, place) for place in range(len(scans))]
-    means = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+    means = {key: float(np.mean([row[key] for row in statistics])) for key in statistics[0]}
     histogram = {"edges": BINS.tolist(), "density": _histogram(patients).tolist()}
     return means | {"threshold_dsc": float(np.mean(scores)), "volumes": len(scans), "histogram": histogram}
 
@@ -74,13 +74,14 @@ def _left_out(scans: list[Scan], place: int) -> float:
     return dsc(scans[place].truth, above(scans[place], threshold))
 
 
-def _figures(patient: Patient, scan: Scan) -> dict[str, float]:
-    """Of one volume, from its stored values."""
+def _statistics(patient: Patient, scan: Scan) -> dict[str, float]:
+    """Compute the statistics of one volume from its stored values."""
     stored = read_volume(patient.image).array
     inside, vessel = stored[scan.brain], stored[scan.truth]
     median = float(np.median(inside))
     air = float(np.percentile(stored[~scan.brain], 5))
-    # Neighbouring voxels of flat tissue differ by noise alone; the median leaves edges and vessels out.
+    # Neighbouring voxels in homogeneous tissue differ only by noise, and the median ignores edges and vessels. For Gaussian noise the
+    # median of |difference| is 0.6745 standard deviations of the difference, which has sqrt(2) times the standard deviation of the noise.
     step = np.abs(np.diff(stored, axis=0))[scan.brain[1:] & scan.brain[:-1]]
     low, high, top = np.percentile(inside, [5, 95, 99.9])
     return {
@@ -94,7 +95,7 @@ def _figures(patient: Patient, scan: Scan) -> dict[str, float]:
 
 
 def _pieces(vessel: Mask) -> dict[str, float]:
-    """How the label hangs together; voxels that touch at a corner do."""
+    """Count the label's connected components, with 26-neighbourhoods."""
     labels, count = ndimage.label(vessel, np.ones((3, 3, 3)))
     sizes = np.bincount(labels[vessel])[1:]
     share = 100 / float(sizes.sum())
@@ -106,7 +107,7 @@ def _pieces(vessel: Mask) -> dict[str, float]:
 
 
 def _relative(patient: Patient) -> tuple[Picture, Mask]:
-    """The volume over the brain's median, and the brain."""
+    """Return the volume divided by the brain's median, and the brain mask."""
     assert patient.brain is not None
     brain: Mask = read_volume(patient.brain).array > 0
     volume = read_volume(patient.image).array
@@ -114,7 +115,7 @@ def _relative(patient: Patient) -> tuple[Picture, Mask]:
 
 
 def _histogram(patients: tuple[Patient, ...]) -> NDArray[np.float64]:
-    """Mean density in each of BINS inside the brains."""
+    """Return the mean density of the brains' voxels in each of BINS."""
     densities = []
     for patient in patients:
         volume, brain = _relative(patient)
@@ -130,10 +131,10 @@ class _View:
 
 
 def _views(patient: Patient, is_real: bool) -> list[_View]:
-    """Projections of the same SHOWN_MM of height and a thick slab; of the phantom a slice as well. The nose points up or right."""
+    """Project SHOWN_MM of height and a thick slab, and of the phantom also a slice. The nose points up or right."""
     volume, brain = _relative(patient)
     x_mm, y_mm, z_mm = read_volume(patient.image).spacing_mm
-    if is_real:  # a whole head, its front-to-back axis stored backwards: take what the phantom's slab shows
+    if is_real:  # a whole head with a reversed front-to-back axis: select the slab that the phantom covers
         bottom = int(0.22 * brain.shape[2])
         shown = slice(bottom, bottom + round(SHOWN_MM / z_mm))
         volume, brain = volume[:, ::-1, shown], brain[:, ::-1, shown]
@@ -145,7 +146,7 @@ def _views(patient: Patient, is_real: bool) -> list[_View]:
         _View("brightest, from the side", masked.max(axis=0), (y_mm, z_mm)),
         _View(f"mean of {SLAB_MM:.0f} mm", volume[:, :, level - half : level + half].mean(axis=2), (x_mm, y_mm)),
     ]
-    # No voxel of a real volume is shown, only projections made coarser.
+    # Real volumes are shown only as averaged projections, without single voxels.
     return [_coarser(view) for view in views] if is_real else [*views, _View("one slice", volume[:, :, level], (x_mm, y_mm))]
 
 
@@ -156,7 +157,7 @@ def _coarser(view: _View) -> _View:
 
 
 def draw_figure(cohorts: Cohorts, measured: dict[str, dict[str, Any]], target: Path) -> None:
-    """The first volume of each cohort on one scale of millimetres and of intensity, and the histograms of all."""
+    """Draw the first volume of each cohort on common scales of millimetres and intensity, and the histograms of all volumes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -181,9 +182,9 @@ def draw_figure(cohorts: Cohorts, measured: dict[str, dict[str, Any]], target: P
             axes.text(0.04, 0.5, text, fontsize=8, va="center")
             axes.axis("off")
     axes = figure.add_subplot(grid[-1, :])
-    for name, found in measured.items():
-        density = np.array(found["histogram"]["density"])
-        axes.stairs(np.where(density > 0, density, np.nan), BINS, label=f"{name}, {found['volumes']} volumes", baseline=None, linewidth=1.3)
+    for name, means in measured.items():
+        density = np.array(means["histogram"]["density"])
+        axes.stairs(np.where(density > 0, density, np.nan), BINS, label=f"{name}, {means['volumes']} volumes", baseline=None, linewidth=1.3)
     axes.set(yscale="log", xlim=(0, BINS[-1]), xlabel="stored value / median of the brain", ylabel="density in the brain")
     axes.legend(frameon=False)
     _save(figure, target)
@@ -191,7 +192,7 @@ def draw_figure(cohorts: Cohorts, measured: dict[str, dict[str, Any]], target: P
 
 
 def _show(axes: Any, view: _View, title: str, side_mm: tuple[float, float]) -> None:
-    """One picture in the middle of a field of side_mm; a side of 0 fits the picture."""
+    """Show one picture in the centre of a field of view of side_mm; a side of 0 fits the picture."""
     width, height = (size * pixel for size, pixel in zip(view.picture.shape, view.pixel_mm, strict=True))
     extent = (-width / 2, width / 2, -height / 2, height / 2)
     axes.imshow(view.picture.T, cmap="gray", origin="lower", extent=extent, vmin=0.2, vmax=2.2, interpolation="bilinear")
@@ -202,7 +203,7 @@ def _show(axes: Any, view: _View, title: str, side_mm: tuple[float, float]) -> N
 
 
 def _save(figure: Any, target: Path) -> None:
-    """As a small PNG of few colours that holds neither a date nor a program's name."""
+    """Save a figure as a PNG of 256 colours, without a date or a program's name."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -213,7 +214,7 @@ def _save(figure: Any, target: Path) -> None:
 
 
 def seconds_a_volume(runs: int) -> float:
-    """Processor seconds, best of the runs, for 256 x 256 x 96 voxels; other work on the machine does not count."""
+    """Return the processor seconds for a volume of 256 x 256 x 96 voxels, best of the runs, without other programs' time."""
     scanner = ScannerSettings(patients=1, shape=(256, 256, 96), spacing_mm=(0.65, 0.72, 0.75))
     times = []
     for patient in range(1, runs + 1):
@@ -224,14 +225,14 @@ def seconds_a_volume(runs: int) -> float:
 
 
 def find_real(named: Path | None) -> Path | None:
-    """The BIDS folder of real volumes: the named one or the first in it; else those of the environment or beside the repository."""
+    """Find the BIDS folder of real volumes: `named` or the first in it, else by the environment or next to the repository."""
     root = named or Path(os.environ.get("ANGIOSYNTH_REALDATA") or Path(__file__).resolve().parents[2] / "shared" / "realdata")
-    found = sorted(root.glob("dataset_description.json")) + sorted(root.glob("*/dataset_description.json"))
-    return found[0].parent if found else None
+    descriptions = sorted(root.glob("dataset_description.json")) + sorted(root.glob("*/dataset_description.json"))
+    return descriptions[0].parent if descriptions else None
 
 
 def draw_sites(settings: PhantomSettings, patients: int, folder: Path) -> Cohorts:
-    """The settings' sites, each with its scanner and so many patients."""
+    """Draw the sites of the settings, each with its scanner and `patients` patients."""
     cohorts: Cohorts = {}
     for site, scanner in settings.sites.items():
         generate_site(scanner.model_copy(update={"patients": patients}), settings.seed, site, settings.diseased, folder / site)
@@ -240,11 +241,11 @@ def draw_sites(settings: PhantomSettings, patients: int, folder: Path) -> Cohort
 
 
 def _table(measured: dict[str, dict[str, Any]]) -> str:
-    heads = [f"{name} ({found['volumes']})" for name, found in measured.items()]
+    heads = [f"{name} ({means['volumes']})" for name, means in measured.items()]
     lines = ["| mean over the volumes | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for key, text in ROWS.items():
         digits = 0 if key == "components" else 2
-        lines.append(f"| {text} | " + " | ".join(f"{found[key]:.{digits}f}" for found in measured.values()) + " |")
+        lines.append(f"| {text} | " + " | ".join(f"{means[key]:.{digits}f}" for means in measured.values()) + " |")
     return "\n".join(lines)
 
 

@@ -1,12 +1,12 @@
-"""Segmenting a whole volume against the time that its arithmetic alone would take.
+"""Compare the time of segmenting a whole volume with the time of its arithmetic.
 
     python benchmarks/predict.py [--shape 512 512 150] [--widths 16 32] [--slices 4] [--runs 3] [--threads 1] [--json]
 
-`Segmenter.segment` runs on some slices of the volume, evenly chosen, from image and brain mask to vessel mask; the best of the runs
-counts, and seconds are for all slices. "Arithmetic" is the convolutions' multiplications and additions in the windows that the U-net
-saw, divided by the rate at which this process multiplies matrices of 2048x2048 in the same precision, measured in turns with it. A
-volume is segmented with a brain mask (an ellipsoid of 0.7 x 0.85 x 0.95 of its sides) and without. Weights and voxels are random:
-neither changes the time.
+`Segmenter.segment` runs on evenly spaced slices of the volume, from image and brain mask to vessel mask. The best of the runs counts, and
+seconds are scaled to all slices. "Arithmetic" is the number of the convolutions' multiplications and additions in the U-net's windows,
+divided by the rate of 2048x2048 matrix products of this process in the same precision, measured in turns with the segmentation. Each volume
+is segmented with a brain mask (an ellipsoid of 0.7 x 0.85 x 0.95 of its sides) and without. Weights and voxels are random, which does not
+change the time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MATRIX = 2048
 
 
 def best_in_turns(actions: Sequence[Callable[[], object]], runs: int) -> list[float]:
-    """Least wall time of each action. They take turns, so that other work on the machine disturbs all alike; one turn warms up."""
+    """Return the smallest wall time of each action. Actions take turns, so that other programs disturb all equally; one turn warms up."""
     best = [float("inf")] * len(actions)
     for run in range(runs + 1):
         for number, action in enumerate(actions):
@@ -42,20 +42,20 @@ def best_in_turns(actions: Sequence[Callable[[], object]], runs: int) -> list[fl
 
 
 def matrix_product(kind: torch.dtype, where: torch.device) -> Callable[[], object]:
-    """A product of two square matrices."""
+    """Return a function that multiplies two square matrices."""
     first, second = (torch.randn(MATRIX, MATRIX, device=where, dtype=kind) for _ in range(2))
     return lambda: (first @ second)[0, 0].item()  # waits for a GPU
 
 
 def operations(width: int, sides: tuple[int, int]) -> int:
-    """Multiplications and additions of the U-net's convolutions for one window."""
+    """Count the multiplications and additions of the U-net's convolutions for one window."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         Unet(width)(torch.zeros(1, 1, *sides))
     return int(counter.get_total_flops())
 
 
 def volume(shape: tuple[int, int, int], slices: int, masked: bool) -> tuple[Image, Mask]:
-    """Some slices of a volume of noise, and of its brain mask, in the memory order of a scan that was read."""
+    """Draw slices of a volume of noise and of its brain mask, in the memory order of a scan read from a file."""
     kept = np.linspace(0, shape[2] - 1, slices + 2).round().astype(int)[1:-1]
     x, y, z = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), kept, indexing="ij")
     brain: Mask = np.ones(x.shape, bool)

@@ -1,10 +1,10 @@
-"""Compare the results of two runs: whether a change of the code changed what the stages compute.
+"""Compare the results of two runs, to check that a change of the code has not changed them.
 
     python benchmarks/same_results.py BEFORE AFTER [--moved OLD=NEW ...] [--json]
 
-BEFORE and AFTER are two project folders in which `dvc repro` has run. All files of the folders in RESULTS are compared: tables and JSON
-value by value, compressed files by their content, weights and arrays byte by byte. --moved says that what lay under OLD lies under NEW
-now, a folder or a file. Exit code 1: a file that both have differs.
+BEFORE and AFTER are project folders in which `dvc repro` has run. All files of the folders in RESULTS are compared: tables and JSON by
+value, compressed files by content, weights and arrays byte by byte. --moved declares that a folder or file was renamed from OLD to NEW. The
+exit code is 1 if a file of both projects differs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = ("splits", "data/phantom", "data/cohort", "data/patches", "data/synthetic", "models", "predictions", "metrics", "audit")
-FIGURES = (".png", ".svg", ".html")  # they hold versions of libraries and words, which may change
+FIGURES = (".png", ".svg", ".html")  # not compared: they contain texts and versions of libraries, which may change
 TABLES = (".csv", ".tsv")
 
 
 @dataclass
 class Comparison:
-    """Paths as they are in AFTER; `differing` maps a path to its first difference."""
+    """The compared paths, named as in AFTER; `differing` maps a path to its first difference."""
 
     same: list[str] = field(default_factory=list)
     differing: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ def compare_results(before: Path, after: Path, moved: Sequence[tuple[str, str]] 
 
 
 def first_difference(before: Path, after: Path) -> str:
-    """Where two files differ first, in the terms of their format; empty where they hold the same."""
+    """Describe the first difference of two files in terms of their format; "" if they are equal."""
     old, new = before.read_bytes(), after.read_bytes()
     if before.suffix == ".gz":
         old, new = gzip.decompress(old), gzip.decompress(new)
@@ -61,9 +61,9 @@ def first_difference(before: Path, after: Path) -> str:
         rows = old.decode().splitlines(), new.decode().splitlines()
         if len(rows[0]) != len(rows[1]):
             return f"{len(rows[0])} lines, {len(rows[1])} lines"
-        number = next((number for number, (one, other) in enumerate(zip(*rows, strict=True)) if one != other), None)
+        number = next((number for number, (first, second) in enumerate(zip(*rows, strict=True)) if first != second), None)
         return "" if number is None else f"line {number + 1}: {rows[0][number]} | {rows[1][number]}"
-    place = next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    place = next((place for place, (first, second) in enumerate(zip(old, new, strict=False)) if first != second), min(len(old), len(new)))
     return f"{len(old):,} bytes, {len(new):,} bytes, from byte {place:,}"
 
 
@@ -82,11 +82,11 @@ def _moved(path: str, moved: Sequence[tuple[str, str]]) -> str:
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """Dotted name of each value in a JSON file -> the value."""
+    """Flatten a JSON value: dotted name of each leaf -> the leaf."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if children is None:
         return {name: value}
-    return {leaf: one for key, child in children for leaf, one in _leaves(child, f"{name}.{key}".lstrip(".")).items()}
+    return {leaf: content for key, child in children for leaf, content in _leaves(child, f"{name}.{key}".lstrip(".")).items()}
 
 
 def _shown(leaves: dict[str, Any], name: str) -> str:
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--moved", action="append", default=[], metavar="OLD=NEW", help="may be given several times")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    comparison = compare_results(options.before, options.after, [tuple(one.split("=", 1)) for one in options.moved])
+    comparison = compare_results(options.before, options.after, [tuple(rename.split("=", 1)) for rename in options.moved])
     if options.json:
         print(json.dumps(asdict(comparison), indent=1))
     else:

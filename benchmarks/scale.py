@@ -1,13 +1,14 @@
-"""How time and memory grow with the patients: the paper's 41 volumes of 512x512x150 and 1,000 patches of 96x96 for each.
+"""Measure time and memory as functions of the number of patients, up to 41 volumes of 512x512x150 with 1,000 patches of 96x96 each.
 
     python benchmarks/scale.py FOLDER [--patients 5 10 20 41] [--shape 512 512 150] [--size 96] [--per-patient 1000]
 
-FOLDER gets a phantom of the greatest number of patients, once, and beside it one workspace a number, with that many of them: three
-fifths train, a fifth validates, the rest tests. Stages run as their commands, each in a process of its own; GAN and U-net take 20 steps, as
-their time does not depend on patients, so that what is seen of their stages is reading, probing and validating. There are as many
-synthetic pairs as real patches.
-One JSON object a stage in FOLDER/scale.jsonl (what is there is not done again): seconds, processor seconds, greatest memory (pages of
-mapped patch sets count, which the system takes back when it needs them). At the end a table and FOLDER/scale.png.
+FOLDER gets one phantom with the largest number of patients, and for each number a workspace with so many of its patients: three fifths
+train, one fifth validates and the rest tests. Each stage runs as its command in a separate process. GAN and U-net train only 20 steps,
+because the time of a step does not depend on the number of patients; so their stages measure reading, probing and validation. The number of
+synthetic pairs equals that of real patches.
+FOLDER/scale.jsonl gets one JSON object for each stage: seconds, processor seconds and peak memory. Peak memory includes pages of
+memory-mapped patch sets, which the system can reclaim. A restart computes only missing objects. At the end it prints a table and draws
+FOLDER/scale.png.
 """
 
 from __future__ import annotations
@@ -53,15 +54,15 @@ STEPS = 20
 
 
 def settings(options: argparse.Namespace, patients: int) -> dict[str, Any]:
-    """The demo's params.yaml with the benchmark's sizes; dots in a name lead into sections."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text("utf-8"))
-    site = found["phantom"]["sites"]["site-a"] | {
+    """Return the demo's params.yaml with the benchmark's sizes."""
+    tree: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text("utf-8"))
+    site = tree["phantom"]["sites"]["site-a"] | {
         "patients": max(options.patients),
         "shape": options.shape,
         "spacing_mm": options.spacing_mm,
     }
-    part = max(1, patients // 5)
-    split = {"train": patients - 2 * part, "validation": part, "test": part}
+    fifth = max(1, patients // 5)
+    split = {"train": patients - 2 * fifth, "validation": fifth, "test": fifth}
     kinds = {"on_vessels": 0.4, "on_bright": 0.3, "in_brain": 0.3}
     changes = {
         "phantom": {"sites": {"site-a": site}},
@@ -72,14 +73,18 @@ def settings(options: argparse.Namespace, patients: int) -> dict[str, Any]:
         "unet": {"width": 8, "steps": STEPS, "batch_size": 16, "validations": 1},
     }
     for section, values in changes.items():
-        found[section] |= values
-    found["generator_defaults"] |= {"probes": 1}
-    found["generators"][MODEL] |= {"steps": STEPS, "batch_size": 16}
-    return found
+        tree[section] |= values
+    tree["generator_defaults"] |= {"probes": 1}
+    tree["generators"][MODEL] |= {"steps": STEPS, "batch_size": 16}
+    return tree
 
 
 def command(arguments: Sequence[str], folder: Path) -> dict[str, float]:
-    """Run a stage in a workspace; seconds, processor seconds and greatest memory in MB, of it and its own processes."""
+    """Run a stage in a workspace.
+
+    Returns:
+        Seconds, processor seconds and peak memory in MB, of the command and its child processes.
+    """
     environment = {**os.environ, "ANGIOSYNTH_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *arguments], cwd=folder, env=environment)
@@ -91,7 +96,7 @@ def command(arguments: Sequence[str], folder: Path) -> dict[str, float]:
 
 
 def workspace(options: argparse.Namespace, patients: int) -> Path:
-    """A folder with params.yaml and the first patients of the phantom."""
+    """Make a folder with params.yaml and links to the first patients of the phantom."""
     folder: Path = options.folder / str(patients)
     scans = folder / "scans"
     scans.mkdir(parents=True, exist_ok=True)
@@ -105,7 +110,7 @@ def workspace(options: argparse.Namespace, patients: int) -> Path:
 
 
 def draw_phantom(options: argparse.Namespace) -> None:
-    """The volumes, unless they are there."""
+    """Draw the volumes, unless they exist."""
     folder = options.folder / "phantom"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "data" / "phantom" / "site-a").exists():
@@ -114,26 +119,26 @@ def draw_phantom(options: argparse.Namespace) -> None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: processor seconds and greatest memory of each stage, a column a number of patients."""
+    """Return a Markdown table: processor seconds and peak memory of each stage, with numbers of patients as columns."""
     counts = sorted({row["patients"] for row in rows})
     cells = {(row["stage"], row["patients"]): row for row in rows}
     lines = ["| processor seconds / MB | " + " | ".join(f"{count} patients" for count in counts) + " |", "|---|" + "---:|" * len(counts)]
     for stage in SHOWN:
-        found = [cells.get((stage, count)) for count in counts]
-        told = [f"{row['processor_seconds']:,.0f} / {row['memory_mb']:,.0f}" if row else "" for row in found]
-        lines.append(f"| {stage} | " + " | ".join(told) + " |")
+        measured = [cells.get((stage, count)) for count in counts]
+        texts = [f"{row['processor_seconds']:,.0f} / {row['memory_mb']:,.0f}" if row else "" for row in measured]
+        lines.append(f"| {stage} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
 def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Processor minutes (left) and memory (right) of each stage over the patients."""
+    """Draw processor minutes (left) and peak memory (right) of each stage against the number of patients."""
     with drawn(path, 9.6, 3.6) as canvas:
         left, right = canvas.subplots(1, 2)
         for stage, colour in SHOWN.items():
-            own = sorted((row for row in rows if row["stage"] == stage), key=lambda row: int(row["patients"]))
-            counts = [row["patients"] for row in own]
-            left.plot(counts, [row["processor_seconds"] / 60 for row in own], color=colour, marker="o", ms=4, lw=1.6, label=stage)
-            right.plot(counts, [row["memory_mb"] / 1024 for row in own], color=colour, marker="o", ms=4, lw=1.6)
+            series = sorted((row for row in rows if row["stage"] == stage), key=lambda row: int(row["patients"]))
+            counts = [row["patients"] for row in series]
+            left.plot(counts, [row["processor_seconds"] / 60 for row in series], color=colour, marker="o", ms=4, lw=1.6, label=stage)
+            right.plot(counts, [row["memory_mb"] / 1024 for row in series], color=colour, marker="o", ms=4, lw=1.6)
         left.set(title="processor time in minutes", xlabel="patients", ylim=(0, None))
         right.set(title="greatest memory in GB", xlabel="patients", ylim=(0, None))
         left.legend(loc="upper left", fontsize=8)
@@ -154,11 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()] if target.exists() else []
     for patients in options.patients:
         folder = workspace(options, patients)
-        for stage, called in STAGES.items():
+        for stage, call in STAGES.items():
             if any((row["stage"], row["patients"]) == (stage, patients) for row in rows):
                 continue
             say(f"{patients} patients: {stage}")
-            rows.append({"patients": patients, "stage": stage, **command(called, folder)})
+            rows.append({"patients": patients, "stage": stage, **command(call, folder)})
             with target.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(rows[-1]) + "\n")
     print(table(rows))

@@ -1,8 +1,8 @@
-"""How long a stage takes to start, by itself and in a fork of the warm process of `python cli.py repro`.
+"""Time the start of a stage, in a new process and in a fork of the warm process of `python cli.py repro`.
 
     python benchmarks/start.py [--runs 5] [--json]
 
-The command is `train-unet` in a project without its data: it imports all that a training imports, and ends with one line. Best of the runs.
+The command is `train-unet` in a project without data: it imports all libraries of a training and ends with an error. Best of the runs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def start(folder: Path, variables: dict[str, str]) -> float:
-    """Seconds of one command, from its start to its end."""
-    words = [sys.executable, str(ROOT / "cli.py"), "train-unet", "--data", "real", "--params", str(ROOT / "params.yaml")]
+    """Run the command once and return its seconds."""
+    command = [sys.executable, str(ROOT / "cli.py"), "train-unet", "--data", "real", "--params", str(ROOT / "params.yaml")]
     begun = time.perf_counter()
-    done = subprocess.run(words, cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     return time.perf_counter() - begun
 

@@ -1,11 +1,11 @@
-"""What MLflow logging costs a generator of the demo: its training loop with tracking on and off, turn about, in one process.
+"""Measure the cost of MLflow logging: the training loop of a generator of the demo with tracking on and off, in turns, in one process.
 
     python benchmarks/tracking.py [--model wgan-gp] [--steps 100] [--rounds 3] [--json]
 
-The loop is the stage's own training with the settings of profiles/demo.yaml (width 16, 32x32, batches of 32) on drawn patches: the curves
-go to the store as in `dvc repro`, the samples at the end, and the machine's load is watched. Only the probe is left out, so that the last
-generator is kept. Rounds begin with off and with on in turn. What is paid once a run, opening it, closing it, the model's export,
-is told apart from the loop: an epoch of the demo is 250 steps, a run 1,500.
+The loop is the training of the stage with the settings of profiles/demo.yaml (width 16, 32x32, batches of 32) on random patches. Curves and
+samples are sent to the store as in `dvc repro`, and the machine's load is recorded. The probe is left out, so the last generator is kept.
+Rounds start with off and with on alternately. The costs of opening and closing a run and of exporting the model, which occur once, are
+reported separately from the loop: an epoch of the demo has 250 steps, a run 1,500.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from angiosynth.tracking.runs import RunSpec, ensure_store, training_run
 
 DEMO = Path(__file__).resolve().parents[1] / "profiles" / "demo.yaml"
 PATCHES = 1024
-SHOWN = 32  # pairs of the contact sheet
+SHOWN = 32  # number of pairs in the contact sheet
 
 
 def demo_generator(model: str, steps: int) -> tuple[GeneratorSettings, int]:
-    """A generator of the demo with so many steps and no probe, and the side of its patches."""
+    """Return a generator of the demo with `steps` steps and without probe, and the side of its patches."""
     settings = load_settings(DEMO)
-    own = {"steps": steps, "checkpoint_choice": "last", "checkpoint_every": steps + 1}
-    return settings.generator(model).model_copy(update=own), settings.patches.size
+    short = {"steps": steps, "checkpoint_choice": "last", "checkpoint_every": steps + 1}
+    return settings.generator(model).model_copy(update=short), settings.patches.size
 
 
 def drawn_patches(size: int) -> PatchSet:
-    """Noise with bright discs that are the label."""
+    """Draw images of noise with bright discs; the discs are the label."""
     rng = np.random.default_rng(1)
     x, y = np.mgrid[:size, :size]
     centres, radii = rng.uniform(0, size, (PATCHES, 2, 1, 1)), rng.uniform(1, size / 8, (PATCHES, 1, 1))
@@ -61,7 +61,7 @@ def no_probe(*_: object) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained: a generator by its name and settings, and on what."""
+    """A training: name and settings of the generator, and its patches."""
 
     model: str
     settings: GeneratorSettings
@@ -75,7 +75,7 @@ class Training:
 
 
 def timed_run(root: Path, tracking: str, training: Training, picture: Path) -> tuple[float, float]:
-    """Seconds of the loop with its curves and picture sent, and of the whole run with opening and closing."""
+    """Return the seconds of the loop, with curves and picture sent, and of the whole run, with opening and closing."""
     os.environ["ANGIOSYNTH_TRACKING"] = tracking
     start = time.perf_counter()
     settings = {"model": training.model, "generator": training.settings}
@@ -89,7 +89,7 @@ def timed_run(root: Path, tracking: str, training: Training, picture: Path) -> t
 
 
 def model_seconds(root: Path, training: Training) -> float:
-    """Seconds that logging a second generator takes (the first pays for importing torch.export)."""
+    """Return the seconds for logging a second generator; the first one also imports torch.export."""
     trained = training.run(NullRecorder())
     sampler = family_of(training.settings).sampler(training.settings, training.patches.size, trained.weights, torch.device("cpu"))
     os.environ["ANGIOSYNTH_TRACKING"] = "on"
@@ -111,9 +111,9 @@ def main() -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"):
         os.environ.pop(name, None)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    own, size = demo_generator(options.model, options.steps)
+    generator, size = demo_generator(options.model, options.steps)
     patches = drawn_patches(size)
-    training, warm = (Training(options.model, one, patches) for one in (own, demo_generator(options.model, 3)[0]))
+    training, warm = (Training(options.model, each, patches) for each in (generator, demo_generator(options.model, 3)[0]))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         picture = root / "samples.png"
@@ -130,9 +130,9 @@ def main() -> None:
                 times[tracking].append(timed_run(root, tracking, training, picture))
         print(f"model, each: {model_seconds(root, warm):.2f} s")
     ratios = {}
-    for part, name in enumerate(("loop", "whole run")):
-        off, on = ([each[part] for each in times[side]] for side in ("off", "on"))
-        # The fastest of the rounds: other programs only ever add to a time. The median of the pairs tells how sure that is.
+    for column, name in enumerate(("loop", "whole run")):
+        off, on = ([seconds[column] for seconds in times[side]] for side in ("off", "on"))
+        # The fastest round counts, because other programs can only add time. The median ratio of the rounds shows the uncertainty.
         ratios[name] = min(on) / min(off)
         pairs = statistics.median(a / b for a, b in zip(on, off, strict=True))
         steps = f"{options.steps} steps, best of {options.rounds}; median of the rounds {pairs:.3f}"

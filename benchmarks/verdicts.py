@@ -1,14 +1,14 @@
-"""The demo over several seeds: each set's DSC and the verdict of its audit, and whether the seeds share it.
+"""Run the demo with several seeds, and compare each set's DSC and the verdict of its audit between seeds.
 
     python -m benchmarks.verdicts FOLDER [--models wgan-gp] [--seeds 1 2 3 4 5] [--no-audit] [--jobs N] [--json]
 
-Run it in a project's folder after `dvc repro patches`, with the settings of params.yaml there. For each seed the stages select-unet and
-train-unet on real patches, and for each model train-generator, synthesize, train-unet, evaluate and audit run as they do in a project,
-under FOLDER/seed-<n>, with nothing tracked. A seed is that of networks, batches, synthesis, U-net and audit; patches and patients stay,
-and so do the other settings. What a seed's folder has already is kept, so that a call which was stopped goes on.
+Run it in a project's folder after `dvc repro patches`, with the settings of its params.yaml. For each seed it runs the stages select-unet
+and train-unet on real patches, and for each model train-generator, synthesize, train-unet, evaluate and audit, in FOLDER/seed-<n> and
+without tracking. The seed sets networks, batches, synthesis, U-net and audit; patches, patients and all other settings do not change.
+Existing results of a seed's folder are kept, so an interrupted call can be continued.
 
-One JSON object a line goes to FOLDER/verdicts.jsonl: the model and seed, DSC and 95HD of each test patient, the verdicts, and of each
-measure its state. Neither MLflow nor DVC is needed. A GPU is used where there is one.
+FOLDER/verdicts.jsonl gets one JSON object per line: model and seed, DSC and 95HD of each test patient, the verdicts, and the state of each
+measure. It does not need MLflow or DVC, and uses a GPU if one is available.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROWS = "verdicts.jsonl"
 
 
 def one_seed(folder: Path, seed: int, models: Sequence[str], audited: bool) -> list[dict[str, Any]]:
-    """All stages of one seed; a row for real patches and for each model."""
+    """Run all stages of one seed, and return a row for real patches and for each model."""
     settings, home = with_seed(load_settings(Path("params.yaml")), seed), Workspace(folder / f"seed-{seed}")
     home.root.mkdir(parents=True, exist_ok=True)
     select_unet(settings, home)
@@ -70,16 +70,16 @@ def _scored(settings: Settings, home: Workspace, data: str) -> None:
 
 def _scores(home: Workspace, data: str) -> dict[str, Any]:
     scores = read_scores(home.metrics / "patients" / f"{data}.csv")
-    return {"dsc": {one.patient: one.dsc for one in scores}, "hd95_mm": {one.patient: one.hd95_mm for one in scores}}
+    return {"dsc": {score.patient: score.dsc for score in scores}, "hd95_mm": {score.patient: score.hd95_mm for score in scores}}
 
 
 def _verdict(path: Path) -> dict[str, Any]:
     result = read_json(path)
-    return {"verdicts": result["verdicts"], "measures": {one["name"]: one["state"] for one in result["findings"]}}
+    return {"verdicts": result["verdicts"], "measures": {finding["name"]: finding["state"] for finding in result["findings"]}}
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Of each model the mean DSC of each seed, its share of real patches', and how many seeds ended in each verdict."""
+    """Return for each model the mean DSC of each seed, its share of the DSC of real patches, and the number of seeds with each verdict."""
     mean = {(row["model"], row["seed"]): sum(row["dsc"].values()) / len(row["dsc"]) for row in rows}
     figures: dict[str, Any] = {}
     for model in sorted({name for name, _ in mean}):
@@ -97,16 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", default=["wgan-gp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--no-audit", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1, help="seeds side by side")
+    parser.add_argument("--jobs", type=int, default=1, help="number of seeds in parallel")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    os.environ |= {"ANGIOSYNTH_TRACKING": "off", "OMP_NUM_THREADS": "1"}  # read by the processes that are started
+    os.environ |= {"ANGIOSYNTH_TRACKING": "off", "OMP_NUM_THREADS": "1"}  # inherited by the worker processes
     options.folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         jobs = [pool.submit(one_seed, options.folder, seed, options.models, not options.no_audit) for seed in options.seeds]
         for job in as_completed(jobs):
-            # What failed has no row: the next call goes on with that seed.
+            # A failed seed has no row; the next call continues it.
             if fault := job.exception():
                 say(f"a seed failed: {fault!r}")
                 continue

@@ -1,11 +1,11 @@
-"""What a second worker brings a sweep: the same few trials by `cli.py sweep` with one worker and with more, from a fresh store each time.
+"""Measure the speedup of a sweep by parallel workers: equal trials of `cli.py sweep` with one and with more workers, each in a new store.
 
     python benchmarks/workers.py [--model wgan-gp-sn] [--trials 4] [--workers 2] [--steps 60] [--json]
 
-Small heads are drawn and cut first, by the project's own commands and untimed, with the demo's generator (width 16, 32x32, batches of 32).
-Every trial has the same number of critic iterations, so that each is as long as the others. Timed is the whole command, with starting
-Python and the store, which weighs little in a sweep of hours and much in one of a minute; the seconds a trial took come from
-trials.csv. Workers share the cores: on two, one worker has two threads, two have one each.
+First the project's commands draw small heads and cut patches, which is not timed. The generator is the demo's (width 16, 32x32, batches of
+32). All trials have the same number of critic iterations, so that they have the same length. The whole command is timed, with the start of
+Python and of the store, which matters in a sweep of a minute but not in one of hours. The seconds of a trial are read from trials.csv.
+Workers share the cores: on two cores one worker has two threads, and two workers have one each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEAD = {"patients": 5, "shape": [112, 128, 32]}
 
 
 def small_settings(generator_steps: int) -> dict[str, Any]:
-    """The demo's settings with fewer and smaller heads and short trials of one length."""
+    """Return the demo's settings with fewer and smaller heads, and with short trials of equal length."""
     tree: dict[str, Any] = yaml.safe_load((ROOT / "profiles" / "demo.yaml").read_text(encoding="utf-8"))
     for site in tree["cohort"]["sites"]:
         tree["phantom"]["sites"][site] |= HEAD
@@ -43,18 +43,20 @@ def small_settings(generator_steps: int) -> dict[str, Any]:
     return tree
 
 
-def command(folder: Path, *words: str) -> float:
-    """Run one of cli.py's commands in a folder; gives its seconds. What it says is shown where it fails."""
+def command(folder: Path, *arguments: str) -> float:
+    """Run a command of cli.py in a folder and return its seconds; print its output if it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "ANGIOSYNTH_"))}
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, str(ROOT / "cli.py"), *words], cwd=folder, env=kept, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise SystemExit(f"{' '.join(words)}\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
     return time.perf_counter() - start
 
 
 def sweep_seconds(prepared: Path, model: str, trials: int, workers: int) -> tuple[float, float]:
-    """Seconds of the whole command and, in the mean, of a trial; in a copy of the prepared folder, so from nothing."""
+    """Run a sweep in a copy of the prepared folder, and return the seconds of the command and the mean seconds of a trial."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "work"
         shutil.copytree(prepared, folder)
@@ -87,8 +89,8 @@ def main() -> None:
     speedup = times[1] / times[options.workers]
     print(f"{options.workers} workers on {cpu_count()} cores: {speedup:.2f} times as fast as one")
     if options.json:
-        one, more = (round(times[workers], 2) for workers in (1, options.workers))
-        print(json.dumps({"one_s": one, "more_s": more, "speedup": round(speedup, 3)}))
+        one_s, more_s = (round(times[workers], 2) for workers in (1, options.workers))
+        print(json.dumps({"one_s": one_s, "more_s": more_s, "speedup": round(speedup, 3)}))
 
 
 if __name__ == "__main__":

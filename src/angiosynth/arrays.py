@@ -1,8 +1,7 @@
-"""Names for the arrays that travel through the project: shape, axis order, units.
+"""Array types: shape, axis order and units, and the conversion between intensities and stored levels.
 
-Volumes are (x, y, z) in canonical RAS+ orientation, so the axial slice k is ``volume[:, :, k]``.
-Patches are (n, x, y). Batches of tensors are (n, channel, x, y); a GAN's channels are image and label.
-Intensities that a network sees are in [-1, 1]; stored patches hold them as 0..255.
+Volumes are (x, y, z) in canonical RAS+ orientation, so axial slice k is ``volume[:, :, k]``. Patches are (n, x, y). Batches of tensors are
+(n, channel, x, y); the channels of a generator are image and label. Networks work on intensities in [-1, 1], stored as 0..255.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ LabelPatches: TypeAlias = NDArray[np.uint8]  # (n, x, y), 0 or 1
 
 
 def to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[-1, 1] -> 0..255, values beyond the range clipped."""
+    """Convert intensities in [-1, 1] to levels 0..255; values outside are clipped."""
     levels = np.rint((np.asarray(image, np.float32) + np.float32(1.0)) * np.float32(127.5))
     clipped: NDArray[np.uint8] = np.clip(levels, 0, 255).astype(np.uint8)
     return clipped
 
 
 def from_levels(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """0..255 -> [-1, 1]."""
+    """Convert levels 0..255 to intensities in [-1, 1]."""
     return np.asarray(levels, np.float32) / np.float32(127.5) - np.float32(1.0)

@@ -1,4 +1,4 @@
-"""The command line: assembles the groups of commands, and turns faults into one line and an exit code."""
+"""Command line: assembles the groups of commands and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ for group in (starting, data, training, sharing, searching, tools):
 
 
 def app(run: Callable[[], object] = commands) -> None:
-    """Run a command; a fault of the input is one line and exit code 2, Ctrl-C is 130, another signal 128 and its number."""
+    """Run a command. Unusable input gives one line and exit code 2, Ctrl-C exit code 130, another signal 128 plus its number."""
     write_for_the_user_alone()
     end_in_order()
     keep_freed_memory()
     hide_secrets_in_tracebacks_and_logs()
     heed_quota()
     print_anything()
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # faults of headers are said by this project itself
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # data.nifti reports faulty headers
     try:
         run()
     except InputError as error:

@@ -1,20 +1,20 @@
-"""The exception for unusable input, and the escaping of text for terminals."""
+"""Exception for unusable input, and escaping of text for terminals."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-# Shown as nothing, though Unicode counts them as letters and marks: fillers, joiners, variants of other signs, tags.
+# Invisible characters that Unicode classifies as letters and marks: fillers, joiners, variation selectors, tags.
 UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff"
 SUSPECT = re.compile(rf"[^ -~\u00a1-\u02ff]|[\u00ad{UNSEEN}]")
 
 
 class InputError(Exception):
-    """A user's input is unusable. The text is one line that names the file or option, the fault and the cure.
+    """Unusable input. The message is one line that names the file or option, the fault and the cure.
 
-    The command line prints it without a traceback and exits with 2. Each further fault is one more text, printed on a separate, indented
-    line. `str` escapes line ends and control characters, which names of files may hold.
+    The command line prints it without a traceback and exits with 2. Each further fault is another text, printed on a separate, indented
+    line. `str` escapes line ends and control characters, which file names may contain.
     """
 
     def __init__(self, text: str, *more: str) -> None:
@@ -28,8 +28,8 @@ class InputError(Exception):
 def printable(text: str) -> str:
     """Escape all characters of a line that are neither visible nor a space, so that a terminal shows it as one line.
 
-    Names of files, keys and packages may hold such: control characters (line ends, escape sequences), marks that reverse the direction of
-    writing, characters without width, halves of surrogate pairs.
+    Names of files, keys and packages may contain control characters (line ends, escape sequences), marks that reverse the writing
+    direction, zero-width characters, and unpaired surrogates.
     """
     return SUSPECT.sub(_escaped, text)
 

@@ -48,7 +48,7 @@ _needs: dict[str, Need] = {}  # by digest of a network's sizes
 
 def _tried_once(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal], Need]]]:
     """`preflight._rehearsals`, each network's result kept by its sizes: most settings of tests differ in other values."""
-    facts = preflight._facts(settings)
+    facts = preflight._sizes(settings)
     for section, rehearse in REHEARSALS(settings):
         sizes = facts["generators"].get(section.removeprefix("generators."), facts.get(section))
         key = digest(sizes, facts["size"], facts["unet"], section)

@@ -1,4 +1,4 @@
-"""The commands of the command line, a module a group, and the options that they share.
+"""Define the commands of the command line, one module for each group, and their shared options.
 
-A command has a parameter for each of its options, so that `import` has more than functions elsewhere may have.
+Typer derives a command's options from its parameters, so commands such as `import` have more parameters than other functions may have.
 """

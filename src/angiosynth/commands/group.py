@@ -1,4 +1,4 @@
-"""Errors in the command line's arguments as one line, like those of any other input."""
+"""Report errors in the command line's arguments as one line, like other input errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from angiosynth.runtime.progress import say
 
 
 class Commands(TyperGroup):
-    """The group of all commands. typer would print control characters among the arguments as they are, and a terminal obey them."""
+    """The group of all commands. It escapes control characters of the arguments, which Typer would print and a terminal would obey."""
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *, standalone_mode: bool = True, **more: Any
@@ -20,15 +20,15 @@ class Commands(TyperGroup):
         """Run a command.
 
         Raises:
-            SystemExit: with the command's exit code; 2 where the arguments are wrong.
+            SystemExit: with the command's exit code; 2 if the arguments are invalid.
         """
-        words: Any = {"args": args, "prog_name": prog_name, **more}
+        arguments: Any = {"args": args, "prog_name": prog_name, **more}
         try:
-            code = super().main(**words, standalone_mode=False)
+            code = super().main(**arguments, standalone_mode=False)
         except Exception as error:
             if not standalone_mode or not hasattr(error, "format_message"):
-                raise  # typer's errors about words have it; their class is none of its public ones
-            if type(error).__name__ != "NoArgsIsHelpError":  # no word at all: the help is printed already
+                raise  # Typer's usage errors have format_message; their class is not public
+            if type(error).__name__ != "NoArgsIsHelpError":  # no arguments at all: Typer has printed the help
                 say(_line(error))
             sys.exit(getattr(error, "exit_code", 2))
         if not standalone_mode:

@@ -1,4 +1,4 @@
-"""Options that several commands share: names to choose from, and the settings file."""
+"""Define the options that several commands share: names of models and data, and the settings file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PARAMS = Path("params.yaml")
 
 
 def settings_of(path: Path) -> Settings:
-    """params.yaml, validated."""
+    """Read and validate params.yaml."""
     from angiosynth.settings import load_settings
 
     return load_settings(path)
 
 
 def one_of(settings: Settings, option: str, name: str, *others: str) -> str:
-    """The name, if it is a generator's or one of the others.
+    """Check that a name is that of a generator or one of `others`, and return it.
 
     Raises:
         InputError: it is neither; the message lists the known names.
@@ -36,7 +36,7 @@ def one_of(settings: Settings, option: str, name: str, *others: str) -> str:
 
 
 def generator_names(incomplete: str) -> list[str]:
-    """The generators of params.yaml, for the shell's completion."""
+    """List the generators of params.yaml, for the shell's completion."""
     try:
         names = list(settings_of(PARAMS).generators)
     except InputError:
@@ -45,10 +45,10 @@ def generator_names(incomplete: str) -> list[str]:
 
 
 def site_of(settings: Settings, name: str | None) -> str | None:
-    """The name of a site of section `cohort`, or None for all of them.
+    """Check that a name is that of a site of section `cohort`, and return it; None means all sites.
 
     Raises:
-        InputError: no site has that name.
+        InputError: no site has this name.
     """
     if name is not None and name not in settings.cohort.sites:
         raise InputError(f"--site {name}: there is none such; there are {', '.join(settings.cohort.sites)} (params.yaml, cohort.sites)")

@@ -1,4 +1,4 @@
-"""The commands that search settings: sweep, sweep-worker, sweep-apply."""
+"""Define the commands that search settings: sweep, sweep-worker, sweep-apply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RuleName(StrEnum):
     hd95_mm = "hd95_mm"
 
 
-Study = Annotated[str, typer.Option("--study", help="The study's name, as `sweep` says it.")]
+Study = Annotated[str, typer.Option("--study", help="The study's name, as `sweep` prints it.")]
 
 
 def add_to(commands: typer.Typer) -> None:
@@ -29,16 +29,17 @@ def add_to(commands: typer.Typer) -> None:
 
 def sweep(
     model: Model,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials the study shall have, existing ones among them.")] = 20,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes at work at once; they share the cores.")] = 1,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Number of trials of the study, including existing ones.")] = 20,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of parallel processes, which share the cores.")] = 1,
     study: Annotated[
-        str | None, typer.Option("--study", help="Its name. By default one for each set of settings, ranges and data.")
+        str | None, typer.Option("--study", help="The study's name. The default is derived from settings, ranges and data.")
     ] = None,
     params: Params = PARAMS,
 ) -> None:
-    """Search a generator's settings with Optuna: DSC up, 95HD down, on validation patients; test patients are never opened.
+    """Search a generator's settings with Optuna: maximise DSC and minimise 95HD on validation patients. Test patients are never read.
 
-    A trial is a short training of section `sweep`. Killed and started again, the study goes on; a trial cut off is tried again.
+    A trial is a short training, set by section `sweep`. A study that was killed continues when it is started again, and repeats the
+    interrupted trial.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -51,10 +52,10 @@ def sweep(
 
 
 def sweep_worker(study: Study, params: Params = PARAMS) -> None:
-    """Work on a study that `sweep` has begun, beside it, until its trials are done.
+    """Run trials of a study that `sweep` has started, in parallel with it, until all trials are done.
 
-    An example, in a second terminal: python cli.py sweep-worker --study NAME-1a2b3c4d
-    On other machines it takes part where ANGIOSYNTH_STUDIES names a PostgreSQL database (docs/team.md).
+    Example, in a second terminal: python cli.py sweep-worker --study NAME-1a2b3c4d
+    Workers on other machines need a PostgreSQL database, named by ANGIOSYNTH_STUDIES (docs/team.md).
     """
     from angiosynth.project.workspace import Workspace
     from angiosynth.verbs import sweep as trial
@@ -64,13 +65,13 @@ def sweep_worker(study: Study, params: Params = PARAMS) -> None:
 
 def sweep_apply(
     study: Study,
-    number: Annotated[int | None, typer.Option("--trial", min=0, help="Take this trial instead.")] = None,
-    rule: Annotated[RuleName, typer.Option("--rule", help="How to choose from the Pareto front.")] = RuleName.knee,
+    number: Annotated[int | None, typer.Option("--trial", min=0, help="Use this trial instead of a point of the front.")] = None,
+    rule: Annotated[RuleName, typer.Option("--rule", help="Rule that selects a point of the Pareto front.")] = RuleName.knee,
     params: Params = PARAMS,
 ) -> None:
-    """Write the best point of a study into params.yaml, comments kept; `dvc repro` then trains that generator at full length, and no other.
+    """Write the best point of a study into params.yaml and keep its comments. `dvc repro` then trains only this generator in full.
 
-    The knee is the point of the Pareto front that gives most of both scores, each scaled to the front's range.
+    The knee is the point of the Pareto front with the best sum of both scores, each scaled to the front's range.
     """
     from angiosynth.verbs import sweep as trial
 

@@ -1,4 +1,4 @@
-"""The commands that share a synthetic set with other labs: audit-references, audit, release, export, pretrain-from."""
+"""Define the commands that share a synthetic set with other labs: audit-references, audit, release, export, pretrain-from."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def add_to(commands: typer.Typer) -> None:
 
 
 def audit_references(params: Params = PARAMS) -> None:
-    """Compute once what the audits of all generators share: features of real patches, thresholds, controls.
+    """Compute the values that the audits of all generators share: features of real patches, thresholds, controls.
 
-    Writes data/audit-references, which is as confidential as patients' patches. An audit that does not have it computes the same itself.
+    Writes data/audit-references, which is as confidential as patients' patches. Without this folder each audit computes the same values.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -34,15 +34,15 @@ def audit_references(params: Params = PARAMS) -> None:
 
 def audit(
     model: Model,
-    show: Annotated[bool, typer.Option("--show", help="Only print the verdict of the audit that was made, and what to do next.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only print the verdict of an existing audit, and the next steps.")] = False,
     params: Params = PARAMS,
 ) -> None:
     """Attack one generator's set, the generator and its critic: membership, copies, and links to a patient.
 
-    Each attack stands beside a control that knows nothing of the generator, and leaks planted on purpose show whether the audit could
-    detect one. Limits are those of section `audit`. Writes audit/<model>: audit.json, index.html, for the data-protection officer,
-    scores.png and gallery.png, which hold people's scores and patches and stay in the lab; and shared/, the fields that may be
-    released, rounded.
+    Each attack has a control that knows nothing of the generator, and planted leaks show whether the audit could detect a real one. The
+    limits are in section `audit`. Writes audit/<model>. Its audit.json, index.html (for the data-protection officer), scores.png and
+    gallery.png hold patients' scores and patches and must stay in the lab; its folder shared/ holds the rounded fields that may be
+    released.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -59,25 +59,27 @@ def audit(
 
 
 def release(
-    name: Annotated[str, typer.Argument(help="The package's name; it becomes the folder releases/NAME.")],
+    name: Annotated[str, typer.Argument(help="The package's name; the package is written to releases/NAME.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Which generator's set; by default the one that validation chose.", autocompletion=generator_names),
+        typer.Option(
+            "--model", help="The generator of the set; by default the one selected on validation.", autocompletion=generator_names
+        ),
     ] = None,
-    override: Annotated[str, typer.Option("--override", help="A reason, which goes into the card, to release against the audit.")] = "",
+    override: Annotated[str, typer.Option("--override", help="A reason to release against the audit, printed in the card.")] = "",
     sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key (ssh-keygen -t ed25519 -N '').")] = None,
     allow_word: Annotated[
         list[str] | None,
-        typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
+        typer.Option("--allow-word", help="A word that is allowed although it names a user, machine, folder or patient."),
     ] = None,
     with_unet: Annotated[bool, typer.Option("--with-unet", help="Add the U-net that was trained on the set.")] = False,
-    with_generator: Annotated[bool, typer.Option("--with-generator", help="Add the generator, where its own verdict is within.")] = False,
+    with_generator: Annotated[bool, typer.Option("--with-generator", help="Add the generator, if its own verdict is within.")] = False,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.
 
-    Refused where the audit is missing, of another set, or speaks against it. No patch, score, name, path or header of a patient goes
-    along: the package is searched for them, and for the names that patients had before `import`, before it is put in place. An example:
+    Refused if the audit is missing, is of another set, or is against a release. The package contains no patch, score, name, path or header
+    of a patient: it is searched for them, and for the names that patients had before `import`, before it gets its final name. Example:
 
     python cli.py release vessels-1 --sign-key ~/.ssh/release
     """
@@ -98,17 +100,19 @@ def export(
         tuple[float, float, float] | None,
         typer.Option("--spacing-mm", help="Voxel size of the scans, slices last, for packages that do not hold it."),
     ] = None,
-    trusted_key: Annotated[Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned is refused then.")] = None,
+    trusted_key: Annotated[
+        Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned packages are then refused.")
+    ] = None,
     sign_key: Annotated[Path | None, typer.Option("--sign-key", help="An ed25519 private key to sign the export with.")] = None,
     allow_word: Annotated[
         list[str] | None,
-        typer.Option("--allow-word", help="A word that may stand in it though a user, machine, folder or patient is called so."),
+        typer.Option("--allow-word", help="A word that is allowed although it names a user, machine, folder or patient."),
     ] = None,
     params: Params = PARAMS,
 ) -> None:
-    """Write a package in the form that another tool reads, with its card, its audit and new checksums.
+    """Write a package in the format of another tool, with its card, its audit and new checksums.
 
-    Checks the package against its checksums first, and searches the export for names as `release` does. An example:
+    Checks the package against its checksums first, and searches the export for names as `release` does. Example:
 
     python cli.py export releases/vessels-1 --to nnunet -o exports/vessels-1-nnunet
     """
@@ -127,14 +131,16 @@ def export(
 
 def pretrain_from(
     package: Annotated[Path, typer.Argument(help="The folder of a package.")],
-    trusted_key: Annotated[Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned is refused then.")] = None,
+    trusted_key: Annotated[
+        Path | None, typer.Option("--trusted-key", help="The sender's public key; unsigned packages are then refused.")
+    ] = None,
     params: Params = PARAMS,
 ) -> None:
-    """Train a U-net on a package from elsewhere, chosen by this lab's validation patients, then fine-tune it on this lab's patients.
+    """Train a U-net on another lab's package, select its weights on validation patients here, then fine-tune it on this lab's patients.
 
-    Checks the package against its checksums first. Where there are target sites (`cohort.sites`) the first one's validation patients
-    choose, and transfer from the package to all of them follows. Writes models/unet/package and metrics/transfer/package.csv. Needs
-    `dvc repro patches` to have run.
+    Checks the package against its checksums first. With target sites (`cohort.sites`) the first one's validation patients select the
+    weights, and transfer to all target sites follows. Writes models/unet/package and metrics/transfer/package.csv. Run
+    `dvc repro patches` before.
     """
     from angiosynth.project.workspace import Workspace
     from angiosynth.verbs import pretrain as stage

@@ -1,4 +1,4 @@
-"""The commands that make a project folder: new, demo."""
+"""Define the commands that make a project folder: new, demo."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def add_to(commands: typer.Typer) -> None:
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(help="The folder to make; with --upgrade the project.")] = Path(),
-    profile: Annotated[str, typer.Option("--profile", help="The settings: real, or quick for a first walk of minutes.")] = "real",
+    folder: Annotated[Path, typer.Argument(help="The folder to make; with --upgrade, an existing project.")] = Path(),
+    profile: Annotated[str, typer.Option("--profile", help="The settings: real, or quick for a first run of minutes.")] = "real",
     upgrade: Annotated[
-        bool, typer.Option("--upgrade", help="Bring the installed package's code into a project that is there; settings and data stay.")
+        bool, typer.Option("--upgrade", help="Copy the installed package's code into an existing project; settings and data stay.")
     ] = False,
 ) -> None:
-    """Make a project folder for scans of your own: dvc.yaml, params.yaml, cli.py and a copy of the code, for your eyes alone.
+    """Make a project folder for your own scans, readable by you only: dvc.yaml, params.yaml, cli.py and a copy of the code.
 
-    No clone of the repository is needed. The stages depend on the copy of the code in src/angiosynth; after a newer angiosynth was
-    installed, `angiosynth new --upgrade` in the folder replaces the copy, and what it changes runs again. An example:
+    No clone of the repository is needed. The stages depend on the copy of the code in src/angiosynth. After the installation of a newer
+    angiosynth, `angiosynth new --upgrade` in the folder replaces the copy, and the stages whose code has changed run again. Example:
 
     angiosynth new vessels
     """
@@ -46,9 +46,9 @@ def new(
 def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
 ) -> None:
-    """Make a project folder with the demo's settings, which needs no scans: heads with vessels are drawn.
+    """Make a project folder with the demo's settings. It needs no scans: the phantom simulates heads with vessels.
 
-    An example, the second line about a quarter of an hour on two cores:
+    Example; the second line takes about a quarter of an hour on two cores:
 
     angiosynth demo -o demo
 
@@ -61,6 +61,6 @@ def demo(
 
 
 def _typed(folder: Path, command: str) -> str:
-    """A line for the shell that runs a command of a project; with the PATH that it needs where `python` is another one."""
+    """Return a shell line that runs a command in the project's folder. It sets PATH if `python` is not this interpreter."""
     line = f"cd {shlex.quote(str(folder))}; {command}"
     return line if path_has_own_python() else f'export PATH={shlex.quote(str(own_programs()))}:"$PATH"; {line}'

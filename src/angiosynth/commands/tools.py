@@ -1,4 +1,4 @@
-"""The commands around the stages: segment, profile, sync, doctor, and the servers ui and serve."""
+"""Define the commands besides the stages: segment, profile, sync, doctor, and the servers ui and serve."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def add_to(commands: typer.Typer) -> None:
 def segment(
     scan: Annotated[Path, typer.Argument(help="The scan, in any format that import reads; or a BIDS data set, or a folder of scans.")],
     target: Annotated[
-        Path, typer.Option("--output", "-o", help="The mask to write, .nii or .nii.gz, a PNG beside it; for many scans a folder for them.")
+        Path, typer.Option("--output", "-o", help="The mask to write, .nii or .nii.gz, with a PNG next to it; for many scans a folder.")
     ],
     brain: Annotated[
-        str, typer.Option("--mask", help="Its brain mask, of a folder's scans a pattern as of import. Without one the volume is searched.")
+        str, typer.Option("--mask", help="The brain mask; for a folder, a pattern as of import. Without it the whole volume is searched.")
     ] = "",
     model: Annotated[
-        str, typer.Option("--model", help="A folder, or of MLflow's runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS.")
+        str, typer.Option("--model", help="A folder, or an MLflow URI: runs:/RUN, models:/NAME/VERSION or models:/NAME@ALIAS.")
     ] = "models/unet/real",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the mask and the PNG where they are there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing mask and PNG.")] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", help="JSON to write: model, settings, versions, volumes by digest, warnings; no names.")
+        Path | None, typer.Option("--report", help="JSON file to write: model, settings, versions, volumes by digest, warnings; no names.")
     ] = None,
-    device: Annotated[DeviceName, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")] = DeviceName.auto,
-    named: Annotated[str, typer.Option("--scan", help="In a folder that is no BIDS: how scans are named, such as '*_tof'.")] = "",
+    device: Annotated[DeviceName, typer.Option("--device", help="The device; auto uses a GPU if one is available.")] = DeviceName.auto,
+    named: Annotated[str, typer.Option("--scan", help="For a folder that is not BIDS: pattern of the scans' names, such as '*_tof'.")] = "",
 ) -> None:
     """Segment the vessels of scans with a trained U-net, in each scan's grid.
 
-    The intensity rule is the one the U-net was trained with. Mask and PNG are for your eyes alone; a model from MLflow lies in a hidden
-    folder beside them until the command ends. An example:
+    Scans are scaled by the intensity rule of the U-net's training. Mask and PNG are readable by you only. A model from MLflow is kept in a
+    hidden folder next to them until the command ends. Example:
 
     python cli.py segment scan.nii.gz -o vessels.nii.gz --mask brain.nii.gz
     """
@@ -77,18 +77,18 @@ def segment(
 
 def profile(
     name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml: demo, full, paper, real or quick.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace edited settings too; they are kept as params.yaml.bak.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also replace edited settings; they are saved as params.yaml.bak.")] = False,
 ) -> None:
-    """Make params.yaml from a profile, validated first. Settings that were edited are left unless --force is given."""
+    """Write params.yaml from a profile, after validation. Edited settings are replaced only with --force."""
     from angiosynth.project.params import take_profile
 
     tell(take_profile(PARAMS, Path("profiles"), name, force) or f"{PARAMS}: has the settings of profile {name}")
 
 
 def sync() -> None:
-    """Send the entries that runs have kept in mlruns/outbox while the MLflow server was away; the next stage does the same by itself.
+    """Send the entries that runs kept in mlruns/outbox while the MLflow server did not answer. The next stage does the same.
 
-    Only with MLFLOW_TRACKING_URI at a server. Entries sent twice are not doubled; those of a training that still runs are left to it.
+    Needs a server in MLFLOW_TRACKING_URI. An entry that is sent twice is recorded once. Entries of a running training are left to it.
     """
     from angiosynth.tracking import runs as tracking
 
@@ -98,12 +98,12 @@ def sync() -> None:
 
 def doctor(
     fix: Annotated[
-        bool, typer.Option("--fix", help="First mend what is safe to mend: close patients' folders, remove what killed runs have left.")
+        bool, typer.Option("--fix", help="First make the safe repairs: close patients' folders, remove leftovers of killed runs.")
     ] = False,
 ) -> None:
-    """Check all that a run needs (Python, packages, torch and device, settings, DVC, MLflow, Optuna, disk, memory) and say how to mend it.
+    """Check everything that a run needs: Python, packages, torch and device, settings, DVC, MLflow, Optuna, disk, memory.
 
-    Each fault comes with a command that mends it or shows it in full. Exit code 1 where something would keep the stages from running.
+    Each fault is printed with a command that repairs it or shows it in full. The exit code is 1 if a fault would prevent a run.
     """
     from angiosynth.verbs import doctor as stage
 
@@ -116,8 +116,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the pages are, on 127.0.0.1.")] = 5000) -> None:
-    """Show MLflow's pages of the runs, until Ctrl-C. The same as `make ui UI_PORT=5000`."""
+def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the pages, on 127.0.0.1.")] = 5000) -> None:
+    """Serve MLflow's pages of the runs until Ctrl-C. The same as `make ui UI_PORT=5000`."""
     from angiosynth.runtime.ports import HERE, free_or_refuse
     from angiosynth.tracking import runs as tracking
     from angiosynth.tracking.databases import driven
@@ -130,7 +130,7 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
     free_or_refuse(port, f"make ui UI_PORT={port + 2 if port < 65000 else 5000}")
     tracking.ensure_store(root)
     tell(f"The generators' runs: http://{HERE}:{port}/#/{SCORES}")
-    # By default MLflow answers to any name that leads to a private address, so that a page of the internet could have a browser ask here.
+    # By default MLflow accepts any host name that resolves to a private address. A web page could then send requests through the browser.
     names = [f"{name}:{port}" for name in (HERE, "localhost")]
     guard = ("--allowed-hosts", ",".join(names), "--cors-allowed-origins", ",".join(f"http://{name}" for name in names))
     environment = {"MLFLOW_BACKEND_STORE_URI": driven(uri), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -140,22 +140,22 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where
 
 def serve(
     model: Annotated[str, typer.Option("--model", help="A registered U-net: models:/NAME@ALIAS or models:/NAME/VERSION.")],
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it answers, on 127.0.0.1.")] = 5001,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the server, on 127.0.0.1.")] = 5001,
 ) -> None:
-    """Serve a registered U-net over HTTP, until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
+    """Serve a registered U-net over HTTP until Ctrl-C (docs/serving.md). The same as `make serve PORT=5001`."""
     from angiosynth.runtime.ports import listening
 
     with listening(port, f"make serve PORT={port + 2 if port < 65000 else 5001}") as listener:
-        from angiosynth.verbs import serve as stage  # seconds, which a taken port need not wait for
+        from angiosynth.verbs import serve as stage  # takes seconds, so it comes after the check of the port
 
         stage.serve(model, listener)
 
 
-def _become(environment: dict[str, str], *words: str) -> None:
-    """Replace this process by MLflow's command, so that a signal to it reaches the server.
+def _become(environment: dict[str, str], *arguments: str) -> None:
+    """Replace this process with MLflow's command, so that signals reach the server.
 
-    MLflow looks for further commands on the PATH; this interpreter's folder is put in front.
+    MLflow looks for further programs on the PATH, so the folder of this interpreter comes first.
     """
     sys.stdout.flush()
     environment = {**os.environ, "PATH": path_with_own_programs(), **environment}
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], environment)
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *arguments], environment)

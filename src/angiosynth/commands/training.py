@@ -1,4 +1,4 @@
-"""The stages' commands from train-generator to report, and repro, which runs what has changed."""
+"""Define the commands of the stages from train-generator to report, and repro, which runs all changed stages."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def add_to(commands: typer.Typer) -> None:
 
 def repro(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stages to run, and what they need; all without.")
+        list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stages to run, with the stages that they need; by default all.")
     ] = None,
     jobs: Annotated[
         int,
-        typer.Option("--jobs", "-j", min=0, max=256, help="Stages at a time; by default as many as there are cores for `threads` each."),
+        typer.Option("--jobs", "-j", min=0, max=256, help="Most stages at once; by default the number of cores divided by `threads`."),
     ] = 0,
 ) -> None:
-    """Run `dvc repro` on params.yaml, and say at its start and at every stage how long all stages will take on this machine.
+    """Run `dvc repro` on params.yaml, and print at its start and at every stage the estimated time for all stages.
 
-    Stages that do not need each other run side by side where `threads` in params.yaml leaves cores for them. They run in forks of one
-    process that has imported the libraries, which spares each of them some seconds. Results and exit code are those of `dvc repro`.
+    Independent stages run in parallel if `threads` in params.yaml leaves cores for them. They run in forks of one process that has imported
+    the libraries, which saves some seconds for each stage. Results and exit code are those of `dvc repro`.
     """
     settings = settings_of(PARAMS)
     from angiosynth.verbs import repro as stages
@@ -47,9 +47,9 @@ def repro(
 
 
 def train_generator(model: Model, params: Params = PARAMS) -> None:
-    """Train one generator on the source's training patches; validation patients choose the checkpoint.
+    """Train one generator on the source's training patches, and select its checkpoint on validation patients.
 
-    Killed and started again, it goes on at its last checkpoint. Writes models/generators/<model>.
+    A training that was killed continues from its last checkpoint. Writes models/generators/<model>.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -68,10 +68,10 @@ def synthesize(model: Model, params: Params = PARAMS) -> None:
 
 
 def select_unet(params: Params = PARAMS) -> None:
-    """Choose the U-net's learning rate, dropout and augmentation on validation patients, from the lists of section `selection`.
+    """Select the U-net's learning rate, dropout and augmentation on validation patients, from the lists of section `selection`.
 
-    Trains a U-net on real patches for each combination; with one combination nothing is trained. Every U-net is then trained
-    with the choice. Killed and started again, it redoes only what is missing. Writes models/unet-choice.json.
+    Trains a U-net on real patches for each combination; a single combination needs no training. All later U-nets use the selected
+    values. A restart after an interruption trains only the missing combinations. Writes models/unet-choice.json.
     """
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import select_unet as selection
@@ -83,10 +83,10 @@ def train_unet(
     data: Data,
     params: Params = PARAMS,
 ) -> None:
-    """Train a U-net on real or synthetic patches; whole scans of validation patients choose its weights.
+    """Train a U-net on real or synthetic patches, and select its weights on whole scans of validation patients.
 
-    With `unet.seeds` above 1 it is trained anew with each seed, and validation patients choose the one that is kept in front.
-    Killed and started again, it redoes only the seeds that are missing. Writes models/unet/<data>.
+    With `unet.seeds` above 1 it trains one U-net for each seed and selects the main one on validation patients. A restart after an
+    interruption trains only the missing seeds. Writes models/unet/<data>.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -99,7 +99,7 @@ def evaluate(
     data: Scored,
     params: Params = PARAMS,
 ) -> None:
-    """Segment the source's test patients and score them: DSC, 95HD and maximum distance in mm, patient by patient and seed by seed.
+    """Segment the source's test patients and score them for each patient and seed: DSC, 95HD and maximum distance in mm.
 
     Writes predictions/<data>/<patient>.nii.gz in each scan's grid and metrics/patients/<data>.csv.
     """
@@ -116,7 +116,7 @@ def transfer(
 ) -> None:
     """Train at every other site with 1..n of its patients from one start, and score its test patients.
 
-    Killed and started again, it redoes only what is missing. Writes metrics/transfer/<start>.csv.
+    A restart after an interruption computes only the missing results. Writes metrics/transfer/<start>.csv.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -126,9 +126,9 @@ def transfer(
 
 
 def worth(params: Params = PARAMS) -> None:
-    """Train U-nets on the real patches of few of the source's patients, to say what a synthetic set is worth in patients.
+    """Train U-nets on real patches of subsets of the source's patients, to express the worth of a synthetic set as a number of patients.
 
-    Killed and started again, it redoes only what is missing. Writes metrics/worth.csv.
+    A restart after an interruption computes only the missing results. Writes metrics/worth.csv.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
@@ -138,7 +138,7 @@ def worth(params: Params = PARAMS) -> None:
 
 
 def summary(
-    show: Annotated[bool, typer.Option("--show", help="Only print the tables of the existing results, with the audits' verdicts.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only print the existing results' tables, with the audits' verdicts.")] = False,
     params: Params = PARAMS,
 ) -> None:
     """Join all tables into metrics/evaluation.csv, and metrics/evaluation.json, transfer.json and worth.json."""
@@ -154,7 +154,7 @@ def summary(
 
 def report(
     readme: Annotated[
-        bool, typer.Option("--readme", help="Also bring the tables of README.md and docs/results.md, and two figures, up to date.")
+        bool, typer.Option("--readme", help="Also update the tables of README.md and docs/results.md, and two figures.")
     ] = False,
     params: Params = PARAMS,
 ) -> None:

@@ -1,1 +1,1 @@
-"""Device, precision and processes of torch's computations."""
+"""Device, precision, threads and processes of torch's computations."""

@@ -1,8 +1,8 @@
 """Data-parallel training on several processes: `torchrun --nproc-per-node N cli.py train-generator ...`, one per GPU or group of cores.
 
-All processes draw the same random numbers for the whole batch and each keeps its rows, so the result equals that of one process except
-for the order of sums. Operations across the batch (batch norm, minibatch discrimination, means of features) run over all processes' rows.
-In a single process every function here is an identity.
+Every process draws the random numbers of the whole batch from the same seed and keeps only its rows, so the result equals that of a single
+process except for the order of sums. Operations across the batch (batch norm, minibatch discrimination, means of features) include the rows
+of all processes. In a single process every function of this module is the identity.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from angiosynth.errors import InputError
 
 
 def rank() -> int:
-    """This process's number, 0 for the one that logs and saves."""
+    """Return the number of this process; process 0 logs and saves."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the process group of torchrun, if started by it."""
+    """Join the process group of torchrun, if torchrun started this process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -49,24 +49,24 @@ def check_batch(batch_size: int) -> None:
     """Check that a batch splits evenly over the processes.
 
     Raises:
-        InputError: it does not; the text names both numbers.
+        InputError: it does not; the message states both numbers.
     """
     if batch_size % world_size():
         raise InputError(f"params.yaml: batch_size {batch_size} does not split evenly over {world_size()} processes; choose a multiple")
 
 
 def local_rows(batch: Tensor) -> Tensor:
-    """This process's rows of a tensor (n, ...) drawn for the whole batch: every `world_size()`-th, from `rank()` on."""
+    """Return this process's rows of a tensor (n, ...) drawn for the whole batch: every `world_size()`-th row, starting at `rank()`."""
     return batch[rank() :: world_size()]
 
 
 def parallel(network: nn.Module) -> nn.Module:
-    """The network, its gradients averaged over the processes in `backward`."""
+    """Wrap a network so that `backward` averages its gradients over the processes."""
     return DistributedDataParallel(network, forward_sync_buffers=False) if world_size() > 1 else network
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is true in any process."""
+    """Return whether the flag is set in any process. All processes must call this."""
     if world_size() == 1:
         return flag
     flags = torch.tensor([float(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -75,7 +75,7 @@ def any_of(flag: bool) -> bool:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum of a tensor over the processes. The gradient is summed as well, since every process's result depends on every input."""
+    """Sum of a tensor over the processes. Gradients are summed too, because the result of every process depends on every input."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _Rows(torch.autograd.Function):
-    """The rows of all processes, one process after the other; the backward returns the gradient of this process's rows."""
+    """Concatenate the rows of all processes in order of rank; `backward` returns the gradient of this process's rows."""
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:
@@ -110,12 +110,12 @@ def _summed(values: Tensor) -> Tensor:
 
 
 def mean_over_all(values: Tensor) -> Tensor:
-    """Mean of a tensor over the processes, differentiable: that of the whole batch, as each process has as many rows."""
+    """Average a tensor over the processes, differentiably. A mean over rows becomes that of the whole batch, as all have equal counts."""
     return _Sum.apply(values) / world_size() if world_size() > 1 else values  # type: ignore[no-untyped-call]
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """The rows of all processes, differentiable, in the order of the processes."""
+    """Return the rows (n, ...) of all processes in order of rank, differentiable."""
     return _Rows.apply(rows) if world_size() > 1 else rows  # type: ignore[no-untyped-call]
 
 

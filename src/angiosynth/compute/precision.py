@@ -1,4 +1,4 @@
-"""The device of torch's computations and their precision."""
+"""Device and precision of torch's computations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _named_by_user: ContextVar[str] = ContextVar("_named_by_user", default="")
 
 
 def device() -> torch.device:
-    """The device that `on_device` names, else the first GPU if available, else the CPU; the CPU within `without_gpu`."""
+    """Return the device to use: the CPU within `without_gpu`, else the one named by `on_device`, else the first GPU, else the CPU."""
     return torch.device("cpu") if _gpu_is_left_out.get() else _processor()
 
 
@@ -26,7 +26,7 @@ def _processor() -> torch.device:
 
 @contextmanager
 def on_device(name: str) -> Iterator[None]:
-    """Compute on "cpu", "cuda" or "mps" (Apple's GPUs); "" and "auto" leave the choice to `device`.
+    """Compute on "cpu", "cuda" or "mps" (Apple's GPUs) within this context; "" and "auto" leave the choice to `device`.
 
     Raises:
         InputError: this machine, or this build of torch, has no such device.
@@ -46,7 +46,7 @@ def on_device(name: str) -> Iterator[None]:
 
 @contextmanager
 def without_gpu() -> Iterator[None]:
-    """Compute on the CPU, in the precision that `auto` means on the GPU: for tensors without content, which cannot be moved to a GPU."""
+    """Compute on the CPU within this context, but in the GPU's precision for `auto`: for fake tensors, which cannot be moved to a GPU."""
     token = _gpu_is_left_out.set(True)
     try:
         yield
@@ -55,17 +55,17 @@ def without_gpu() -> Iterator[None]:
 
 
 def place(network: nn.Module, target: torch.device) -> None:
-    """Move a network to a device in place, convolution weights in channels-last memory format: measured faster for GANs and U-net."""
+    """Move a network to a device in place, with convolution weights in channels-last order, measured faster for GANs and U-net."""
     if any(parameter.device != target for parameter in network.parameters()):
         network.to(target)
     for parameter in network.parameters():
-        if parameter.dim() == 4:  # Module.to would fail for fake tensors
-            # Not `contiguous`, which keeps the strides where there is one input channel: other strides, other rounding.
+        if parameter.dim() == 4:  # set one by one, because Module.to with a memory format fails for fake tensors
+            # Not `contiguous`: for a single input channel it keeps the old strides, and strides affect rounding.
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def bfloat16_is_native(target: torch.device) -> bool:
-    """Whether the device has bfloat16 matrix products in hardware."""
+    """Return whether the device has bfloat16 matrix products in hardware."""
     if target.type == "cuda":
         return torch.cuda.get_device_capability(target) >= (8, 0)
     if target.type == "mps":
@@ -74,7 +74,7 @@ def bfloat16_is_native(target: torch.device) -> bool:
 
 
 def autocast(precision: str, target: torch.device) -> AbstractContextManager[None]:
-    """Mixed precision: `bfloat16`, `float32`, or `auto` for bfloat16 where the hardware has it."""
+    """Context of mixed precision: "bfloat16", "float32", or "auto" for bfloat16 if the hardware supports it."""
     processor = _processor() if _gpu_is_left_out.get() else target
     use = precision == "bfloat16" or (precision == "auto" and bfloat16_is_native(processor))
     context: AbstractContextManager[None] = torch.autocast(target.type, torch.bfloat16, enabled=use)

@@ -1,4 +1,4 @@
-"""The number of threads that numerical libraries compute with."""
+"""Number of threads of numerical libraries."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Threads = int | Literal["auto"]
 
 
 def use_threads(count: Threads) -> None:
-    """Set the number of threads of torch and other libraries, in this process and in those that it starts; "auto" changes nothing.
+    """Set the number of threads of torch and other libraries in this process and its children; "auto" changes nothing.
 
-    Sums are split among threads, so their number changes rounding.
+    Sums are split among threads, so the number of threads affects rounding.
     """
     if count == "auto":
         return
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(count)  # for what is loaded later
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(count)  # for libraries that are loaded later
     torch.set_num_threads(count)
     threadpool_limits(count)
 
 
 @contextmanager
 def torch_threads(count: Threads) -> Iterator[None]:
-    """Let torch alone compute with so many threads for a while; the environment of processes that are started stays as it is."""
+    """Set the number of torch's threads within this context; other libraries and child processes are not affected."""
     before = torch.get_num_threads()
     if count != "auto":
         torch.set_num_threads(count)

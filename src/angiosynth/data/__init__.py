@@ -1,1 +1,1 @@
-"""Scans in, patches out: NIfTI, BIDS, the cohort and its split, patch sets."""
+"""Input of scans: file formats, BIDS, cohort checks and split, patch sets."""

@@ -1,8 +1,7 @@
-"""Finding patients in a BIDS folder: scans, brain masks and vessel labels by their names.
+"""Find patients in a BIDS folder: scans, brain masks and vessel labels, by file names.
 
-A patient is one person, `sub-<letters and digits>`, with exactly one TOF-MRA scan. A person with several scans
-(sessions, runs) is refused rather than guessed at: which one counts is the lab's decision, and making each
-session a separate patient would let one person into two splits.
+A patient is one person, `sub-<letters and digits>`, with exactly one TOF-MRA scan. A person with several scans (sessions, runs) is refused:
+the lab must decide which scan to use, and treating each session as a separate patient could put one person into two subsets of the split.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from angiosynth.errors import InputError
 PATIENT_NAME = re.compile(r"sub-[A-Za-z0-9]+")
 SUFFIXES = (".nii", ".nii.gz")
 SCAN, BRAIN, LABEL = "_angio", "_desc-brain_mask", "_desc-vessel_mask"
-SIDECARS = (".json", ".tsv", ".bval", ".bvec")  # text that other programs keep beside an image
-# Folders of a BIDS data set that hold no patient's images in BIDS form.
+SIDECARS = (".json", ".tsv", ".bval", ".bvec")  # text files that other programs store next to an image
+# Folders of a BIDS dataset that contain no images of patients in BIDS form.
 APART = ("sourcedata", "code", "phenotype", "stimuli")
 
 
 @dataclass(frozen=True)
 class Patient:
-    """One person's files. `id` is the folder's name, such as "sub-01"."""
+    """Files of one person. `id` is the name of the folder, such as "sub-01"."""
 
     id: str
     image: Path
@@ -36,7 +35,7 @@ class Patient:
 
 @dataclass(frozen=True)
 class Survey:
-    """The content of a BIDS folder: patients without fault, faults, and notes on files that are not used, one line each."""
+    """Content of a BIDS folder: patients without faults, and one line for each fault and for each note on unused files."""
 
     patients: tuple[Patient, ...]
     faults: list[str]
@@ -46,12 +45,12 @@ class Survey:
 def find_patients(root: Path) -> tuple[Patient, ...]:
     """Find all patients under `root`, sorted by name.
 
-    Scans are root/sub-*/[ses-*/]anat/*_angio.nii[.gz]; masks (*_desc-brain_mask) and labels (*_desc-vessel_mask) lie
-    beside them or in the same place under root/derivatives/<any>/. Of several masks the one named like the scan counts. Capital letters
-    do not count, links to files and folders are followed.
+    Scans are root/sub-*/[ses-*/]anat/*_angio.nii[.gz]. Masks (*_desc-brain_mask) and labels (*_desc-vessel_mask) lie next to them or at the
+    same relative path under root/derivatives/<any>/. Among several masks the one named like the scan is used. Names are compared ignoring
+    case. Links to files and folders are followed.
 
     Raises:
-        InputError: the folder is missing or has no scan, or files cannot be told apart; one line for each fault.
+        InputError: the folder is missing or has no scan, or the assignment of files is ambiguous; one line for each fault.
     """
     content = survey(root)
     if content.faults:
@@ -60,13 +59,14 @@ def find_patients(root: Path) -> tuple[Patient, ...]:
 
 
 def survey(root: Path) -> Survey:
-    """As `find_patients`, with faults and notes returned beside the patients that have none."""
+    """As `find_patients`, but return faults and notes instead of raising an error for the first ones."""
     if not root.is_dir():
         return Survey((), [f"{root}: no such folder; name a BIDS folder with sub-*/anat/*_angio.nii.gz"], [])
     patients: list[Patient] = []
     faults: list[str] = []
     notes: list[str] = []
     faulty: set[str] = set()
+    # Read each patient's folder; faults are collected, so that one run reports all of them.
     for folder in sorted(root.glob("sub-*")):
         if not folder.is_dir():
             if folder.is_symlink() and not folder.exists():
@@ -84,6 +84,7 @@ def survey(root: Path) -> Survey:
             patients.append(patient)
     if not patients and not faults:
         faults.append(f"{root}: no scan found; expected sub-*/anat/*{SCAN}.nii.gz")
+    # Report files that no patient uses, except those of faulty folders, which have been reported.
     unused = [path for path in _not_taken(root, patients) if _person(path, root) not in faulty]
     if unused:
         notes.append(f"{root}: not taken: {some_of(unused, root)}")
@@ -110,10 +111,10 @@ def _patient(root: Path, folder: Path) -> Patient | None:
 
 
 def _companion(root: Path, scan: Path, role: str) -> Path | None:
-    """The mask or label that belongs to a scan: named exactly like it, else beginning like it, else the only one of its role.
+    """Find the mask or label of a scan: the file named exactly like it, else the one that begins like it, else the only file of the role.
 
     Raises:
-        InputError: several cannot be told apart, or the only one is in a format that is not read.
+        InputError: several files match equally well, or the only one is in an unsupported format.
     """
     place = scan.parent.relative_to(root)
     folders = [scan.parent, *(path / place for path in sorted(root.glob("derivatives/*")))]
@@ -131,7 +132,7 @@ def _companion(root: Path, scan: Path, role: str) -> Path | None:
 
 
 def _not_taken(root: Path, patients: Iterable[Patient]) -> list[Path]:
-    """Files that belong to no patient: all below patients' folders but text beside images, elsewhere those that are named like images."""
+    """Files that belong to no patient: below patient folders all except sidecars, elsewhere those with names of images."""
     taken = {path for patient in patients for path in (patient.image, patient.brain, patient.label) if path}
     unused = []
     for path in files_below(root):
@@ -144,7 +145,7 @@ def _not_taken(root: Path, patients: Iterable[Patient]) -> list[Path]:
 
 
 def _unused_labels(root: Path, unused: Iterable[Path], labelled: set[str]) -> list[str]:
-    """A fault for each vessel label that is not taken, but of patients who have another one."""
+    """One fault for each unused vessel label, except those of patients with another label."""
     lost = [path for path in unused if _has_role(path, LABEL) and _person(path, root) not in labelled]
     return [
         f"{path}: is a vessel label that no scan takes; put it beside its scan *{SCAN}.nii.gz, named like it, or remove it" for path in lost
@@ -152,8 +153,8 @@ def _unused_labels(root: Path, unused: Iterable[Path], labelled: set[str]) -> li
 
 
 def _person(path: Path, root: Path) -> str:
-    """The patient's folder that a file lies in, "" for none."""
-    return next((part for part in path.relative_to(root).parts[:-1] if PATIENT_NAME.fullmatch(part)), "")
+    """Name of the patient folder that contains a file; "" if there is none."""
+    return next((name for name in path.relative_to(root).parts[:-1] if PATIENT_NAME.fullmatch(name)), "")
 
 
 def _anat_folders(patient: Path) -> list[Path]:
@@ -161,11 +162,11 @@ def _anat_folders(patient: Path) -> list[Path]:
 
 
 def _of_role(folders: list[Path], role: str, nifti: bool = True) -> list[Path]:
-    """Files of a role in folders, in NIfTI or in a format that is not read; hidden files are left out."""
+    """Files of a role in some folders, either in NIfTI or in an unsupported format; hidden files are skipped."""
     files = (path for folder in folders if folder.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(path for path in files if _has_role(path, role) and bool(NIFTI.search(path.name)) == nifti)
 
 
 def _has_role(path: Path, role: str) -> bool:
-    """Whether a name ends with the role and an image's ending, in any letters."""
+    """Whether a file name ends with the role and the suffix of an image format, ignoring case."""
     return bool(NIFTI.search(path.name) or foreign_format(path.name)) and without_ending(path.name).lower().endswith(role)

@@ -1,4 +1,4 @@
-"""Checking every patient's files before anything is trained: all faults at once."""
+"""Check the files of all patients before any training, and report all faults together."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ from angiosynth.settings import IntensitySettings
 
 @dataclass(frozen=True)
 class PatientFacts:
-    """A patient's entry in the cohort. Shape and spacing are in canonical order; orientation is that of the stored file.
+    """A patient's entry in the cohort.
 
-    `sha256` is over the digests of scan, mask and label. Without a mask `brain_voxels` counts the whole volume. `grid_from` is the field of
-    the scan's header that its grid was taken from: "sform", "qform" or "pixdim".
+    Attributes:
+        id: name of the patient's folder.
+        shape, spacing_mm: of the scan in canonical order.
+        orientation: of the scan as stored, such as "LPS".
+        brain_voxels: number of voxels in the brain mask; without a mask that of the whole volume.
+        vessel_voxels: number of labelled voxels inside the brain.
+        labelled, masked: whether the patient has a vessel label and a brain mask.
+        sha256: digest of the digests of scan, mask and label.
+        grid_from: header field from which the scan's grid was taken: "sform", "qform" or "pixdim".
     """
 
     id: str
@@ -43,36 +50,36 @@ class PatientFacts:
 def check_patients(
     patients: Sequence[Patient], intensity: IntensitySettings | None = None, copies: CopySearch | None = None
 ) -> tuple[list[PatientFacts], list[str]]:
-    """Read every file once, one patient in memory at a time, and check the requirements of later stages.
+    """Check the files of all patients against the requirements of later stages. One patient is in memory at a time.
 
     Args:
-        patients: their files.
-        intensity: the rule by which scans will be scaled.
-        copies: scans and labels seen before, such as those of another site; the patients' are added.
+        patients: files of each patient.
+        intensity: rule by which later stages scale the scans.
+        copies: scans and labels of earlier patients, such as those of another site; those of `patients` are added.
 
     Returns:
-        Facts of the patients without fault, and all faults, one line each, with the file's name.
+        The entries of patients without faults, and all faults, one line each, which names the file.
     """
-    facts: list[PatientFacts] = []
+    entries: list[PatientFacts] = []
     faults: list[str] = []
     copies = CopySearch() if copies is None else copies
     for patient in progress(patients, "checking scans", len(patients)):
-        known, wrong = _check(patient, intensity or IntensitySettings(), copies)
-        faults += wrong
-        if known is not None and not wrong:
-            facts.append(known)
-    return facts, faults
+        entry, patient_faults = _check(patient, intensity or IntensitySettings(), copies)
+        faults += patient_faults
+        if entry is not None and not patient_faults:
+            entries.append(entry)
+    return entries, faults
 
 
 def copy_fault(path: Path, role: str, twin: Twin | None) -> str:
-    """A line for an exact copy, of which `role` is "scan" or "label"; "" for none and for near copies."""
+    """Return a message for an exact copy; `role` is "scan" or "label". "" if there is no copy or only a near copy."""
     if twin is None or twin.near:
         return ""
     return f"{path}: the same {role} as {twin.name}, so one person could be in two splits; remove one of them"
 
 
 def near_copy_note(twin: Twin | None) -> str:
-    """A note on a near copy, "" where there is none."""
+    """Return a note on a near copy; "" if there is none."""
     if twin is None or not twin.near:
         return ""
     return f"looks like {twin.name} processed once more (correlation {twin.correlation:.2f}); if they are one person's, remove one of them"
@@ -100,7 +107,7 @@ def _check(patient: Patient, intensity: IntensitySettings, copies: CopySearch) -
 def _scan_faults(
     patient: Patient, scan: LoadedVolume, brain: LoadedVolume | None, intensity: IntensitySettings, copies: CopySearch, *, on_grid: bool
 ) -> list[str]:
-    """Scans that are flat or have no contrast in the brain, and copies of earlier ones."""
+    """Faults of a scan: constant values, no contrast in the brain, copy of an earlier scan."""
     array = scan.volume.array
     if array.min() == array.max():
         return [f"{patient.image}: every voxel has the same value; export the scan again"]
@@ -122,13 +129,13 @@ def _label_faults(
 ) -> list[str]:
     mask = label.volume.array
     if fault := copy_fault(path, "label", copies.label(str(path), mask)):
-        return [fault] if on_grid else []  # the fault of the scan, which is a copy too, is enough
+        return [fault] if on_grid else []  # the scan is a copy too, and its fault was reported
     if not on_grid or scan is None:
         return []
-    lies = label_in_brain(mask, brain.volume.array if brain else np.ones_like(mask))
-    if lies.note:
-        say(f"{path}: {lies.note}")
-    return [f"{path}: {lies.fault}"] if lies.fault else []
+    position = label_in_brain(mask, brain.volume.array if brain else np.ones_like(mask))
+    if position.note:
+        say(f"{path}: {position.note}")
+    return [f"{path}: {position.fault}"] if position.fault else []
 
 
 def _try_load(path: Path | None, mask: bool, faults: list[str]) -> LoadedVolume | None:
@@ -143,7 +150,7 @@ def _try_load(path: Path | None, mask: bool, faults: list[str]) -> LoadedVolume 
 
 def _facts(patient: Patient, scan: LoadedVolume, brain: LoadedVolume | None, label: LoadedVolume | None) -> PatientFacts:
     shape = scan.volume.array.shape
-    digests = "/".join(part.sha256 if part else "none" for part in (scan, brain, label))
+    digests = "/".join(volume.sha256 if volume else "none" for volume in (scan, brain, label))
     inside = None if label is None else label.volume.array if brain is None else label.volume.array & brain.volume.array
     return PatientFacts(
         id=patient.id,

@@ -1,4 +1,4 @@
-"""The cohort: any BIDS folder in, checked patients and a split by patient out."""
+"""Build the cohort: check the patients of BIDS folders and split them."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from angiosynth.settings import CohortSettings
 
 
 def build_cohort(settings: CohortSettings, splits_folder: Path, cohort_folder: Path, only: str | None = None) -> None:
-    """Check the sites; write splits_folder/<site>.json, cohort_folder/<site>.json and <site>.npz, or nothing where there is a fault.
+    """Check the sites and write splits_folder/<site>.json, cohort_folder/<site>.json and <site>.npz. With any fault nothing is written.
 
     Args:
         settings: section `cohort`.
-        splits_folder: for the splits.
-        cohort_folder: for the facts of the patients, and the digests and fingerprints by which copies are recognised.
-        only: one site; it is compared with what earlier calls kept of the others. None: all of them.
+        splits_folder: receives the splits.
+        cohort_folder: receives the patients' entries, and the digests and fingerprints that detect copies.
+        only: check only this site, and compare it with the digests that earlier calls stored for the others. None checks all sites.
 
     Raises:
         InputError: a first line with the number of faults, then one line for each fault of any patient of any site.
     """
     names = list(settings.sites) if only is None else [only]
-    facts: dict[str, list[PatientFacts]] = {}
+    entries: dict[str, list[PatientFacts]] = {}
     splits: dict[str, Split] = {}
     searches: dict[str, CopySearch] = {}
     faults: list[str] = []
-    # Over all sites: a scan in two of them would be trained with at one and tested at the other.
+    # Copies are searched across all sites: a scan at two sites could be used for training at one and for testing at the other.
     others = [site for site in settings.sites if site not in names]
     known = _known_of(others, settings, cohort_folder)
     for site in names:
         searches[site] = CopySearch(earlier=known)
-        facts[site], splits[site], wrong = _check_site(site, settings, searches[site])
+        entries[site], splits[site], site_faults = _check_site(site, settings, searches[site])
         known = CopySearch.joined([known, searches[site]])
-        faults += wrong
+        faults += site_faults
     if faults:
         headline = _headline(faults, [settings.sites[site].path for site in others])
         raise InputError(headline, *faults)
     for site in names:
         write_json(splits_folder / f"{site}.json", {**asdict(splits[site]), "seed": settings.seed})
-        write_json(cohort_folder / f"{site}.json", _description(settings.sites[site].path, facts[site]))
+        write_json(cohort_folder / f"{site}.json", _description(settings.sites[site].path, entries[site]))
         searches[site].save(cohort_folder / f"{site}.npz")
 
 
 def _known_of(sites: Sequence[str], settings: CohortSettings, cohort_folder: Path) -> CopySearch:
-    """The digests that earlier checks kept of these sites' scans and labels, without those that have left the site's folder since."""
+    """Digests of the sites' scans and labels that earlier checks stored, except those of files that are no longer in the site's folder."""
     searches = []
     for site in sites:
         kept, root = cohort_folder / f"{site}.npz", Path(settings.sites[site].path)
@@ -79,24 +79,24 @@ def _check_site(site: str, settings: CohortSettings, copies: CopySearch) -> tupl
     content = survey(Path(settings.sites[site].path))
     for note in content.notes:
         say(note)
-    facts, wrong = check_patients(content.patients, settings.intensity, copies)
-    faults = [*content.faults, *wrong]
-    if faults:  # a split by numbers depends on which patients are sound
-        return facts, Split(), faults
-    say(_grids(site, facts))
+    entries, patient_faults = check_patients(content.patients, settings.intensity, copies)
+    faults = [*content.faults, *patient_faults]
+    if faults:  # a split by numbers depends on which patients are usable
+        return entries, Split(), faults
+    say(_grids(site, entries))
     try:
-        return facts, split_patients(facts, settings.sites[site].split, settings.seed, site), []
+        return entries, split_patients(entries, settings.sites[site].split, settings.seed, site), []
     except InputError as error:
-        return facts, Split(), [*error.lines]
+        return entries, Split(), [*error.lines]
 
 
-def _grids(site: str, facts: Sequence[PatientFacts]) -> str:
-    """One line on the header fields that the scans' grids were taken from."""
-    counts = Counter(fact.grid_from for fact in facts)
+def _grids(site: str, entries: Sequence[PatientFacts]) -> str:
+    """Message that counts the header fields from which the grids of the scans were taken."""
+    counts = Counter(entry.grid_from for entry in entries)
     blind = "; pixdim alone says nothing of left and right" if counts["pixdim"] else ""
     return f"{site}: grids taken from {', '.join(f'{source} ({count} scans)' for source, count in sorted(counts.items()))}{blind}"
 
 
-def _description(root: str, facts: list[PatientFacts]) -> dict[str, Any]:
-    joined = "\n".join(f"{fact.id} {fact.sha256}" for fact in facts)
-    return {"root": root, "patients": [asdict(fact) for fact in facts], "digest": hashlib.sha256(joined.encode()).hexdigest()}
+def _description(root: str, entries: list[PatientFacts]) -> dict[str, Any]:
+    joined = "\n".join(f"{entry.id} {entry.sha256}" for entry in entries)
+    return {"root": root, "patients": [asdict(entry) for entry in entries], "digest": hashlib.sha256(joined.encode()).hexdigest()}

@@ -1,9 +1,9 @@
-"""Detect scans and labels that occur twice: one person under two names could be trained on and tested on.
+"""Detect duplicate scans and labels: one person under two names could be used for both training and testing.
 
-Copies have the same voxels in any order: a file may be renamed, compressed again, stored in another orientation or mirrored. They are
-detected by a digest that does not depend on the order. Near copies differ in their values too: rounded, scaled, denoised, shifted by a
-voxel or two, resampled. They are detected by the correlation of coarse fingerprints. Data sets that use one another's scans strip skulls,
-cut and pad: the fingerprint of the brain alone, in the box of its mask, is the same with and without them.
+Exact copies have the same voxels in any order: a file may have been renamed, recompressed, reoriented or mirrored. They are detected by a
+digest that does not depend on the order of voxels. Near copies have different values: rounded, scaled, denoised, resampled, or shifted by a
+voxel or two. They are detected by the correlation of coarse fingerprints. Public data sets that reuse scans often strip the skull,
+crop or pad; a second fingerprint of the brain alone, in the bounding box of its mask, is invariant to these.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.output import whole_file
 
 BLOCKS = 24  # along each axis of a fingerprint
-# Correlation of fingerprints from which a scan is said to be a near copy; its errors are in docs/benchmarks.md.
+# Correlation of fingerprints from which a scan counts as a near copy; docs/benchmarks.md has the error rates.
 NEAR_COPY = 0.75
-FEWEST_VOXELS = 100  # of a label; smaller ones, of two people, may agree by chance wherever they lie
-MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64 (Steele et al. 2014)
+FEWEST_VOXELS = 100  # smaller labels are compared with their position, since labels of two people may agree in shape by chance
+MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # constants of splitmix64 (Steele et al. 2014)
 
 
 @dataclass(frozen=True)
 class Twin:
-    """An earlier scan or label that this one is a copy of. `near`: not the same values, but alike by this correlation."""
+    """The earlier scan or label of which a volume is a copy. `near`: the values differ, but fingerprints have this correlation."""
 
     name: str
     near: bool = False
@@ -42,9 +42,9 @@ class Twin:
 
 @dataclass
 class CopySearch:
-    """Remembers scans and labels by digests and fingerprints of about 100 kB, and detects those seen before.
+    """Stores digests and fingerprints (about 100 kB) of scans and labels, and detects copies of them.
 
-    `earlier`: scans and labels that are compared with but not saved, such as other sites'.
+    `earlier`: scans and labels that take part in the comparison but are not saved, such as those of other sites.
     """
 
     earlier: CopySearch | None = None
@@ -57,38 +57,38 @@ class CopySearch:
 
     @classmethod
     def joined(cls, searches: Sequence[CopySearch]) -> CopySearch:
-        """One search with the memories of all."""
-        whole = cls()
+        """Merge several searches into one."""
+        merged = cls()
         for search in searches:
-            whole._scans |= search._scans
-            whole._labels |= search._labels
-            whole._names += search._names
-            whole._prints += search._prints
-            whole._brain_names += search._brain_names
-            whole._brain_prints += search._brain_prints
-        return whole
+            merged._scans |= search._scans
+            merged._labels |= search._labels
+            merged._names += search._names
+            merged._prints += search._prints
+            merged._brain_names += search._brain_names
+            merged._brain_prints += search._brain_prints
+        return merged
 
     def among(self, names: Callable[[str], bool]) -> CopySearch:
-        """A search with the scans and labels whose name is accepted."""
+        """Return a search limited to the scans and labels whose name is accepted by `names`."""
         scans, labels = ({digest: name for digest, name in known.items() if names(name)} for known in (self._scans, self._labels))
         kept = [pair for pair in zip(self._names, self._prints, strict=True) if names(pair[0])]
         brains = [pair for pair in zip(self._brain_names, self._brain_prints, strict=True) if names(pair[0])]
         return CopySearch(None, scans, labels, *_columns(kept), *_columns(brains))
 
     def save(self, path: Path) -> None:
-        """Write the memory, without `earlier`, as npz."""
+        """Write digests and fingerprints, without those of `earlier`, as npz."""
         texts = {
             name: np.array([*known.items()], np.str_).reshape(-1, 2) for name, known in (("scans", self._scans), ("labels", self._labels))
         }
-        prints = {f"print_{number}": one for number, one in enumerate(self._prints)}
-        prints |= {f"brain_{number}": one for number, one in enumerate(self._brain_prints)}
+        prints = {f"print_{number}": detail for number, detail in enumerate(self._prints)}
+        prints |= {f"brain_{number}": detail for number, detail in enumerate(self._brain_prints)}
         names = {"names": np.array(self._names, np.str_), "brain_names": np.array(self._brain_names, np.str_)}
         with whole_file(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **{**names, **texts, **prints})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> CopySearch:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             InputError: it is damaged.
@@ -98,16 +98,16 @@ class CopySearch:
                 names = kept["names"].tolist()
                 scans, labels = (dict(kept[name].tolist()) for name in ("scans", "labels"))
                 prints = [kept[f"print_{number}"] for number in range(len(names))]
-                # A file from before there were fingerprints of brains has none, and is not damaged.
+                # Files of earlier versions have no fingerprints of brains.
                 brains = kept["brain_names"].tolist() if "brain_names" in kept.files else []
                 return cls(None, scans, labels, names, prints, brains, [kept[f"brain_{number}"] for number in range(len(brains))])
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: damaged; run `dvc repro cohort` to make it again") from error
 
     def scan(self, name: str, array: NDArray[Any], brain: Mask | None = None) -> Twin | None:
-        """Remember a scan (x, y, z); gives an earlier one with the same voxels in any order, else the most alike of the near copies.
+        """Add a scan (x, y, z) and return an earlier one with the same voxels in any order, else the most similar near copy, else None.
 
-        With a brain mask (x, y, z) it is also compared, by the brain alone, with earlier scans that had one.
+        With a brain mask (x, y, z) the brain alone is also compared with earlier scans that had a mask.
         """
         digest, known = order_free_digest(array), [self.earlier, self] if self.earlier else [self]
         for search in known:
@@ -127,7 +127,7 @@ class CopySearch:
         return Twin(other, near=True, correlation=likeness) if likeness >= NEAR_COPY else None
 
     def label(self, name: str, mask: Mask) -> Twin | None:
-        """Remember a label (x, y, z) in canonical order; gives an earlier one that is the same but for the empty margin."""
+        """Add a label (x, y, z) in canonical order and return an earlier one that is equal up to the empty margin, else None."""
         cut = mask[ndimage.find_objects(mask.astype(np.int8))[0]] if np.count_nonzero(mask) >= FEWEST_VOXELS else mask
         digest = hashlib.sha256(f"{cut.shape}".encode() + np.packbits(cut.ravel(order="F")).tobytes()).hexdigest()
         for search in [self.earlier, self] if self.earlier else [self]:
@@ -138,10 +138,10 @@ class CopySearch:
 
 
 def order_free_digest(array: NDArray[Any]) -> str:
-    """A digest of the nonzero values of a volume (x, y, z) that does not depend on their order.
+    """Return the digest of the nonzero values of a volume (x, y, z), independent of their order.
 
-    Each value is hashed to 64 bits in two ways; the two sums over all voxels are the digest, and sums do not depend on order. So
-    transposing, mirroring and padding with zeros change nothing. Two different scans with the same values have never been seen.
+    Each value is hashed to 64 bits in two ways. The digest consists of the two sums over all voxels modulo 2^64. Sums do not depend on the
+    order, so the digest is invariant to transposition, mirroring and padding with zeros. It is no protection against crafted collisions.
     """
     sums = np.zeros(2, np.uint64)
     for plane in array.T:  # slice by slice, so that no second copy of the volume is made
@@ -155,9 +155,9 @@ def order_free_digest(array: NDArray[Any]) -> str:
 
 
 def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Means of at most 24 x 24 x 24 blocks, less the mean of the blocks around, with mean 0 and length 1.
+    """Block means of a volume (x, y, z), at most 24 per axis, minus the local mean of the blocks, normalised to mean 0 and length 1.
 
-    Means are insensitive to noise, rounding and filters. The subtraction removes the coarse shape that all heads have in common. A flat
+    Block means are insensitive to noise, rounding and filters. The subtraction removes the coarse shape that all heads share. A constant
     volume gives zeros.
     """
     means = array
@@ -165,7 +165,7 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
         edges = np.arange(min(BLOCKS, length)) * length // min(BLOCKS, length)
         sizes = np.diff(np.append(edges, length))
         means = np.add.reduceat(means, edges, axis=axis, dtype=np.float64) / np.expand_dims(sizes, [i for i in range(3) if i != axis])
-    # The high-pass leaves what distinguishes people: without it any two heads would correlate.
+    # The high-pass filter keeps the details in which people differ; without it any two heads would correlate.
     detail = means - ndimage.uniform_filter(means, 3, mode="nearest")
     detail -= detail.mean()
     norm = float(np.linalg.norm(detail))
@@ -173,9 +173,9 @@ def fingerprint(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def brain_fingerprint(array: NDArray[Any], brain: Mask) -> NDArray[np.float32]:
-    """`fingerprint` of a scan (x, y, z) in the box of its brain mask; voxels outside the mask have the brain's mean.
+    """`fingerprint` of a scan (x, y, z) in the bounding box of its brain mask, with the brain's mean outside the mask.
 
-    So neither the skull nor the shape of the mask, which all heads have in common, takes part.
+    Neither the skull nor the shape of the mask, which are similar in all heads, affects the fingerprint.
     """
     box = ndimage.find_objects(brain.astype(np.int8))[0]
     inside = np.asarray(array[box], np.float32)
@@ -183,17 +183,17 @@ def brain_fingerprint(array: NDArray[Any], brain: Mask) -> NDArray[np.float32]:
 
 
 def _likenesses(detail: NDArray[np.float32], known: Iterable[tuple[list[str], list[NDArray[np.float32]]]]) -> list[tuple[float, str]]:
-    """The correlation with each known fingerprint of the same number of blocks, and its scan's name."""
+    """Correlations with the known fingerprints of the same number of blocks, each with the name of the scan."""
     pairs = (pair for names, prints in known for pair in zip(names, prints, strict=True))
-    return [(correlation(detail, one), name) for name, one in pairs if sorted(one.shape) == sorted(detail.shape)]
+    return [(correlation(detail, other), name) for name, other in pairs if sorted(other.shape) == sorted(detail.shape)]
 
 
 def _columns(pairs: list[tuple[str, NDArray[np.float32]]]) -> tuple[list[str], list[NDArray[np.float32]]]:
-    return [name for name, _ in pairs], [one for _, one in pairs]
+    return [name for name, _ in pairs], [detail for _, detail in pairs]
 
 
 def correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    """The highest correlation of two fingerprints over all 48 rotations and mirrorings of the first; their sorted shapes are equal."""
+    """Return the highest correlation of fingerprints over the 48 rotations and reflections of the first; sorted shapes must be equal."""
     views = [view.ravel() for view in _symmetries(detail) if view.shape == known.shape]
     return float((np.stack(views) @ known.ravel()).max())
 

@@ -1,7 +1,7 @@
-"""Compressed frames of DICOM files: RLE, and lossless JPEG where a decoder of pydicom's is installed.
+"""Decode compressed frames of DICOM files: RLE, and lossless JPEG if a decoder for pydicom is installed.
 
-Lossy codes are refused, since they change values. The size that a JPEG stream itself states is compared with the file's before its decoder,
-which is native code, is called: it takes memory by the former. Source: DICOM PS3.5 annex A.4; ITU-T T.81 B.2.2 (frame header), T.87
+Lossy encodings are refused, since they change values. Decoders are native code that allocates memory by the size stated in the JPEG stream,
+so this size is compared with that of the DICOM header first. Source: DICOM PS3.5 annex A.4; ITU-T T.81 B.2.2 (frame header), T.87
 (JPEG-LS), T.800 A.5.1 (SIZ).
 """
 
@@ -21,23 +21,23 @@ NO_LENGTH = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
 
 
 def is_decoded(syntax: str) -> bool:
-    """Whether voxels of a transfer syntax can be decoded here."""
+    """Return whether a decoder for the transfer syntax is installed."""
     return syntax in (RLE, *JPEG, *JPEG_2000) and get_decoder(UID(syntax)).is_available
 
 
 def decoded_frame(data: bytes, syntax: str, place: tuple[int, int], shape: tuple[int, int], bits: tuple[int, int], signed: bool) -> bytes:
-    """One frame as plain little-endian numbers, row by row.
+    """Decode one frame to little-endian numbers in row-major order.
 
     Args:
         data: the encapsulated frames.
         syntax: UID of the transfer syntax.
-        place: number of the frame, and how many there are.
+        place: index of the frame, and number of frames.
         shape: (columns, rows).
-        bits: allocated and stored for a voxel.
-        signed: whether numbers are.
+        bits: bits allocated and bits stored for a voxel.
+        signed: whether the numbers are signed.
 
     Raises:
-        ValueError: the stream states another size, or there are fewer frames. Decoders raise other kinds for damaged data.
+        ValueError: the stream states another size, or has fewer frames. Decoders raise other exceptions for damaged data.
     """
     frame = next(islice(generate_frames(data, number_of_frames=place[1]), place[0], None))
     if syntax != RLE and (size := stated_size(frame)) != shape:
@@ -59,14 +59,16 @@ def decoded_frame(data: bytes, syntax: str, place: tuple[int, int], shape: tuple
 
 
 def stated_size(stream: bytes) -> tuple[int, int]:
-    """(columns, rows) that a JPEG, JPEG-LS or JPEG 2000 stream states of itself.
+    """Return the size (columns, rows) in the header of a JPEG, JPEG-LS or JPEG 2000 stream.
 
     Raises:
-        ValueError: it states none.
+        ValueError: the stream has no such header.
     """
+    # JPEG 2000: the SIZ segment follows the start of the codestream
     if stream[:4] == b"\xff\x4f\xff\x51":
         right, bottom, left, top = (int.from_bytes(stream[start : start + 4]) for start in (8, 12, 16, 20))
         return right - left, bottom - top
+    # JPEG and JPEG-LS: walk from segment to segment until the frame header
     place = 2
     while stream[:2] == b"\xff\xd8" and place + 9 <= len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]

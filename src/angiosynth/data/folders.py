@@ -1,4 +1,4 @@
-"""List the files below a folder, links followed, each once."""
+"""List the files below a folder once each, following links."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from angiosynth.reading import resolved
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 NAMES_SHOWN = 20
-STORES = (".git", ".dvc")  # folders in which a repository keeps the content of links
+STORES = (".git", ".dvc")  # folders of a repository that contain the targets of links
 
 
 def files_below(folder: Path, *, within: bool = False) -> Iterator[Path]:
-    """Files and broken links, sorted by folder; hidden ones are left out.
+    """Yield files and broken links, sorted by folder; hidden ones are skipped.
 
-    A folder that is reached by several paths, as by a link beside it or in a circle, is listed once, by the path without a link.
+    A folder that can be reached by several paths, for example through a link, is listed once, by the path without links.
 
     Args:
         folder: the root.
-        within: do not follow links to folders outside `folder`; such a link is yielded as if it were a file.
+        within: do not follow links to folders outside `folder`; yield such a link like a file.
     """
     real = resolved(folder)
     yield from _files_below(folder, {real}, real if within else None)
 
 
 def leads_outside(path: Path, folder: Path) -> bool:
-    """Whether a path below a folder resolves, through links at any depth, to a place outside it.
+    """Return whether a path below a folder resolves, through links at any level, to a location outside it.
 
-    Files that git-annex and DVC keep in the store of a repository that holds the folder count as inside.
+    Targets in the git-annex or DVC store of a repository that contains the folder count as inside.
     """
     real, root = resolved(path), resolved(folder)
     if real.is_relative_to(root):
@@ -52,7 +52,7 @@ def _files_below(folder: Path, visited: set[Path], root: Path | None) -> Iterato
 
 
 def some_of(paths: Iterable[Path], folder: Path) -> str:
-    """The first names as seen from a folder: "a.nii, b/c.nii and 3 more"."""
+    """List the first paths relative to a folder: "a.nii, b/c.nii and 3 more"."""
     names = [path.relative_to(folder).as_posix() for path in paths]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return ", ".join(names[:NAMES_SHOWN]) + more

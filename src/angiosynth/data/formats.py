@@ -1,4 +1,4 @@
-"""Recognise files that should be NIfTI and are not, and say how to convert them."""
+"""Recognise files in other formats than NIfTI, and state how to convert them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from angiosynth.errors import InputError
 from angiosynth.reading import open_file
 
-# The ending of a name -> the name of the format.
+# Suffix of a file name -> name of the format.
 OTHER_FORMATS = {
     ".dcm": "DICOM",
     ".ima": "DICOM",
@@ -35,12 +35,12 @@ OTHER_FORMATS = {
     ".hdr.gz": "Analyze or split NIfTI",
     ".img.gz": "Analyze or split NIfTI",
 }
-# Formats of the above that `data.readers` reads, by the file that is named: voxels may lie in another one. Tubes are read as labels alone.
+# Formats that `data.readers` reads, by the suffix of the file to name; its voxels may be in another file. Tubes are read only as labels.
 READ = re.compile(r"\.(mha|mhd|nrrd|nhdr|tre|hdr(\.gz)?)$", re.IGNORECASE)
 DATA_FILE = re.compile(r"\.(raw|zraw|img)(\.gz)?$", re.IGNORECASE)
 TUBES = re.compile(r"\.tre$", re.IGNORECASE)
 DICOM_PREAMBLE, DICOM_MAGIC = 128, b"DICM"
-# Endings added to the name of a file by programs that replace it by a stand-in.
+# Suffixes that programs add when they replace a file by a placeholder.
 STAND_INS = {
     ".dvc": "a pointer of DVC",
     ".icloud": "a file that is in a cloud",
@@ -53,7 +53,7 @@ OTHER_FORMATS |= {f"{nifti}{ending}": kind for nifti in (".nii", ".nii.gz") for 
 
 CONVERT = "convert it to .nii or .nii.gz"
 UNPACK = "unpack it to .nii or .nii.gz"
-# The first bytes of a file -> its format, and the remedy. Texts are compared in small letters, after leading spaces.
+# First bytes of a file, format, remedy. Bytes are compared in lower case and without leading spaces.
 BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a pointer of Git LFS", "bring the file itself, `git lfs pull`"),
     (b"/annex/objects/", "a pointer of git-annex", "bring the file itself, `git annex get` or `datalad get`"),
@@ -83,20 +83,20 @@ BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def foreign_format(name: str) -> str:
-    """The format that a name's ending stands for, "" for an unknown ending."""
+    """Return the name of the format with the suffix of a file name; "" for an unknown suffix."""
     lowered = name.lower()
     return max(((len(ending), kind) for ending, kind in OTHER_FORMATS.items() if lowered.endswith(ending)), default=(0, ""))[1]
 
 
 def without_ending(name: str) -> str:
-    """A name without its ending of NIfTI or another format."""
+    """Remove the suffix of NIfTI or another known format from a file name."""
     lowered = name.lower()
     endings = (".nii.gz", ".nii", ".tre", *sorted(OTHER_FORMATS, key=len, reverse=True))
     return name[: -len(next((ending for ending in endings if lowered.endswith(ending)), "")) or None]
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do; False for one that cannot be read. A folder's list, DICOMDIR, holds no image."""
+    """Return whether a file begins like a DICOM file; False if it cannot be read, and for DICOMDIR, an index without image."""
     try:
         with open_file(path) as stream:
             return stream.read(DICOM_PREAMBLE + len(DICOM_MAGIC))[DICOM_PREAMBLE:] == DICOM_MAGIC and path.name.upper() != "DICOMDIR"
@@ -105,7 +105,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def not_nifti(data: bytes) -> str:
-    """Why bytes are no NIfTI file and what to do, such as "is empty (0 bytes); copy or download it again"."""
+    """Explain why bytes are not a NIfTI file, and the remedy, such as "is empty, 0 bytes; copy or download it again"."""
     if not data:
         return "is empty, 0 bytes; copy or download it again"
     if not data.strip(b"\0"):
@@ -126,7 +126,7 @@ def not_nifti(data: bytes) -> str:
 
 
 def not_readable(path: Path, error: OSError) -> str:
-    """Why a file cannot be read and what to do; a broken link is named as one."""
+    """Explain why a file cannot be read, for example because it is a broken link, and the remedy."""
     if path.is_symlink() and not path.exists():
         if "annex" in os.readlink(path):
             return "is a link of git-annex without its content; `git annex get` or `datalad get` fetches it"

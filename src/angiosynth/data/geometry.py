@@ -1,8 +1,8 @@
-"""The grid of a NIfTI header, whose sform, qform and voxel size may contradict one another.
+"""Grid of a NIfTI header, whose sform, qform and voxel size may contradict each other.
 
-A header has up to three descriptions of one grid: the sform (any affine), the qform (a rotation with the lengths of `pixdim`) and `pixdim`
-alone. Distances and volumes in millimetres, and left and right, follow from the one that is used, so a header whose descriptions do not
-agree is refused until the user says which of them is right.
+A header has up to three descriptions of the grid: the sform (any affine), the qform (a rotation with the lengths of `pixdim`) and `pixdim`
+alone. The chosen one determines left and right and all lengths in millimetres. A header with contradictory descriptions is therefore
+refused until the user states which one is correct.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ nib: Any = nibabel
 
 GridSource: TypeAlias = Literal["sform", "qform", "pixdim"]
 
-# Voxel sizes are written with two to seven digits; a hundredth is above their rounding and below any real difference.
+# Relative. Voxel sizes are written with two to seven digits; one percent is above their rounding and below any real difference.
 LENGTH_TOLERANCE = 0.01
-# Cosine between two axes. Rounding reaches 1e-3; a registration's shear or a tilted gantry is beyond a hundredth.
+# Cosine between two axes. Rounding reaches 1e-3; the shear of a registration or of a tilted gantry exceeds 1e-2.
 SHEAR_TOLERANCE = 0.01
-# Between direction cosines of sform and qform: about a degree.
+# Difference between direction cosines of sform and qform, about one degree.
 TURN_TOLERANCE = 0.02
-# Millimetres. Below are metres, above are micrometres, whatever unit the header names.
+# Smaller values are probably metres, larger ones micrometres, whatever unit the header states.
 LEAST_SPACING_MM, MOST_SPACING_MM = 0.01, 25.0
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of the voxels as they are stored.
+    """Grid of the stored voxels.
 
-    affine: (4, 4), stored voxel index -> mm. source: the description that it was taken from. conflict: the contradiction in words, or "".
+    Attributes:
+        affine: (4, 4), stored voxel index -> mm.
+        source: the description from which it was taken.
+        conflict: description of the contradiction in the header; "" if there is none.
     """
 
     affine: Affine
@@ -44,29 +47,29 @@ class Grid:
 
     @property
     def spacing_mm(self) -> SpacingMm:
-        """Voxel lengths along the stored axes."""
+        """Voxel sizes along the stored axes in mm."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
 
     @property
     def orientation(self) -> str:
-        """The directions of the stored axes, such as "LPS"."""
+        """Directions of the stored axes, such as "LPS"."""
         return "".join(nib.aff2axcodes(self.affine))
 
 
 def grid_of(header: Any, path: Path, prefer: GridSource | None = None) -> Grid:
-    """The grid that a NIfTI header describes.
+    """Determine the grid of a NIfTI header.
 
-    The sform is taken where its code is set, else the qform, else the voxel size alone, as the NIfTI standard and nibabel have it.
+    The sform is used if its code is set, else the qform, else the voxel size alone, as in the NIfTI standard and nibabel.
 
     Args:
-        header: nibabel's, its voxel sizes finite and not 0; without magic for Analyze 7.5.
+        header: header of nibabel with finite, non-zero voxel sizes; without magic for Analyze 7.5.
         path: the file, for messages.
-        prefer: the description to take where they contradict one another; of no effect elsewhere. "pixdim" takes the lengths of `pixdim`
-            along the directions of the sform, or of the qform.
+        prefer: the description to use if they contradict each other; without effect otherwise. "pixdim" uses the lengths of `pixdim` along
+            the directions of the sform or, without one, of the qform.
 
     Raises:
-        InputError: the descriptions contradict one another and none is preferred, or the one to be taken is unusable.
+        InputError: the descriptions contradict each other and none is preferred, or the one to use is invalid.
     """
     if not header["magic"].item() and prefer != "pixdim":
         raise InputError(
@@ -92,7 +95,7 @@ def grid_of(header: Any, path: Path, prefer: GridSource | None = None) -> Grid:
 
 
 def _forms(header: Any) -> dict[GridSource, Affine | None]:
-    """The affines that the header declares; None for a declared qform that is no rotation."""
+    """Affines that the header declares; None for a declared qform that is not a rotation."""
     forms: dict[GridSource, Affine | None] = {}
     if int(header["sform_code"]) > 0:
         forms["sform"] = np.asarray(header.get_sform(), np.float64)
@@ -105,18 +108,19 @@ def _forms(header: Any) -> dict[GridSource, Affine | None]:
 
 
 def _with_lengths(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, Any], header: Any) -> Affine:
-    """The directions of sform or qform, made orthogonal, with the lengths of pixdim; without directions nibabel's default."""
+    """Affine with the orthogonalised directions of sform or qform and the lengths of pixdim; nibabel's default without directions."""
     for affine in forms.values():
         if affine is not None and not _singular(affine):
+            # polar decomposition: the product of the singular vectors is the orthogonal matrix nearest to the directions
             left, _, right = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
             scaled = affine.copy()
-            scaled[:3, :3] = (left @ right) * pixdim  # the orthogonal matrix nearest to the directions
+            scaled[:3, :3] = (left @ right) * pixdim
             return scaled
     return np.asarray(header.get_base_affine(), np.float64)
 
 
 def _conflict(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, Any]) -> str:
-    """How the declared descriptions contradict one another, in words; "" where they agree."""
+    """Describe how the declared descriptions contradict each other; "" if they agree."""
     sform, qform = forms.get("sform"), forms.get("qform")
     if sform is not None:
         if _singular(sform):
@@ -131,7 +135,7 @@ def _conflict(forms: dict[GridSource, Affine | None], pixdim: np.ndarray[Any, An
 
 
 def _conflict_of_forms(forms: dict[GridSource, Affine | None], one_space: bool) -> str:
-    """How sform and qform contradict one another. Under different codes they place the scan in different spaces: only axes must agree."""
+    """Describe how sform and qform contradict each other. With different codes they refer to different spaces and only axes must agree."""
     sform, qform = forms.get("sform"), forms.get("qform")
     if sform is None or qform is None:
         return ""

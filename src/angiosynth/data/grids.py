@@ -1,4 +1,4 @@
-"""Check that a scan's mask or label lies on its grid and within its brain."""
+"""Check that a mask or label lies on the grid of its scan and inside the brain."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from angiosynth.arrays import Mask
 from angiosynth.data.nifti import Volume
 
-# A brain mask often cuts off a few voxels of a vessel at its surface; more means that mask and label do not belong together.
+# Brain masks often cut off a few voxels of vessels at the surface; larger fractions mean that mask and label do not belong together.
 LABEL_OUTSIDE_BRAIN = 0.01  # fraction of the label's voxels
-# Arteries are about 1% of the brain. A label of more than half of it is a brain mask, or one whose background is set.
+# Arteries fill about 1% of the brain. A label of more than half of it is a brain mask, or has foreground and background exchanged.
 MOST_VESSEL_SHARE = 0.5
-# qform and sform of one grid differ by rounding; a tenth of a voxel is far above that and far below a real shift.
+# qform and sform of one grid differ by rounding; a tenth of a voxel is far above rounding and far below a real shift.
 GRID_TOLERANCE = 0.1  # voxels
 
 
 def same_grid(first: Volume, second: Volume) -> bool:
-    """Whether two canonical volumes have one shape and their corners lie within a tenth of a voxel of each other."""
+    """Return whether two canonical volumes have equal shape and corners within a tenth of a voxel of each other."""
     return grids_apart(first, second) <= GRID_TOLERANCE
 
 
 def grids_apart(first: Volume, second: Volume) -> float:
-    """The largest distance of two canonical volumes' corners, in the first one's shortest voxel lengths; infinite for other shapes."""
+    """Return the largest distance of corresponding corners of two canonical volumes, in voxels of the first; infinite if shapes differ."""
     if first.array.shape != second.array.shape:
         return float("inf")
     corners = np.array([[x, y, z, 1.0] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
@@ -34,7 +34,7 @@ def grids_apart(first: Volume, second: Volume) -> float:
 
 
 def grid_fault(path: Path, volume: Volume, scan: Volume) -> str:
-    """One line that says how a mask's grid differs from its scan's."""
+    """Return a message that states how the grid of a mask differs from that of its scan."""
     if volume.array.shape != scan.array.shape:
         return f"{path}: shape {volume.array.shape} is not the scan's {scan.array.shape}; export it on the scan's grid"
     return f"{path}: affine is not the scan's, though the shapes agree; export it on the scan's grid"
@@ -42,14 +42,14 @@ def grid_fault(path: Path, volume: Volume, scan: Volume) -> str:
 
 @dataclass(frozen=True)
 class LabelInBrain:
-    """The position of a vessel label in the brain. `fault`: why it cannot be its label; `note`: on voxels left out; "" for none."""
+    """Position of a vessel label relative to the brain. `fault`: why it is not a valid label; `note`: ignored voxels; "" for none."""
 
     fault: str = ""
     note: str = ""
 
 
 def label_in_brain(label: Mask, brain: Mask) -> LabelInBrain:
-    """Judge a label (x, y, z) by the brain mask (x, y, z) of its scan, the whole volume where there is none."""
+    """Compare a label (x, y, z) with the brain mask (x, y, z) of its scan, which is the whole volume if there is no mask."""
     voxels = int(np.count_nonzero(label))
     outside = voxels - int(np.count_nonzero(label & brain))
     share = voxels / max(1, int(np.count_nonzero(brain)))

@@ -1,8 +1,8 @@
-"""Load a patient's files and scale the intensities: the one rule for volumes and patches.
+"""Load the files of a patient and scale the intensities, with one rule for volumes and patches.
 
-MR intensities have no unit, and coils make them vary between scanners. So a volume's percentiles inside the brain become -1 and 1;
-percentiles rather than extremes, since a few very bright voxels would otherwise set the scale. Patches are cut from scaled volumes, so
-training and prediction share one scale. Slow changes of brightness across a volume (bias fields) are not corrected.
+MR intensities have no unit and vary between scanners and coils. Percentiles of the volume inside the brain are therefore mapped to -1, 1;
+percentiles instead of extremes, because a few very bright voxels would otherwise determine the scale. Patches are cut from scaled volumes,
+so training and prediction use the same scale. Slow variations of brightness across a volume (bias fields) are not corrected.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ from angiosynth.settings import IntensitySettings
 
 @dataclass(frozen=True)
 class Scan:
-    """A patient's arrays, all (x, y, z) in canonical order.
+    """Arrays of a patient, all (x, y, z) in canonical order.
 
-    image: [-1, 1], -1 outside the brain. brain: the whole volume where no mask was given. label: inside the brain
-    only, None where there is none. path: the scan's file, for writing a prediction on its grid. sha256: of that file, "" for a scan that
-    was not read from one.
+    Attributes:
+        patient: name of the patient.
+        image: in [-1, 1]; -1 outside the brain.
+        brain: brain mask; the whole volume if there is no mask.
+        label: vessel label inside the brain, or None.
+        spacing_mm: voxel size along x, y, z.
+        path: file of the scan, whose grid a written prediction gets.
+        sha256: digest of that file; "" if the scan was not read from a file.
     """
 
     patient: str
@@ -40,19 +45,18 @@ class Scan:
 
     @property
     def truth(self) -> Mask:
-        """The label, for where one is needed. InputError where there is none."""
+        """The label. Raises InputError if there is none."""
         if self.label is None:
             raise InputError(f"{self.path}: has no vessel label to compare with; take {self.patient} out of the split")
         return self.label
 
 
 def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
-    """Read a patient and scale the scan.
+    """Read the files of a patient and scale the scan.
 
-    Rule "volume" maps the percentiles `low` and `high` of the brain's voxels to -1 and 1 and clips beyond. It is the
-    default since training patches and test volumes then have the same scale. Rule "patch" reproduces the published code:
-    the least and greatest brain value of the volume become -1 and 1, and `build_patches` stretches every patch
-    again, so the scale differs between training and prediction.
+    Rule "volume" maps the percentiles `low` and `high` of the brain's voxels to -1 and 1 and clips values outside. It is the default,
+    because training patches and test volumes then have the same scale. Rule "patch" reproduces the published code: minimum and maximum of
+    the brain are mapped to -1 and 1, and `build_patches` stretches every patch again, so that training and prediction differ in scale.
 
     Raises:
         InputError: a file is unusable, grids disagree, or the brain has no contrast between the percentiles.
@@ -62,23 +66,23 @@ def load_scan(patient: Patient, intensity: IntensitySettings) -> Scan:
     brain = np.ones(volume.array.shape, np.bool_, order="F") if patient.brain is None else _mask(patient.brain, volume)
     label = None if patient.label is None else _mask(patient.label, volume) & brain
     bottom, top = intensity_range(volume.array[brain], intensity, patient.image)
-    # The range is that of the whole brain, not of a slice or patch, so that equal tissue has equal values everywhere in a volume.
+    # The range is taken over the whole brain instead of a slice or patch, so that equal tissue has equal values throughout the volume.
     image = volume.array
     _stretch(image, bottom, top)
-    image[~brain] = -1.0  # outside the brain, as air
+    image[~brain] = -1.0  # the value of air
     return Scan(patient.id, image, brain, label, volume.spacing_mm, patient.image, loaded.sha256)
 
 
 def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, path: Path) -> tuple[float, float]:
-    """The values of a scan that become -1 and 1.
+    """Return the two intensities of a scan that are mapped to -1 and 1.
 
     Args:
-        inside: (n,) the brain's voxels; reordered in place.
+        inside: (n,) voxels of the brain; reordered in place.
         intensity: the rule.
-        path: the scan, for messages.
+        path: file of the scan, for messages.
 
     Raises:
-        InputError: the two are equal.
+        InputError: the two intensities are equal.
     """
     low, high = (intensity.low, intensity.high) if intensity.rule == "volume" else (0.0, 100.0)
     bottom, top = (float(value) for value in np.percentile(inside, (low, high), overwrite_input=True))
@@ -91,7 +95,7 @@ def intensity_range(inside: NDArray[np.float32], intensity: IntensitySettings, p
 
 
 def stretch_patch(patch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale a patch (x, y) so that its least value becomes -1, its greatest 1; a constant patch becomes -1 throughout."""
+    """Scale a patch (x, y) so that its minimum becomes -1 and its maximum 1. A constant patch becomes -1."""
     bottom, top = float(patch.min()), float(patch.max())
     stretched = np.array(patch, np.float32)
     if top > bottom:
@@ -109,7 +113,7 @@ def _mask(path: Path, scan: Volume) -> Mask:
 
 
 def _stretch(image: NDArray[np.float32], bottom: float, top: float) -> None:
-    """Map bottom..top to [-1, 1] in place and clip beyond: a copy of the volume would take longer than the rest."""
+    """Map bottom..top to [-1, 1] and clip, in place, because copying the volume would take longer than the arithmetic."""
     image -= np.float32(bottom)
     image *= np.float32(2.0 / (top - bottom))
     image -= np.float32(1.0)

@@ -1,7 +1,7 @@
-"""Read volumes and write NIfTI files: arrays are in canonical orientation (RAS+), written masks in the scan's orientation.
+"""Read volumes and write NIfTI masks. Arrays are in canonical orientation (RAS+), written masks in the orientation of their scan.
 
-No text field of a header (description, patient's name, intent) is ever read, shown or copied, and no header extension: converters put
-whole DICOM headers there.
+Text fields of headers (description, patient name, intent) and header extensions are never read, shown or copied: converters store whole
+DICOM headers in them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class LoadedVolume:
-    """A volume with facts of its file: grid and shape (i, j, k) of the stored voxels, and the SHA-256 of its bytes."""
+    """A volume with grid and shape (i, j, k) of the stored voxels, and the SHA-256 of its file."""
 
     volume: Volume
     grid: Grid
@@ -53,20 +53,20 @@ class LoadedVolume:
 
     @property
     def orientation(self) -> str:
-        """The directions of the stored axes, such as "LPS"."""
+        """Directions of the stored axes, such as "LPS"."""
         return self.grid.orientation
 
 
 def read_volume(path: Path, dtype: DTypeLike = np.float32) -> Volume:
-    """Read a volume and bring it to canonical RAS+ order; a last axis of length 1 is dropped.
+    """Read a volume and reorient it to canonical RAS+ order. A last axis of length 1 is dropped.
 
     Args:
-        path: .nii or .nii.gz, or of another format that `data.readers` has.
-        dtype: of the array; the header's slope and intercept are applied.
+        path: .nii, .nii.gz, or a format of `data.readers`.
+        dtype: data type of the array; slope and intercept of the header are applied.
 
     Raises:
-        InputError: the file is missing, damaged or cut short, has not three axes, holds NaN or infinity,
-            or its voxel size or affine is unusable.
+        InputError: the file is missing, damaged or truncated, does not have three axes, contains NaN or infinity, or its voxel size or
+            affine is invalid.
     """
     return load_volume(path, dtype).volume
 
@@ -74,14 +74,14 @@ def read_volume(path: Path, dtype: DTypeLike = np.float32) -> Volume:
 def load_volume(
     path: Path, dtype: DTypeLike = np.float32, *, grid: Grid | None = None, prefer: GridSource | None = None, series: int | None = None
 ) -> LoadedVolume:
-    """Read a volume as `read_volume`, with the grid and the digest from the same single read of the file.
+    """Read a volume as `read_volume`, together with its grid and digest, reading the file only once.
 
     Args:
         path: the file.
-        dtype: of the array.
-        grid: the grid of the stored voxels, in place of the header's.
-        prefer: the description to use where the header contradicts itself, see `grid_of`.
-        series: the number of the one to take from a folder of several DICOM series.
+        dtype: data type of the array.
+        grid: grid of the stored voxels that replaces the header's.
+        prefer: the description to use if the header contradicts itself, see `grid_of`.
+        series: number of the series to read from a folder with several DICOM series.
 
     Raises:
         InputError: as `read_volume`.
@@ -98,7 +98,7 @@ def load_volume(
 
 
 def open_stored(path: Path, series: int | None = None) -> StoredVolume:
-    """Read a file's header and its voxels as they are stored. `series` as for `load_volume`.
+    """Read header and voxels of a file without scaling or reorientation. `series` as in `load_volume`.
 
     Raises:
         InputError: as `read_volume`, except for faults of the geometry.
@@ -114,7 +114,7 @@ def open_stored(path: Path, series: int | None = None) -> StoredVolume:
 
 
 def canonical_shape(path: Path) -> tuple[int, int, int]:
-    """The shape (x, y, z) of the volume that `read_volume` returns, from the header alone.
+    """Return the shape (x, y, z) of the volume that `read_volume` would return, from the header alone.
 
     Raises:
         InputError: as `read_volume`, except for faults of the voxels.
@@ -129,7 +129,7 @@ def load_mask(path: Path) -> LoadedVolume:
     """Read a mask or label as a boolean volume.
 
     Args:
-        path: a file whose values, of any number type, are 0 and one whole number, such as 1 or 255.
+        path: a file with the values 0 and one other integer, such as 1 or 255, of any number type.
 
     Raises:
         InputError: as `read_volume`, or the mask is empty or has other values.
@@ -146,17 +146,17 @@ def load_mask(path: Path) -> LoadedVolume:
 
 
 def write_mask(mask: Mask, reference: Path, target: Path) -> None:
-    """Write a canonical mask as 8-bit NIfTI on the reference scan's grid.
+    """Write a canonical mask as 8-bit NIfTI on the grid of a reference scan.
 
-    Shape, axis order, affine, its codes and units are copied from the reference; all other fields of the header have their defaults.
+    Shape, axis order, affines with their codes, and units are copied from the reference. All other header fields have default values.
 
     Args:
-        mask: (x, y, z) in canonical order, of the shape of `read_volume(reference)`.
-        reference: the scan that the mask belongs to.
-        target: .nii, or .nii.gz for a compressed file. The same mask always gives the same bytes.
+        mask: (x, y, z) in canonical order, with the shape of `read_volume(reference)`.
+        reference: the scan to which the mask belongs.
+        target: .nii, or .nii.gz for a compressed file. Equal masks give equal bytes.
 
     Raises:
-        InputError: the reference is unusable or has another shape than the mask; the target cannot be written.
+        InputError: the reference is unusable or differs in shape from the mask, or the target cannot be written.
     """
     source = _header_of(reference)
     affine = grid_of(source, reference).affine
@@ -174,7 +174,7 @@ def write_mask(mask: Mask, reference: Path, target: Path) -> None:
     image_class = nib.Nifti2Image if is_nifti2 else nib.Nifti1Image
     data = image_class(array.reshape(source.get_data_shape(), order="F"), affine, header).to_bytes()
     with whole_file(target) as temporary:
-        # No file name and no time in the gzip header: equal masks are equal files.
+        # No file name and no time stamp in the gzip header, so that equal masks give equal files.
         temporary.write_bytes(gzip.compress(data, 6, mtime=0) if target.name.endswith(".gz") else data)
 
 
@@ -186,7 +186,7 @@ def _header_of(path: Path) -> Any:
 
 
 def _scaled(stored: NDArray[Any], header: Any, dtype: np.dtype[Any], path: Path) -> NDArray[Any]:
-    """Apply the header's slope and intercept. Slice by slice, so that no second copy of the volume is made."""
+    """Apply slope and intercept of the header, slice by slice to avoid a second copy of the volume."""
     slope, intercept = scaling(header, path)
     array = np.empty(stored.shape, dtype, order="F")
     for index in range(stored.shape[2]):

@@ -1,4 +1,4 @@
-"""The header of a NIfTI file: checked, and read by its numbers alone."""
+"""Read and check the numeric fields of a NIfTI header."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from angiosynth.errors import InputError
 nib: Any = nibabel  # most of its functions have no types
 
 FORM_CODES = range(6)
-HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1 has 348
-# Geometry is copied field by field, so that a mask's grid equals the scan's to the last bit.
+HEADER_BYTES = 540  # length of a NIfTI-2 header; NIfTI-1 has 348
+# Geometry is copied field by field, so that the grid of a mask equals that of the scan to the last bit.
 GEOMETRY_FIELDS = (
     *("pixdim", "qform_code", "sform_code", "xyzt_units"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -27,15 +27,15 @@ def read_header(data: bytes, path: Path, *, pair: bool = False) -> Any:
     """Read and check the header of a NIfTI-1 or NIfTI-2.
 
     Args:
-        data: the first bytes of the file, at least `HEADER_BYTES`; extensions behind the header are ignored.
+        data: the first bytes of the file, at least `HEADER_BYTES`; header extensions are ignored.
         path: the file, for messages.
-        pair: it is the header of a pair, .hdr and .img, not of a single file.
+        pair: whether this is the header of a pair, .hdr and .img, instead of a single file.
 
     Returns:
-        nibabel's Nifti1Header or Nifti2Header.
+        A Nifti1Header or Nifti2Header of nibabel.
 
     Raises:
-        InputError: the bytes are no NIfTI header, or voxel sizes, codes, qfac or unit are invalid.
+        InputError: the bytes are not a NIfTI header, or voxel sizes, codes, qfac or unit are invalid.
     """
     if data[344:348] == (b"ni1\0" if pair else b"n+1\0"):
         kind, length = (nib.nifti1.Nifti1PairHeader if pair else nib.Nifti1Header), 348
@@ -44,7 +44,7 @@ def read_header(data: bytes, path: Path, *, pair: bool = False) -> Any:
     else:
         raise InputError(f"{path}: {not_nifti(data)}")
     try:
-        # Read without nibabel's check first, which would silently turn a voxel size of 0 into 1, and unknown codes into 0.
+        # First read without nibabel's check, which silently replaces a voxel size of 0 by 1 and unknown codes by 0.
         unchecked = kind(data[:length], check=False)
         codes = {name: int(unchecked[name]) for name in ("sform_code", "qform_code")}
         qfac, *lengths = np.asarray(unchecked["pixdim"][:4], np.float64).tolist()
@@ -52,7 +52,7 @@ def read_header(data: bytes, path: Path, *, pair: bool = False) -> Any:
         header = kind(data[:length])
         unit = header.get_xyzt_units()[0]
         header.get_data_dtype(), header.get_data_offset()
-    except Exception as error:  # nibabel raises many kinds for a damaged header
+    except Exception as error:  # nibabel raises various exceptions for a damaged header
         raise InputError(f"{path}: damaged NIfTI header; convert the scan again") from error
     if not (np.isfinite(pixdim).all() and (pixdim != 0).all()):
         raise InputError(f"{path}: voxel size {pixdim.tolist()} is zero or not a number; mend the header's pixdim")
@@ -67,10 +67,10 @@ def read_header(data: bytes, path: Path, *, pair: bool = False) -> Any:
 
 
 def scaling(header: Any, path: Path) -> tuple[float, float]:
-    """Slope and intercept of a header: value = slope * stored number + intercept; (1, 0) where it has none.
+    """Slope and intercept of a header: value = slope * stored number + intercept; (1, 0) if the header has none.
 
     Args:
-        header: nibabel's.
+        header: header of nibabel.
         path: the file, for messages.
 
     Raises:
@@ -84,10 +84,10 @@ def scaling(header: Any, path: Path) -> tuple[float, float]:
 
 
 def stored_shape(header: Any, path: Path) -> tuple[int, int, int]:
-    """The shape (i, j, k) of the stored voxels; further axes of length 1 are dropped.
+    """Return the shape (i, j, k) of the stored voxels; trailing axes of length 1 are dropped.
 
     Raises:
-        InputError: the header has fewer or more than three axes, or one of length 0.
+        InputError: the header does not have three axes, or an axis has length 0.
     """
     shape = tuple(int(length) for length in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:

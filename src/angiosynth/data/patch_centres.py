@@ -1,8 +1,8 @@
-"""Draw the centres of a scan's patches, and cut a square around a voxel.
+"""Draw the centres of patches in a scan, and cut a square around a voxel.
 
-A patient's patches are centred on three kinds of voxels. Vessels fill about 1% of the brain, so centres drawn evenly in the brain would
-give hardly any vessel; patches around vessels alone would teach that every patch has one in its middle. Bright voxels that are no vessel
-are drawn on purpose, since networks confuse them with vessels.
+Patches are centred on three kinds of voxels. Vessels fill about 1% of the brain, so centres drawn uniformly in the brain would show hardly
+any vessel, while patches centred only on vessels would teach networks that every patch has a vessel in its centre. Bright voxels outside
+vessels are sampled on purpose, because networks confuse them with vessels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Centres: TypeAlias = NDArray[np.int64]  # (k, 3) voxel indices x, y, z of the ca
 
 
 def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]]:
-    """Draw the centres of one labelled scan's patches.
+    """Draw the centres of patches in one labelled scan.
 
     Args:
-        scan: with a label.
-        patches: size, numbers of each kind, seed.
+        scan: a scan with a label.
+        patches: size, number of patches of each kind, seed.
 
     Returns:
-        Centres (k, 3), voxel indices x, y, z, and the kind of each: "vessel" first, then "bright", then "brain".
+        Centres (k, 3), voxel indices x, y, z, and the kind of each (k,): first "vessel", then "bright", then "brain".
 
     Raises:
         InputError: the scan has no label or is smaller than a patch.
@@ -44,17 +44,17 @@ def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]
         raise InputError(f"{scan.path}: slices of {scan.image.shape[:2]} are smaller than a patch of {patches.size}; lower patches.size")
     seed = int.from_bytes(hashlib.sha256(f"{patches.seed}/{scan.patient}".encode()).digest()[:16], "big")
     rng = np.random.default_rng(seed)
-    free = scan.brain.copy()  # brain voxels that are no centre yet
+    free = scan.brain.copy()  # brain voxels that are not yet centres
     centres: list[Centres] = []
     kinds: list[str] = []
     for kind, count in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
         candidates = free
         if kind == "vessel":
             candidates = scan.label
-        elif kind == "bright" and count:  # costs a second a scan
+        elif kind == "bright" and count:  # takes a second per scan
             candidates = free & bright_lookalikes(scan)
         drawn = _draw(candidates, count, rng)
-        free[tuple(drawn.T)] = False  # no centre twice
+        free[tuple(drawn.T)] = False  # no voxel is a centre twice
         if len(drawn) < count:
             say(f"{scan.path}: {len(drawn)} patches on {kind} voxels instead of {count}, there are no more")
         centres.append(drawn)
@@ -63,10 +63,10 @@ def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]
 
 
 def bright_lookalikes(scan: Scan) -> Mask:
-    """Brain voxels (x, y, z) that a threshold would confuse with vessels: the brightest hundredth of those away from the label.
+    """Brain voxels (x, y, z) that a threshold would confuse with vessels: the brightest hundredth of the voxels away from the label.
 
-    They are venous sinuses, veins and plexus. Random patches rarely show them, and a GAN that has rarely seen them draws a label on them.
-    Partial volume at a vessel's wall is bright too, so voxels up to two steps from the label are excluded.
+    These are venous sinuses, veins and choroid plexus. Random patches rarely contain them, and a GAN that has rarely seen them labels them
+    as vessels. Partial volume at vessel walls is bright too, so voxels within two steps of the label are excluded.
     """
     assert scan.label is not None
     away = scan.brain & ~binary_dilation(scan.label, iterations=2)
@@ -75,10 +75,10 @@ def bright_lookalikes(scan: Scan) -> Mask:
 
 
 def _draw(candidates: Mask, count: int, rng: np.random.Generator) -> Centres:
-    """Distinct random voxels (k, 3) of a mask, all of them where there are fewer than `count`.
+    """Draw `count` distinct voxels (k, 3) of a mask, or all of them if there are fewer.
 
-    Ranks are drawn among the candidates, counted slice by slice, and only the drawn slices are listed: indices of all voxels of a brain
-    would take hundreds of megabytes.
+    Random ranks among the candidates, counted slice by slice, are drawn first. Indices are then listed only for the slices that were hit:
+    indices of all voxels of a brain would take hundreds of megabytes.
     """
     ends = np.cumsum(np.count_nonzero(candidates, axis=(0, 1)))
     total = int(ends[-1])
@@ -97,12 +97,12 @@ def cut_square(plane: NDArray[Any], x: int, y: int, size: int, outside: float) -
 
     Args:
         plane: (x, y).
-        x, y: the voxel that becomes element [size // 2, size // 2].
-        size: side of the square.
-        outside: value of pixels beyond the slice.
+        x, y: the voxel that becomes element [size // 2, size // 2] of the square.
+        size: side of the square in voxels.
+        outside: value of pixels beyond the border of the slice.
 
     Returns:
-        (size, size) of the slice's dtype.
+        (size, size), with the dtype of the slice.
     """
     square = np.full((size, size), outside, plane.dtype)
     left, front = x - size // 2, y - size // 2

@@ -1,7 +1,7 @@
-"""Patch sets: pairs of image and label cut from axial slices, memory-mapped.
+"""Patch sets: memory-mapped pairs of image and label, cut from axial slices.
 
-A set is a folder with image.npy and label.npy, both (n, x, y) uint8. A real one also has index.csv (patient, slice,
-centre, kind) and set.json; a synthetic one has card.json.
+A set is a folder with image.npy and label.npy, both (n, x, y) uint8. A real set also has index.csv (patient, slice, centre, kind) and
+set.json; a synthetic set has card.json.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from angiosynth.runtime.tables import write_table
 from angiosynth.settings import IntensitySettings, PatchSettings
 
 COLUMNS = ("patient", "slice", "x", "y", "kind")
-STATISTICS_PATCHES = 2000  # so many give mean and deviation of a set closely enough
-LONGEST_ROW = 256  # bytes of index.csv
-LEAST_DEVIATION = 1 / 127.5  # one grey level: a set of blank images must not divide by zero
+STATISTICS_PATCHES = 2000  # patches from which mean and standard deviation are estimated
+LONGEST_ROW = 256  # bytes in a row of index.csv
+LEAST_DEVIATION = 1 / 127.5  # one grey level; avoids division by zero for blank images
 
 Row: TypeAlias = tuple[str, int, int, int, str]  # as COLUMNS
 
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Pairs on disk, of which `rows` are in the set; `len` is their number.
+    """A selection of k pairs from n pairs on disk; `len` is k.
 
     Attributes:
         image: (n, x, y) uint8, 0..255 for [-1, 1].
         label: (n, x, y) uint8, 0 or 1.
         patient: (n,) names, "" for synthetic pairs.
-        rows: (k,) indices of the pairs in the set; those given to `pairs` count within `rows`.
+        rows: (k,) indices of the selected pairs. Indices passed to `pairs` refer to positions in `rows`.
         meta: content of set.json or card.json.
-        folder: of the set.
+        folder: folder of the set.
     """
 
     image: ImagePatches
@@ -62,14 +62,14 @@ class PatchSet:
 
     @property
     def size(self) -> int:
-        """Edge of a patch in voxels."""
+        """Side of a patch in voxels."""
         return int(self.image.shape[1])
 
     def of_patients(self, names: Iterable[str]) -> PatchSet:
-        """The subset of some patients' pairs; arrays stay on disk.
+        """Select the pairs of some patients; arrays stay on disk.
 
         Args:
-            names: of patients; each must have a pair.
+            names: names of the patients; each must have a pair.
 
         Raises:
             InputError: a patient has no pair in this set.
@@ -85,7 +85,7 @@ class PatchSet:
         """Read pairs.
 
         Args:
-            indices: (k,) below `len`.
+            indices: (k,) indices below `len`.
 
         Returns:
             Images (k, x, y) in [-1, 1] and labels (k, x, y) of 0 and 1, both float32, in the order of the indices.
@@ -94,7 +94,7 @@ class PatchSet:
         return from_levels(self.image[rows]), np.asarray(self.label[rows], np.float32)
 
     def vessel_fraction(self) -> float:
-        """Fraction of the labels' pixels that are vessel, 0..1; 0 for an empty set."""
+        """Return the fraction of vessel pixels in the labels, 0..1; 0 for an empty set."""
         return float(self.label[self.rows].mean()) if len(self) else 0.0
 
     def mean_deviation(self) -> tuple[float, float]:
@@ -107,7 +107,7 @@ class PatchSet:
             raise InputError(f"{self.folder}: has no patches; check the split's training patients")
         spread = np.unique(np.linspace(0, len(self) - 1, min(len(self), STATISTICS_PATCHES)).round().astype(np.int64))
         counts = np.bincount(self.image[self.rows[spread]].ravel(), minlength=256).astype(np.float64)
-        # From the histogram of grey levels: exact, and no float copy of the images is made.
+        # Computed from the histogram of grey levels, which is exact and avoids a float copy of the images.
         values = np.arange(256) / 127.5 - 1
         mean = float((counts * values).sum() / counts.sum())
         deviation = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
@@ -122,27 +122,27 @@ def build_patches(
     target: Path,
     predicted: Mapping[str, Path] | None = None,
 ) -> None:
-    """Cut patches of the named patients and write the set to `target`, whole or not at all.
+    """Cut patches of the given patients and write them as a set. The folder is written completely or not at all.
 
-    Of each patient `on_vessels` patches are centred on random vessel voxels, `on_bright` on bright voxels that are no vessel, `in_brain` on
-    random brain voxels, none twice; where there are fewer such voxels, on all of them. Pixels beyond the slice's border are air. The draw
-    depends on the seed and the patient's name alone. One patient is in memory at a time.
+    For each patient `on_vessels` patches are centred on random vessel voxels, `on_bright` on bright voxels outside vessels, and `in_brain`
+    on random brain voxels. No voxel is used twice; if there are too few voxels of a kind, all are used. Pixels beyond the border of the
+    slice are air. The draw depends only on the seed and the patient's name. One patient is in memory at a time.
 
     Args:
-        root: the site's BIDS folder.
-        patients: names, labelled but for those in `predicted`.
-        patches: size, numbers of each kind, seed.
-        intensity: the rule of scaling.
-        target: a folder; an existing one is replaced.
-        predicted: name -> a vessel mask that takes the place of the patient's label, by which the patches are centred.
+        root: BIDS folder of the site.
+        patients: names of patients, who must be labelled unless they are in `predicted`.
+        patches: size, number of patches of each kind, seed.
+        intensity: scaling rule.
+        target: the folder; an existing one is replaced.
+        predicted: name -> vessel mask that replaces the patient's label, including for centring the patches.
 
     Raises:
-        InputError: unknown or unlabelled patients, a volume smaller than a patch, unusable files.
+        InputError: a patient is unknown or unlabelled, a volume is smaller than a patch, or a file is unusable.
     """
     chosen, masks = _choose(root, patients), predicted or {}
     with whole_folder(target) as folder:
         most = len(chosen) * (patches.on_vessels + patches.on_bright + patches.in_brain)
-        # The arrays have room for all patches that settings ask for, and are shortened to those that were cut.
+        # The arrays are allocated for the number of patches in the settings, and shortened to the number that was cut.
         image, label = create_patch_arrays(folder, most, patches.size)
         rows: list[Row] = []
         vessel = 0
@@ -160,10 +160,10 @@ def build_patches(
 
 
 def open_patch_set(folder: Path) -> PatchSet:
-    """Open a real or synthetic set, all its pairs; instant, since the arrays stay on disk.
+    """Open all pairs of a real or synthetic set. Arrays are memory-mapped, so opening takes no time.
 
     Args:
-        folder: with image.npy and label.npy, and either index.csv and set.json, or card.json.
+        folder: contains image.npy and label.npy, and either index.csv and set.json, or card.json.
 
     Raises:
         InputError: a file is missing or damaged, or the files disagree.
@@ -186,12 +186,12 @@ def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, 
     """Create image.npy and label.npy in a folder.
 
     Args:
-        folder: created where it is missing.
+        folder: created if it is missing.
         n: number of pairs.
-        size: side of a patch.
+        size: side of a patch in voxels.
 
     Returns:
-        Image and label, (n, size, size) uint8 of zeros, writable and memory-mapped.
+        Image and label, (n, size, size) uint8 zeros, writable and memory-mapped.
 
     Raises:
         OSError: the disk is full.
@@ -211,12 +211,12 @@ def _cut_patient(
     intensity: IntensitySettings,
     target: tuple[ImagePatches, LabelPatches],
 ) -> list[Row]:
-    """Write one patient's patches to the beginning of both arrays; returns their rows of index.csv.
+    """Write the patches of one patient to the beginning of both arrays and return their rows of index.csv.
 
-    A function of its own, so that its volumes are freed before the next patient's are read.
+    As a separate function it frees the volumes before those of the next patient are read.
     """
     scan, (image, label) = load_scan(patient, intensity), target
-    if predicted is not None:  # unlike a label it may be empty
+    if predicted is not None:  # read without `load_mask`, since a prediction may be empty
         scan = replace(scan, label=(read_volume(predicted).array > 0.5) & scan.brain)
     centres, kinds = draw_centres(scan, patches)
     assert scan.label is not None  # draw_centres has refused such a scan
@@ -238,7 +238,7 @@ def _choose(root: Path, names: Sequence[str]) -> list[Patient]:
 
 
 def _trim(folder: Path, n: int, most: int) -> None:
-    """Shorten the arrays to the n patches that were cut."""
+    """Shorten the arrays on disk to n patches."""
     for name in ("image.npy", "label.npy") if n < most else ():
         long = open_array(folder / name)
         short = open_memmap(folder / f"short-{name}", mode="w+", dtype=np.uint8, shape=(n, *long.shape[1:]))
@@ -258,7 +258,7 @@ def _open_array(path: Path) -> NDArray[np.uint8]:
 
 
 def _read_names(path: Path, n: int) -> NDArray[np.str_]:
-    """The patient of each of n patches."""
+    """Read the patient names (n,) of n patches."""
     try:
         names = [row["patient"] for row in read_rows(path, most=n, most_bytes=LONGEST_ROW * (n + 1))[1]]
     except (OSError, KeyError, ValueError) as error:

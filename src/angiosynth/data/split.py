@@ -1,4 +1,4 @@
-"""Which patients train, validate and test: drawn by number or named in params.yaml, kept in splits/<site>.json."""
+"""Split of patients into training, validation and test, by number or by name in params.yaml; stored in splits/<site>.json."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from angiosynth.runtime.output import read_json
 from angiosynth.runtime.progress import say
 from angiosynth.settings import SplitSettings
 
-if TYPE_CHECKING:  # checks bring scipy, which most users of a split do not need
+if TYPE_CHECKING:  # data.checks imports scipy, which most users of a split do not need
     from angiosynth.data.checks import PatientFacts
 
 PARTS = ("train", "validation", "test")
-HELD_OUT = "held_out"  # part of those for whom a label is welcome but not needed
+HELD_OUT = "held_out"  # patients for the audit alone; a label is optional
 
 
 @dataclass(frozen=True)
 class Split:
-    """Patients' names by use, each sorted. Held-out ones serve the audit alone; other unlabelled ones can only be predicted."""
+    """Names of patients by use, sorted. Held-out patients are used only by the audit; other unlabelled patients can only be predicted."""
 
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
@@ -33,22 +33,24 @@ class Split:
 
 
 def split_patients(facts: Sequence[PatientFacts], settings: SplitSettings, seed: int, site: str) -> Split:
-    """Split labelled patients into train, validation and test, by explicit lists first and by number from the rest; then hold some out.
+    """Split labelled patients into train, validation and test: first by explicit lists, then by number from the rest; then hold some out.
 
-    Patients are drawn in the order of a hash of seed, site and name: the draw does not depend on the folder's
-    order, and a new patient does not shuffle the others. Labelled patients who are left are held out first, since
-    they serve every attack of the audit, then unlabelled ones.
+    Patients are drawn in the order of a hash of seed, site and name. The draw is therefore independent of the order of folders, and a new
+    patient does not reshuffle the others. Among the remaining patients, labelled ones are held out first, because all attacks of the audit
+    can use them, then unlabelled ones.
 
     Raises:
-        InputError: unknown, unlabelled or repeated names, a patient in two parts, or too few patients.
+        InputError: a name is unknown, unlabelled or repeated, a patient is in two parts of the split, or there are too few patients.
     """
     wanted: dict[str, int | tuple[str, ...]] = {part: getattr(settings, part) for part in (*PARTS, HELD_OUT)}
-    labelled = {fact.id for fact in facts if fact.labelled}
-    unlabelled = {fact.id for fact in facts} - labelled
+    labelled = {patient.id for patient in facts if patient.labelled}
+    unlabelled = {patient.id for patient in facts} - labelled
+    # explicitly named patients
     taken: dict[str, str] = {}
     for part, value in wanted.items():
         for name in value if isinstance(value, tuple) else ():
             _claim(name, part, site, labelled, unlabelled, taken)
+    # train, validation and test by number
     free = _in_drawn_order(labelled - set(taken), seed, site)
     numbers = {part: value for part, value in wanted.items() if isinstance(value, int) and part != HELD_OUT}
     if sum(numbers.values()) > len(free):
@@ -59,6 +61,7 @@ def split_patients(facts: Sequence[PatientFacts], settings: SplitSettings, seed:
     parts = {part: tuple(sorted(value)) for part, value in wanted.items() if isinstance(value, tuple)}
     for part, number in numbers.items():
         parts[part], free = tuple(sorted(free[:number])), free[number:]
+    # held-out patients by number, labelled ones first
     held_out = wanted[HELD_OUT]
     if isinstance(held_out, int):
         eligible = [*free, *_in_drawn_order(unlabelled - set(taken), seed, site)]
@@ -74,10 +77,10 @@ def split_patients(facts: Sequence[PatientFacts], settings: SplitSettings, seed:
 
 
 def load_split(splits_folder: Path, site: str) -> Split:
-    """Read a site's split.
+    """Read the split of a site.
 
     Raises:
-        InputError: missing or damaged, a name that is no patient's, or a patient named twice.
+        InputError: the file is missing or damaged, a name is not a valid patient name, or a patient is named twice.
     """
     path = splits_folder / f"{site}.json"
     value = read_json(path)
@@ -86,7 +89,7 @@ def load_split(splits_folder: Path, site: str) -> Split:
     parts: dict[str, tuple[str, ...]] = {}
     seen: set[str] = set()
     for part in (*PARTS, HELD_OUT, "unlabelled"):
-        names = value.get(part, [] if part == HELD_OUT else None)  # splits of earlier versions hold nobody out
+        names = value.get(part, [] if part == HELD_OUT else None)  # splits of earlier versions have no held-out patients
         if not isinstance(names, list) or not all(isinstance(name, str) and PATIENT_NAME.fullmatch(name) for name in names):
             raise InputError(f"{path}: {part} is not a list of names such as sub-01; run `dvc repro cohort` to make it again")
         twice = sorted(name for name in names if name in seen or names.count(name) > 1)

@@ -1,4 +1,4 @@
-"""Voxels as files store them, read under limits: sizes are compared with the file and the memory before anything is allocated."""
+"""Read stored voxels under limits: declared sizes are compared with the file and with free memory before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.machine import memory_available
 from angiosynth.runtime.unpacking import MOST_RATIO, Packing, Unpacking
 
-MOST_VOXELS = 2**28  # 1024 x 1024 x 256, seven times the paper's scans; a GB as 32-bit numbers
-MOST_OFFSET = 2**24  # bytes of header extensions, where converters put whole DICOM headers
-TRAILING = 2**16  # bytes behind the voxels that are ignored: some programs fill up the last block
+MOST_VOXELS = 2**28  # 1024 x 1024 x 256, seven times the paper's scans; 1 GB as 32-bit numbers
+MOST_OFFSET = 2**24  # bytes of header extensions, in which converters store whole DICOM headers
+TRAILING = 2**16  # ignored bytes after the voxels; some programs pad the last block
 
 
 @dataclass(frozen=True)
 class StoredVolume:
-    """A file's voxels as stored: (i, j, k) in the file's axis order, unscaled, with a header of nibabel's and the SHA-256 of the file."""
+    """Unscaled voxels (i, j, k) in the axis order of the file, with a header of nibabel and the SHA-256 of the file."""
 
     array: NDArray[Any]
     header: Any
@@ -30,7 +30,7 @@ class StoredVolume:
 
 
 def opened(path: Path, *, start: int = 0, packing: Packing = "as it says") -> Unpacking:
-    """`Unpacking`, with a fault of the system as an InputError."""
+    """Open a file as `Unpacking`; operating system errors are raised as InputError."""
     try:
         return Unpacking(path, start=start, packing=packing)
     except OSError as error:
@@ -40,17 +40,17 @@ def opened(path: Path, *, start: int = 0, packing: Packing = "as it says") -> Un
 def stored_array(
     source: Unpacking, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int = 0, beginning: bytes = b""
 ) -> NDArray[Any]:
-    """The stored numbers, flat (n,).
+    """Read the stored numbers as a flat array (n,).
 
     Args:
         source: the file.
         shape: (i, j, k).
-        dtype: of the numbers, with their byte order.
+        dtype: data type of the numbers, including byte order.
         offset: unpacked bytes before the first voxel.
-        beginning: unpacked bytes that were read already.
+        beginning: unpacked bytes that have already been read.
 
     Raises:
-        InputError: the file has fewer bytes than declared, or many more; or the declared size is beyond the limits.
+        InputError: the file has fewer bytes than declared or many more, or the declared size exceeds the limits.
     """
     path = source.path
     if dtype.kind not in "iuf":
@@ -58,7 +58,7 @@ def stored_array(
     voxels = math.prod(shape)
     end = offset + voxels * dtype.itemsize
     refuse_size(source, shape, offset, end)
-    source.most_on_disk = end + end // 8 + 2 * TRAILING  # incompressible data grow a little when compressed
+    source.most_on_disk = end + end // 8 + 2 * TRAILING  # incompressible data grow slightly when compressed
     array = np.empty(voxels, dtype)
     flat, first = array.view(np.uint8), np.frombuffer(beginning[offset:], np.uint8)[: end - offset]
     flat[: len(first)] = first
@@ -71,10 +71,10 @@ def stored_array(
 
 
 def refuse_size(source: Unpacking, shape: tuple[int, int, int], offset: int, end: int) -> None:
-    """Refuse, before any voxel is read, a size that the file cannot hold, no scan of a head has, or the memory cannot.
+    """Check a declared size before any voxel is read.
 
     Raises:
-        InputError: it is such a size.
+        InputError: the file is too small for it, it exceeds the limits for scans of heads, or it exceeds the free memory.
     """
     path = source.path
     if offset < 0 or end > source.size * (MOST_RATIO if source.packed else 1):
@@ -85,10 +85,10 @@ def refuse_size(source: Unpacking, shape: tuple[int, int, int], offset: int, end
 
 
 def refuse_memory(path: Path, shape: tuple[int, ...], stored: int) -> None:
-    """Refuse a volume that takes more memory than is free: `stored` bytes, and its voxels as 32-bit numbers.
+    """Check that a volume fits the free memory: `stored` bytes, plus its voxels as 32-bit numbers.
 
     Raises:
-        InputError: it does.
+        InputError: it does not.
     """
     free, needed = memory_available(), stored + math.prod(shape) * np.dtype(np.float32).itemsize
     if free and needed > free:

@@ -1,4 +1,4 @@
-"""Values of a volume in words."""
+"""Format the values of a volume for messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RUNS_SHOWN = 200  # in a message; an atlas has fewer classes
 
 
 def value_runs(values: NDArray[Any]) -> str:
-    """Distinct sorted values in words, such as "1-13, 16, 20.5"; beyond 200 runs their number and range."""
+    """Format distinct sorted values as runs, such as "1-13, 16, 20.5"; for more than 200 runs state number and range."""
     runs: list[list[float]] = []
     for value in values.tolist():
         if runs and value == runs[-1][-1] + 1 and float(value).is_integer():

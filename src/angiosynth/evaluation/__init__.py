@@ -1,1 +1,1 @@
-"""Tables of patients' scores and their statistics; the threshold baseline; the subsets of patients that a transfer trains with."""
+"""Tables of patient scores and their statistics, the threshold baseline, and the patient subsets of transfer trainings."""

@@ -1,4 +1,4 @@
-"""Patients' tables as CSV, one line a patient and a training. Their statistics are in evaluation/summary.py."""
+"""Patient tables as CSV, one line per patient and training. evaluation/summary.py computes their statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from angiosynth.reading import read_rows
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.tables import write_table
 
-THRESHOLD = "threshold"  # the baseline: the best global threshold, picked on training patients
+THRESHOLD = "threshold"  # the baseline: the best global threshold, selected on training patients
 SCRATCH = "scratch"  # the start of a transfer without pre-training
 
 
@@ -26,25 +26,25 @@ class _Named:
 
 @dataclass(frozen=True)
 class PatientScore(Scores, _Named):
-    """One patient's scores: the name, then every metric of `metrics.scores.Scores`."""
+    """Scores of one patient: the name, then every metric of `metrics.scores.Scores`."""
 
-    seed: int = 0  # of the U-net's training; 0 where there is none
+    seed: int = 0  # of the U-net's training; 0 for the threshold, which has no training
 
     @classmethod
     def of(cls, patient: str, metrics: Mapping[str, float], seed: int = 0) -> PatientScore:
-        """From the dictionary of `metrics.segmentation.all_metrics`."""
+        """Build from the result of `metrics.segmentation.all_metrics`."""
         return cls(patient=patient, **{name: float(metrics[name]) for name in _numbers(cls)}, empty=int(metrics["empty"]), seed=seed)
 
 
 @dataclass(frozen=True)
 class TransferScore:
-    """One patient of a target site, scored by a U-net trained with `n_patients` others of that site."""
+    """Scores of one patient of a target site by a U-net trained on `n_patients` other patients of that site."""
 
     site: str
-    start: str  # "scratch", or the data of the pre-training
+    start: str  # "scratch", or the name of the pre-training data
     n_patients: int
     subset: int
-    trained_on: str  # the training patients' names, joined with blanks
+    trained_on: str  # names of the training patients, joined with spaces
     patient: str
     dsc: float
     hd95_mm: float
@@ -56,15 +56,15 @@ Row = TypeVar("Row", PatientScore, TransferScore)
 
 
 def write_scores(path: Path, rows: Iterable[PatientScore]) -> None:
-    """Write metrics/patients/<data>.csv: one line a patient and seed, floats to their last digit. InputError where the disk refuses."""
+    """Write metrics/patients/<data>.csv: one line per patient and seed, floats in full precision. Raises InputError if writing fails."""
     _write(path, PatientScore, rows)
 
 
 def read_scores(path: Path) -> list[PatientScore]:
-    """Read what `write_scores` wrote.
+    """Read a table written by `write_scores`.
 
     Raises:
-        InputError: the file is missing, damaged, names a patient twice for one seed or holds a number that is not finite.
+        InputError: the file is missing or damaged, contains a patient twice for one seed, or a number that is not finite.
     """
     rows = _read(path, PatientScore)
     cells = [(row.patient, row.seed) for row in rows]
@@ -75,24 +75,24 @@ def read_scores(path: Path) -> list[PatientScore]:
 
 
 def write_all_scores(path: Path, tables: Mapping[str, Sequence[PatientScore]]) -> None:
-    """Write metrics/evaluation.csv, all tables in one, "trained_on" before the others' columns. InputError where the disk refuses."""
+    """Write metrics/evaluation.csv: all tables in one, with a first column "trained_on". Raises InputError if writing fails."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         columns = ["trained_on", *(field.name for field in fields(PatientScore))]
         write_table(stream, columns, ([name, *astuple(row)] for name, rows in tables.items() for row in rows))
 
 
 def write_transfer(path: Path, rows: Iterable[TransferScore]) -> None:
-    """Write metrics/transfer/<start>.csv; no rows give a table of headings alone. InputError where the disk refuses."""
+    """Write metrics/transfer/<start>.csv; without rows it holds only the headings. Raises InputError if writing fails."""
     _write(path, TransferScore, rows)
 
 
 def read_transfer(path: Path) -> list[TransferScore]:
-    """Read what `write_transfer` wrote. InputError: missing, damaged, or a number that is not finite."""
+    """Read a table written by `write_transfer`. Raises InputError if it is missing, damaged, or contains a number that is not finite."""
     return _read(path, TransferScore)
 
 
 def _numbers(kind: type) -> list[str]:
-    """The names of a table's columns that hold real numbers."""
+    """Names of the table's columns of type float."""
     return [field.name for field in fields(kind) if field.type == "float"]
 
 

@@ -1,16 +1,16 @@
-"""Statistics of patients' tables: means, 95% bootstrap intervals, spreads, paired differences.
+"""Statistics of patient tables: means, 95% bootstrap intervals, spreads, paired differences.
 
-A table holds the score of every test patient by every training: by the seeds of a U-net at the source, by the subsets of training patients
-of a start at a target. The two are treated differently, since they answer different questions.
+A table holds the score of every test patient for every training. At the source site the trainings of a U-net differ by seed; at a target
+site they differ by the subset of training patients. The two cases are treated differently, since they answer different questions.
 
-Seeds: a patient's scores are averaged over them, patients are resampled, and the standard deviation of the seeds' means is
-reported beside the interval. Two or three seeds are too few to resample.
+Seeds: scores are averaged over seeds for each patient, and patients are resampled. The standard deviation of the seeds' means is reported
+with the interval. Two or three seeds are too few to resample.
 
-Subsets: which patients a lab happens to have is a draw like that of the test patients, so both are resampled, each independently
-of the other, and a resample's score is the mean over all its pairs of subset and patient: the pigeonhole bootstrap for crossed
-samples (Owen 2007, Annals of Applied Statistics 1, 386-411), which errs on the wide side. A single subset leaves patients alone.
+Subsets: the training patients of a lab are a random sample, like the test patients. Both are therefore resampled, independently of each
+other, and the score of a resample is the mean over all its pairs of subset and patient. This is the pigeonhole bootstrap for crossed
+samples (Owen 2007, Annals of Applied Statistics 1, 386-411), which is conservative. With a single subset only patients are resampled.
 
-The same resamples serve every table, so that differences between two tables are paired. All functions depend on files and settings alone.
+All tables use the same resamples, so that differences between two tables are paired. All functions depend only on files and settings.
 """
 
 from __future__ import annotations
@@ -29,38 +29,43 @@ from angiosynth.metrics.scores import Scores
 from angiosynth.settings import REAL, EvaluationSettings
 
 Table = NDArray[np.float64]  # (trainings, patients)
-INTERVALS = ("dsc", "hd95_mm")  # reported with one
-MEANS = tuple(field.name for field in fields(Scores) if field.type == "float" and field.name not in INTERVALS)  # reported without
+INTERVALS = ("dsc", "hd95_mm")  # metrics reported with an interval
+MEANS = tuple(field.name for field in fields(Scores) if field.type == "float" and field.name not in INTERVALS)  # reported as means only
 
 
 class ScoreTable:
-    """Rows laid out as a table of trainings and patients: `scores("dsc")` is (trainings, patients).
+    """Scores arranged by training and patient: `scores("dsc")` is an array (trainings, patients).
+
+    Args:
+        rows: each patient scored exactly once by each training.
+        training: name of the column that identifies the training, "seed" or "subset".
+        path: the table's file, for messages.
 
     Raises:
-        InputError: there are no rows, or a training has not scored a patient, or twice.
+        InputError: there are no rows, or a training scored a patient not at all or twice.
     """
 
     def __init__(self, rows: Sequence[PatientScore] | Sequence[TransferScore], training: str, path: Path) -> None:
         if not rows:
             raise InputError(f"{path}: no patient was scored, so there is nothing to average; name a test patient in params.yaml, cohort")
         cells = {(getattr(row, training), row.patient): row for row in rows}
-        self.trainings = sorted({which for which, _ in cells})
+        self.trainings = sorted({identifier for identifier, _ in cells})
         self.patients = sorted({patient for _, patient in cells})
         if not len(rows) == len(cells) == len(self.trainings) * len(self.patients):
             raise InputError(f"{path}: not every {training} scored every patient once; run `dvc repro` to make it anew")
-        self._rows = [[cells[which, patient] for patient in self.patients] for which in self.trainings]
+        self._rows = [[cells[identifier, patient] for patient in self.patients] for identifier in self.trainings]
 
     def __call__(self, name: str) -> Table:
         return np.array([[getattr(row, name) for row in line] for line in self._rows], np.float64)
 
 
 def summarise(rows: Sequence[PatientScore], bootstrap: int, seed: int) -> dict[str, float | int]:
-    """Means over patients and seeds; DSC and 95HD with the 95% percentile interval over patients.
+    """Means over patients and seeds; for DSC and 95HD also the 95% percentile interval over patients.
 
     Args:
         rows: one or more patients, each scored once by every seed.
         bootstrap: number of resamples.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Returns:
         dsc, dsc_low, dsc_high, hd95_mm, hd95_mm_low, hd95_mm_high, the means named in MEANS, n_patients, n_seeds, n_empty (predictions,
@@ -75,29 +80,31 @@ def summarise(rows: Sequence[PatientScore], bootstrap: int, seed: int) -> dict[s
 def evaluation_summary(
     folder: Path, unets: Mapping[str, Mapping[str, Any]], threshold: float, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """The content of metrics/evaluation.json.
+    """Compute the content of metrics/evaluation.json.
 
     Args:
-        folder: metrics/patients, with <data>.csv for real, each generator and threshold, all over the same patients.
-        unets: for real and each generator, and where wanted for threshold, its validation scores {"val_dsc", "val_hd95_mm"}, and with
-            several seeds "val_dsc_seed_sd".
-        threshold: the baseline's threshold, on the scale of scans.
+        folder: metrics/patients, with <data>.csv for real, each generator and threshold, all of the same patients.
+        unets: validation scores {"val_dsc", "val_hd95_mm"}, with several seeds also "val_dsc_seed_sd", for real and each generator;
+            optional for threshold.
+        threshold: threshold of the baseline, in [-1, 1].
         settings: number and seed of the resamples.
 
     Returns:
-        For each data the `summarise` of its patients and its validation scores; "generators": their names in order;
-        "chosen_by_validation": the one of the highest val_dsc, ties to the lower val_hd95_mm; "ratio_to_real": generator -> DSC divided
-        by real's (None where real's is 0); "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"},
-        paired by patient, with several seeds and "dsc_seed_sd", between trainings of the same seed.
+        For each data set the `summarise` of its patients and its validation scores. "generators": names in order. "chosen_by_validation":
+        the generator with the highest val_dsc, ties broken by the lower val_hd95_mm. "ratio_to_real": generator -> its DSC divided by that
+        of real (None if that is 0). "difference_to_real" and "gain_over_threshold": name -> {"dsc", "dsc_low", "dsc_high"}, paired by
+        patient; with several seeds also "dsc_seed_sd", between trainings of the same seed.
 
     Raises:
         InputError: a table is missing or damaged, tables differ in their patients or seeds, or validation scores are missing.
     """
+    # Read the tables of all data sets; they must have the same patients and seeds.
     training_data = [name for name in unets if name != THRESHOLD]
     generators = [name for name in training_data if name != REAL]
     names = (*training_data, THRESHOLD)
     tables = {name: ScoreTable(read_scores(folder / f"{name}.csv"), "seed", folder / f"{name}.csv") for name in names}
     _check_alike(folder, tables)
+    # Test scores with intervals, and validation scores, of each data set.
     summary: dict[str, Any] = {name: _summary(scores, settings) for name, scores in tables.items()}
     for name in names:
         if name in unets or name != THRESHOLD:
@@ -106,9 +113,10 @@ def evaluation_summary(
     real = summary["real"]["dsc"]
 
     def difference(name: str, other: str) -> dict[str, float]:
-        gaps = tables[name]("dsc") - tables[other]("dsc")
+        gaps = tables[name]("dsc") - tables[other]("dsc")  # (seeds, patients), paired by seed and patient
         return _with_interval("dsc", gaps.mean(axis=0, keepdims=True), settings) | _spread("dsc_seed_sd", gaps)
 
+    # The selection uses validation scores only.
     chosen: str = min(generators, key=lambda name: (-float(summary[name]["val_dsc"]), float(summary[name]["val_hd95_mm"])))
     return {
         **summary,
@@ -121,11 +129,11 @@ def evaluation_summary(
 
 
 def over_seeds(trainings: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means of trainings' val_dsc and val_hd95_mm, of several with val_dsc_seed_sd; {} where one was not validated."""
-    if not all("val_dsc" in facts for facts in trainings):
+    """Return the means of val_dsc and val_hd95_mm over trainings, and val_dsc_seed_sd if there are several; {} if one was not validated."""
+    if not all("val_dsc" in training for training in trainings):
         return {}
-    scores = {name: float(np.mean([facts[name] for facts in trainings])) for name in ("val_dsc", "val_hd95_mm")}
-    spread = {"val_dsc_seed_sd": float(np.std([facts["val_dsc"] for facts in trainings], ddof=1))} if len(trainings) > 1 else {}
+    scores = {name: float(np.mean([training[name] for training in trainings])) for name in ("val_dsc", "val_hd95_mm")}
+    spread = {"val_dsc_seed_sd": float(np.std([training["val_dsc"] for training in trainings], ddof=1))} if len(trainings) > 1 else {}
     return scores | spread
 
 
@@ -133,18 +141,18 @@ TransferSummary = dict[str, dict[str, dict[str, dict[str, float | int]]]]
 
 
 def transfer_summary(folder: Path, settings: EvaluationSettings) -> TransferSummary:
-    """The content of metrics/transfer.json: site -> start -> number of training patients (as text) -> scores.
+    """Compute the content of metrics/transfer.json: site -> start -> number of training patients (as text) -> scores.
 
-    Each point has dsc and hd95_mm with intervals over subsets and test patients, hd_mm, n_patients, n_subsets, n_empty, with several
-    subsets dsc_subset_sd (standard deviation of the subsets' means); a pre-training's points also dsc_gain, dsc_gain_low,
-    dsc_gain_high: its DSC less that from scratch with the same subset on the same patient. Without target sites it is empty.
+    Scores are dsc and hd95_mm with intervals over subsets and test patients, hd_mm, n_patients, n_subsets and n_empty; with several subsets
+    also dsc_subset_sd, the standard deviation of the subsets' means. Starts other than scratch also have dsc_gain, dsc_gain_low and
+    dsc_gain_high: the DSC minus that from scratch, paired by subset and patient. Without target sites the result is empty.
 
     Args:
-        folder: metrics/transfer, with one <start>.csv a start.
+        folder: metrics/transfer, with one <start>.csv per start.
         settings: number and seed of the resamples.
 
     Raises:
-        InputError: the folder has no table, or one is damaged, holds another start, or other subsets or patients than scratch.csv.
+        InputError: the folder has no table; or a table is damaged, contains another start, or other subsets or patients than scratch.csv.
     """
     paths = sorted(folder.glob("*.csv"))
     if not paths:
@@ -162,7 +170,7 @@ def transfer_summary(folder: Path, settings: EvaluationSettings) -> TransferSumm
 
 
 def _rows_of_start(path: Path) -> dict[tuple[str, int], list[TransferScore]]:
-    """A start's rows by site and number of training patients."""
+    """Rows of one start, grouped by site and number of training patients."""
     rows = read_transfer(path)
     if any(row.start != path.stem for row in rows):
         raise InputError(f"{path}: holds rows of another start; run `dvc repro` to make it anew")
@@ -187,7 +195,7 @@ def _transfer_point(scores: ScoreTable, settings: EvaluationSettings) -> dict[st
 
 
 def _gain(rows: Sequence[TransferScore], scratch: Sequence[TransferScore], path: Path, settings: EvaluationSettings) -> dict[str, float]:
-    """The gain in DSC by pre-training, with its interval: differences of the cells of two tables."""
+    """Gain in DSC by pre-training with its interval, from the differences between corresponding cells of two tables."""
     ours, theirs = ({(row.subset, row.trained_on, row.patient) for row in table} for table in (rows, scratch))
     if ours != theirs:
         raise InputError(f"{path}: its subsets or patients are not those of {SCRATCH}.csv; run `dvc repro` to make both anew")
@@ -196,32 +204,32 @@ def _gain(rows: Sequence[TransferScore], scratch: Sequence[TransferScore], path:
 
 
 def _with_interval(name: str, values: Table, settings: EvaluationSettings) -> dict[str, float]:
-    """Mean of the values (trainings, patients), and its interval over resamples of both."""
+    """Mean of values (trainings, patients) and its interval over resamples of both axes."""
     mean = float(values.mean())
     low, high = interval(resampled_means(values, settings), mean)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def resampled_means(values: Table, settings: EvaluationSettings) -> NDArray[np.float64]:
-    """Means (bootstrap,) of resamples of trainings and patients, the same for tables of one shape."""
+    """Return the means (bootstrap,) over resampled trainings and patients. Tables of equal shape get the same resamples."""
     trainings, patients = values.shape
     rng = np.random.default_rng(settings.seed)
     columns = rng.integers(patients, size=(settings.bootstrap, 1, patients))
     rows = rng.integers(trainings, size=(settings.bootstrap, trainings, 1))
-    # Broadcast to (bootstrap, trainings, patients): each resample holds every pair of a drawn training and a drawn patient.
+    # Indices broadcast to (bootstrap, trainings, patients): a resample contains every pair of a drawn training and a drawn patient.
     means: NDArray[np.float64] = values[rows, columns].mean(axis=(1, 2))
     return means
 
 
 def interval(drawn: NDArray[np.float64], mean: float) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of resamples of a mean."""
+    """Return the 2.5th and 97.5th percentiles of resamples of a mean."""
     low, high = np.percentile(drawn, (2.5, 97.5))
-    # Rounding in the last place must not push the mean of equal values out of its interval.
+    # For equal values a rounding error in the last place could put the mean outside its interval.
     return min(float(low), mean), max(float(high), mean)
 
 
 def _spread(name: str, values: Table) -> dict[str, float]:
-    """Standard deviation of the trainings' means; nothing where there is one training, which has no spread."""
+    """Standard deviation of the trainings' means; empty for a single training."""
     return {name: float(values.mean(axis=1).std(ddof=1))} if len(values) > 1 else {}
 
 
@@ -234,7 +242,7 @@ def _validation(name: str, unets: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def _check_alike(folder: Path, tables: Mapping[str, ScoreTable]) -> None:
-    """Same patients everywhere, same seeds in all U-nets' tables."""
+    """Raise InputError unless all tables have the same patients, and all tables of U-nets the same seeds."""
     real = tables["real"]
     for name, scores in tables.items():
         if scores.patients != real.patients:

@@ -1,4 +1,4 @@
-"""The subsets of a site's patients that transfer and worth train with."""
+"""Subsets of a site's patients for the trainings of the stages transfer and worth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from angiosynth.settings import TransferSettings, WorthSettings
 
 @dataclass(frozen=True)
 class Subset:
-    """The patients of one training of the grid."""
+    """The patients of one training: the `number`-th subset of size `n_patients`."""
 
     n_patients: int
     number: int
@@ -20,23 +20,23 @@ class Subset:
 
     @property
     def name(self) -> str:
-        """Such as "2-patients-1"."""
+        """Name of the subset, for example "2-patients-1"."""
         return f"{self.n_patients}-patients-{self.number}"
 
 
 def subsets(patients: Sequence[str], settings: TransferSettings | WorthSettings) -> Iterator[Subset]:
-    """Subsets of a site's training patients, the same for every start.
+    """Yield subsets of a site's training patients, the same for every start.
 
-    Patients are put on a circle in random order. The subsets of a size are runs of neighbours that begin at points spread evenly around it.
-    Larger subsets of one number extend the smaller ones, so the points of a learning curve differ by added patients only. Subsets of one
-    size differ, and each patient is in as many of them as any other, or one more or less; independent draws would not ensure that.
+    Patients are arranged on a circle in random order. The subsets of one size are arcs whose starting points are spread evenly around the
+    circle. Larger subsets with the same number contain the smaller ones, so the points of a learning curve differ only by added patients.
+    Subsets of one size are distinct and use all patients equally often, up to one; independent draws would not guarantee this.
 
     Args:
         patients: names of the training patients.
-        settings: sizes, number of subsets of each size (at most as many as there are patients), seed.
+        settings: sizes, number of subsets of each size (clipped to the number of patients), seed.
 
     Yields:
-        Subsets by size, then by number. Sizes above the cohort's are clipped to it; the whole cohort is one subset.
+        Subsets ordered by size, then by number. Sizes above the cohort's are clipped to it; the whole cohort is one subset.
     """
     rng = np.random.default_rng(settings.seed)
     circle = [sorted(patients)[i] for i in rng.permutation(len(patients))]

@@ -1,8 +1,9 @@
-"""What a synthetic set is worth in patients: the number of real patients whose patches train a U-net of the same DSC.
+"""Worth of a synthetic set: the number of real patients whose patches train a U-net with the same DSC.
 
-U-nets on the real patches of few patients, of more and of all give a curve of DSC over their number. A set's DSC is looked up on it; Aydin
-et al. 2024 state the worth of synthetic vessel volumes of a 3D-StyleGAN2 so. Between the points DSC is taken as linear in the logarithm
-of the number. Luck can make the curve fall; it is replaced by the nearest one that does not (isotonic regression).
+U-nets trained on the real patches of different numbers of patients give a learning curve of DSC over number of patients. The DSC of a
+synthetic set is looked up on it, as Aydin et al. 2024 do for vessel volumes of a 3D-StyleGAN2. Between the points DSC is interpolated
+linearly in the logarithm of the number. By chance the measured curve can fall; isotonic regression replaces it with the nearest
+non-decreasing one, so that the lookup is unique.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from angiosynth.settings import REAL, EvaluationSettings
 def worth_summary(
     rows: Sequence[TransferScore], folder: Path, generators: Sequence[str], trained: int, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """The content of metrics/worth.json.
+    """Compute the content of metrics/worth.json.
 
     Args:
-        rows: metrics/worth.csv, scores of U-nets on the patches of subsets of patients.
+        rows: metrics/worth.csv, scores of U-nets trained on the patches of subsets of patients.
         folder: metrics/patients, with the table of real and of each generator.
-        generators: their names.
-        trained: the number of patients that real was trained on.
+        generators: names of the generators.
+        trained: number of patients on which the U-net of real was trained.
         settings: number and seed of the resamples.
 
     Returns:
-        {} without rows, else "curve": number of patients (as text) -> {"dsc", "dsc_low", "dsc_high", "n_subsets"}, the last being all;
-        "sets": generator -> {"patients", "patients_low", "patients_high"}. Intervals are of resampled test patients and subsets, the same
-        for curve and sets. A worth never lies beyond the curve's ends, so there it means "at most" or "at least".
+        {} without rows, otherwise "curve": number of patients (as text) -> {"dsc", "dsc_low", "dsc_high", "n_subsets"}, the last point with
+        all patients, and "sets": generator -> {"patients", "patients_low", "patients_high"}. Intervals come from resampled test patients
+        and subsets; curve and sets use the same resamples. A worth is clipped to the ends of the curve, where it means "at most" or "at
+        least".
 
     Raises:
         InputError: a table is missing or damaged, or tables differ in their test patients.
@@ -49,6 +51,7 @@ def worth_summary(
     sets = {name: _table(folder, name) for name in generators}
     if any(table.patients != points[trained].patients for table in (*points.values(), *sets.values())):
         raise InputError(f"{path}: its test patients are not those of {folder}; run `dvc repro` to score them all")
+    # the learning curve: mean DSC at each number of patients, and its resamples
     counts = np.array(list(points))
     means = np.array([table("dsc").mean() for table in points.values()])
     resamples = np.array([resampled_means(table("dsc"), settings) for table in points.values()])  # (points, bootstrap)
@@ -56,6 +59,7 @@ def worth_summary(
     for count, table, mean, drawn in zip(points, points.values(), means, resamples, strict=True):
         low, high = interval(drawn, float(mean))
         curve[str(count)] = {"dsc": float(mean), "dsc_low": low, "dsc_high": high, "n_subsets": len(table.trainings)}
+    # look up each set on the curve, and each resample of the set on the same resample of the curve
     worth = {}
     for name, table in sets.items():
         patients = patients_worth(float(table("dsc").mean()), counts, means)
@@ -66,18 +70,25 @@ def worth_summary(
 
 
 def patients_worth(dsc: float, counts: NDArray[np.int64], curve: NDArray[np.float64]) -> float:
-    """The number of patients at which a curve of DSC over rising `counts` reaches `dsc`; an end of `counts` where it never does."""
+    """Return the number of patients at which a learning curve reaches `dsc`, clipped to the ends of `counts`.
+
+    Args:
+        dsc: the DSC to look up.
+        counts: (points,) numbers of patients, ascending.
+        curve: (points,) DSC at each count.
+    """
     rising = isotonic_regression(curve).x
-    place = int(np.searchsorted(rising, dsc))  # the first point that is as good
+    place = int(np.searchsorted(rising, dsc))  # the first point that is at least as good
     if place in (0, len(counts)):
         return float(counts[min(place, len(counts) - 1)])
+    # Interpolate between the two points around it, linearly in the logarithm of the number of patients.
     share = (dsc - rising[place - 1]) / (rising[place] - rising[place - 1])
     low, high = np.log2(counts[[place - 1, place]])
     return float(2.0 ** (low + share * (high - low)))
 
 
 def _counts(rows: Sequence[TransferScore], trained: int) -> list[int]:
-    """Numbers of patients below all of them, in rising order: with all there is the U-net on real patches."""
+    """Numbers of patients in ascending order, without the full cohort, for which the U-net of real patches is used."""
     return sorted({row.n_patients for row in rows if row.n_patients < trained})
 
 

@@ -1,1 +1,1 @@
-"""A released set in the forms that other tools read, one module a format."""
+"""Exports of a released set to the formats of other tools, one module per format."""

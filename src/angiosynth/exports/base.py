@@ -1,4 +1,4 @@
-"""What every export format is handed, and what it gives."""
+"""Interface of export formats: the contents of a package as input, and the description of a format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _plain_reason(text: str) -> str:
 
 
 class Verdicts(BaseModel):
-    """The audit's verdicts on who holds the set, the generator, the critic."""
+    """Verdicts of the audit on publishing the set, and on publishing the generator too."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -35,7 +35,7 @@ class Verdicts(BaseModel):
 
 
 class AuditFacts(BaseModel):
-    """The part of a card that the audit gave."""
+    """Results of the audit in a card."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -43,11 +43,11 @@ class AuditFacts(BaseModel):
 
 
 class Card(ReleaseSettings):
-    """card.json of a package, checked: it may come from somebody else, and its texts go into pages and headers.
+    """Validated card.json of a package. The card is untrusted, and its texts are inserted into pages and headers.
 
     Attributes:
-        spacing_mm: voxel size of the training scans (x, y, z), None in packages of versions that did not keep it.
-        override: why the set was released against its audit, "" where it was not.
+        spacing_mm: voxel size (x, y, z) of the training scans; None in packages of earlier versions.
+        override: reason why the set was released against its audit; "" if it was not.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
@@ -67,14 +67,14 @@ class Card(ReleaseSettings):
 
 @dataclass(frozen=True)
 class Contents:
-    """A package that agrees with its checksums, unpacked.
+    """A package after verification of its checksums, unpacked.
 
     Attributes:
-        package: its folder.
-        card: its card, checked.
-        facts: the whole of card.json.
+        package: folder of the package.
+        card: validated card.
+        facts: complete content of card.json.
         pairs: images (n, x, y) uint8, 0..255 for [-1, 1], and labels (n, x, y) uint8, 0 or 1, memory-mapped.
-        spacing_mm: voxel size (x, y, z) of the scans that the set was learnt from.
+        spacing_mm: voxel size (x, y, z) of the training scans.
     """
 
     package: Path
@@ -89,12 +89,12 @@ class Export:
     """An export format.
 
     Attributes:
-        name: as `--to` takes it.
-        title: of the tool that reads it.
-        write: writes the format's files into an empty folder.
-        usage: how the receiver uses them, in Markdown, a section of README.md.
-        formats: of the files that it writes, by the end of their names; those of a package are known already.
-        header: what README.md begins with; "" for none.
+        name: value of `--to`.
+        title: name of the tool that reads the format.
+        write: writes the files of the format into an empty folder.
+        usage: instructions for the receiver in Markdown, a section of README.md.
+        formats: file suffix -> format of the written files, in addition to those of packages.
+        header: beginning of README.md; "" for none.
     """
 
     name: str
@@ -106,5 +106,5 @@ class Export:
 
 
 def pair_name(number: int) -> str:
-    """The name of a pair, by its place in the set: 12 -> "000-012". Longer runs of digits would look like a patient's number."""
+    """Return the name of a pair by its index: 12 -> "000-012". Longer runs of digits would look like a patient number."""
     return f"{number // 1000:03d}-{number % 1000:03d}"

@@ -1,6 +1,6 @@
-"""A BIDS data set: one pair a made-up subject, the label as a derivative.
+"""Export as a BIDS dataset: one artificial subject per pair, the label as a derivative.
 
-BIDS knows heads, not patches: each pair is a volume of one slice, and says so in its sidecar. Masks are named by BIDS' derivatives.
+BIDS has no patches, so each pair is a volume of one slice, which its sidecar states. Masks are named as in BIDS derivatives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from angiosynth.runtime.tables import write_table
 
 BIDS_VERSION = "1.10.0"
 LABELS = Path("derivatives") / "labels"
-NO_BIDS = ("card.json", "audit", "SHA256SUMS", "SHA256SUMS.sig")  # files of an export that BIDS has no name for
+NO_BIDS = ("card.json", "audit", "SHA256SUMS", "SHA256SUMS.sig")  # files of an export that are not part of BIDS
 USAGE = f"""Every pair is a subject of its own, `sub-synthNNNxNNN`. Its image is `anat/*{SCAN}.nii.gz` in [0, 1], a volume of one slice; its
 label is `{LABELS.as_posix()}/sub-*/anat/*{LABEL}.nii.gz`, 0 or 1. No two pairs are of one head, whatever their numbers.
 
@@ -28,7 +28,7 @@ bids-validator-deno .
 
 
 def write(contents: Contents, folder: Path) -> None:
-    """The raw data set with its labels beside it."""
+    """Write the raw dataset, and the labels as derivatives."""
     subjects = [_subject(number) for number in range(len(contents.pairs))]
     for subject, image, label in progress(
         zip(subjects, contents.pairs.image, contents.pairs.label, strict=True), "writing subjects", len(subjects)
@@ -44,12 +44,12 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def _subject(number: int) -> str:
-    """Letters between the digits: a longer run would look like a patient's number."""
+    """Name of a subject, with letters between the digits, because longer runs of digits would look like a patient number."""
     return f"sub-synth{number // 1000:03d}x{number % 1000:03d}"
 
 
 def _describe(contents: Contents, folder: Path, subjects: list[str]) -> None:
-    """The files at the top: descriptions, participants, one sidecar for all images and one for all labels."""
+    """Write the top-level files: descriptions, participants, one sidecar for all images and one for all labels."""
     card = contents.card
     about: dict[str, Any] = {
         "BIDSVersion": BIDS_VERSION,

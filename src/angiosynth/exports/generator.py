@@ -1,4 +1,4 @@
-"""A package's generator as an exported program, for every format that takes generators."""
+"""The generator of a package as an exported program, for all formats with generators."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from angiosynth.release.generator import ShippedGenerator, read_generator
 from angiosynth.runtime.output import write_json
 
 PROGRAM, FACTS = "generator.pt2", "generator.json"
-MOST_AT_ONCE = 4096  # pairs of a batch
+MOST_AT_ONCE = 4096  # largest batch
 
 
 def shipped_generator(contents: Contents) -> ShippedGenerator | None:
-    """The generator of a package, None where it has none.
+    """Read the generator of a package; None if it has none.
 
     Raises:
-        InputError: it is damaged, draws patches of another size than the set's, or is no network.
+        InputError: it is damaged, its patches differ in size from the set, or it is not a network.
     """
     shipped = read_generator(contents.package)
     if shipped is None:
@@ -36,7 +36,7 @@ def shipped_generator(contents: Contents) -> ShippedGenerator | None:
 
 
 def write_generator(shipped: ShippedGenerator, folder: Path) -> int:
-    """Write generator.pt2 and generator.json; gives the length of the network's input."""
+    """Write generator.pt2 and generator.json and return the length of the network's input."""
     sampler = shipped.sampler
     assert isinstance(sampler, NoiseSampler)
     (latent,) = sampler.shape

@@ -1,6 +1,6 @@
-"""A data set folder for the Hugging Face hub: Parquet with lossless images, a card with a YAML header, Croissant, Zenodo's metadata.
+"""Export as a dataset folder for the Hugging Face hub: Parquet with lossless images, card with YAML header, Croissant, Zenodo metadata.
 
-Nothing is sent anywhere: whoever may publish the set uploads the folder.
+Nothing is uploaded; the folder is published by its owner.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from angiosynth.release.signature import SUMS
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.progress import progress
 
-SHARD = 10_000  # pairs of a Parquet file
-GROUP = 500  # pairs of a row group, which is in memory at once
+SHARD = 10_000  # pairs in a Parquet file
+GROUP = 500  # pairs in a row group, which is held in memory
 COLUMNS = (
     ImageColumn("image", "patch of a TOF-MRA slice, 0..255 for -1..1 of the intensity rule"),
     ImageColumn("label", "vessel label of the patch, 0 or 1"),
@@ -50,12 +50,12 @@ In the pictures anterior is up and the patient's left is left: `numpy.rot90(pict
 
 
 def write(contents: Contents, folder: Path) -> None:
-    """data/*.parquet, croissant.json and .zenodo.json."""
+    """Write data/*.parquet, croissant.json and .zenodo.json."""
     (folder / "data").mkdir()
     starts = range(0, len(contents.pairs), SHARD)
     for number, start in enumerate(starts):
         _write_shard(folder / "data" / f"train-{number:03d}-of-{len(starts):03d}.parquet", contents, start)
-    write_checksums(folder)  # of the tables alone, for their description
+    write_checksums(folder)  # temporary checksums of the tables, for their description
     description = croissant_of(contents.facts, data_files(folder, {**FORMATS, **EXPORT.formats}), "data/*.parquet", COLUMNS)
     (folder / SUMS).unlink()
     write_json(folder / "croissant.json", description)
@@ -63,12 +63,12 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def usage(contents: Contents) -> str:
-    """The receiver's commands."""
+    """Instructions for the receiver."""
     return USAGE.substitute(size=contents.card.size)
 
 
 def header(contents: Contents) -> str:
-    """The YAML header of a card, by which the hub and `datasets` know the set. Its values are JSON, which is YAML too."""
+    """YAML header of the card for the hub and `datasets`. Values are JSON, a subset of YAML."""
     card = contents.card
     key = licence_key(card.licence)
     entries: dict[str, Any] = {
@@ -86,7 +86,7 @@ def header(contents: Contents) -> str:
 
 
 def zenodo_of(contents: Contents) -> dict[str, Any]:
-    """.zenodo.json, by which Zenodo fills in its form for an upload."""
+    """Return the content of .zenodo.json, with which Zenodo fills in the form of an upload."""
     card = contents.card
     key = licence_key(card.licence)
     verdict = f"verdict of its privacy audit: {card.audit.verdicts.set}"
@@ -121,18 +121,18 @@ def _write_shard(path: Path, contents: Contents, start: int) -> None:
 
 
 def _picture(patch: NDArray[np.uint8], name: str) -> dict[str, Any]:
-    """A patch (x, y) as PNG, anterior up."""
+    """Encode a patch (x, y) as PNG with anterior at the top."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(np.rot90(patch))).save(stream, "PNG")
     return {"bytes": stream.getvalue(), "path": name}
 
 
 def _unpack_tables(content: bytes) -> Iterator[bytes]:
-    """A Parquet file as it is, whose metadata are plain, and the pixels of its pictures, those of a row group together."""
+    """Yield a Parquet file, whose metadata are uncompressed, and the pixels of its images, concatenated per row group."""
     yield content
     for batch in parquet.ParquetFile(io.BytesIO(content)).iter_batches(batch_size=GROUP):
         for column in batch.columns:
-            yield b"\0".join(np.asarray(Image.open(io.BytesIO(one["bytes"]))).tobytes() for one in column.to_pylist())
+            yield b"\0".join(np.asarray(Image.open(io.BytesIO(cell["bytes"]))).tobytes() for cell in column.to_pylist())
 
 
 EXPORT = Export(

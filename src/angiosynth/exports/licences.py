@@ -1,4 +1,4 @@
-"""A card's licence by the names that repositories of data sets know."""
+"""Convert the licence of a card to identifiers of dataset repositories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KNOWN = frozenset(
 
 
 def licence_key(licence: str) -> str:
-    """The key of a licence, such as "cc-by-4.0" for an address of Creative Commons or an SPDX identifier; "" for one that is not known."""
+    """Identify a licence given by an address of Creative Commons or an SPDX identifier, such as "cc-by-4.0"; "" if unknown."""
     if match := CREATIVE_COMMONS.fullmatch(licence):
         key = f"cc-{match[1]}-{match[2]}".lower()
     else:

@@ -1,6 +1,6 @@
-"""A model package of medigan: the generator as an exported program, the function that draws from it, and its entry for global.json.
+"""Export as a model package of medigan: the generator as an exported program, a function that draws from it, and an entry of global.json.
 
-medigan runs in a folder with config/global.json and models/ID/PACKAGE, so the export is laid out as that.
+medigan runs in a folder with config/global.json and models/ID/PACKAGE, which is the layout of the export.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from angiosynth.exports.volumes import RECEIVERS
 from angiosynth.reading import read_text
 from angiosynth.runtime.output import write_json
 
-NUMBER = "00000"  # medigan numbers its models; whoever contributes one gets the next
+NUMBER = "00000"  # medigan assigns the number when a model is contributed
 USAGE = Template("""The generator of the set, as medigan takes models, and by itself. `generate` needs torch and numpy alone:
 
 ```sh
@@ -38,10 +38,10 @@ and put its address into `package_link` of the entry. torch.export loads $progra
 
 
 def write(contents: Contents, folder: Path) -> None:
-    """models/ID/ID with __init__.py, generator.pt2 and generator.json; config/global.json.
+    """Write models/ID/ID with __init__.py, generator.pt2 and generator.json, and config/global.json.
 
     Raises:
-        InputError: the package has no generator, or one that is no network.
+        InputError: the package has no generator, or its generator is not a network.
     """
     shipped = shipped_generator(contents)
     if shipped is None:
@@ -56,13 +56,13 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def model_id(contents: Contents) -> str:
-    """NUMBER_TYPE_MODALITY_REGION_SAMPLE, as medigan names its models."""
+    """Return the model id in medigan's form NUMBER_TYPE_MODALITY_REGION_SAMPLE."""
     kind = re.sub(r"[^A-Z0-9-]", "-", contents.card.model.upper())
     return f"{NUMBER}_{kind}_TOF-MRA_BRAIN-VESSELS_PATCH"
 
 
 def entry_of(contents: Contents, latent: int) -> dict[str, Any]:
-    """The model's entry of global.json: how it is run, by which words it is searched for, where it comes from."""
+    """Return the entry of the model in global.json: execution, search terms, origin."""
     card, name = contents.card, model_id(contents)
     base = ["model_file", "num_samples", "output_path", "save_images"]
     execution = {
@@ -115,7 +115,7 @@ def entry_of(contents: Contents, latent: int) -> dict[str, Any]:
 
 
 def usage(contents: Contents) -> str:
-    """The receiver's commands."""
+    """Instructions for the receiver."""
     return USAGE.substitute(id=model_id(contents), program=PROGRAM, verdict=contents.card.audit.verdicts.generator)
 
 

@@ -1,4 +1,4 @@
-"""A MONAI bundle of the networks that came with a package, U-net and generator: configuration, weights, and the code that they need."""
+"""Export as a MONAI bundle of the package's networks, U-net and generator: configuration, weights and code."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from angiosynth.segmentation.facts import read_facts
 from angiosynth.segmentation.prediction import THRESHOLD, Segmenter
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-MONAI, FIRE = "1.6.1", "0.7.1"  # tried with
-ABOVE = float(np.nextafter(np.float32(THRESHOLD), np.float32(1.0)))  # AsDiscreted takes values equal to its threshold, a Segmenter does not
-MOST_SLICES, MOST_SIDES = 4096, 128  # of a batch for the exported program, and sides in multiples of 16
+MONAI, FIRE = "1.6.1", "0.7.1"  # tested versions
+ABOVE = float(np.nextafter(np.float32(THRESHOLD), np.float32(1.0)))  # unlike Segmenter, AsDiscreted includes values equal to its threshold
+MOST_SLICES, MOST_SIDES = 4096, 128  # largest batch of the exported program, and largest sides in multiples of 16
 USAGE = """This is a MONAI bundle, to be run from this folder: `configs/metadata.json`, `configs/inference.json`, `models/model.safetensors`
 and its code in `scripts/`. It segments a scan (with its brain mask, on the same grid) into `predictions/`, in the scan's own orientation:
 
@@ -48,10 +48,10 @@ Verdict of the audit on who holds the generator beside the set: **{verdict}**.""
 
 
 def write(contents: Contents, folder: Path) -> None:
-    """configs, models, scripts.
+    """Write the folders configs, models and scripts.
 
     Raises:
-        InputError: the package has neither U-net nor generator, or a generator that is no network.
+        InputError: the package has neither U-net nor generator, or its generator is not a network.
     """
     segmenter, shipped = read_unet(contents.package), shipped_generator(contents)
     if segmenter is None and shipped is None:
@@ -67,7 +67,7 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def _write_unet(contents: Contents, segmenter: Segmenter, folder: Path) -> None:
-    """The U-net: weights, program, code, metadata.json, inference.json."""
+    """Write weights, program, code, metadata.json and inference.json of the U-net."""
     width = read_facts(contents.package / "unet").width
     save_file({name: value.contiguous() for name, value in segmenter.unet.state_dict().items()}, folder / "models" / "model.safetensors")
     sides = {axis: 16 * torch.export.Dim(name, min=1, max=MOST_SIDES) for axis, name in ((2, "x"), (3, "y"))}
@@ -80,7 +80,7 @@ def _write_unet(contents: Contents, segmenter: Segmenter, folder: Path) -> None:
 
 
 class Vessels(nn.Module):
-    """A segmenter as a network: images (n, 1, x, y) in [-1, 1] to the probability of vessel, as `VesselNet` of the bundle."""
+    """Network from images (n, 1, x, y) in [-1, 1] to vessel probabilities, with standardisation, like `VesselNet` of the bundle."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Vessels(nn.Module):
 
 
 def _write_generator(contents: Contents, shipped: ShippedGenerator, folder: Path, *, alone: bool) -> None:
-    """The generator: program, code, generator_metadata.json, generate.json; without a U-net its metadata are the bundle's."""
+    """Write program, code, generator_metadata.json and generate.json of the generator; `alone` also uses its metadata for the bundle."""
     latent = write_generator(shipped, folder / "models")
     (folder / "scripts" / "generate.py").write_text(read_text(RECEIVERS / "generate.py"), encoding="utf-8")
     metadata = generator_metadata_of(contents, latent)
@@ -114,7 +114,7 @@ def _write_generator(contents: Contents, shipped: ShippedGenerator, folder: Path
 
 
 def generator_metadata_of(contents: Contents, latent: int) -> dict[str, Any]:
-    """configs/generator_metadata.json, by MONAI's schema."""
+    """Return the content of configs/generator_metadata.json, by MONAI's schema."""
     card, side = contents.card, contents.card.size
     shared = {"dtype": "float32", "is_patch_data": True}
     noise = {**shared, "type": "tuple", "format": "latent", "num_channels": latent, "spatial_shape": [], "value_range": [-6, 6]}
@@ -131,7 +131,7 @@ def generator_metadata_of(contents: Contents, latent: int) -> dict[str, Any]:
 
 
 def _shared_metadata(contents: Contents) -> dict[str, Any]:
-    """Of all networks of a package."""
+    """Metadata that are common to all networks of a package."""
     card = contents.card
     return {
         "schema": SCHEMA,
@@ -148,7 +148,7 @@ def _shared_metadata(contents: Contents) -> dict[str, Any]:
 
 
 def usage(contents: Contents) -> str:
-    """The receiver's commands."""
+    """Instructions for the receiver."""
     has_unet, has_generator = ((contents.package / name).is_dir() for name in ("unet", "generator"))
     lead = "" if has_unet else "This is a MONAI bundle, to be run from this folder; it needs MONAI and fire. "
     drawing = DRAWING.format(lead=lead, verdict=contents.card.audit.verdicts.generator) if has_generator else ""
@@ -156,7 +156,7 @@ def usage(contents: Contents) -> str:
 
 
 def metadata_of(contents: Contents) -> dict[str, Any]:
-    """configs/metadata.json, by MONAI's schema."""
+    """Return the content of configs/metadata.json, by MONAI's schema."""
     card = contents.card
     shared = {"spatial_shape": ["16*n", "16*n"], "dtype": "float32", "num_channels": 1, "is_patch_data": False}
     image = {**shared, "type": "image", "format": "magnitude", "modality": "MR", "value_range": [-1, 1], "channel_def": {"0": "image"}}
@@ -173,7 +173,7 @@ def metadata_of(contents: Contents) -> dict[str, Any]:
 
 
 def inference_of(contents: Contents, width: int, mean: float, deviation: float) -> dict[str, Any]:
-    """configs/inference.json: one scan with its brain mask, to a mask of vessels on the scan's grid."""
+    """Return the content of configs/inference.json: segments one scan with its brain mask; the result is on the grid of the scan."""
     rule = contents.card.intensity
     low, high = (rule.low, rule.high) if rule.rule == "volume" else (0.0, 100.0)
     keys = ["image", "brain"]

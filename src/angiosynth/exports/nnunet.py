@@ -1,7 +1,7 @@
-"""nnU-Net v2: a raw data set of one patch a case.
+"""Export as a raw dataset of nnU-Net v2, one case per patch.
 
-A case is a volume of one slice, so nnU-Net plans configuration 2d alone. Images are in [0, 1] with 0 for air, channel "noNorm": nnU-Net
-crops to what is not zero and pads by zeros, and its own normalisation by the patch would undo the one scale of a volume.
+A case is a volume of one slice, so nnU-Net plans only configuration 2d. Images are in [0, 1] with 0 for air, because nnU-Net crops to
+non-zero voxels and pads with zeros. The channel is "noNorm": normalisation per patch would destroy the common scale of a volume.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from angiosynth.exports.volumes import copy_program, unit_range, write_slice
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.progress import progress
 
-NUMBER = 501  # of the data set; nnU-Net's own challenges end at 220
+NUMBER = 501  # of the dataset; numbers of nnU-Net's challenges end at 220
 PROGRAM = "scale_scan.py"
 USAGE = Template("""nnU-Net v2 finds the data set where its raw data are: set `nnUNet_raw` to this folder, or move `$dataset` there (with
 another number, if $number is taken). One case is one patch, so there is configuration `2d` alone.
@@ -32,12 +32,12 @@ a network trained on these pairs sees, and with those that it is fine-tuned on (
 
 
 def write(contents: Contents, folder: Path) -> None:
-    """DatasetNNN_NAME with imagesTr, labelsTr and dataset.json, and the program that scales real scans by the same rule."""
+    """Write DatasetNNN_NAME with imagesTr, labelsTr and dataset.json, and the program that scales real scans by the same rule."""
     dataset = folder / dataset_name(contents)
-    for part in ("imagesTr", "labelsTr"):
-        (dataset / part).mkdir(parents=True)
+    for subfolder in ("imagesTr", "labelsTr"):
+        (dataset / subfolder).mkdir(parents=True)
     x, y, z = contents.spacing_mm
-    # nnU-Net takes the axis of the largest voxel size for the one across slices, the first one among equals.
+    # nnU-Net treats the axis with the largest spacing as the slice axis, and the first among equals.
     spacing = (x, y, max(x, y, z))
     pairs = contents.pairs
     for number in progress(range(len(pairs)), "writing cases", len(pairs)):
@@ -60,12 +60,12 @@ def write(contents: Contents, folder: Path) -> None:
 
 
 def dataset_name(contents: Contents) -> str:
-    """DatasetNNN_NAME, of letters, digits, dashes and underscores."""
+    """Return the name DatasetNNN_NAME of letters, digits, dashes and underscores."""
     return f"Dataset{NUMBER}_{re.sub(r'[^A-Za-z0-9_-]', '-', contents.card.name)}"
 
 
 def usage(contents: Contents) -> str:
-    """The receiver's commands."""
+    """Instructions for the receiver."""
     return USAGE.substitute(dataset=dataset_name(contents), number=NUMBER, program=PROGRAM)
 
 

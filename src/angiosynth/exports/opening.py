@@ -1,4 +1,4 @@
-"""Read a package for an export: its checksums first, then its card, then its pairs."""
+"""Read a package for an export: verify checksums, then read card and pairs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ AGAIN = "get the package again"
 
 
 def open_contents(package: Path, trusted: Path | None, scratch: Path, spacing_mm: SpacingMm | None = None) -> tuple[Contents, str]:
-    """Check a package against its checksums and unpack it.
+    """Verify the checksums of a package and unpack it.
 
     Args:
-        package: the folder that `release` made.
-        trusted: the sender's public key; without it an unsigned package is accepted.
-        scratch: a folder for the unpacked arrays.
-        spacing_mm: voxel size (x, y, z) for packages whose card has none.
+        package: folder made by `release`.
+        trusted: public key of the sender; without it unsigned packages are accepted.
+        scratch: folder for the unpacked arrays.
+        spacing_mm: voxel size (x, y, z) for packages without one in the card.
 
     Returns:
-        The contents, and a line that says which checks passed.
+        The contents, and a message that states the passed checks.
 
     Raises:
-        InputError: the package is incomplete, changed, not signed by the trusted key, or its card is none; it has no voxel size and
-            none is given, or one is given and it has another.
+        InputError: the package is incomplete, modified, or not signed by the trusted key; its card is invalid; or its voxel size is missing
+            without `spacing_mm`, or differs from it.
     """
     pairs, _, checked = open_package(package, trusted, scratch)
     card = _card_of(package, pairs.meta)

@@ -1,4 +1,4 @@
-"""Networks as programs of torch.export: files that torch alone loads, without the code of the network."""
+"""Write networks as programs of torch.export, which torch can load without the code of the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from angiosynth.runtime.checkpoint import exported_through_memory
 
 
 def unpack_program(content: bytes) -> list[bytes]:
-    """The files of a program's archive, whose list is plain."""
+    """Return the archive of a program, whose list of files is uncompressed, and the unpacked files."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return [content, *(archive.read(name) for name in archive.namelist())]
 
@@ -28,10 +28,10 @@ def write_program(network: nn.Module, example: Tensor, free: dict[int, Any], pat
     """Write a network as a program in inference mode.
 
     Args:
-        network: on the CPU, takes one tensor.
-        example: an input; its shape is used, no number of it is kept.
-        free: axis -> `torch.export.Dim`, for axes of any length.
-        path: ends in .pt2.
+        network: a network on the CPU with one input tensor.
+        example: an input; only its shape is used.
+        free: axis -> `torch.export.Dim`, for axes of variable length.
+        path: file name that ends with .pt2.
     """
     with warnings.catch_warnings(), torch.no_grad(), exported_through_memory():
         warnings.filterwarnings("ignore", message="No complete tensor found")

@@ -1,4 +1,4 @@
-"""The export formats that there are: another one is a module beside this and a line here."""
+"""Registry of export formats. A new format is a module next to this one and a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write an export, whole or not at all: the format's files, README, card, audit, checksums, and the search for identifiers."""
+"""Write an export atomically: files of the format, README, card, audit, checksums; then search it for identifiers."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ was trained on is against the terms of this release. Nothing clinical may be con
 
 
 def write_export(export: Export, contents: Contents, target: Path, identifiers: Identifiers, key: Path | None = None) -> None:
-    """Write a package's pairs in another format.
+    """Write the pairs of a package in another format.
 
     Args:
         export: the format.
-        contents: of the package.
+        contents: contents of the package.
         target: a new folder.
-        identifiers: names and paths that the export must not hold.
-        key: an ed25519 private key to sign with.
+        identifiers: names and paths that the export must not contain.
+        key: ed25519 private key for signing.
 
     Raises:
-        InputError: the folder exists, it cannot be written, or the export holds an identifier.
+        InputError: the folder exists or cannot be written, or the export contains an identifier.
     """
     if target.exists() or target.is_symlink():
         raise InputError(f"{target}: is there already; name a new folder")
@@ -73,7 +73,7 @@ def write_export(export: Export, contents: Contents, target: Path, identifiers: 
 
 
 def readme_of(export: Export, contents: Contents) -> str:
-    """README.md."""
+    """Return the text of README.md."""
     card = contents.card
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card.override)}\n\n" if card.override else ""
     return README.substitute(

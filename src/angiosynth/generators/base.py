@@ -1,6 +1,6 @@
-"""The description of a kind of generator, and the interface through which the rest of the program uses it.
+"""Interface between the generators and the rest of the program, and the description of a kind of generator.
 
-Nothing here is specific to one family. `registry.py` lists the kinds; a family's folder holds its networks, its training loop and
+Nothing here is specific to one family. `registry.py` lists the kinds. The folder of a family holds its networks, its training step and
 `family.py`, a module with the functions of `Family`.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from angiosynth.runtime.rehearsal import Need, Rehearsal
 
 CHUNK = 256  # pairs that a sampler yields at a time
-PROMISE = "promise"  # key of generator.json and card.json: what is promised to patients with proof
+PROMISE = "promise"  # key of generator.json and card.json: the proven privacy guarantee
 Scale = Literal["whole", "log", "linear", "choice"]
 
 
@@ -45,10 +45,12 @@ class GeneratorSettings(Section):
 
 @dataclass(frozen=True)
 class Searched:
-    """How a sweep searches one setting.
+    """Search space of one setting in a sweep.
 
-    `scale`: "whole" numbers, "log" or "linear" between two ends, or one "choice" of several. `values`: the ends or choices where
-    `sweep.ranges` names none. `key`, `end`: the setting and its place in it, where one end of a pair is searched.
+    Attributes:
+        scale: "whole" numbers, "log" or "linear" between two bounds, or "choice" from a list.
+        values: default bounds or choices, used unless `sweep.ranges` in params.yaml gives others.
+        key, end: the name of the setting and the index of the searched element, if the setting is a pair of which one element is searched.
     """
 
     scale: Scale
@@ -61,11 +63,16 @@ class Searched:
 class Kind:
     """One kind of generator.
 
-    `name`: the value of `kind` in params.yaml. `title`: as figures and pages write it. `family`: the module with the functions of
-    `Family`, imported when it is first needed, since it brings torch. `trains_network`: False for a simulator, whose `steps` a sweep
-    leaves as they are and which is no program that MLflow could keep. `unsearched`: why no sweep may search it, "" where one may.
-    `undefaulted`: settings that `generator_defaults` does not fill in. `drawn_with`: settings on which the shapes of the weights and the
-    drawing of pairs depend, the only ones that leave with a generator.
+    Attributes:
+        name: value of `kind` in params.yaml.
+        title: display name in figures and pages.
+        settings: model of its entry in params.yaml.
+        family: name of the module with the functions of `Family`. It is imported on first use, because it imports torch.
+        search: search space of each setting that a sweep varies.
+        trains_network: False for a simulator: a sweep does not scale its `steps`, and MLflow stores no model of it.
+        unsearched: the reason why sweeps refuse this kind; "" if they accept it.
+        undefaulted: settings that `generator_defaults` does not fill in.
+        drawn_with: settings that determine the shapes of the weights and the drawing of pairs. Only these are released with a generator.
     """
 
     name: str
@@ -88,20 +95,20 @@ class Sampler(Protocol):
         ...
 
     def example(self) -> NDArray[np.float32]:
-        """An input of `network` for two pairs, by which MLflow learns its shapes."""
+        """An input of `network` for two pairs, from which MLflow infers the signature."""
         ...
 
     def pairs(self, count: int, seed: int, threshold: float | None = None) -> tuple[ImagePatches, LabelPatches]:
-        """`count` pairs, (n, x, y) each, the same for a seed and weights; `threshold` cuts the label, None for the kind's default."""
+        """Draw `count` pairs, (n, x, y) each, determined by seed and weights; `threshold` binarises the label, None is the default."""
         ...
 
     def chunks(self, count: int, seed: int, threshold: float | None = None) -> Iterator[tuple[ImagePatches, LabelPatches]]:
-        """The same pairs a few hundred at a time."""
+        """Yield the same pairs in chunks of a few hundred."""
         ...
 
 
 class LatentSpace(Protocol):
-    """A generator that maps a vector to a pair and has gradients: the interface that a reconstruction attack needs."""
+    """A differentiable map from latent vectors to pairs: the interface that a reconstruction attack needs."""
 
     @property
     def size(self) -> int:
@@ -109,20 +116,20 @@ class LatentSpace(Protocol):
         ...
 
     def draw(self, vectors: Tensor) -> Tensor:
-        """Pairs (n, 2, x, y) of vectors (n, size), on the ranges of `encode`."""
+        """Generate pairs (n, 2, x, y) from vectors (n, size), in the value range of `encode`."""
         ...
 
     def encode(self, image: Tensor, label: Tensor) -> Tensor:
-        """Real images in [-1, 1] and labels 0 or 1, (n, x, y) each, on the generator's ranges: (n, 2, x, y)."""
+        """Convert real images in [-1, 1] and labels 0 or 1, (n, x, y) each, to the generator's value range: (n, 2, x, y)."""
         ...
 
 
 class PairCritic(Protocol):
-    """A network of the training that scores pairs: the interface that an attack by its score needs."""
+    """A network from the training that scores pairs: the interface that a score-based membership attack needs."""
 
     @property
     def batch_size(self) -> int:
-        """Pairs of a training batch; a score may depend on the batch."""
+        """Number of pairs to score at once. Scores may depend on the batch."""
         ...
 
     def scores(self, pairs: Tensor) -> Tensor:
@@ -134,17 +141,22 @@ class PairCritic(Protocol):
         ...
 
 
-# Scores a generator by its use for a U-net: (sampler, step) -> {"probe_dsc": ..., ...} on validation patients.
+# Scores a generator by the U-net that its pairs train: (sampler, step) -> {"probe_dsc": ..., ...} on validation patients.
 Probe = Callable[[Sampler, int], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """The chosen generator: its weights, their step, its scores, the curve of the training, and pairs drawn during it.
+    """Result of a training: the selected generator and the records of the training.
 
-    `audited`: file name without ending -> weights that only the audit reads, such as a critic's. `watched`: step -> (image, label),
-    each (n, x, y) uint8, of the same random numbers each time. `promise`: what is promised to patients with proof and to whom, plain values
-    for card, page and run; empty for kinds that promise nothing.
+    Attributes:
+        weights: state dict of the selected generator.
+        audited: file name without suffix -> weights that only the privacy audit reads, for example those of a critic.
+        step: training step of `weights`.
+        scores: probe scores at that step; empty without a probe.
+        curve: one mapping for each record, with "step" and the losses or scores.
+        watched: step -> (image, label), each (n, x, y) uint8, drawn from the same random numbers at every step.
+        promise: the proven privacy guarantee as plain values for card, page and run; empty for kinds without one.
     """
 
     weights: dict[str, Tensor]
@@ -162,41 +174,41 @@ class Family(Protocol):
     def train(
         self, name: str, settings: Any, patches: PatchSet, probe: Probe, checkpoints: Checkpoints, recorder: Recorder
     ) -> TrainedGenerator:
-        """Train on the patches of training patients and choose a generator.
+        """Train on the patches of training patients and select a generator.
 
         Args:
-            name: of the generator, for progress and errors.
+            name: name of the generator in params.yaml, for progress and error messages.
             settings: its entry in params.yaml.
             patches: pairs of training patients only.
-            probe: scores a generator on validation patients; called `probes` times where its scores choose the generator.
-            checkpoints: keeps resume files and the weights of every probed generator; a valid resume file in it is continued.
-            recorder: takes the curves.
+            probe: scores a generator on validation patients. Called `probes` times if `checkpoint_choice` is "probe_dsc".
+            checkpoints: stores resume files and the weights of every probed generator. A valid resume file in it is continued.
+            recorder: receives the curves.
 
         Raises:
-            InputError: a loss stopped being finite; the text names the step.
+            InputError: a loss is not finite; the message names the step.
         """
         ...
 
     def blank(self, settings: Any, patch_size: int) -> Mapping[str, Mapping[str, Tensor]]:
-        """Fresh weights of the network in each file of a trained generator: "generator", and those of `TrainedGenerator.audited`."""
+        """Initial weights by file name, "generator" and the names of `TrainedGenerator.audited`; files are checked against their shapes."""
         ...
 
     def sampler(self, settings: Any, patch_size: int, weights: Mapping[str, Tensor], device: torch.device) -> Sampler:
-        """The generator with these weights, ready to draw. Raises RuntimeError where they do not fit."""
+        """Build a sampler with these weights. Raises RuntimeError if their shapes do not match the settings."""
         ...
 
     def latent_space(self, sampler: Sampler) -> LatentSpace | None:
-        """The latent space for an attacker who holds the generator, or None where the kind has none."""
+        """The latent space that an attacker with the generator can search, or None if the kind has none."""
         ...
 
     def critic(self, settings: Any, patch_size: int, weights: Mapping[str, Mapping[str, Tensor]]) -> PairCritic | None:
-        """The network that scores pairs, from `TrainedGenerator.audited`, or None. RuntimeError or KeyError where weights do not fit."""
+        """The network that scores pairs, from `TrainedGenerator.audited`, or None. RuntimeError or KeyError if weights do not match."""
         ...
 
     def blank_training(self, settings: Any, patch_size: int) -> Callable[[], object]:
-        """A training on patches without content: each call is one step of the generator, with all that belongs to it. For measurements."""
+        """A training on empty patches, for timing: each call runs one complete generator step."""
         ...
 
     def rehearse(self, settings: Any, patch_size: int, counted: Rehearsal) -> Need:
-        """Bytes that a training takes, measured by one step on fake tensors."""
+        """Memory of a training in bytes, measured by one step on fake tensors."""
         ...

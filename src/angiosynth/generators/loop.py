@@ -1,4 +1,4 @@
-"""The training loop of every family that trains a network step by step, and the state that such trainings have in common."""
+"""Training loop shared by all families that train a network step by step, and the state common to these trainings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ S = TypeVar("S", bound=GeneratorSettings)
 
 
 class Training(ABC, Generic[S]):
-    """State of one training: its step, random numbers, curve, the best generator so far. A family adds networks and optimisers."""
+    """State of one training: step, random generator, curve, best generator so far. Each family adds its networks and optimisers."""
 
-    average: nn.Module  # the generator that is scored, drawn from and kept; its weights are averaged over the steps
+    average: nn.Module  # moving average of the generator's weights; this network is probed, sampled and saved
     log_every = 20  # steps between two records of losses
 
     def __init__(self, settings: S, patches: PatchSet) -> None:
@@ -41,58 +41,58 @@ class Training(ABC, Generic[S]):
 
     @abstractmethod
     def train_step(self) -> dict[str, Tensor]:
-        """Train one step and count it; returns losses and other scalars by name."""
+        """Run one step, increment `step`, and return losses and other scalars by name."""
 
     @abstractmethod
     def rates(self) -> dict[str, float]:
-        """The learning rates of the last step, as they are recorded."""
+        """Return the learning rates of the last step by name, for the curves."""
 
     @abstractmethod
     def averaged(self) -> nn.Module:
-        """`average`, ready to draw from."""
+        """`average`, with every buffer up to date for sampling."""
 
     @abstractmethod
     def sampler(self) -> Sampler:
-        """Draws from `averaged`."""
+        """Return a sampler of `averaged`."""
 
     @abstractmethod
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        """Everything whose `state_dict` belongs to the state."""
+        """Networks and optimisers whose `state_dict` goes into the resume file, by name."""
 
     @abstractmethod
     def audited(self) -> dict[str, dict[str, Tensor]]:
-        """The weights at the end that only the audit reads: `TrainedGenerator.audited`."""
+        """Return the final weights that only the audit reads: `TrainedGenerator.audited`."""
 
     def real_batch(self, flip: bool) -> tuple[Tensor, Tensor]:
-        """This process's rows of a random batch: image and label, (n, x, y) each, where `flip` mirrored left-right at random."""
+        """Return this process's rows of a random batch, image and label (n, x, y); with `flip` half of them are mirrored left-right."""
         count = self.settings.batch_size
         rows = local_rows(torch.randint(len(self.patches), (count,), generator=self.random)).numpy()
         image, label = (torch.from_numpy(array) for array in self.patches.pairs(rows))
         if flip:
             mirrored = (local_rows(torch.rand(count, generator=self.random)) < 0.5)[:, None, None]
-            image, label = (torch.where(mirrored, part.flip(1), part) for part in (image, label))
+            image, label = (torch.where(mirrored, channel.flip(1), channel) for channel in (image, label))
         return image, label
 
     @torch.no_grad()
     def update_average(self, network: nn.Module, decay: float) -> None:
-        """Exponential moving average of the network's weights. At first the decay is smaller, so that the initial weights fade soon."""
+        """Update the exponential moving average of the weights. The decay is smaller in early steps, so that initial weights fade soon."""
         decay = min(decay, self.step / (self.step + 10.0))
         for average, current in zip(self.average.parameters(), network.parameters(), strict=True):
             average.lerp_(current, 1.0 - decay)
 
     def choose(self, scores: dict[str, float]) -> None:
-        """Remember the averaged generator if it is the best so far by validation patients."""
+        """Keep a copy of the averaged generator if its probe score is the best so far; without scores the latest is kept."""
         score = scores.get("probe_dsc", float(self.step))
         if not self.best or score > self.best["score"]:
             self.best = {"score": score, "step": self.step, "scores": scores, "weights": copied(self.average)}
 
     def watch(self) -> None:
-        """Keep the averaged generator's pairs of a few fixed random numbers, for the strip of progress."""
+        """Draw a few pairs from fixed random numbers and keep them for the progress figure."""
         image, label = self.sampler().pairs(WATCHED, seed=0)
         self.watched[self.step] = torch.from_numpy(image), torch.from_numpy(label)
 
     def state(self) -> dict[str, Any]:
-        """The state that a resumed training needs."""
+        """Return the state from which a resumed training continues bit for bit."""
         return {
             **{name: module.state_dict() for name, module in self.modules().items()},
             "random": self.random.get_state(),
@@ -103,7 +103,7 @@ class Training(ABC, Generic[S]):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a saved `state`."""
+        """Load a saved `state`."""
         for name, module in self.modules().items():
             module.load_state_dict(state[name])
         self.random.set_state(state["random"])
@@ -111,18 +111,18 @@ class Training(ABC, Generic[S]):
 
 
 def copied(network: nn.Module) -> dict[str, Tensor]:
-    """The network's weights on the CPU, apart from those that training goes on to change."""
+    """Return a copy of the network's weights on the CPU, independent of further training."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 def check_patches(patches: PatchSet) -> None:
-    """Raise InputError unless there is something to train on."""
+    """Raise InputError if the set holds no patches."""
     if len(patches) == 0:
         raise InputError(f"{patches.folder}: holds no patches to train on; check the split in params.yaml, section cohort")
 
 
 def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: Checkpoints, recorder: Recorder) -> TrainedGenerator:
-    """Run a training from its last resume file to its end, and choose a generator: see `Family.train`."""
+    """Run a training from its last resume file to the end and select a generator: see `Family.train`."""
     saved = checkpoints.load()
     if saved is not None:
         training.restore(saved)
@@ -133,10 +133,10 @@ def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: 
         remaining = range(training.step, steps)
         for _ in remaining if rank() else progress(remaining, f"train-generator {name}", steps, done=training.step):
             numbers = training.train_step()
-            # decide what to do after this step; all processes decide alike
+            # decide what is due after this step; the decisions are identical in all processes, since some of them communicate
             stops, watches = any_of(terminated()), training.step in watch_steps(steps)
             logs, saves = training.step % training.log_every == 0 or training.step == steps, training.step % every == 0 or stops
-            values = _finite(numbers, training, name) if logs or saves or watches else {}  # no state is kept that was not checked
+            values = _finite(numbers, training, name) if logs or saves or watches else {}  # check before any state is saved
             # every few steps: record losses and learning rates
             if logs:
                 values |= training.rates()
@@ -145,7 +145,7 @@ def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: 
             # once in a while, in the second half: score the averaged generator with the probe
             if settings.checkpoint_choice == "probe_dsc" and training.step in probe_steps(steps, settings.probes):
                 _probe(training, probe, checkpoints, recorder)
-            # at doubling steps: keep a few pairs for the strip of progress
+            # at doubling steps: keep a few pairs for the progress figure
             if watches:
                 training.watch()
             # every `checkpoint_every` steps, and before stopping: write a resume file
@@ -154,7 +154,7 @@ def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: 
             if stops:
                 say(f"train-generator {name}: stopped by a signal, saved at step {training.step}; the same command goes on from there")
                 raise SystemExit(EXIT_CODE)
-    # without a probe the last averaged generator is the chosen one
+    # without a probe the last averaged generator is selected
     if not training.best:
         training.averaged()
         training.choose({})
@@ -163,10 +163,10 @@ def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: 
 
 
 def _probe(training: Training[Any], probe: Probe, checkpoints: Checkpoints, recorder: Recorder) -> None:
-    """Score the averaged generator, keep its weights, and remember it if it is the best so far."""
+    """Score the averaged generator, save its weights, and select it if it is the best so far."""
     sampler = training.sampler()
     if rank():
-        training.choose({})  # process 0 chooses and saves
+        training.choose({})  # only process 0 scores and saves
         return
     scores = probe(sampler, training.step)
     training.choose(scores)
@@ -176,7 +176,7 @@ def _probe(training: Training[Any], probe: Probe, checkpoints: Checkpoints, reco
 
 
 def _finite(numbers: dict[str, Tensor], training: Training[Any], name: str) -> dict[str, float]:
-    """The step's numbers as floats, the same in all processes."""
+    """Mean of the step's scalars over all processes, as floats. Raises InputError if one is not finite."""
     values = {number: float(mean_over_all(value)) for number, value in numbers.items()}
     for number, value in values.items():
         if not math.isfinite(value):

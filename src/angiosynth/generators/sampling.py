@@ -1,4 +1,4 @@
-"""Draw pairs of image and label from a network that maps random numbers to pairs: what the samplers of all families share."""
+"""Sampler shared by the families whose network maps random numbers to pairs of image and label."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class NoiseSampler:
 
     Args:
         network: maps standard normal numbers (n, *shape) to pairs (n, 2, x, y), images in [-1, 1].
-        shape: of one pair's random numbers.
-        threshold: cuts the network's label into 0 and 1 where a caller gives no other.
-        precision: as `autocast` takes it.
-        device: of the network.
+        shape: shape of the random numbers of one pair.
+        threshold: default threshold that binarises the network's label channel.
+        precision: as in `autocast`.
+        device: device of the network.
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], threshold: float, precision: str, device: torch.device) -> None:
@@ -31,17 +31,17 @@ class NoiseSampler:
         self.precision, self.device = precision, device
 
     def example(self) -> NDArray[np.float32]:
-        """An input of two pairs."""
+        """Return a network input for two pairs."""
         return np.zeros((2, *self.shape), np.float32)
 
     def pairs(self, count: int, seed: int, threshold: float | None = None) -> tuple[ImagePatches, LabelPatches]:
-        """`count` pairs, (n, x, y) each, the same ones for the same seed and weights."""
+        """Draw `count` pairs, (n, x, y) each, determined by seed and weights."""
         chunks = list(self.chunks(count, seed, threshold))
         return np.concatenate([image for image, _ in chunks]), np.concatenate([label for _, label in chunks])
 
     @torch.no_grad()
     def chunks(self, count: int, seed: int, threshold: float | None = None) -> Iterator[tuple[ImagePatches, LabelPatches]]:
-        """The same pairs a few hundred at a time."""
+        """Yield the same pairs in chunks of `CHUNK`. Raises InputError if the network's output is not finite."""
         random = torch.Generator().manual_seed(seed)
         cut = self.threshold if threshold is None else threshold
         was_training = self.network.training

@@ -1,4 +1,4 @@
-"""A trained generator's folder: generator.pt, the weights that only the audit reads, and the probed generators of other steps."""
+"""Read and write the folder of a trained generator: generator.pt, weights that only the audit reads, probed generators of other steps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ GENERATOR = "generator"
 
 
 def checkpoint_file(folder: Path, step: int) -> Path:
-    """The file of a probed generator that was not chosen, by its step."""
+    """Return the path of a probed generator that was not selected."""
     return folder / "checkpoints" / f"step-{step:08d}.pt"
 
 
 def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpoints) -> None:
-    """Write all weights into the folder, which exists."""
+    """Write all weights into an existing folder."""
     for name, weights in {GENERATOR: trained.weights, **trained.audited}.items():
         save_weights(folder / f"{name}.pt", {key: value.contiguous() for key, value in weights.items()})
     for step, kept in checkpoints.kept().items():
@@ -32,10 +32,10 @@ def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpo
 
 
 def generator_digest(folder: Path) -> str:
-    """Sixteen hex digits over the chosen generator's weights.
+    """Return the digest of the selected generator's weights, sixteen hex digits.
 
     Raises:
-        InputError: there are none.
+        InputError: the file cannot be read.
     """
     path = folder / f"{GENERATOR}.pt"
     try:
@@ -47,10 +47,10 @@ def generator_digest(folder: Path) -> str:
 def load_sampler(
     folder: Path, settings: GeneratorSettings, patch_size: int, device: torch.device | None = None, step: int | None = None
 ) -> Sampler:
-    """The chosen generator, or the probed one of another step, ready to draw; on the CPU unless a device is given.
+    """Load the selected generator, or the probed one of another step, on the CPU unless a device is given.
 
     Raises:
-        InputError: it is missing, damaged, or of other settings.
+        InputError: the file is missing, damaged, or does not match the settings.
     """
     path = folder / f"{GENERATOR}.pt" if step is None else checkpoint_file(folder, step)
     family = family_of(settings)
@@ -59,10 +59,10 @@ def load_sampler(
 
 
 def load_critic(folder: Path, settings: GeneratorSettings, patch_size: int) -> PairCritic | None:
-    """The network of the training that scores pairs, or None where the kind has none.
+    """Load the network that scores pairs, or give None if the kind has none.
 
     Raises:
-        InputError: its weights are missing, damaged, or of other settings.
+        InputError: its weights are missing, damaged, or do not match the settings.
     """
     family = family_of(settings)
     blank = {name: weights for name, weights in family.blank(settings, patch_size).items() if name != GENERATOR}

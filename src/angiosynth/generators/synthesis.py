@@ -1,4 +1,4 @@
-"""Draw a synthetic patch set with its card."""
+"""Draw a synthetic patch set and describe it in a card."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from angiosynth.settings import SynthesisSettings
 def write_synthetic_set(
     sampler: Sampler, settings: SynthesisSettings, real: PatchSet, facts: dict[str, Any], target: Path
 ) -> dict[str, Any]:
-    """Write a synthetic patch set: image.npy and label.npy; gives its card.
+    """Write image.npy and label.npy of a synthetic patch set and return its card.
 
     Args:
-        sampler: of the chosen generator.
+        sampler: sampler of the selected generator.
         settings: section `synthesis`.
-        real: the training patients' patches, for the vessel fraction to compare with.
-        facts: further entries of the card (model, digest of settings); nothing volatile.
+        real: the training patients' patches, whose vessel fraction the card states for comparison.
+        facts: further entries of the card (model, digest of settings). They must not vary between runs (no times, no run ids).
         target: an existing folder.
     """
     image, label = create_patch_arrays(target, settings.pairs, real.size)

@@ -1,1 +1,1 @@
-"""A lab's scans into a site's BIDS folder: pairing, checks, pseudonyms."""
+"""Import of a lab's scans into the BIDS folder of a site: pairing, checks, pseudonyms."""

@@ -1,4 +1,4 @@
-"""Import a lab's files into BIDS: checked, under numbers instead of names, of their headers geometry and scaling alone."""
+"""Import files of a lab into BIDS: checked, with numbers instead of names, and only geometry and scaling of their headers."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ nib: Any = nibabel
 
 
 def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, names: Path | None) -> list[Checked]:
-    """Check all files and write `target` as a BIDS folder, whole or not at all; with no target only check.
+    """Check all files and write a BIDS folder atomically; without a target only check.
 
-    Scans keep voxels, type, scaling and grid; labels and masks become 8 bit in their scan's grid. The table of names and numbers is the
-    CSV file `names`, which only its owner can read: a scan that is in it keeps its number, a new one gets a free number at random, so that
-    numbers do not follow the alphabet. One patient is in memory at a time.
+    Scans keep voxels, type, scaling and grid; labels and masks are converted to 8 bit on the grid of their scan. The CSV file `names`,
+    which only its owner can read, links names and numbers. Scans in this table keep their number; new ones get a free number at random, so
+    that numbers do not follow the alphabetical order. One patient is in memory at a time.
 
     Args:
-        paired: each patient's files.
-        rules: how to interpret ambiguous files.
-        target: a new folder, or one that an import has made.
-        names: the table of numbers and names; outside of `target`.
+        paired: files of each patient.
+        rules: interpretation of ambiguous files.
+        target: a new folder, or one made by an earlier import.
+        names: table of numbers and names, outside `target`.
 
     Returns:
-        Facts of every patient, in the order given.
+        Results of every patient, in the given order.
 
     Raises:
-        InputError: a first line with the number of faults, then one line each; or target or names cannot be used.
+        InputError: a first line with the number of faults, then one line for each; or `target` or `names` cannot be used.
     """
     if target is None:
         return _checked_all(paired, rules, None, {})
@@ -58,7 +58,7 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
     with whole_folder(target) as folder:
         checked = _checked_all(paired, rules, folder, numbers, target)
         describe(folder, target.name)
-        refuse_users_files(target)  # again: reading takes minutes, in which someone may have drawn a label
+        refuse_users_files(target)  # again, since someone may have added a label during the minutes of reading
         write_names(names, paired, numbers)
         keep_words(target, names)
     if gone:
@@ -69,7 +69,7 @@ def import_folder(paired: Sequence[Sources], rules: Rules, target: Path | None, 
 def _checked_all(
     paired: Sequence[Sources], rules: Rules, folder: Path | None, numbers: Mapping[str, str], before: Path | None = None
 ) -> list[Checked]:
-    """Check all files and write them into `folder` if there is one; `before` is the folder of an earlier import."""
+    """Check all files and write them into `folder`, if given; `before` is the folder of an earlier import."""
     faults: list[str] = []
     sound: list[Checked] = []
     copies = CopySearch()
@@ -79,7 +79,7 @@ def _checked_all(
         except InputError as error:
             faults += error.lines
             continue
-        if folder is not None and not faults:  # after a fault nothing is written, but further faults are looked for
+        if folder is not None and not faults:  # after a fault nothing is written, but checking continues
             place = Path(numbers[sources.name], "anat", numbers[sources.name])
             _write(checked, rules, folder / place)
             if before and (note := other_content(Path(f"{before / place}{SCAN}.nii.gz"), Path(f"{folder / place}{SCAN}.nii.gz"))):
@@ -91,7 +91,7 @@ def _checked_all(
 
 
 def all_faults(faults: Sequence[str]) -> InputError:
-    """All faults under a line that counts them."""
+    """Return the error with all faults, preceded by their number."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return InputError(f"import: {count} found, nothing written; mend and run again", *faults)
 
@@ -100,7 +100,7 @@ def _write(checked: Checked, rules: Rules, stem: Path) -> None:
     assert checked.masks is not None
     scan = Path(f"{stem}{SCAN}.nii.gz")
     scan.parent.mkdir(parents=True)
-    # No file name and no time go into the gzip header.
+    # The gzip header contains no file name and no time.
     scan.write_bytes(gzip.compress(clean_scan(checked.sources.scan, rules.geometry, rules.series), 6, mtime=0))
     for kind, ending in (("brain", BRAIN), ("vessels", LABEL)):
         if kind in checked.masks:
@@ -108,12 +108,12 @@ def _write(checked: Checked, rules: Rules, stem: Path) -> None:
 
 
 def other_content(before: Path, now: Path) -> str:
-    """A note where a scan has other voxels, or another grid, than at an earlier import under the same name; "" where it has not."""
+    """Return a note on a scan whose voxels or grid differ from those of an earlier import under the same name; "" if they do not."""
     if not before.is_file() or file_digest(before).digest() == file_digest(now).digest():
         return ""
     try:
         old, new = load_volume(before).volume, load_volume(now).volume
-    except InputError:  # the old one is damaged
+    except InputError:  # the earlier file is damaged
         return ""
     if same_grid(old, new):
         if np.array_equal(old.array, new.array):
@@ -125,15 +125,15 @@ def other_content(before: Path, now: Path) -> str:
 
 
 def clean_scan(path: Path, prefer: GridSource | None = None, series: int | None = None) -> bytes:
-    """A NIfTI file with the voxels as stored, under a fresh header with type, shape, grid and scaling alone.
+    """NIfTI file with the stored voxels and a new header with only type, shape, grid and scaling.
 
-    Names, dates and free text of the old header, and its extensions, which may hold whole DICOM headers, are not copied. A last axis of
-    length 1 is dropped. Where the old header contradicts itself, sform, qform and pixdim of the new one all state the grid that was used.
+    Names, dates and free text of the old header, and its extensions, which may contain whole DICOM headers, are not copied. A last axis of
+    length 1 is dropped. If the old header contradicts itself, sform, qform and pixdim of the new header all describe the chosen grid.
 
     Args:
-        path: a file that `load_volume` has accepted.
-        prefer: the description to use where its header contradicts itself.
-        series: the number of the one to take from a folder of several DICOM series.
+        path: a file that `load_volume` accepts.
+        prefer: the description to use if the header contradicts itself.
+        series: number of the series to read from a folder with several DICOM series.
     """
     stored = open_stored(path, series)
     old, is_nifti2 = stored.header, isinstance(stored.header, nib.Nifti2Header)

@@ -1,6 +1,6 @@
-"""Labels of public data sets that mark something else than all vessels of the brain, recognised by the names that their sets give them.
+"""Recognise, by file names, labels of public datasets that do not mark all vessels of the brain.
 
-Learnt from, such a label would teach that every vessel which it leaves out is background. Sources of the names are in docs/datasets.md.
+A network trained on such a label would learn that all unmarked vessels are background. docs/datasets.md has the sources of the names.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ NO_VESSEL_LABELS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 CURE = "leave out --vessels: such scans can be segmented"
-LEAST_USUAL = 0.001  # of the brain; arteries are about a hundredth
+LEAST_USUAL = 0.001  # fraction of the brain; arteries are about 0.01
 
 
 def no_vessel_label(path: Path) -> str:
-    """Why a file of this name is no label of all vessels and what to do, "" for any other name."""
+    """Explain why a file with this name is not a label of all vessels, with a remedy; "" for other names."""
     place = f"/{path.absolute().as_posix()}"
     return next((f"{reason}; {CURE}" for names, reason in NO_VESSEL_LABELS if names.search(place)), "")
 
 
 def small_label_note(share: float) -> str:
-    """A note on a label that is much smaller, as a share of the brain, than arteries are; "" for others."""
+    """Return a note on a label that is a much smaller fraction of the brain than arteries are; "" for others."""
     if share >= LEAST_USUAL:
         return ""
     return f"vessels: the label is {share:.3%} of the brain, arteries are about 1%; does it mark all of them, or a part, or aneurysms?"

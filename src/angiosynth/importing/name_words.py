@@ -1,7 +1,7 @@
-"""Words of people's names, in one form for all ways to write them: in any case, with or without accents, apart or joined.
+"""Normalise the words of people's names: case, accents, word boundaries.
 
-The words that name a patient in a lab's files are searched for in everything that is released. File names also hold words that name
-nobody and occur everywhere; these are not searched for, nor is a person of such a name.
+Words from the file names of a lab that may name a patient are searched for in everything that is released. File names also contain common
+words, which are not searched for; a person with such a name is not searched for either.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-SHORTEST = 2  # letters of a word that is searched for
-SHORTEST_NUMBER = 5  # digits: a year or a patient's place in a list is nobody's number, a hospital's number and a date of birth is
+SHORTEST = 2  # letters of a searched word
+SHORTEST_NUMBER = 5  # digits; shorter numbers are years or positions in a list, longer ones may be hospital numbers or dates of birth
 WORD = re.compile(r"[^\W_]+")
 PIECE = re.compile(r"\d+|[^\W\d_]+")
 CODE = re.compile(r"[a-z]\d|\d+[a-z]{1,2}")  # t1, 3d, 7t, 05mm
 OTHER_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i", "ħ": "h"})
-SPELT_OUT = re.compile("([aou])e")  # an umlaut without its dots
-# Words of imaging, of files and of sentences. Whoever has such a name is not searched for by it.
+SPELT_OUT = re.compile("([aou])e")  # umlauts written without dots
+# Words of imaging, files and sentences, which are not searched for even if they are someone's name.
 IMAGING = (
     "acq anat angio angiography arteries artery axial bids brain brains copy ct cta data dcm desc dicom dwi echo export final flair "
     "gz head heads image images img iso label labels left lesion mask masks mm mr mra mri new nifti nii no nr old orig original part "
@@ -33,12 +33,12 @@ NOBODYS = frozenset(f"{IMAGING}{SENTENCES}".split())
 
 
 def name_words(names: Iterable[str]) -> set[str]:
-    """The forms to search for, from the names of one patient's files: each word, words within a word (AnnaMeier), neighbours joined."""
+    """Return the forms to search for, from the file names of one patient: words, words within a word (AnnaMeier), joined neighbours."""
     return {form for name in names for form in forms_in(name) if names_somebody(form)}
 
 
 def forms_in(text: str) -> set[str]:
-    """All forms in which the words of a text may be a name: words, their pieces, and two neighbours joined either way."""
+    """Return all forms of the words of a text that may be a name: words, pieces of words, and two neighbours joined in both orders."""
     raw = WORD.findall(unicodedata.normalize("NFC", text))
     pieces = [piece for word in raw for piece in _pieces(word)]
     letters = [piece for piece in pieces if not piece.isdigit() and plain_word(piece) not in NOBODYS]
@@ -47,26 +47,26 @@ def forms_in(text: str) -> set[str]:
 
 
 def words_in(text: str) -> set[str]:
-    """The forms of the words of a long text and of their pieces, none joined."""
+    """Return the forms of the words of a long text and of their pieces, without joined neighbours."""
     raw = set(WORD.findall(unicodedata.normalize("NFC", text)))
-    return {plain_word(part) for word in raw for part in (word, *_pieces(word))}
+    return {plain_word(piece) for word in raw for piece in (word, *_pieces(word))}
 
 
 def plain_word(word: str) -> str:
-    """One form for MÜLLER, Müller, Mueller and Muller."""
+    """Return the common form of MÜLLER, Müller, Mueller and Muller."""
     bare = "".join(sign for sign in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(sign))
     return SPELT_OUT.sub(r"\1", bare.casefold().translate(OTHER_LETTERS))
 
 
 def names_somebody(form: str) -> bool:
-    """Whether a word may be a person's name or number: none of imaging or of sentences, no year, no count."""
+    """Return whether a word may be a person's name or number, as opposed to words of imaging or sentences, years and counts."""
     if form.isdigit():
         return len(form) >= SHORTEST_NUMBER
     return len(form) >= SHORTEST and form not in NOBODYS and not CODE.fullmatch(form)
 
 
 def _pieces(word: str) -> list[str]:
-    """AnnaMEIER01 -> Anna, MEIER, 01; MRTAnna -> MRT, Anna."""
+    """Split a word at changes between letters, digits and case: AnnaMEIER01 -> Anna, MEIER, 01; MRTAnna -> MRT, Anna."""
     pieces: list[str] = []
     for run in PIECE.findall(word):
         start = 0

@@ -1,8 +1,9 @@
-"""Recognise patients' names: from the tables of names, or where those are kept elsewhere from digests of their words.
+"""Recognise the original names of patients: by tables of names or, if these are stored elsewhere, by digests of their words.
 
-An import keeps a digest of each word beside the site, so that a search needs no table. It is slow to make (scrypt, with a salt of the site)
-and keyed with a secret of the project, names/words.key, which no package holds. Who has the digests alone can try no word. Who has both can
-try words, some fifty a second: a list of common surnames in a day. That would show that a patient has that name, not which one.
+An import stores a digest of each word next to the site, so that a search does not need the table. Digests are slow to compute (scrypt, with
+a salt of the site) and keyed with a secret of the project, names/words.key, which no package contains. With the digests alone nobody can
+test a word. With digests and key one can test about fifty words per second, a list of common surnames in a day. This would reveal that some
+patient has this name, but not which one.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from angiosynth.runtime.tables import plain_cell
 NAMES = Path("names")  # of the project; ignored by git, DVC and the container
 KEY = NAMES / "words.key"
 KEY_BYTES, SALT_BYTES, DIGEST_BYTES = 32, 16, 16
-MOST_KEY_FILE = 1 << 16  # bytes; a valid one has 65, a longer one is reported as damaged
-COST: dict[str, int] = {"n": 2**13, "r": 8, "p": 1}  # some 20 ms and 8 MB a word
-MOST_COST = 2**16  # of a file that is read: 64 MB
+MOST_KEY_FILE = 1 << 16  # bytes; a valid file has 65, longer ones are reported as damaged
+COST: dict[str, int] = {"n": 2**13, "r": 8, "p": 1}  # about 20 ms and 8 MB per word
+MOST_COST = 2**16  # upper limit of n in files: 64 MB per word
 FORMAT = 1
 HEX = re.compile(r"[0-9a-f]+")
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Digests of words: a word can be tested, none can be listed."""
+    """Digests of words, which can be tested but not listed."""
 
     path: Path
     key: bytes
@@ -53,13 +54,13 @@ class Digests:
 
 @dataclass(frozen=True)
 class Originals:
-    """The words of patients' names. `tables`: word -> description without the name. `digests`: of sites whose table is kept elsewhere."""
+    """Words of patient names. `tables`: word -> description without the name. `digests`: of sites whose table is stored elsewhere."""
 
     tables: Mapping[str, str] = field(default_factory=dict)
     digests: tuple[Digests, ...] = ()
 
     def whose(self, words: Iterable[str]) -> str:
-        """A description of the patient that one of the words names, "" for none: with the pseudonym if a table has it, never the name."""
+        """Describe the patient whose name contains one of the words, by the pseudonym if known, never by the name; "" if there is none."""
         candidates = sorted(filter(names_somebody, set(words)))
         match = next((self.tables[word] for word in candidates if word in self.tables), "")
         if match or not self.digests:
@@ -72,13 +73,13 @@ class Originals:
 
 
 def words_file(site: Path) -> Path:
-    """The file of the digests of a site's words: beside the site's folder, which DVC tracks and which is shared."""
+    """Return the file of the digests of a site, next to the site's folder, since that folder is tracked by DVC and shared."""
     folder = site.resolve()
     return folder.parent / f".{folder.name}.words.json"
 
 
 def keep_words(site: Path, names: Path) -> None:
-    """Write the digests of all words of a table of names beside the site, readable by its owner alone.
+    """Write the digests of all words in a table of names next to the site; only the owner can read the file.
 
     Raises:
         InputError: a file cannot be written, or the key is damaged.
@@ -94,10 +95,10 @@ def keep_words(site: Path, names: Path) -> None:
 
 
 def find_originals(project: Path, sites: Iterable[Path]) -> Originals:
-    """The words of all tables in the project's names/, and the digests of imported sites without a table in it.
+    """Read the words of all tables in names/ of the project, and the digests of imported sites without a table.
 
     Raises:
-        InputError: a site was imported, and neither its table nor its digests with the key exist.
+        InputError: an imported site has neither a table nor digests with a key.
     """
     tables: dict[str, str] = {}
     digests: list[Digests] = []
@@ -131,7 +132,7 @@ def word_digest(word: str, key: bytes, salt: bytes, cost: Mapping[str, int]) -> 
 
 
 def _words_of(names: Path) -> dict[str, str]:
-    """Word -> patient of a table that an import wrote."""
+    """Words of a table written by an import, each with its patient."""
     _, rows = read_table(names, ("patient", "scan"))
     words: dict[str, str] = {}
     for _, row in rows:
@@ -151,7 +152,7 @@ def _key(project: Path) -> bytes | None:
 
 
 def _kept_key() -> bytes | None:
-    """The project's existing key, its file made readable by the owner alone; None where there is none."""
+    """The existing key of the project, or None. Its file is restricted to the owner."""
     key = _key(Path())
     if key is not None:
         KEY.chmod(0o600)
@@ -169,7 +170,7 @@ def _read_digests(path: Path, key: bytes) -> Digests:
     made: Any = read_json(path)
     try:
         cost = {name: int(made["cost"][name]) for name in COST}
-        digests = frozenset(str(one) for one in made["digests"])
+        digests = frozenset(str(item) for item in made["digests"])
         if made["format"] != FORMAT or not 2 <= cost["n"] <= MOST_COST or cost["r"] != COST["r"] or cost["p"] != COST["p"]:
             raise ValueError("another format")
         return Digests(path, key, bytes.fromhex(made["salt"]), cost, digests)

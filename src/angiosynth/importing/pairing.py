@@ -1,10 +1,9 @@
-"""Pair scans, vessel labels and brain masks in a folder of volumes that is not BIDS, by names or by a table.
+"""Pair scans, vessel labels and brain masks in a folder that is not BIDS, by name patterns or by a table.
 
-A pattern is a file's name with wildcards and without its ending: `*` and `?` match within a name, `**/` matches any folders, capital
-letters and the Unicode form of a letter do not count, all formats are the same. A folder of DICOM slices has the folder's name. A pattern
-without a slash matches in every folder. Files belong to one patient where the wildcards of their patterns match the same text (for
-patterns without a slash in the same folder), where that text is the scan's whole name, or where it is how the scan's text begins and no
-other scan's does.
+A pattern is a file name with wildcards and without suffix: `*` and `?` match within a name, `**/` matches any folders. Case, Unicode form
+and file format are ignored. The name of a folder of DICOM slices is that of the folder. A pattern without a slash matches in every folder.
+Files belong to one patient if the wildcards of their patterns match the same text (and, without a slash, in the same folder); if the text
+of the label or mask is the whole name of the scan; or if it is the beginning of the text of this scan and of no other.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Key: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Sources:
-    """One patient's files in the lab's folder. `name` is the scan's path below that folder."""
+    """Files of one patient in the folder of the lab. `name` is the path of the scan relative to this folder."""
 
     name: str
     scan: Path
@@ -42,18 +41,18 @@ class Sources:
 
 
 def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = "") -> tuple[list[Sources], list[str]]:
-    """Files below `folder` by their names, sorted by the scan's; a file that `vessels` or `brain` names is no scan.
+    """Pair files below `folder` by name patterns. Files that match `vessels` or `brain` are not scans.
 
     Returns:
-        Each patient's files, and the faults, one line each: a pattern without a file, two files of one kind for one patient, a label or
-        mask without its scan, a matching file in another format, a link that leads outside the folder.
+        The files of each patient, sorted by scan, and faults, one line each: a pattern without a match, two files of one kind for a
+        patient, a label or mask without a scan, a matching file in an unsupported format, a link that leads outside the folder.
 
     Raises:
-        InputError: no such folder, or no volume in it.
+        InputError: the folder does not exist, or contains no volume.
     """
     listing = list_volumes(folder)
     files = listing.volumes
-    # Labels and masks first: a pattern for scans such as '*' matches their names as well.
+    # Labels and masks first, because a pattern for scans such as '*' also matches their names.
     patterns = {"vessels": vessels, "brain": brain}
     named = {kind: _matches(folder, files, pattern) for kind, pattern in patterns.items()}
     taken = {path for matches in named.values() for paths in matches.values() for path in paths}
@@ -73,7 +72,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
     ]
     faults += listing.outside.values()
     faults += [f"{path}: is a link that leads nowhere, perhaps to a patient's folder; bring it or remove the link" for path in listing.lost]
-    # join each scan with the label and the mask of its key, which are taken out of `named`
+    # join each scan with the label and the mask of its key, which are removed from `named`
     paired: list[Sources] = []
     for key, paths in scans.items():
         matched = {"scan": paths, **{kind: _of_scan(matches, key, paths[0].relative_to(folder), scans) for kind, matches in named.items()}}
@@ -92,7 +91,7 @@ def pair_by_patterns(folder: Path, scan: str, vessels: str = "", brain: str = ""
 
 
 def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
-    """The files and DICOM series below `folder` that belong to no patient, text beside images left out."""
+    """Files and DICOM series below `folder` that belong to no patient, except sidecars."""
     taken = {path for sources in paired for path in (sources.scan, sources.vessels, sources.brain)}
     listing = list_volumes(folder)
     rest = {*listing.volumes, *listing.others} - taken
@@ -100,13 +99,13 @@ def not_taken(folder: Path, paired: Iterable[Sources]) -> list[Path]:
 
 
 def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
-    """Files by a table: CSV with the columns scan, vessels, brain, paths below `folder`, a cell empty where there is no file.
+    """Pair files by a CSV table with the columns scan, vessels and brain: paths below `folder`, or empty cells.
 
     Returns:
-        As `pair_by_patterns`; faults are files that are missing, outside the folder or named twice.
+        As `pair_by_patterns`; faults are files that are missing, outside the folder or listed twice.
 
     Raises:
-        InputError: no such folder or table, or the table lacks its columns.
+        InputError: the folder or table does not exist, or the table has other columns.
     """
     by_name = {_plain(path.relative_to(folder).as_posix()): path for path in list_volumes(folder).volumes}
     columns, rows = read_table(table, COLUMNS[:1])
@@ -114,7 +113,7 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
         raise InputError(f"{table}: needs the columns {', '.join(COLUMNS)}, no others, and a line for each patient")
     faults: list[str] = []
     paired: list[Sources] = []
-    seen: dict[Path, int] = {}
+    seen: dict[Path, int] = {}  # file -> number of the line that lists it
     for number, row in rows:
         files: dict[str, Path] = {}
         for column in COLUMNS:
@@ -135,7 +134,7 @@ def pair_by_table(folder: Path, table: Path) -> tuple[list[Sources], list[str]]:
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    """Whether a file, a folder of slices, or a link lies below the folder; what cannot be read is reported when it is."""
+    """Whether a file, a folder of slices, or a link lies below the folder. Unreadable files are reported when they are read."""
     exists = path.exists() or (path.is_symlink() and not path.exists())
     return exists and not leads_outside(path, folder)
 
@@ -145,14 +144,14 @@ def _there_are(files: list[Path], folder: Path) -> str:
 
 
 def _foreign(folder: Path, files: list[Path], patterns: dict[str, tuple[str, set[Key]]]) -> list[str]:
-    """A fault for each file that a pattern names and that is in a format which is not read.
+    """One fault for each file that matches a pattern and has an unsupported format.
 
-    None for a pattern of wildcards alone, which matches everything, nor where a NIfTI file has the same name.
+    Patterns of wildcards alone, which match everything, are skipped, and so are files with the same name as a volume.
 
     Args:
-        folder: that of the scans.
-        files: those that are part of no volume.
-        patterns: of each kind, with the texts that its wildcards match among the NIfTI files.
+        folder: folder of the scans.
+        files: files that are not part of a volume.
+        patterns: pattern of each kind, with the wildcard texts that it matches among the volumes.
     """
     faults = []
     others = [path for path in files if foreign_format(path.name)]
@@ -168,7 +167,7 @@ def _foreign(folder: Path, files: list[Path], patterns: dict[str, tuple[str, set
 
 
 def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Path]]:
-    """The texts that the pattern's wildcards match -> the files."""
+    """Files that match a pattern, by the texts that its wildcards match."""
     matches: dict[Key, list[Path]] = {}
     if not pattern:
         return matches
@@ -182,15 +181,15 @@ def _matches(folder: Path, files: list[Path], pattern: str) -> dict[Key, list[Pa
 
 
 def _of_scan(matches: dict[Key, list[Path]], key: Key, scan: Path, scans: dict[Key, list[Path]]) -> list[Path]:
-    """Take out the files whose wildcards match the same text as the scan's, the scan's whole name (scan* with *_vessels), or a beginning.
+    """Remove and return the matches that belong to a scan: same wildcard text, whole name (scan* with *_vessels), or unique beginning.
 
-    The beginning of a scan's text (*/MRA/* with */label) counts where it is the beginning of no other scan's.
+    The beginning of a scan's text (*/MRA/* with */label) counts if no other scan begins with it.
     """
     name = _plain(without_ending(scan.name)).lower()
     place = _plain(scan.parent.as_posix()).lower() + "/" if scan.parent.parts else ""
     beginnings = (key[:length] for length in range(len(key) - 1, 0, -1))
-    alone = (one for one in beginnings if sum(other[: len(one)] == one for other in scans) == 1)
-    for candidate in (key, *(other for other in ((place, name), (name,)) if other not in scans), *alone):
+    unique = (beginning for beginning in beginnings if sum(other[: len(beginning)] == beginning for other in scans) == 1)
+    for candidate in (key, *(other for other in ((place, name), (name,)) if other not in scans), *unique):
         if candidate in matches:
             return matches.pop(candidate)
     return []
@@ -206,5 +205,5 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _plain(name: str) -> str:
-    """A name in Unicode's composed form: an umlaut may be one letter or two, by the system that stored it."""
+    """Normalise a name to composed Unicode; systems differ in whether an umlaut is one character or two."""
     return unicodedata.normalize("NFC", name)

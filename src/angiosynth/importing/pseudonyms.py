@@ -1,4 +1,4 @@
-"""Pseudonyms of imported scans: numbers instead of names, and the table that joins them."""
+"""Pseudonyms of imported scans: numbers instead of names, and the table that links them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from angiosynth.runtime.tables import plain_cell, write_table
 
 
 def draw_numbers(names: Path, scans: Sequence[str]) -> dict[str, str]:
-    """sub-001, sub-002, ... for each scan's name: the one it has in the table `names`, else a free one drawn at random.
+    """Assign a number sub-001, sub-002, ... to each scan name: the one in the table `names`, else a random free one.
 
     Raises:
-        InputError: the table is damaged, or has columns that no import has written.
+        InputError: the table is damaged, or has columns that an import does not write.
     """
     known: dict[str, str] = {}
     names = followed(names)
@@ -42,15 +42,15 @@ def draw_numbers(names: Path, scans: Sequence[str]) -> dict[str, str]:
 
 
 def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, str]) -> None:
-    """Write the table, readable by its owner alone. Scans that are gone keep their line, so that their number is not given again.
+    """Write the table, which only its owner can read. Removed scans keep their line, so that their number is not reused.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the table cannot be written.
     """
     files = {sources.name: sources for sources in paired}
     with whole_file(followed(names)) as temporary:
         temporary.chmod(0o600)
-        # A file's name may be any bytes; those that are no UTF-8 go into the table as they are.
+        # File names may contain any bytes; those that are not UTF-8 are written unchanged.
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = []
             for name, number in sorted(numbers.items(), key=lambda pair: pair[1]):
@@ -60,7 +60,7 @@ def write_names(names: Path, paired: Sequence[Sources], numbers: Mapping[str, st
 
 
 def _renamed(known: Mapping[str, str], scans: Sequence[str]) -> dict[str, str]:
-    """The table under the scans' present names: the Unicode form of a letter or the ending .gz may have changed."""
+    """Rename entries of the table to the current scan names, whose Unicode form or suffix .gz may have changed."""
     forms = {_form(name): name for name in scans if name not in known}
     return {name if name in scans else forms.get(_form(name), name): number for name, number in known.items()}
 

@@ -1,4 +1,4 @@
-"""Read CSV tables as programs write them and spreadsheets save them."""
+"""Read CSV tables written by programs or saved by spreadsheets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ DELIMITERS = (",", ";", "\t")
 
 
 def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """A CSV table's columns, and its rows with the number of the line that each ends in.
+    """Read the columns of a CSV table, and its rows with the number of the line in which each ends.
 
-    A byte order mark, semicolons or tabs for commas, spaces and capitals in the heading, and empty rows are accepted, as spreadsheets write
-    them. Bytes that are no UTF-8 are decoded as in file names (surrogateescape).
+    As written by spreadsheets, a byte order mark, semicolons or tabs instead of commas, spaces and capitals in the heading, and empty rows
+    are accepted. Bytes that are not UTF-8 are decoded as in file names (surrogateescape).
 
     Args:
         path: the table.
-        needed: columns that it must have.
+        needed: required columns.
 
     Raises:
-        InputError: it cannot be read, lacks one of them, or a row has more cells than columns.
+        InputError: the table cannot be read, lacks a required column, or a row has more cells than columns.
     """
     try:
         text = read_bytes(path, MOST_TABLE).decode("utf-8-sig", errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""The folder that an import writes: check that it may be replaced, and that no file in it was added or changed since."""
+"""Output folder of an import: check that it may be replaced, and that no file in it was added or changed since the last import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from angiosynth.runtime.progress import progress
 
 MADE_BY = "angiosynth import"
 DESCRIPTION = "dataset_description.json"
-CHECKSUMS = "Checksums"  # in the description: each file's SHA-256
+CHECKSUMS = "Checksums"  # key of the description: SHA-256 of each file
 KEYS = {"Name", "BIDSVersion", "DatasetType", "GeneratedBy", CHECKSUMS}
 IMPORTED = re.compile(rf"(sub-[^/]+)/anat/\1({'|'.join(map(re.escape, (SCAN, BRAIN, LABEL)))})\.nii\.gz")
 OF_THE_SYSTEM = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
@@ -24,15 +24,15 @@ NAMES_SHOWN = 4
 
 
 def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
-    """Check that `target` may be replaced without loss of a user's files.
+    """Check that `target` can be replaced without losing files of the user.
 
     Args:
-        target: a new folder, an empty one, or one that an import has made and nobody has added to or changed.
-        names: the table of names and numbers; outside of `target`.
-        sources: the files to import; outside of `target` too.
+        target: a new or empty folder, or an unchanged folder of an earlier import.
+        names: table of names and numbers, outside `target`.
+        sources: files to import, outside `target`.
 
     Raises:
-        InputError: it may not.
+        InputError: a condition is not met.
     """
     root = resolved(target)
     if any(resolved(path).is_relative_to(root) for path in sources):
@@ -49,10 +49,10 @@ def refuse_places(target: Path, names: Path, sources: Iterable[Path]) -> None:
 
 
 def refuse_users_files(target: Path) -> None:
-    """Check that an imported folder holds its imported files alone, unchanged: others would be lost when it is replaced.
+    """Check that an imported folder contains only unchanged imported files; others would be lost when it is replaced.
 
     Raises:
-        InputError: names the first files that are not.
+        InputError: there are other or changed files; the message names the first ones.
     """
     if not is_imported(target):
         return
@@ -73,7 +73,7 @@ def refuse_users_files(target: Path) -> None:
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
-    """Files and links. A folder that cannot be read is an error: files in it would be lost."""
+    """Yield files and links. A folder that cannot be read is an error, because files in it would be lost."""
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}), so files in it could be lost; mend its permissions")
@@ -84,7 +84,7 @@ def _all_below(folder: Path) -> Iterator[Path]:
 
 
 def describe(folder: Path, name: str) -> None:
-    """Write the BIDS description of a folder that is otherwise complete, with the checksums of its files."""
+    """Write the BIDS description of an otherwise complete folder, with the checksums of its files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): _digest(path) for path in progress(files, "checksums", len(files))}
     made = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "raw", "GeneratedBy": [{"Name": MADE_BY}], CHECKSUMS: sums}
@@ -92,7 +92,7 @@ def describe(folder: Path, name: str) -> None:
 
 
 def is_imported(target: Path) -> bool:
-    """Whether an import has made this folder. InputError where its description is damaged."""
+    """Return whether this folder was made by an import. Raises InputError if its description is damaged."""
     if not (target / DESCRIPTION).is_file():
         return False
     try:
@@ -103,9 +103,9 @@ def is_imported(target: Path) -> bool:
 
 
 def _is_as_made(path: Path, name: str, made: Any) -> bool:
-    if path.is_symlink() and not path.exists():  # a link into DVC's cache without its content: nothing can be lost
+    if path.is_symlink() and not path.exists():  # a link into DVC's cache whose content is missing; nothing can be lost
         return True
-    if not isinstance(made, dict):  # an import before there were checksums
+    if not isinstance(made, dict):  # imports of earlier versions have no checksums
         return IMPORTED.fullmatch(name) is not None
     return name in made and path.is_file() and made[name] == _digest(path)
 

@@ -1,9 +1,9 @@
-"""Vessels as tubes, .tre files of TubeTK and ITK: a centre line and a radius at each point, drawn into a label on the scan's grid.
+"""Read vessels as tubes from .tre files of TubeTK and ITK (centre lines with radii), and draw them into a label on the grid of a scan.
 
-The format (MetaIO, "Spatial Objects"; ITK's MetaTubeConverter): text, `Key = value` a line, an object after the other, each begun by
-ObjectType. PointDim names the columns of the lines behind `Points =`, of which x, y, z and r are used. A point lies at
-ElementSpacing * (x, y, z) + Offset, in mm towards left, posterior, superior; its radius is ElementSpacing[0] * r. A voxel belongs to a tube
-where its centre is no farther from the line between two neighbouring points than the radius, interpolated between theirs.
+The format (MetaIO, "Spatial Objects"; ITK's MetaTubeConverter) is text with lines `Key = value`; each object begins with ObjectType.
+PointDim names the columns of the lines after `Points =`, of which x, y, z and r are used. A point lies at ElementSpacing * (x, y, z) +
+Offset, in mm (left, posterior, superior); its radius is ElementSpacing[0] * r. A voxel belongs to a tube if the distance of its centre from
+the segment between two consecutive points is at most the radius, which is interpolated linearly along the segment.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from angiosynth.data.readers.described import LPS_TO_RAS, real_numbers, whole_nu
 from angiosynth.errors import InputError
 from angiosynth.reading import MIB, read_bytes
 
-MOST_BYTES = 64 * MIB  # a head's arteries have some 100,000 points of 100 bytes
+MOST_BYTES = 64 * MIB  # the arteries of a head have about 100,000 points of 100 bytes
 MOST_POINTS = 1_000_000
-MOST_RADIUS_MM = 20.0  # an aneurysm's; the internal carotid artery has 2.5
-MOST_WORK = 1 << 29  # voxels that are looked at, all boxes around two neighbouring points together
-MOST_OUTSIDE = 0.01  # of the points; more means that tubes and scan do not belong together
+MOST_RADIUS_MM = 20.0  # of an aneurysm; the internal carotid artery has 2.5
+MOST_WORK = 1 << 29  # tested voxels, summed over the bounding boxes of all segments
+MOST_OUTSIDE = 0.01  # fraction of points; more means that tubes and scan do not belong together
 UNTURNED = np.eye(3).ravel().tolist()
 
 
 @dataclass(frozen=True)
 class Tube:
-    """points_mm: (n, 3) towards left, posterior, superior. radii_mm: (n,)."""
+    """A tube with points_mm (n, 3), left-posterior-superior, and radii_mm (n,)."""
 
     points_mm: NDArray[np.float64]
     radii_mm: NDArray[np.float64]
@@ -40,17 +40,17 @@ class Tube:
 
 @dataclass
 class _Object:
-    """An object of the file: its fields, and the lines of its points."""
+    """An object of the file: fields, and lines of points."""
 
     fields: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
 
 def read_tubes(path: Path) -> list[Tube]:
-    """Read the tubes of a file; objects of other types are left out.
+    """Read the tubes of a file; objects of other types are skipped.
 
     Raises:
-        InputError: the file is damaged, too long, binary, or holds no tube; an object is turned, or shifted against a parent.
+        InputError: the file is damaged, too long, binary, or contains no tube; or an object is rotated, or shifted relative to a parent.
     """
     try:
         text = read_bytes(path, MOST_BYTES).decode("ascii")
@@ -58,24 +58,24 @@ def read_tubes(path: Path) -> list[Tube]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); put the file there or remove what names it") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no text; write the tubes anew with BinaryData = False") from error
-    tubes = [_tube(one, path) for one in _objects(text, path) if one.fields.get("ObjectType") == "Tube"]
+    tubes = [_tube(item, path) for item in _objects(text, path) if item.fields.get("ObjectType") == "Tube"]
     if not tubes:
         raise InputError(f"{path}: holds no tube; copy it again")
     return tubes
 
 
 def drawn_tubes(path: Path, scan: Volume) -> tuple[Mask, str]:
-    """Draw the tubes of a file on a scan's grid.
+    """Draw the tubes of a file on the grid of a scan.
 
     Args:
         path: the file.
         scan: a volume in canonical order.
 
     Returns:
-        (x, y, z), and a note on what was drawn.
+        Label (x, y, z), and a message on the drawn tubes.
 
     Raises:
-        InputError: as `read_tubes`; or more than MOST_OUTSIDE of the points lie outside the scan, or a radius is no vessel's.
+        InputError: as `read_tubes`; or more than MOST_OUTSIDE of the points lie outside the scan, or a radius is impossible for vessels.
     """
     tubes = read_tubes(path)
     to_index = np.linalg.inv(scan.affine)
@@ -94,14 +94,14 @@ def drawn_tubes(path: Path, scan: Volume) -> tuple[Mask, str]:
 
 
 def _objects(text: str, path: Path) -> Iterator[_Object]:
-    """The file's objects. The lines behind `Points =` are as many as NPoints says."""
+    """Yield the objects of the file. NPoints states the number of lines after `Points =`."""
     current, left = _Object(), 0
     for line in filter(str.strip, text.splitlines()):
         if left:
             current.lines.append(line)
             left -= 1
             continue
-        key, sign, value = (word.strip() for word in line.partition("="))
+        key, sign, value = (token.strip() for token in line.partition("="))
         if not sign:
             raise InputError(f"{path}: damaged, {line[:40]!r} stands where a field should; copy it again")
         if key == "ObjectType" and current.fields:
@@ -117,9 +117,9 @@ def _objects(text: str, path: Path) -> Iterator[_Object]:
     yield current
 
 
-def _tube(one: _Object, path: Path) -> Tube:
-    fields = one.fields
-    if fields.get("BinaryData", "False")[:1] in "Tt1" or not one.lines:
+def _tube(item: _Object, path: Path) -> Tube:
+    fields = item.fields
+    if fields.get("BinaryData", "False")[:1] in "Tt1" or not item.lines:
         raise InputError(f"{path}: holds its points in binary form, or a tube without points; write it anew with BinaryData = False")
     if fields.get("NDims", "3") != "3":
         raise InputError(f"{path}: has tubes of {fields['NDims'][:10]} dimensions; three are needed")
@@ -134,7 +134,7 @@ def _tube(one: _Object, path: Path) -> Tube:
     if offset.any() and fields.get("ParentID", "-1").strip() not in ("-1", "0"):
         raise InputError(f"{path}: has tubes that are shifted against their parents; write them untransformed")
     spacing = np.array(real_numbers(fields.get("ElementSpacing", "1 1 1"), 3, path, "ElementSpacing"))
-    numbers = np.array([real_numbers(line, len(columns), path, "a point") for line in one.lines])
+    numbers = np.array([real_numbers(line, len(columns), path, "a point") for line in item.lines])
     x, y, z, r = (numbers[:, columns.index(name)] for name in ("x", "y", "z", "r"))
     radii = r * spacing[0]
     if (spacing <= 0).any() or (radii <= 0).any() or radii.max() > MOST_RADIUS_MM:
@@ -143,29 +143,30 @@ def _tube(one: _Object, path: Path) -> Tube:
 
 
 def _draw(mask: Mask, index: NDArray[np.float64], radii_mm: NDArray[np.float64], steps_mm: NDArray[Any], work: int) -> int:
-    """Set the voxels of one tube; gives `work` and the number of voxels that were looked at, and stops beyond MOST_WORK.
+    """Set the voxels of one tube; returns `work` plus the number of tested voxels, and stops beyond MOST_WORK.
 
     Args:
-        mask: (x, y, z), changed.
+        mask: (x, y, z), changed in place.
         index: (n, 3) points in voxels.
-        radii_mm: (n,).
-        steps_mm: (3, 3), the affine's, from voxels to mm.
-        work: of the tubes before.
+        radii_mm: (n,) radii.
+        steps_mm: (3, 3) linear map from voxels to mm.
+        work: number of tested voxels of previous tubes.
     """
-    # A tube thinner than a voxel would fall between voxels' centres: the voxel of each point belongs to it in any case.
+    # A tube thinner than a voxel could miss all voxel centres, so the voxel of each point always belongs to the tube.
     nearest = np.rint(index).astype(np.int64)
     nearest = nearest[((nearest >= 0) & (nearest < np.array(mask.shape))).all(axis=1)]
     mask[tuple(nearest.T)] = True
-    if len(index) == 1:  # a ball
+    if len(index) == 1:  # a single point is a ball: a segment of length 0
         index, radii_mm = np.repeat(index, 2, axis=0), np.repeat(radii_mm, 2)
     starts, ends, first, last = index[:-1], index[1:], radii_mm[:-1], radii_mm[1:]
-    # A ball of radius r reaches r times the length of a row of the inverse along an axis of the grid.
+    # Bounding boxes of the segments. Along axis a of the grid a ball of radius r extends r times the length of row a of the inverse map.
     margin = np.maximum(first, last)[:, None] * np.linalg.norm(np.linalg.inv(steps_mm), axis=1)
     low = np.maximum(0, np.ceil(np.minimum(starts, ends) - margin)).astype(np.int64)
     high = np.minimum(np.array(mask.shape), np.floor(np.maximum(starts, ends) + margin).astype(np.int64) + 1)
     work += int(np.prod(np.maximum(0, high - low).astype(np.float64), axis=1).sum())
     if work > MOST_WORK:
         return work
+    # for each segment test the voxels of its box: project on the segment, compare the distance with the interpolated radius
     for place in np.flatnonzero((high > low).all(axis=1)):
         box = tuple(slice(a, b) for a, b in zip(low[place], high[place], strict=True))
         grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low[place], high[place], strict=True)), indexing="ij"), -1)

@@ -1,4 +1,4 @@
-"""The volumes in a lab's folder: files in a format that is read, and folders of DICOM slices."""
+"""List the volumes in the folder of a lab: files in supported formats, and folders of DICOM slices."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from angiosynth.errors import InputError
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a folder.
+    """Content of a folder and its subfolders.
 
-    volumes: files and folders of DICOM slices, a file in another format left out where NIfTI of its name lies beside it. outside: links to
-    volumes and folders elsewhere, each with its fault. others: files that are part of no volume. lost: links that lead nowhere and may be
-    folders.
+    Attributes:
+        volumes: files, and folders of DICOM slices. Files in other formats are skipped if a NIfTI file of the same name is next to them.
+        outside: links to volumes and folders outside the folder -> fault.
+        others: files that are not part of a volume.
+        lost: broken links that may be folders.
     """
 
     volumes: list[Path]
@@ -26,10 +28,10 @@ class Listing:
 
 
 def list_volumes(folder: Path) -> Listing:
-    """List the volumes below a folder; links are followed within it.
+    """List the volumes below a folder; links inside the folder are followed.
 
     Raises:
-        InputError: there is no such folder, no volume in it, or DICOM slices lie in the folder itself, which no pattern can name.
+        InputError: the folder does not exist, contains no volume, or directly contains DICOM slices, which no pattern can match.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the scans")
@@ -53,18 +55,18 @@ def list_volumes(folder: Path) -> Listing:
         other = next((kind for path in below if (kind := foreign_format(path.name))), "")
         hint = f"there is {other}: convert it first, DICOM with dcm2niix" if other else "scans are files .nii or .nii.gz, or DICOM series"
         raise InputError(f"{folder}: no volume in it; {hint}")
-    parts = {*slices, *_data_files(inside, files)}
+    members = {*slices, *_data_files(inside, files)}
     lost = [path for path in inside if path.is_symlink() and not path.exists() and not path.suffix]
-    return Listing([*files, *folders], outside, [path for path in below if path not in {*files, *parts}], lost)
+    return Listing([*files, *folders], outside, [path for path in below if path not in {*files, *members}], lost)
 
 
 def _takes(path: Path, named_nifti: set[tuple[Path, str]]) -> bool:
-    """Whether a file in another format counts: tubes always, an image where no NIfTI of its name was made of it."""
+    """Whether a file in another format counts as a volume: tubes always, images unless a NIfTI file of the same name exists."""
     return bool(TUBES.search(path.name)) or _stem(path) not in named_nifti
 
 
 def _data_files(inside: list[Path], volumes: list[Path]) -> list[Path]:
-    """The voxels of headers that name another file, which is named like the header by all programs that write such."""
+    """Data files of headers with separate voxels; all programs name them like the header."""
     stems = {_stem(path) for path in volumes}
     return [path for path in inside if DATA_FILE.search(path.name) and (path.parent, DATA_FILE.sub("", path.name).lower()) in stems]
 

@@ -1,1 +1,1 @@
-"""Scores of a segmentation and of a set: overlap, distances, centre lines, Frechet distance."""
+"""Metrics of segmentations (overlap, surface distances, centre lines) and of patch sets (Frechet distance). No input or output."""

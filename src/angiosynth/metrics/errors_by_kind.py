@@ -1,7 +1,7 @@
-"""A mask's errors by kind, where it is known what each voxel is: false positives by what lies there, misses by the vessel's calibre.
+"""Count segmentation errors by kind, on phantoms, whose tissue is known: false positives by tissue, missed voxels by vessel calibre.
 
-Voxels are counted, not millimetres. A vessel is thick where some voxel of it has all its six neighbours in it, which takes three voxels
-across; such voxels are its core, those of the vessel that touch the core by a face, an edge or a corner are its wall; all others are thin.
+Counts are in voxels, not millimetres. A true voxel is *core* if all six face neighbours are true, which needs a vessel three voxels across.
+It is *wall* if it is not core but touches a core voxel by a face, an edge or a corner. All other true voxels belong to *thin* vessels.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ FACES, CORNERS = generate_binary_structure(3, 1), generate_binary_structure(3, 3
 
 
 def errors_by_kind(truth: Mask, prediction: Mask, veins: Mask, bright: Mask) -> dict[str, int]:
-    """Voxels of each kind of error, by the names of `KINDS`.
+    """Count the voxels of each kind of error, by the names in `KINDS`.
 
-    A false voxel counts once, in the first of: "veins" (in the mask of veins and sinuses), "wall" (within one voxel of a true vessel,
-    corners among them), "bright_tissue", "elsewhere". A missed voxel is "thin", "thick_wall" or "thick_core" by the true vessel.
+    A false positive counts once, in the first that applies: "veins" (inside the mask of veins and sinuses), "wall" (within one voxel of a
+    true vessel, diagonals included), "bright_tissue", "elsewhere". A missed voxel is "thin", "thick_wall" or "thick_core" by its calibre.
 
     Args:
-        truth, prediction: (x, y, z) bool.
-        veins, bright: (x, y, z) bool, what looks like an artery and is none; voxels of them that are artery too are artery.
+        truth, prediction: (x, y, z) boolean.
+        veins, bright: (x, y, z) boolean, tissue that looks like an artery. Where these overlap with `truth`, the voxel counts as artery.
 
     Raises:
-        InputError: a mask is not boolean, not three-dimensional, or of another shape.
+        InputError: a mask is not boolean, not three-dimensional, or differs in shape from `truth`.
     """
     masks = {"truth": truth, "prediction": prediction, "veins": veins, "bright": bright}
     for name, mask in masks.items():
@@ -38,13 +38,14 @@ def errors_by_kind(truth: Mask, prediction: Mask, veins: Mask, bright: Mask) -> 
     calibre = vessel_calibre(truth)
     false, missed = prediction & ~truth, truth & ~prediction
     near = binary_dilation(truth, CORNERS)
+    # Disjoint regions in the order of FALSE_POSITIVES: each excludes those before it.
     places = (veins, near & ~veins, bright & ~near & ~veins, ~(bright | near | veins))
     counts = [np.count_nonzero(false & place) for place in places] + [np.count_nonzero(missed & calibre[name]) for name in MISSES]
     return dict(zip(KINDS, map(int, counts), strict=True))
 
 
 def vessel_calibre(truth: Mask) -> dict[str, Mask]:
-    """The true voxels (x, y, z) that are thin, wall and core of thick vessels; each true voxel is in one of them."""
-    core = binary_erosion(truth, FACES)  # beyond the volume is no vessel
+    """Split the true voxels into masks (x, y, z) of thin vessels, and of wall and core of thick ones. Each voxel is in exactly one."""
+    core = binary_erosion(truth, FACES)  # voxels beyond the border of the volume count as background
     wall = binary_dilation(core, CORNERS) & truth & ~core
     return {"thin": truth & ~core & ~wall, "thick_wall": wall, "thick_core": core}

@@ -1,4 +1,4 @@
-"""The metrics of one patient by name, which are also the columns of the patients' tables."""
+"""The metrics of one patient; the field names are the column names of the patient tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scores:
-    """Every metric of a prediction, as `evaluation.metrics` defines it."""
+    """All metrics of one prediction; `metrics.segmentation` defines them."""
 
     dsc: float
     hd95_mm: float
@@ -21,4 +21,4 @@ class Scores:
     hd_voxels: float
     assd_voxels: float
     bahd_voxels: float
-    empty: int  # 1 where exactly one mask is empty, so that the volume's diagonal stands for the distances as a finite penalty
+    empty: int  # 1 if exactly one mask is empty; the distances are then a finite penalty, the diagonal of the volume

@@ -1,16 +1,16 @@
-"""Overlap, centre lines and distances of two masks, exact, in millimetres of the scan's spacing and in voxels.
+"""Overlap, centre-line and distance metrics of two masks. Distances are exact, in millimetres at the scan's spacing or in voxels.
 
-The surface of a mask is its voxels with at least one of six neighbours outside the mask; beyond the volume counts as outside.
-The 95HD is the greater of the two directed 95th percentiles (linear interpolation) of nearest distances between surfaces, the
-definition of MONAI's `compute_hausdorff_distance(percentile=95)`.
+The surface of a mask consists of its voxels with at least one of six face neighbours outside the mask; beyond the border of the volume
+counts as outside. The 95HD is the greater of the two directed 95th percentiles (linear interpolation) of nearest distances between
+surfaces, as defined by MONAI's `compute_hausdorff_distance(percentile=95)`.
 
-The balanced average Hausdorff distance is between all voxels, not surfaces, and both directions' sums are divided by the number of true
-voxels, so that a prediction is not rewarded for being large (Aydin et al. 2021, doi 10.1186/s41747-020-00200-2).
+The balanced average Hausdorff distance is taken over all voxels instead of surfaces. The sums of both directions are divided by the
+number of true voxels, so that a large prediction is not rewarded for its size (Aydin et al. 2021, doi 10.1186/s41747-020-00200-2).
 
-Distances in voxels are those at a spacing of 1, 1, 1: for scans whose voxel size is uncertain, and for comparison with results that
-name no unit.
+Distances in voxels are distances at spacing (1, 1, 1): for scans of uncertain voxel size, and for comparison with publications that state
+no unit.
 
-Empty masks, everywhere in this module:
+Empty masks, in every function of this module:
 
 =================  ====  ======  ========================  =========  ======
 prediction, truth  DSC   clDice  distances                 precision  recall
@@ -45,27 +45,27 @@ def dsc(truth: Mask, prediction: Mask) -> float:
 
 
 def precision(truth: Mask, prediction: Mask) -> float:
-    """Fraction of the predicted voxels that are true, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
+    """Return the fraction of the predicted voxels that are true, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
     return _Overlap.of(truth, prediction).precision
 
 
 def recall(truth: Mask, prediction: Mask) -> float:
-    """Fraction of the true voxels that are predicted, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
+    """Return the fraction of the true voxels that are predicted, 0..1. Masks (x, y, z); raises InputError as `dsc` does."""
     return _Overlap.of(truth, prediction).recall
 
 
 def cldice(truth: Mask, prediction: Mask) -> float:
-    """Centre line Dice (Shit et al. 2021, arXiv 2003.07311), 0..1: whether vessels are detected at all, whatever their width.
+    """Centre line Dice, 0..1: the agreement of two vessel trees, independent of vessel width (Shit et al. 2021, arXiv 2003.07311).
 
-    The harmonic mean of two fractions: of the prediction's centre lines inside the truth, and of the truth's inside the prediction.
-    Masks (x, y, z); raises InputError as `dsc` does.
+    The harmonic mean of topology precision (fraction of the predicted centre lines inside the true mask) and topology sensitivity
+    (fraction of the true centre lines inside the predicted mask). Masks (x, y, z); raises InputError as `dsc` does.
     """
     _check_masks(truth, prediction)
-    # Lines have no width, so a vessel counts by its length, and a wrong width costs nothing as long as the other's line lies inside.
+    # Centre lines are one voxel wide, so a vessel counts by its length. A wrong width costs nothing while each line lies in the other mask.
     true_lines, predicted_lines = skeleton(truth), skeleton(prediction)
     inside = int(np.count_nonzero(predicted_lines & truth)), int(np.count_nonzero(true_lines & prediction))
     lines = int(np.count_nonzero(predicted_lines)), int(np.count_nonzero(true_lines))
-    if 0 in lines:
+    if 0 in lines:  # at least one mask is empty: perfect agreement only if both are
         return float(lines == (0, 0))
     topology_precision, topology_sensitivity = inside[0] / lines[0], inside[1] / lines[1]
     return _ratio(2 * topology_precision * topology_sensitivity, topology_precision + topology_sensitivity, 0.0)
@@ -91,20 +91,23 @@ def hd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
 
 
 def assd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
-    """Average symmetric surface distance in millimetres: the mean over both surfaces' points. Arguments and errors as in `hd95_mm`."""
+    """Average symmetric surface distance in millimetres, over the voxels of both surfaces. Arguments and errors as in `hd95_mm`."""
     return _pair(truth, prediction).distances(spacing_mm).assd
 
 
 def bahd_mm(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> float:
-    """Balanced average Hausdorff distance in millimetres (Aydin et al. 2021): half the sum of both directions' voxel distances, per true
-    voxel. Not symmetric. Arguments and errors as in `hd95_mm`."""
+    """Balanced average Hausdorff distance in millimetres (Aydin et al. 2021).
+
+    Half the sum of the voxel distances in both directions, divided by the number of true voxels; not symmetric in its arguments.
+    Arguments and errors as in `hd95_mm`.
+    """
     return _pair(truth, prediction).distances(spacing_mm).bahd
 
 
 def all_metrics(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> dict[str, float]:
-    """The `Scores` of a prediction by name, with one search for the distances in millimetres and one for those in voxels.
+    """Compute all `Scores` of a prediction, by name. Arguments and errors as in `hd95_mm`.
 
-    Arguments and errors as in `hd95_mm`.
+    The surfaces are extracted once and searched twice, for distances in millimetres and in voxels.
     """
     overlap = _Overlap.of(truth, prediction)
     pair = _pair(truth, prediction)
@@ -129,7 +132,7 @@ def all_metrics(truth: Mask, prediction: Mask, spacing_mm: SpacingMm) -> dict[st
 
 @dataclass(frozen=True)
 class _Overlap:
-    """Numbers of voxels: in the truth, in the prediction, in both."""
+    """Voxel counts of the truth, of the prediction, and of their intersection."""
 
     true: int
     predicted: int

@@ -1,1 +1,1 @@
-"""Synthetic heads: sites of TOF-MRA with labelled vessels, to try everything without a patient's scan."""
+"""Phantom: simulated TOF-MRA scans of several sites with labelled vessels, to try everything without scans of patients."""

@@ -1,7 +1,7 @@
-"""One head drawn once and scanned by any number of scanners: the anatomy takes seconds, a scan of it tenths of a second.
+"""A head that is drawn once and scanned by any number of scanners: drawing takes seconds, a scan tenths of a second.
 
-`drawing.generate_patient` draws a patient for one scanner. Here the arteries keep the slowness of their blood instead of its signal, which
-depends on the scanner; the signal is then computed voxel by voxel and not point by point, which differs from it by less than the noise.
+`drawing.generate_patient` draws a patient for one scanner. Here arteries store the slowness of their blood instead of its signal, which
+depends on the scanner. The signal is then computed for each voxel instead of each point of the tree; the difference is below the noise.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from angiosynth.phantom.tubes import Drawn, draw, join
 from angiosynth.phantom.veins import draw_cortical_veins, draw_scalp_arteries, draw_sinuses
 from angiosynth.phantom.vessel_tree import grow_tree
 
-STREAM = zlib.crc32(b"anatomy")  # other heads than those of any site of the same seed
+STREAM = zlib.crc32(b"anatomy")  # random stream; the heads differ from those of all sites with the same seed
 
 
 class Contrasts(Scanner, Protocol):
-    """A scanner with the settings that act on an anatomy's signals."""
+    """Settings of a scanner, including those that affect the signals of an anatomy."""
 
     @property
     def saturation(self) -> float: ...
@@ -46,9 +46,9 @@ class Anatomy:
     Attributes:
         tissue: (x, y, z) signal relative to white matter, without vessels.
         brain: (x, y, z) mask.
-        arteries: the voxels of arteries; their `signal` is the slowness of the blood.
-        veins: the voxels of veins and scalp arteries; their `signal` is relative to fresh blood's.
-        spacing_mm: of the grid.
+        arteries: voxels of arteries; their `signal` is the slowness of the blood.
+        veins: voxels of veins and scalp arteries; their `signal` is relative to that of unsaturated blood.
+        spacing_mm: voxel size of the grid.
     """
 
     tissue: Field
@@ -58,17 +58,19 @@ class Anatomy:
     spacing_mm: SpacingMm
 
     def vessel_fraction(self) -> Field:
-        """(x, y, z) share of each voxel of the brain that is artery; the label is 1 where it is a half or more."""
+        """Return the fraction (x, y, z) of each brain voxel that is artery. Voxels with at least one half are labelled."""
         fraction = np.zeros(self.tissue.shape, np.float32)
         fraction.reshape(-1)[self.arteries.voxels] = self.arteries.fraction
         fraction[~self.brain] = 0
         return fraction
 
     def scanned(self, scanner: Contrasts, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """The image (x, y, z) of one scanner; coil, slabs and noise are drawn from `rng`."""
+        """Simulate the image (x, y, z) of one scanner; coil profile, slab steps and noise are drawn from `rng`."""
+        # Relative height of each artery voxel in its slab: z is the last axis, so the flat index modulo its length is the slice.
         slices = self.tissue.shape[2]
         in_slab = self.arteries.voxels % slices / slices * scanner.slabs % 1.0
         signal = inflow(self.arteries.signal, in_slab, scanner.saturation)
+        # Tissue around 1, the signal of white matter; then veins and arteries are blended over it.
         image = 1 + (self.tissue - 1) * np.float32(scanner.tissue_contrast)
         add_vessels(image, self.veins, scanner.vessel_contrast * scanner.vein_contrast)
         add_vessels(image, Drawn(self.arteries.voxels, self.arteries.fraction, signal), scanner.vessel_contrast)
@@ -79,10 +81,11 @@ def draw_anatomy(shape: tuple[int, int, int], spacing_mm: SpacingMm, seed: int, 
     """Draw one head.
 
     Args:
-        shape, spacing_mm: of the grid, whose middle is the middle of the field of view.
-        seed, number: the head depends on them and on the grid alone.
-        is_diseased: with stenoses or an occlusion.
+        shape, spacing_mm: the grid; its centre is the centre of the field of view.
+        seed, number: determine the head, together with the grid.
+        is_diseased: whether to add stenoses or an occlusion.
     """
+    # A random stream for each part, so that a change of one part does not change the others.
     streams = np.random.SeedSequence([seed, STREAM, number]).spawn(4)
     rng_pose, rng_head, rng_tree, rng_veins = (np.random.default_rng(stream) for stream in streams)
     head = draw_shape(rng_head)
@@ -90,6 +93,7 @@ def draw_anatomy(shape: tuple[int, int, int], spacing_mm: SpacingMm, seed: int, 
     if is_diseased:
         tree = diseased(tree, rng_tree)
     veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
+    # Tissue is evaluated at the head coordinates of the voxels; vessels are moved from head to scanner coordinates and rasterised.
     pose, affine = draw_pose(rng_pose), grid_affine(shape, spacing_mm)
     tissue, brain = draw_tissue(head, head_coordinates(shape, affine, pose), spacing_mm, rng_head)
     arteries = draw(tree.tubes(slowness(tree)).moved(pose.rotation, pose.shift), shape, affine)

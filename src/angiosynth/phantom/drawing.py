@@ -1,7 +1,8 @@
-"""The embedded phantom: simulated TOF-MRA scans of several sites, each patient drawn from a seed alone.
+"""Draw the phantom: simulated TOF-MRA scans of several sites, determined by a seed.
 
-A patient is drawn in three steps: the anatomy in millimetres (head, tree of arteries, veins and scalp vessels), its signal on the scanner's
-grid, and the scanner's effects (blur, slabs, coil, noise). The result does not depend on the order of patients or the number of processes.
+A patient is drawn in three steps: the anatomy in millimetres (head, arterial tree, veins and scalp vessels), its signal on the scanner's
+grid, and the effects of the scanner (blur, slabs, coil, noise). The result does not depend on the order of patients or the number of
+processes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from angiosynth.runtime.progress import progress
 from angiosynth.runtime.tables import write_table
 from angiosynth.settings import ScannerSettings
 
-COMPRESSION = 1  # of gzip: noise does not compress, so more effort only takes time
+COMPRESSION = 1  # gzip level; noise does not compress, so higher levels only take time
 
 
 def generate_patient(
@@ -43,15 +44,15 @@ def generate_patient(
     """Draw one patient.
 
     Args:
-        scanner: the site's scanner.
-        seed, site, patient: all that the patient's anatomy and noise depend on, with the scanner.
-        is_diseased: with stenoses or an occlusion.
+        scanner: scanner of the site.
+        seed, site, patient: determine anatomy and noise, together with the scanner.
+        is_diseased: whether to add stenoses or an occlusion.
 
     Returns:
-        Image (x, y, z) uint8, brain mask, vessel label (inside the brain; at least half the voxel is artery), all in the
-        scanner's own orientation, and the affine (4, 4) in mm.
+        Image (x, y, z) uint8, brain mask (x, y, z), vessel label (x, y, z) (voxels inside the brain of which at least half is artery), all
+        in the scanner's orientation, and the affine (4, 4) in mm.
     """
-    # A stream of random numbers for each part of the anatomy: a change in one leaves the others as they are.
+    # Each component of the anatomy has a separate random stream, so that changing one leaves the others unchanged.
     streams = np.random.SeedSequence([seed, zlib.crc32(site.encode()), patient]).spawn(5)
     rng_pose, rng_head, rng_tree, rng_veins, rng_scan = (np.random.default_rng(stream) for stream in streams)
     head = draw_shape(rng_head)
@@ -60,7 +61,7 @@ def generate_patient(
         tree = diseased(tree, rng_tree)
     veins = join([draw_scalp_arteries(head, rng_veins), draw_sinuses(head, rng_veins), draw_cortical_veins(head, rng_veins)])
     pose, affine = draw_pose(rng_pose), grid_affine(scanner.shape, scanner.spacing_mm)
-    # signal on the scanner's grid: tissue, then veins, then arteries, which cover what they cross
+    # signal on the scanner's grid: tissue, then veins, then arteries, which cover the tissue and veins that they cross
     tissue, brain = draw_tissue(head, head_coordinates(scanner.shape, affine, pose), scanner.spacing_mm, rng_head)
     tissue = 1 + (tissue - 1) * np.float32(scanner.tissue_contrast)
     arteries = draw(tree.tubes(_inflow(tree, scanner, affine, pose)).moved(pose.rotation, pose.shift), scanner.shape, affine)
@@ -74,7 +75,7 @@ def generate_patient(
 
 
 def _inflow(tree: Tree, scanner: ScannerSettings, affine: Affine, pose: Pose) -> NDArray[np.float64]:
-    """Signal (n,) of the blood: it saturates on its way up through a slab, and more so where it flows slowly."""
+    """Signal (n,) of the blood at the points of the tree; see `scanning.inflow`."""
     height = (tree.points @ pose.rotation.T + pose.shift - affine[:3, 3])[:, 2] / scanner.spacing_mm[2]
     in_slab = np.clip(height / scanner.shape[2], 0, 0.999) * scanner.slabs % 1.0
     return inflow(slowness(tree), in_slab, scanner.saturation)
@@ -83,7 +84,7 @@ def _inflow(tree: Tree, scanner: ScannerSettings, affine: Affine, pose: Pose) ->
 def _oriented(
     image: NDArray[np.uint8], brain: Mask, label: Mask, affine: Affine, orientation: str
 ) -> tuple[NDArray[np.uint8], Mask, Mask, Affine]:
-    """Flip canonical arrays and their affine into the scanner's orientation, such as "LPS"; no axes are swapped."""
+    """Flip canonical arrays and their affine to the scanner's orientation, such as "LPS"; axes are not swapped."""
     flipped = [axis for axis, (code, canonical) in enumerate(zip(orientation, "RAS", strict=True)) if code != canonical]
     flipped_affine = affine.copy()
     for axis in flipped:
@@ -95,21 +96,22 @@ def _oriented(
 
 
 def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share: float, target: Path) -> None:
-    """Draw all patients of a site, on all cores, into a BIDS dataset at `target`, whole or not at all.
+    """Draw all patients of a site, on all cores, as a BIDS dataset. The folder is written completely or not at all.
 
     Args:
-        scanner: the site's scanner and its numbers of patients; those without a label are numbered after the others.
-        seed, site: another seed or name, other patients.
-        diseased_share: fraction of patients with stenoses or an occlusion, rounded to whole patients, of those with and without label.
-        target: a folder; an existing one is replaced.
+        scanner: scanner of the site with its numbers of patients; unlabelled patients are numbered after the labelled ones.
+        seed, site: determine the patients.
+        diseased_share: fraction of patients with stenoses or an occlusion, rounded to whole patients separately for labelled and unlabelled
+            patients.
+        target: the folder; an existing one is replaced.
 
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
     sick = _sick(scanner.patients, seed, site, diseased_share)
-    # A draw of their own, so that the labelled patients are the same with and without them.
+    # Unlabelled patients are drawn separately, so that adding them does not change the labelled ones.
     sick += _sick(scanner.unlabelled, seed, f"{site}/unlabelled", diseased_share)
-    # The workers end before the folder is removed: those that still draw would create it anew.
+    # Workers must end before an incomplete folder is removed: those still drawing would create it again.
     with whole_folder(target) as folder, closing(_drawn(scanner, seed, site, sick, folder)) as drawn:
         _describe(folder, site, sick)
         for _ in progress(drawn, f"phantom {site}", len(sick)):
@@ -117,15 +119,15 @@ def generate_site(scanner: ScannerSettings, seed: int, site: str, diseased_share
 
 
 def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
-    """Whether each patient is diseased: `share` of them, rounded, at random."""
+    """Select at random which patients are diseased: a fraction `share` of them, rounded."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode())]))
     order = rng.permutation(patients)
     return [bool(place < round(share * patients)) for place in order]
 
 
 def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
-    """Draw and write the patients in worker processes; yields each one's number when it is done."""
-    # Spawned, not forked: the caller may hold threads. Workers leave Ctrl-C to the parent, which lets them end their volume.
+    """Draw and write the patients in worker processes; yields each patient's number on completion."""
+    # Processes are spawned, because forking a process with threads is unsafe. Workers ignore Ctrl-C; the parent lets them finish a volume.
     pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         jobs = [pool.submit(_write_patient, scanner, seed, site, patient, ill, folder) for patient, ill in enumerate(sick, 1)]
@@ -136,7 +138,7 @@ def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], fol
 
 
 def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int, ill: bool, folder: Path) -> int:
-    """Draw one patient and write scan, brain mask and, of the first ones, label into a new BIDS folder; returns the patient's number."""
+    """Draw one patient and write scan, brain mask and (for labelled patients) label into a new BIDS folder; returns the number."""
     image, brain, label, affine = generate_patient(scanner, seed, patient, ill, site)
     name = f"sub-{patient:02d}"
     anat = folder / name / "anat"
@@ -154,7 +156,7 @@ def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int,
 
 
 def _save(scan: nib.Nifti1Image, path: Path) -> None:
-    """Write with little compression and no time stamp, so that equal volumes are equal files."""
+    """Write with low compression and without a time stamp, so that equal volumes give equal files."""
     packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31)
     path.write_bytes(packer.compress(scan.to_bytes()) + packer.flush())
 

@@ -1,6 +1,6 @@
-"""The head around the arteries: its shape, tissues, skull and scalp, as signals of a TOF scan.
+"""Shape of the head, signal levels of its tissues, and smooth random fields.
 
-Coordinates are in millimetres, right-anterior-superior, with the origin in the middle of the circle of Willis. Signals are relative to
+Coordinates are in millimetres, right-anterior-superior, with the origin at the centre of the circle of Willis. Signals are relative to
 white matter.
 """
 
@@ -15,14 +15,14 @@ from scipy.sparse import csr_array
 Field = NDArray[np.float32]  # (x, y, z)
 Coordinates = tuple[Field, Field, Field]  # millimetres, each broadcastable to the volume
 
-SKULL_MM = 10.0  # from the brain's surface to the air
+SKULL_MM = 10.0  # distance from the brain's surface to the air
 WHITE, GREY, CSF = 1.0, 0.93, 0.6
 BONE, MARROW, FAT, SKIN, MUSCLE, EYE, AIR = 0.16, 0.5, 1.25, 0.75, 0.7, 0.5, 0.03
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """The brain's outline: an egg-shaped surface, cut from below by the skull base.
+    """Outline of the brain: an egg-shaped surface, cut off from below by the skull base.
 
     Attributes:
         scale: size of this head, 1 on average.
@@ -34,20 +34,20 @@ class HeadShape:
 
     @property
     def centre_mm(self) -> NDArray[np.float64]:
-        """(3,) middle of the brain; the circle of Willis lies before and below it."""
+        """Centre (3,) of the brain; the circle of Willis lies in front of and below it."""
         return np.array([0.0, -12.0, 8.0]) * self.scale
 
     def rho(self, x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Relative distance of points in mm from the brain's centre, 1 at its surface."""
+        """Return the relative distance of points in mm from the brain's centre; 1 on its surface."""
         centre, (half_x, half_y, half_z) = self.centre_mm.astype(np.float32), self.half_mm
         v = (y - centre[1]) / np.float32(half_y)
         w = (z - centre[2]) / np.float32(half_z)
         u = (x - centre[0]) / (np.float32(half_x) * (1 - np.float32(0.13) * v))  # narrower in front
-        w = w * np.where(w < 0, np.float32(0.8), np.float32(1))  # the walls fall steeply below the middle
+        w = w * np.where(w < 0, np.float32(0.8), np.float32(1))  # steeper walls in the lower half
         return np.asarray(np.sqrt(u * u + v * v + w * w))
 
     def base_mm(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Height z in mm of the skull base below points (x, y): frontal floor, sella, petrous ridges, temporal and posterior fossae."""
+        """Return the skull base height in mm below points (x, y): frontal floor, sella, petrous ridges, temporal and posterior fossae."""
         x, y = np.abs(x) / np.float32(self.scale), y / np.float32(self.scale)
         # The wings of the sphenoid: temporal lobes reach further forward than the middle.
         front = 34 / (1 + np.exp(-(y - 27 - 12 * _hill((x - 36) / 14)) / 3))
@@ -57,22 +57,22 @@ class HeadShape:
         return np.asarray((-34 + np.maximum(front, np.maximum(sella, ridge)) + pit) * np.float32(self.scale))
 
     def to_depth(self, points: NDArray[np.float64], depth_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (n, 3) moved along their ray from the centre to depths (n,) in mm below the surface."""
+        """Move points (n, 3) along the ray from the centre to depths (n,) in mm below the surface."""
         ray = points - self.centre_mm
         rho = np.maximum(self.rho(*points.T), 1e-3)
         target_rho = 1 - depth_mm / float(np.mean(self.half_mm))
         return np.asarray(self.centre_mm + ray * (target_rho / rho)[:, None])
 
     def at_depth(self, path: NDArray[np.float64], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A chord (n, 3) bent outwards so that its depth changes linearly along it; `fraction` (n,) goes from 0 to 1."""
+        """Bend a chord (n, 3) outwards so that its relative depth changes linearly with `fraction` (n,), which goes from 0 to 1."""
         rho = np.maximum(self.rho(*path.T), 1e-3)
         target_rho = (1 - fraction) * rho[0] + fraction * rho[-1]
-        # Never inwards, and limited outwards: near the centre rho is small and the quotient would explode.
+        # Points never move inwards. The outward stretch is limited, because the quotient diverges near the centre, where rho is small.
         stretch = np.clip(target_rho / rho, 1.0, 1.35)
         return np.asarray(self.centre_mm + (path - self.centre_mm) * stretch[:, None])
 
     def confined(self, points: NDArray[np.float64], margin_mm: float) -> NDArray[np.float64]:
-        """Points (n, 3), those outside the brain or closer to its surface than the margin moved inside."""
+        """Move those of the points (n, 3) that lie outside the brain, or closer to its surface than the margin, inside."""
         limit = 1 - margin_mm / float(min(self.half_mm))
         rho = np.maximum(self.rho(*points.T), 1e-3)
         points = self.centre_mm + (points - self.centre_mm) * np.minimum(1, limit / rho)[:, None]
@@ -82,17 +82,17 @@ class HeadShape:
 
 
 def draw_shape(rng: np.random.Generator) -> HeadShape:
-    """Draw a head: sizes differ by 3% (standard deviation), proportions by 1.5%."""
+    """Draw a head. The standard deviation is 3% for size and 1.5% for proportions."""
     scale = float(np.clip(rng.normal(1, 0.03), 0.93, 1.06))
     half = np.array([66.0, 80.0, 64.0]) * scale * np.clip(rng.normal(1, 0.015, 3), 0.97, 1.03)
     return HeadShape(scale, (float(half[0]), float(half[1]), float(half[2])))
 
 
 def smooth_noise(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], grain_mm: float, rng: np.random.Generator) -> Field:
-    """Random field (x, y, z) of mean 0 and deviation about 1, smooth on the scale `grain_mm`.
+    """Draw a random field (x, y, z) with mean 0 and standard deviation about 1 that is smooth on the scale `grain_mm`.
 
-    Normal random values on a coarse grid of knots are interpolated by cubic B-splines, axis by axis. The interpolation is a sparse product
-    and not BLAS, so that the result has the same bits with any number of threads.
+    Normal random values on a coarse grid of knots are interpolated by cubic B-splines along one axis after the other. The interpolation is
+    a sparse matrix product instead of BLAS, so that the result is identical to the last bit for any number of threads.
     """
     bases = [_splines(size, step, grain_mm) for size, step in zip(shape, spacing_mm, strict=True)]
     field = rng.standard_normal([base.shape[1] for base in bases], dtype=np.float32)
@@ -100,12 +100,12 @@ def smooth_noise(shape: tuple[int, int, int], spacing_mm: tuple[float, float, fl
         first = np.moveaxis(field, axis, 0)
         product = bases[axis] @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
         field = np.moveaxis(product.reshape(-1, *first.shape[1:]), 0, axis)
-    # The variance of a cubic B-spline sum along one axis is 0.4794 on average, so the deviation over three is 0.4794 ** 1.5.
+    # Per axis the variance is 0.4794 on average (the mean of the summed squared weights), so 0.4794**3 over three axes.
     return np.asarray(np.ascontiguousarray(field) / np.float32(0.4794**1.5), np.float32)
 
 
 def _splines(size: int, step_mm: float, grain_mm: float) -> csr_array:
-    """(size, knots) weights of the uniform cubic B-spline, four a row."""
+    """Weights (size, knots) of the uniform cubic B-spline, four per row."""
     place = np.arange(size) * step_mm / grain_mm
     first = np.floor(place).astype(np.int64)
     t = place - first
@@ -116,10 +116,10 @@ def _splines(size: int, step_mm: float, grain_mm: float) -> csr_array:
 
 
 def _hill(distance: NDArray[np.floating]) -> NDArray[np.floating]:
-    """exp(-distance^2): 1 at 0, 0.37 at 1."""
+    """exp(-distance^2), which is 1 at 0 and 0.37 at 1."""
     return np.asarray(np.exp(-(distance**2)))
 
 
 def ramp(value: Field, low: float, high: float) -> Field:
-    """0 up to `low`, 1 from `high` on, linear in between."""
+    """Linear ramp: 0 up to `low`, 1 from `high`."""
     return np.asarray(np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)

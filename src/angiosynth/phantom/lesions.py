@@ -1,4 +1,4 @@
-"""Steno-occlusive disease: stenoses and occlusions in a tree of arteries."""
+"""Steno-occlusive disease: stenoses and occlusions in an arterial tree."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from angiosynth.phantom.vessel_tree import Indices, Tree
 
-LESIONS_ABOVE_MM = -25.0  # stenoses and occlusions lie above this height, in the field of view
+LESIONS_ABOVE_MM = -25.0  # stenoses and occlusions lie above this height, inside the field of view
 
 
 def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
-    """The tree of a patient with steno-occlusive disease: one to three stenoses, in a third of patients an occlusion besides."""
+    """Add steno-occlusive disease to a tree: one to three stenoses, and an occlusion in about a third of patients."""
     if rng.random() < 0.35:
         tree = occlude(tree, _lesion(tree, rng))
     for _ in range(int(rng.integers(1, 4))):
@@ -22,7 +22,7 @@ def diseased(tree: Tree, rng: np.random.Generator) -> Tree:
 
 
 def _lesion(tree: Tree, rng: np.random.Generator) -> int:
-    """The index of a random point on one of the large arteries in the field of view; M1 is drawn twice as often."""
+    """Index of a random point on one of the large arteries in the field of view; M1 has twice the probability."""
     in_view = tree.points[:, 2] > LESIONS_ABOVE_MM
     present = set(tree.arteries[in_view].tolist())
     artery = str(rng.choice([name for name in ("ICA", "M1", "M1", "A1", "P1", "BA") if name in present]))
@@ -34,30 +34,31 @@ def narrow(tree: Tree, place: int, severity: float, half_length_mm: float) -> Tr
 
     Args:
         tree: the arteries.
-        place: index of the point of the greatest narrowing.
-        severity: 0..1, the relative loss of radius at that point; it falls off as a Gaussian along the artery.
-        half_length_mm: distance at which the loss is 37% of that.
+        place: index of the point with the greatest narrowing.
+        severity: relative loss of radius at that point, 0..1; it decreases along the artery as a Gaussian.
+        half_length_mm: distance at which the loss has decreased to 37%.
 
     Returns:
-        A tree with other radii, and slower flow downstream.
+        A tree with changed radii and slower flow downstream.
     """
     near = np.linalg.norm(tree.points - tree.points[place], axis=1)
-    stems = _stems(tree)  # the other side's artery of the same name may be close
+    stems = _stems(tree)  # tells left from right: the opposite artery of the same name may be close
     shape = np.where(stems == stems[place], np.exp(-((near / half_length_mm) ** 2)), 0.0)
     downstream = _downstream(tree, place)
     return replace(tree, radii_mm=tree.radii_mm * (1 - severity * shape), flow=tree.flow * np.where(downstream, 1 - 0.4 * severity, 1.0))
 
 
 def occlude(tree: Tree, place: int) -> Tree:
-    """The tree without the point `place` and all points downstream; indices of parents are renumbered."""
+    """Remove the point `place` and all points downstream; parent indices are renumbered."""
     kept = np.flatnonzero(~_downstream(tree, place))
+    # The last entry of new_index serves the root, whose parent is -1, and stays -1.
     new_index = np.full(len(tree.points) + 1, -1)
     new_index[kept] = np.arange(len(kept))
     return Tree(tree.points[kept], new_index[tree.parents[kept]], tree.radii_mm[kept], tree.flow[kept], tree.arteries[kept])
 
 
 def _stems(tree: Tree) -> Indices:
-    """(n,) index of the first point of the artery that each point belongs to."""
+    """Index (n,) of the first point of the artery to which each point belongs."""
     stems = np.arange(len(tree.points))
     for point, parent in enumerate(tree.parents):
         if parent >= 0 and tree.arteries[point] == tree.arteries[parent]:
@@ -66,7 +67,7 @@ def _stems(tree: Tree) -> Indices:
 
 
 def _downstream(tree: Tree, place: int) -> NDArray[np.bool_]:
-    """(n,) whether each point is `place` or one of its descendants."""
+    """Whether each point (n,) is `place` or a descendant of it. Parents precede children, so one pass suffices."""
     downstream = np.zeros(len(tree.points), bool)
     downstream[place] = True
     for point in range(place + 1, len(downstream)):

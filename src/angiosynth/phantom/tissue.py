@@ -1,4 +1,4 @@
-"""Signals of the tissues of one head, voxel by voxel, without vessels."""
+"""Tissue signals of a head on a voxel grid, without vessels."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from angiosynth.phantom.head import (
     smooth_noise,
 )
 
-GYRUS_MM = 11.0  # grain of the folding
-MASK_RIM_MM = 0.9  # the brain mask extends so far beyond the brain
+GYRUS_MM = 11.0  # scale of the cortical folding
+MASK_RIM_MM = 0.9  # distance by which the brain mask extends beyond the brain
 
 
 def draw_tissue(head: HeadShape, at: Coordinates, spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> tuple[Field, Mask]:
-    """Signal (x, y, z) relative to white matter, and the brain mask (x, y, z).
+    """Compute the signal (x, y, z) relative to white matter, and the brain mask (x, y, z).
 
     Args:
-        head: its shape.
+        head: shape of the head.
         at: head coordinates x, y, z in mm of each voxel.
-        spacing_mm: of the voxels, for the noise fields' grains.
-        rng: all random fields of the patient come from it.
+        spacing_mm: voxel size.
+        rng: draws all random fields.
     """
     x, y, z = at
     shape = (x.shape[0], x.shape[1], x.shape[2])
@@ -46,25 +46,27 @@ def draw_tissue(head: HeadShape, at: Coordinates, spacing_mm: tuple[float, float
     depth = (1 - head.rho(x, y, z).astype(np.float32)) * radius + bumps * np.float32(0.9)
     above = z - head.base_mm(x[:, :, :1], y[:, :, :1]).astype(np.float32) - bumps * 2
     inside = np.minimum(depth, above)
-    # As in masks drawn by hand, a little of the fluid around the brain and of the inner skull is included.
+    # Like manually drawn masks, the mask includes some of the fluid around the brain and of the inner skull.
     brain = inside > -np.float32(MASK_RIM_MM)
     signal = np.where(inside > 0, _brain(head, at, inside, depth, folds, patches), _outside(head, at, depth, above, patches, folds))
     return signal.astype(np.float32), brain
 
 
 def _brain(head: HeadShape, at: Coordinates, inside: Field, depth: Field, folds: Field, patches: Field) -> Field:
-    """White and grey matter, sulci, fissures, ventricles with plexus, and bright bits of dura at the rim."""
+    """Signal of white and grey matter, sulci, fissures, ventricles with choroid plexus, and bright spots of dura at the rim."""
     x, y, z = at
-    # The zero surfaces of a smooth random field wind like sulci. Its value over its typical slope is about the distance in mm to them.
+    # Sulci: the zero set of a smooth random field winds like them. The field divided by its typical slope approximates the distance in mm.
     sheet = np.abs(folds) * np.float32(GYRUS_MM / 1.3) + np.maximum(depth - 14, 0) * np.float32(0.6)
     midline = np.abs(x + patches * np.float32(0.5)) + np.maximum(depth - 24, 0) * np.float32(0.4)
     level = np.float32(4) + np.float32(0.15) * (np.abs(x) - 35) - np.float32(0.35) * y + folds * 2
     sylvian = np.maximum(np.abs(z - level), np.maximum(np.float32(36) - np.abs(x), np.abs(y + 4) - 26))
     groove = np.minimum(np.minimum(sheet, midline), np.minimum(sylvian, np.maximum(inside - np.float32(0.8), 0)))
+    # grey matter lines the grooves, fluid fills them
     signal = np.float32(GREY) + np.float32(WHITE - GREY) * ramp(groove, 2.2, 3.6)
     signal += patches * np.float32(0.03) + folds * np.float32(0.02)
     signal -= (signal - np.float32(CSF)) * (1 - ramp(groove, 0.35, 1.1)) * np.float32(0.85)
-    deep = inside > 18  # no ventricle is nearer to the surface
+    # ventricles with choroid plexus
+    deep = inside > 18  # all ventricles lie deeper than this, in mm
     chamber = np.full(x.shape, 9, np.float32)
     chamber[deep] = _ventricles(head, (x[deep], y[deep], z[deep])) + patches[deep]
     signal += (np.float32(CSF - 0.03) - signal) * ramp(-chamber, -0.5, 0.5)
@@ -78,7 +80,7 @@ def _ventricles(head: HeadShape, at: Coordinates) -> Field:
     """Approximate signed distance in mm to the ventricles, negative inside."""
     x, y, z = (coordinate / np.float32(head.scale) for coordinate in at)
     side = np.abs(x)
-    # The anterior horns converge backwards, the bodies arch over the thalami, the posterior horns diverge.
+    # Anterior horns converge backwards, bodies arch over the thalami, posterior horns diverge.
     middle = np.float32(4) + np.float32(0.008) * (y + 8) ** 2
     arch = np.float32(25) - np.float32(0.0075) * (y + 10) ** 2
     tube = np.sqrt(((side - middle) / np.float32(0.62)) ** 2 + ((z - arch) / np.float32(1.4)) ** 2)
@@ -88,8 +90,8 @@ def _ventricles(head: HeadShape, at: Coordinates) -> Field:
 
 
 def _outside(head: HeadShape, at: Coordinates, depth: Field, above: Field, patches: Field, folds: Field) -> Field:
-    """Dura, bone with marrow, fat, skin and air around the brain; eyes, bone, air cells and muscle below it."""
-    # Fluid thins out towards the bone, so that voxels at the rim of the mask differ in value.
+    """Signal of dura, bone with marrow, fat, skin and air around the brain, and of eyes, bone, air cells and muscle below it."""
+    # The fluid layer decreases gradually towards the bone, so that voxels at the rim of the mask differ in value.
     shell = np.float32(BONE) + np.float32(CSF - BONE) * (1 - ramp(-depth, -0.4, 1.4))
     marrow = ramp(-depth, 2.0, 3.0) * (1 - ramp(-depth, 4.2, 5.2)) * ramp(patches, -1.0, 0.5)
     shell += marrow * np.float32(MARROW - BONE)

@@ -1,7 +1,7 @@
 """Partial volume of tubes: the fraction of each voxel that lies inside a set of tapering capsules.
 
-Each voxel has 64 sub-voxels. For each capsule the sub-voxels of its bounding box are tested, in chunks of many capsules; the hits are
-counted per voxel, each sub-voxel once, so that overlapping capsules add nothing twice.
+Each voxel is divided into 64 sub-voxels. For each capsule, all sub-voxels of its bounding box are tested, in chunks of many capsules. Hits
+are counted per voxel; a sub-voxel inside several overlapping capsules counts once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from angiosynth.arrays import Affine
 Points = NDArray[np.float64]  # (n, 3), millimetres
 Values = NDArray[np.float64]  # (n,)
 
-FINER = 4  # sub-voxels along an axis: 64 in a voxel
-_CHUNK = 200_000  # distances computed at once: small enough for the processor's cache
+FINER = 4  # sub-voxels along each axis, 64 in a voxel
+_CHUNK = 200_000  # sub-voxels tested at once; their arrays fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Tubes:
     signal: Values
 
     def moved(self, rotation: NDArray[np.float64], shift: NDArray[np.float64]) -> Tubes:
-        """The tubes after `point -> rotation @ point + shift`."""
+        """Transform the tubes by `point -> rotation @ point + shift`."""
         return Tubes(self.starts @ rotation.T + shift, self.ends @ rotation.T + shift, self.start_radii, self.end_radii, self.signal)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The voxels that tubes touch.
+    """Voxels that contain tubes.
 
     Attributes:
         voxels: (m,) flat indices in C order, ascending.
-        fraction: (m,) of the voxel inside a tube, in (0, 1].
+        fraction: (m,) fraction of the voxel inside tubes, in (0, 1].
         signal: (m,) mean signal of the tubes in the voxel.
     """
 
@@ -57,7 +57,7 @@ class Drawn:
 
 
 def join(sets: list[Tubes]) -> Tubes:
-    """One set of all tubes of several; where two overlap, the first one's signal counts."""
+    """Concatenate sets of tubes. If two tubes overlap, the signal of the first counts."""
     return Tubes(
         np.concatenate([tubes.starts for tubes in sets]),
         np.concatenate([tubes.ends for tubes in sets]),
@@ -68,22 +68,23 @@ def join(sets: list[Tubes]) -> Tubes:
 
 
 def along(points: Points, radii: Values, signal: Values) -> Tubes:
-    """The tubes of one line of points, (n, 3) with (n,) radii and signals: n - 1 capsules."""
+    """Connect consecutive points (n, 3) with radii (n,) and signals (n,) by n - 1 capsules."""
     return Tubes(points[:-1], points[1:], radii[:-1], radii[1:], signal[1:])
 
 
 def draw(tubes: Tubes, shape: tuple[int, int, int], affine: Affine) -> Drawn:
-    """Compute the fraction and signal of every voxel that tubes touch, from FINER**3 sub-voxel centres.
+    """Compute fraction and signal of every voxel that contains tubes, by testing FINER**3 sub-voxel centres per voxel.
 
     Args:
-        tubes: in millimetres of the affine's world.
-        shape: of the volume.
-        affine: (4, 4), diagonal but for its offset: the volume's axes are the world's.
+        tubes: tubes in the affine's world coordinates, in mm.
+        shape: shape of the volume.
+        affine: (4, 4), diagonal except for the offset, so that the axes of volume and world agree.
     """
     spacing = np.diagonal(affine)[:3] / FINER
-    # The centre of sub-voxel 0 lies half a voxel less half a sub-voxel before the centre of voxel 0.
+    # The centre of sub-voxel 0 lies half a voxel minus half a sub-voxel before the centre of voxel 0.
     origin = affine[:3, 3] - spacing * (FINER - 1) / 2
     fine_shape = np.asarray(shape) * FINER
+    # bounding boxes in sub-voxels, clipped to the volume
     starts, ends = (tubes.starts - origin) / spacing, (tubes.ends - origin) / spacing
     reach = np.maximum(tubes.start_radii, tubes.end_radii)[:, None] / spacing
     low = np.maximum(np.ceil(np.minimum(starts, ends) - reach), 0).astype(np.int64)
@@ -91,7 +92,7 @@ def draw(tubes: Tubes, shape: tuple[int, int, int], affine: Affine) -> Drawn:
     sizes = np.maximum(high - low + 1, 0)
     counts = sizes.prod(axis=1)
     inside = np.flatnonzero(counts)
-    # consecutive tubes whose boxes hold about _CHUNK sub-voxels together
+    # test chunks of consecutive tubes whose boxes have about _CHUNK sub-voxels together
     cells: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     edges = np.flatnonzero(np.diff(np.cumsum(counts[inside]) // _CHUNK)) + 1
@@ -110,18 +111,19 @@ def _cells_inside(
     spacing: NDArray[np.float64],
     origin: NDArray[np.float64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Sub-voxels (3, m) of the chosen tubes' boxes that lie in the tubes, and the tube (m,) of each."""
-    # 32 bits suffice: a chunk has few more than _CHUNK sub-voxels, and no axis has as many. Half the memory, twice the speed.
+    """Sub-voxels (3, m) in the boxes of the chosen tubes that lie inside these tubes, and the index (m,) of the tube of each."""
+    # 32-bit integers suffice, since a chunk has little more than _CHUNK sub-voxels and no axis has as many; they are twice as fast.
     sizes, low = sizes.astype(np.int32), low.astype(np.int32)
     counts = sizes.prod(axis=1, dtype=np.int32)
-    # Number the sub-voxels of all boxes in one row; `tube` is each one's position in `chosen`.
+    # Enumerate the sub-voxels of all boxes in one array. `tube` is the position of each sub-voxel's tube in `chosen`; `rank` is the number
+    # of the sub-voxel within the box, from which divisions give the three coordinates.
     tube = np.repeat(np.arange(len(chosen), dtype=np.int32), counts)
     rank = np.arange(len(tube), dtype=np.int32) - np.repeat(np.cumsum(counts, dtype=np.int32) - counts, counts)
     rank, third = np.divmod(rank, sizes[tube, 2])
     first, second = np.divmod(rank, sizes[tube, 1])
     cell = np.stack([first, second, third]) + low.T[:, tube]
     point = cell.astype(np.float32) * spacing[:, None].astype(np.float32) + origin[:, None].astype(np.float32)
-    # Project each point onto its tube's axis; it is inside where its distance from there is below the radius there.
+    # Project each point onto the axis of its tube. It lies inside if its distance from the projection is at most the radius there.
     axis = (tubes.ends - tubes.starts)[chosen]
     length = np.maximum((axis**2).sum(axis=1), 1e-12)
     start, axis32 = tubes.starts[chosen].T.astype(np.float32), axis.T.astype(np.float32)
@@ -135,8 +137,8 @@ def _cells_inside(
 
 
 def _gather(cells: NDArray[np.int64], owners: NDArray[np.int64], signal: Values, shape: tuple[int, int, int]) -> Drawn:
-    """Count the sub-voxels in tubes of each voxel, each once."""
-    # Tubes are ordered by priority and chunks keep that order, so `np.unique` returns each sub-voxel's first hit, the one that counts.
+    """Count the sub-voxels inside tubes for each voxel; each sub-voxel counts once."""
+    # Tubes are ordered by priority and chunks preserve the order. `np.unique` returns the first hit of each sub-voxel, the one that counts.
     cells, first = np.unique(cells, return_index=True)
     values = signal[owners[first]]
     fine = np.unravel_index(cells, tuple(size * FINER for size in shape))

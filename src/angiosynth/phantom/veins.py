@@ -1,4 +1,4 @@
-"""Vessels outside the label: dural sinuses and veins, faint in a TOF scan, and the scalp's arteries."""
+"""Vessels that are not labelled: dural sinuses and veins, faint in TOF scans, and arteries of the scalp."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from angiosynth.phantom.tubes import Points, Tubes, Values, along, join
 
 
 def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
-    """Superior sagittal, straight and transverse sinuses, each with a signal that varies along it."""
+    """Draw the superior sagittal, straight and transverse sinuses; their signals vary along their course."""
     arc = np.linspace(np.radians(-15), np.radians(205), 160)
     centre, (half_x, half_y, half_z) = head.centre_mm, head.half_mm
+    # The sagittal sinus follows the inner surface of the skull in the midline, from the forehead over the vertex to the back.
     rim = 1.0 - 1.0 / half_y
     sagittal = centre + rim * np.stack([0.02 * half_x * np.sin(3 * arc), half_y * np.cos(arc), half_z * np.sin(arc)], axis=1)
     straight = np.linspace([0, -42, 14], [0, -82, -2], 50) * head.scale
@@ -19,6 +20,7 @@ def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
         _vein(sagittal, np.linspace(1.0, 2.8, 160), rng.uniform(0.35, 0.95), rng),
         _vein(straight, np.full(50, 1.5), rng.uniform(0.3, 0.8), rng),
     ]
+    # The transverse sinuses run from the back along the skull to both sides, at constant height.
     for side in (1, -1):
         turn = np.linspace(np.radians(95), np.radians(20), 60)
         level = np.full(60, -8.0 * head.scale)
@@ -28,9 +30,10 @@ def draw_sinuses(head: HeadShape, rng: np.random.Generator) -> Tubes:
 
 
 def draw_cortical_veins(head: HeadShape, rng: np.random.Generator, count: int = 26) -> Tubes:
-    """Faint veins just below the surface of the convexity, running up towards the midline."""
+    """Draw faint veins just below the surface of the convexity that run upwards to the midline."""
     veins = []
     for _ in range(count):
+        # a straight path towards the midline and upwards, with a slow wave, then moved to a constant depth
         side, length = rng.choice([-1, 1]), rng.uniform(20, 60)
         start = rng.uniform([20, -80, 0], [62, 50, 55]) * [side, 1, 1]
         fraction = np.linspace(0, 1, int(length))[:, None]
@@ -43,7 +46,7 @@ def draw_cortical_veins(head: HeadShape, rng: np.random.Generator, count: int = 
 
 
 def draw_scalp_arteries(head: HeadShape, rng: np.random.Generator) -> Tubes:
-    """Bright, winding arteries outside the skull."""
+    """Draw bright, winding arteries outside the skull."""
     veins = []
     for side in (1, -1):
         for _ in range(3):

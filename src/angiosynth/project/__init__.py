@@ -1,1 +1,1 @@
-"""A project's folder: its paths, settings file, resume files, and the look ahead at memory."""
+"""Project folder: paths, settings file, resume files, estimates of memory and time."""

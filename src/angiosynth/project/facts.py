@@ -1,4 +1,4 @@
-"""The settings that a training depends on, for its run and for the key of its resume files."""
+"""Settings on which the result of a training depends, for its MLflow run and for the key of its resume files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from angiosynth.settings import Settings
 
 
 def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
-    """The settings that train-generator@<model> depends on."""
+    """Return the settings that affect the result of train-generator@<model>."""
     return {
         "model": model,
         "generator": settings.generator(model),
@@ -20,12 +20,12 @@ def generator_settings(settings: Settings, model: str) -> dict[str, Any]:
 
 
 def unet_settings(settings: Settings, data: str) -> dict[str, Any]:
-    """The settings that train-unet@<data> depends on, after `chosen_settings`."""
+    """Return the settings that affect the result of train-unet@<data>, given those of `chosen_settings`."""
     return {"data": data, "unet": settings.unet, "intensity": settings.cohort.intensity, "threads": settings.threads}
 
 
 def transfer_settings(settings: Settings, start: str, site: str) -> dict[str, Any]:
-    """The settings that transfer@<start> depends on at a site, after `chosen_settings`."""
+    """Return the settings that affect the result of transfer@<start> at a site, given those of `chosen_settings`."""
     network = {"width": settings.unet.width, "dropout": settings.unet.dropout, "precision": settings.unet.precision}
-    where = {"start": start, "site": site}
-    return {**where, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity, "threads": settings.threads}
+    training = {"start": start, "site": site}
+    return {**training, "transfer": settings.transfer, "unet": network, "intensity": settings.cohort.intensity, "threads": settings.threads}

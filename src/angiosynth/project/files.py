@@ -1,6 +1,6 @@
-"""The files around the code that make a project folder; setup.py puts them into the wheel, so nothing is imported here."""
+"""Files besides the code that a project folder contains. setup.py reads this module to build the wheel, so it must not import anything."""
 
-FOLDER = "project_files"  # of the installed package
+FOLDER = "project_files"  # in the installed package
 FILES = (
     *(".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore", "cli.py", "dvc.yaml", "sweeps/README", "sweeps/shown/README"),
     *(f"profiles/{name}.yaml" for name in ("demo", "full", "paper", "quick", "real")),

@@ -1,8 +1,8 @@
-"""A project folder anywhere, from the installed package: for a lab's scans or for the demo.
+"""Create a project folder from the installed package, for scans of a lab or for the demo.
 
-The folder gets a copy of the code, src/angiosynth, beside cli.py and dvc.yaml, and works as a clone of the repository does: cli.py runs
-the copy, and the stages of dvc.yaml depend on its files. So a project's results belong to the code that lies and is committed with it,
-whatever is installed later; `upgrade` brings the code of the installed package, and the stages whose code differs run again.
+The folder contains a copy of the code, src/angiosynth, next to cli.py and dvc.yaml, and works like a clone of the repository: cli.py runs
+the copy, and the stages of dvc.yaml depend on its files. The results of a project therefore belong to the code that is committed with it,
+regardless of later installations. `upgrade` copies the code of the installed package, and stages whose code differs run again.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ to be active. `python cli.py doctor` says what is missing, `python cli.py repro`
 
 
 def new_project(folder: Path, profile: str) -> None:
-    """Make a project folder, for its user alone; a git repository where there is git, nothing committed.
+    """Create a project folder that only its owner can access; with git it becomes a repository without commits.
 
     Args:
         folder: must not exist yet.
-        profile: of profiles/, becomes params.yaml.
+        profile: name of the profile that becomes params.yaml.
 
     Raises:
-        InputError: the folder exists or cannot be written, or there is no such profile.
+        InputError: the folder exists or cannot be written, or the profile does not exist.
     """
     if os.path.lexists(folder):
         raise InputError(f"{folder}: exists already; name a folder that does not, or bring a project's code up to date with --upgrade")
@@ -64,12 +64,12 @@ def new_project(folder: Path, profile: str) -> None:
 
 
 def upgrade(folder: Path) -> None:
-    """Bring the installed package's code, cli.py, dvc.yaml and profiles into a project; params.yaml and all data stay.
+    """Replace code, cli.py, dvc.yaml and profiles of a project by those of the installed package; params.yaml and data are kept.
 
-    The project's own changes to these are in git before they are replaced: files that are not committed are refused.
+    Local changes to these files must be committed to git first, so that they are not lost.
 
     Raises:
-        InputError: the folder is no project, is the one whose code runs, or has changes that are not committed.
+        InputError: the folder is not a project, contains the running code, or has uncommitted changes.
     """
     if not all((folder / name).exists() for name in ("dvc.yaml", "cli.py", CODE)):
         raise InputError(f"{folder}: no project folder, dvc.yaml, cli.py and {CODE} belong to one; make one without --upgrade")
@@ -88,10 +88,10 @@ def upgrade(folder: Path) -> None:
 
 
 def _project_files() -> Path:
-    """The folder of FILES: in the wheel beside the modules, in a checkout its root.
+    """Folder of FILES: inside the package for an installed wheel, the root for a checkout.
 
     Raises:
-        InputError: neither is there.
+        InputError: files are missing in both.
     """
     installed, checkout = PACKAGE / FOLDER, PACKAGE.parents[1]
     for place in (installed, checkout):
@@ -101,10 +101,10 @@ def _project_files() -> Path:
 
 
 def _check_profile(source: Path, profile: str) -> None:
-    """Refuse a profile that there is none of.
+    """Check that a profile exists.
 
     Raises:
-        InputError: with the names that there are.
+        InputError: it does not; the message lists the existing ones.
     """
     known = [Path(name).stem for name in FILES if name.startswith("profiles/")]
     if profile not in known or not (source / "profiles" / f"{profile}.yaml").is_file():
@@ -112,16 +112,16 @@ def _check_profile(source: Path, profile: str) -> None:
 
 
 def _copy_code(target: Path) -> None:
-    """The package without the project files and what Python keeps; modes follow the umask, not the installed files'."""
+    """Copy the package without project files and bytecode; file modes follow the umask instead of the installed files."""
     ignored = shutil.ignore_patterns(FOLDER, "__pycache__")
     shutil.copytree(PACKAGE, target, ignore=ignored, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
-def _git(folder: Path, *words: str) -> str | None:
-    """What a command of git prints in a folder's own repository, whichever one the caller's variables name; None where it fails."""
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command in the repository of a folder, ignoring GIT_ variables of the caller; None if it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -1,7 +1,7 @@
-"""How long stages will take on this machine: training steps are timed for some seconds, and counted from the settings.
+"""Estimate the duration of stages on this machine: time training steps for some seconds, and count steps from the settings.
 
-What is no training is counted in voxels and patches, at a speed relative to a U-net's. These ratios are those of one demo on two cores
-with AVX2 alone (docs/benchmarks.md), so elsewhere an estimate is rough: it is for a person who wonders whether to wait.
+Other work is counted in voxels and patches, at a speed relative to that of a U-net. These ratios were measured in one demo on two cores
+with AVX2 only (docs/benchmarks.md). Elsewhere estimates are rough; they help a person to decide whether to wait.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ from angiosynth.settings import REAL, Settings
 from angiosynth.settings.checks import PHANTOM
 from angiosynth.settings.sections import SplitSettings
 
-TIMED_S = 0.4  # of each kind of step
-UNKNOWN_VOXELS = 8_000_000  # of a scan that cannot be read yet
-START_S = 8.0  # of a stage: Python, DVC's hashing, MLflow
-WINDOWS = 0.55  # fraction of a scan's voxels that lies in the windows that are segmented
-DRAWN_PAIRS = 64  # that are timed
-WINDOW = 160  # voxels along a side of the window that is timed
+TIMED_S = 0.4  # seconds for timing each kind of step
+UNKNOWN_VOXELS = 8_000_000  # assumed for scans that cannot be read yet
+START_S = 8.0  # overhead of a stage in seconds: Python, DVC's hashing, MLflow
+WINDOWS = 0.55  # fraction of a scan's voxels inside the windows that are segmented
+DRAWN_PAIRS = 64  # number of pairs for timing
+WINDOW = 160  # side of the window for timing, in voxels
 CONTROLLED = "control"  # key of Pace.steps
-MACHINE = 16  # width of the U-net whose speed stands for the machine's
-# Work that is no training, in voxels that a U-net of width 16 segments meanwhile; of a scan's voxel, or of a patch's.
+MACHINE = 16  # width of the U-net whose speed represents the machine
+# Work other than training per voxel of a scan, in voxels that a U-net of width 16 segments in the same time.
 DRAWN, CHECKED, CUT, SCORED = 0.55, 0.035, 0.045, 0.05
-REFERENCED, AUDITED = 12.0, 24.0  # a compared patch, once for all audits and in each
-PAGES = 1.0e6  # tables, figures and pages
-JUDGES = 1  # U-nets that a probe trains beside those of its generators: one on real patches
+REFERENCED, AUDITED = 12.0, 24.0  # the same per voxel of a compared patch, once for all audits and for each audit
+PAGES = 1.0e6  # the same for tables, figures and pages in total
+JUDGES = 1  # U-nets that the probes of a generator train besides one per probe: one on real patches
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds.
+    """Durations in seconds.
 
-    `steps`: of one training step by section of params.yaml, and of the generator that an audit makes learn by heart (CONTROLLED).
-    `pairs`: of drawing one pair, by generator. `voxel`: of one that the U-net segments. `machine`: of one that a U-net of width 16
-    segments, whatever the settings.
+    Attributes:
+        steps: one training step, by section of params.yaml, and of the memorising generator of an audit (CONTROLLED).
+        pairs: drawing one pair, by generator.
+        voxel: segmenting one voxel with the U-net of the settings.
+        machine: segmenting one voxel with a U-net of width 16.
     """
 
     steps: Mapping[str, float]
@@ -59,7 +61,7 @@ class Pace:
 
 
 def measure(settings: Settings) -> Pace:
-    """Time steps of every network of the settings on blank patches, with the threads of a stage."""
+    """Time the training steps of all networks on empty patches, with the number of threads of a stage."""
     with torch_threads(settings.threads):
         return _measured(settings)
 
@@ -69,7 +71,7 @@ def _measured(settings: Settings) -> Pace:
     trainings: dict[str, Callable[[], object]] = {name: blank_unet_step(settings, name) for name in ("unet", "transfer", "probe")}
     for name, generator in settings.generators.items():
         trainings[f"generators.{name}"] = family_of(generator).blank_training(generator, size)
-    for generator in [*settings.generators.values()][:1]:  # one is as wide as the others, unless somebody wants it otherwise
+    for generator in [*settings.generators.values()][:1]:  # usually all generators have the same width
         control = CONTROL({"width": generator.width} | settings.generator_defaults, 1, 1)
         trainings[CONTROLLED] = family_of(control).blank_training(control, size)
     steps = {name: _seconds(step) for name, step in trainings.items()}
@@ -78,7 +80,7 @@ def _measured(settings: Settings) -> Pace:
 
 
 def _drawing(generator: GeneratorSettings, size: int) -> float:
-    """Of one pair, by an untrained generator."""
+    """Seconds for drawing one pair from an untrained generator."""
     family = family_of(generator)
     sampler = family.sampler(generator, size, family.blank(generator, size)["generator"], device())
     return _seconds(lambda: sampler.pairs(DRAWN_PAIRS, 0)) / DRAWN_PAIRS
@@ -93,7 +95,7 @@ def _segmenting(width: int) -> float:
 
 
 def _seconds(step: Callable[[], object]) -> float:
-    """Of one call: the least of several, after one that does what is done once; the first where it is long by itself."""
+    """Seconds of one call: the minimum over several, since the first includes initialisation. A long first call is not repeated."""
     taken: list[float] = []
     end = time.perf_counter() + TIMED_S
     while len(taken) < 2 or time.perf_counter() < end:
@@ -108,15 +110,15 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 class Estimate:
-    """Seconds of the commands of dvc.yaml with some settings at some pace."""
+    """Estimated seconds of the commands in dvc.yaml."""
 
     def __init__(self, settings: Settings, pace: Pace) -> None:
         self._settings, self._pace = settings, pace
-        self._plain = pace.machine  # of which work that is no training is counted
+        self._plain = pace.machine  # unit of work other than training
         self._voxels = {name: self._voxels_of(name) for name in settings.cohort.sites}
 
     def seconds(self, command: str) -> float:
-        """Of one command, such as "python cli.py train-unet --data real"."""
+        """Return the seconds of one command, such as "python cli.py train-unet --data real"."""
         _, _, verb, *rest = command.split()
         value = rest[-1] if rest else ""
         return START_S + self._work(verb, value)
@@ -152,7 +154,7 @@ class Estimate:
         return 0.0
 
     def _voxels_of(self, site: str) -> int:
-        """Of one scan of a site."""
+        """Number of voxels in one scan of a site."""
         entry = self._settings.cohort.sites[site]
         drawn = self._settings.phantom.sites.get(site)
         if drawn is not None and entry.path.rstrip("/") == f"{PHANTOM}{site}":
@@ -168,7 +170,7 @@ class Estimate:
         return sum(_count(split, part) for part in parts or ("train", "validation", "test", "held_out"))
 
     def _unlabelled(self, site: str) -> int:
-        """People who are held out without a label; of scans that are not drawn nobody knows yet, so all who are held out."""
+        """Number of held-out people without a label; for real scans this is not yet known, so all held-out people are counted."""
         drawn = self._settings.phantom.sites.get(site)
         held_out = self._patients(site, "held_out")
         return min(held_out, drawn.unlabelled) if drawn is not None else held_out
@@ -178,7 +180,7 @@ class Estimate:
         return self._plain * DRAWN * (scanner.patients + scanner.unlabelled) * prod(scanner.shape)
 
     def _segmentation(self, site: str, *parts: str) -> float:
-        """Segmenting and scoring all patients of some parts of a split."""
+        """Seconds for segmenting and scoring all patients of some parts of the split."""
         return (self._pace.voxel * WINDOWS + self._plain * SCORED) * self._patients(site, *parts) * self._voxels[site]
 
     def _probes(self, name: str) -> int:
@@ -189,9 +191,9 @@ class Estimate:
         generator, probe, source = self._settings.generator(name), self._settings.probe, self._settings.cohort.source
         probes = self._probes(name)
         small = (probe.width / self._settings.unet.width) ** 2 / probe.slice_stride
-        one = probe.steps * self._pace.steps["probe"] + small * self._segmentation(source, "validation")
+        probing = probe.steps * self._pace.steps["probe"] + small * self._segmentation(source, "validation")
         training = generator.steps * self._pace.steps[f"generators.{name}"]
-        return training + (probes + JUDGES * bool(probes)) * one + probes * self._sampling(name, probe.pairs)
+        return training + (probes + JUDGES * bool(probes)) * probing + probes * self._sampling(name, probe.pairs)
 
     def _sampling(self, name: str, pairs: int) -> float:
         return pairs * self._pace.pairs[name]
@@ -202,7 +204,7 @@ class Estimate:
         return unet.steps * self._pace.steps["unet"] + validations
 
     def _selection(self) -> int:
-        """Trainings of select-unet."""
+        """Number of trainings of select-unet."""
         selection = self._settings.selection
         combinations = prod(max(1, len(getattr(selection, name))) for name in type(selection).model_fields)
         return combinations if combinations > 1 else 0
@@ -223,22 +225,22 @@ class Estimate:
         transfer = self._settings.transfer
         names = [str(number) for number in range(self._patients(site, "train"))]
         validations = transfer.validations * self._segmentation(site, "validation")
-        one = transfer.steps * self._pace.steps["transfer"] + validations + self._segmentation(site, "test")
-        return len(list(subsets(names, transfer))) * one
+        training = transfer.steps * self._pace.steps["transfer"] + validations + self._segmentation(site, "test")
+        return len(list(subsets(names, transfer))) * training
 
     def _worth(self) -> float:
         source = self._settings.cohort.source
         names = [str(number) for number in range(self._patients(source, "train"))]
-        one = self._unet() + self._segmentation(source, "test")
-        return len(list(subsets(names, self._settings.worth))) * one
+        training = self._unet() + self._segmentation(source, "test")
+        return len(list(subsets(names, self._settings.worth))) * training
 
     def _audit(self, name: str) -> float:
-        # from each probed generator but the chosen one a set is drawn, too
+        # a set is also drawn from each probed generator that was not selected
         drawn = max(0, self._probes(name) - 1) * self._sampling(name, self._settings.synthesis.pairs)
         return drawn + self._compared(AUDITED)
 
     def _compared(self, work: float) -> float:
-        """So much work on each of the patches that an audit compares closely."""
+        """Seconds for an amount of work per voxel of the patches that an audit compares in detail."""
         audit = self._settings.audit
         return self._plain * work * self._settings.patches.size**2 * (audit.compared + audit.checked)
 

@@ -1,4 +1,4 @@
-"""Changing params.yaml: single values, with comments, order and layout kept, or the whole file by a profile."""
+"""Change params.yaml: single values, preserving comments, order and layout, or the whole file by a profile."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from angiosynth.runtime.output import followed, whole_file
 from angiosynth.settings import load_settings
 from angiosynth.settings.yaml_text import MOST_YAML
 
-WIDEST = 10_000_000  # characters of a line, so that none is wrapped
+WIDEST = 10_000_000  # maximum line length, so that no line is wrapped
 
 
 def change_settings(path: Path, section: Sequence[str], values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Write values into one section of a settings file, with its comments, order and layout kept.
+    """Write values into one section of a settings file, preserving comments, order and layout.
 
-    All lines but those of the values stay byte for byte; within a changed line ruamel.yaml puts the spaces in order. Where it cannot keep
-    the number of lines (a text or list that goes on in further lines), it lays out the whole file.
+    All other lines stay byte for byte; in changed lines ruamel.yaml normalises spaces. If the number of lines changes (multi-line texts or
+    lists), ruamel.yaml formats the whole file.
 
     Args:
         path: the settings file.
-        section: the keys that lead to it, such as ("generators", NAME).
-        values: numbers, texts, truth values, or lists of these.
+        section: keys of the section, such as ("generators", NAME).
+        values: numbers, texts, booleans, or lists of these.
 
     Returns:
-        (key, value before, value now) for each, as texts; "(default)" for a key that the section did not have.
+        (key, old value, new value) for each value, as texts; "(default)" for a key that the section did not have.
 
     Raises:
-        InputError: the file is missing or wrong, or would be wrong with these values; it is left as it was.
+        InputError: the file is missing or invalid, or would be invalid with these values; the file is not changed.
     """
     path = followed(path)
     load_settings(path)
@@ -56,7 +56,7 @@ def change_settings(path: Path, section: Sequence[str], values: Mapping[str, Any
 
 
 def _with_values(path: Path, text: str, section: Sequence[str], values: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], str]:
-    """The changes, and the text with them."""
+    """List of changes, and the changed text."""
     try:
         explicit_start = text.removeprefix("\ufeff").startswith("---")
         tree = _round_trip().load(text.replace("\r\n", "\n"))
@@ -66,12 +66,12 @@ def _with_values(path: Path, text: str, section: Sequence[str], values: Mapping[
         for key, value in values.items():
             _put(mapping, key, value)
         return changes, _merged(text, plain, _dumped(tree, explicit_start))
-    except (YAMLError, NotImplementedError) as error:  # the reader that keeps comments is narrower than the safe one
+    except (YAMLError, NotImplementedError) as error:  # the round-trip parser accepts less than the safe one
         raise InputError(f"{path}: cannot be changed in place; write the values by hand: {dict(values)}") from error
 
 
 def _round_trip() -> YAML:
-    """ruamel.yaml's reader and writer that keep comments, quotes and flow style."""
+    """Round-trip parser and writer of ruamel.yaml, which preserves comments, quotes and flow style."""
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
@@ -80,7 +80,7 @@ def _round_trip() -> YAML:
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes floats as decimals, never as 5e-05, which YAML 1.1 takes for a text."""
+    """Writes floats as decimals instead of 5e-05, which is a text in YAML 1.1."""
 
 
 _Representer.add_representer(float, lambda representer, value: representer.represent_scalar("tag:yaml.org,2002:float", _written(value)))
@@ -95,7 +95,7 @@ def _dumped(tree: Any, explicit_start: bool) -> str:
 
 
 def _section(path: Path, tree: Any, section: Sequence[str]) -> CommentedMap:
-    """The mapping under the keys; InputError if it is missing, or shared by an alias elsewhere."""
+    """The mapping of a section. Raises InputError if it is missing, or shared through an anchor."""
     mapping: CommentedMap = tree
     for depth, name in enumerate(section, 1):
         mapping = mapping.get(name)
@@ -108,9 +108,9 @@ def _section(path: Path, tree: Any, section: Sequence[str]) -> CommentedMap:
 
 
 def _put(mapping: CommentedMap, key: str, value: Any) -> None:
-    """Set a value; items of a list are set one by one, which keeps its style. A new key comes first, ahead of trailing comments."""
+    """Set a value. Items of a list are set one by one, which preserves its style. New keys are inserted first, before trailing comments."""
     value = list(value) if isinstance(value, (list, tuple)) else value
-    present = dict(mapping.non_merged_items())  # a key that `<<` brings in is another section's
+    present = dict(mapping.non_merged_items())  # keys merged by `<<` belong to another section
     before = present.get(key)
     if isinstance(value, list) and isinstance(before, CommentedSeq) and len(before) == len(value) and before.anchor.value is None:
         for index, item in enumerate(value):
@@ -126,9 +126,9 @@ def _put(mapping: CommentedMap, key: str, value: Any) -> None:
 
 
 def _merged(text: str, plain: str, changed: str) -> str:
-    """The text with the lines in which `changed` differs from `plain`, which is the text as ruamel.yaml writes it.
+    """Apply the line differences between `plain`, the text as ruamel.yaml writes it, and `changed` to the original text.
 
-    ruamel.yaml puts spaces and indents in order on the way. As long as that keeps the number of lines, lines correspond one to one.
+    ruamel.yaml normalises spaces and indents. As long as the number of lines is unchanged, lines correspond one to one.
     """
     originals, before, after = (version.removesuffix("\n").split("\n") for version in (text, plain, changed))
     if len(originals) != len(before):
@@ -141,7 +141,7 @@ def _merged(text: str, plain: str, changed: str) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as params.yaml holds it."""
+    """Format a value as in params.yaml."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_written, value))}]"
     if isinstance(value, bool):
@@ -156,15 +156,15 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
 
     Args:
         params: the settings file.
-        profiles: the folder of profiles, NAME.yaml.
-        name: of the profile.
-        force: replace settings that are no profile's too; they are kept beside, as params.yaml.bak.
+        profiles: folder of the profiles, NAME.yaml.
+        name: name of the profile.
+        force: also replace edited settings, which are saved as params.yaml.bak.
 
     Returns:
-        A line that names the copy of edited settings, "" if none was made.
+        A message that names the copy of edited settings; "" if there is no copy.
 
     Raises:
-        InputError: there is no such profile, it is wrong, or the settings were edited and `force` is not given.
+        InputError: the profile does not exist or is invalid, or the settings were edited and `force` is not set.
     """
     known = {path.stem: path for path in sorted(profiles.glob("*.yaml"))}
     if name not in known:
@@ -173,7 +173,7 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
     profile = read_bytes(known[name], MOST_YAML)
     existing = read_bytes(params, MOST_YAML) if params.exists() else None
     if existing is not None and _plain(existing) == _plain(profile):
-        return ""  # nothing to write: in a container the file may be read-only
+        return ""  # unchanged; do not write, since in a container the file may be read-only
     message = ""
     if existing is not None and _plain(existing) not in {_plain(read_bytes(path, MOST_YAML)) for path in known.values()}:
         if not force:
@@ -191,11 +191,11 @@ def take_profile(params: Path, profiles: Path, name: str, force: bool) -> str:
 
 
 def _plain(text: bytes) -> bytes:
-    """Without the line ends of an editor or of git on another system."""
+    """Normalise line ends, which editors or git may have converted."""
     return text.replace(b"\r\n", b"\n").rstrip()
 
 
 def _free_name(path: Path) -> Path:
-    """The path or, if it exists, the first of path-2, path-3, ... that does not."""
+    """The first of path, path-2, path-3, ... that does not exist."""
     numbered = (Path(f"{path}-{number}") for number in count(2))
     return next(other for other in chain([path], numbered) if not os.path.lexists(other))

@@ -1,7 +1,7 @@
 """Check before a training that its networks can be built and fit into memory.
 
-Every network of the settings is trained one step on tensors without content, so that a wrong shape or a batch beyond the memory is
-refused in seconds instead of after hours of the trainings before it.
+Every network of the settings is trained for one step on fake tensors, so that an invalid shape or a batch that exceeds the memory is
+reported in seconds instead of after hours of earlier trainings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NO_SIZES |= {"sampling_steps", "sampling_power", "time_mean", "time_deviation", 
 NO_SIZES |= {"real_target", "fake_target", "feature_matching_weight", "gradient_penalty_weight", "ema", "decay", "dropout"}
 
 
-_known: dict[str, dict[str, Need]] = {}  # by digest of the sizes
+_known: dict[str, dict[str, Need]] = {}  # digest of the sizes -> section -> memory
 
 
 class _Sizes(Protocol):
@@ -46,25 +46,25 @@ class _Sizes(Protocol):
 
 
 def preflight(settings: Settings, home: Workspace, sections: Sequence[str] | None = None, processes: int = 1) -> None:
-    """Refuse settings with which a training would fail for its shapes or its memory.
+    """Check that trainings with these settings will not fail because of shapes or memory.
 
     Args:
-        settings: all of them.
-        home: caches the result among the resume files, for the stages that follow.
-        sections: such as "unet" or "generators.NAME": those that this stage and the ones after it train with; None for all.
-        processes: so many train at once.
+        settings: all settings.
+        home: workspace, whose resume files cache the result for later stages.
+        sections: sections to check, such as "unet" or "generators.NAME"; None checks all.
+        processes: number of simultaneous trainings.
 
     Raises:
-        InputError: a network cannot be built, or needs more memory than is free; the text names section, both numbers and a cure.
+        InputError: a network cannot be built, or needs more memory than is free; the message names the section, both numbers and a remedy.
     """
     refuse_sizes(known_needs(settings, home), all_sections(settings) if sections is None else sections, processes)
 
 
 def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: int = 1) -> None:
-    """Refuse sections that need more memory than is free.
+    """Check that the trainings of some sections fit the free memory.
 
     Raises:
-        InputError: a section does.
+        InputError: a section needs more memory.
     """
     processor = device()
     free = torch.cuda.mem_get_info(processor)[0] if processor.type == "cuda" else memory_available()
@@ -77,12 +77,12 @@ def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: 
 
 
 def all_sections(settings: Settings) -> tuple[str, ...]:
-    """Every section of params.yaml that something is trained by."""
+    """Return all sections of params.yaml that define a training."""
     return (*(f"generators.{name}" for name in settings.generators), *UNETS)
 
 
 def memory_needs(settings: Settings, sections: Sequence[str] | None = None) -> dict[str, Need]:
-    """Section -> the memory that its training needs.
+    """Measure the memory of each section's training; returns section -> memory.
 
     Raises:
         InputError: a network cannot be built or trained with these sizes.
@@ -110,7 +110,7 @@ def _rehearsals(settings: Settings) -> Iterator[tuple[str, Callable[[Rehearsal],
 
 def _unet(settings: Settings, section: str, counted: Rehearsal) -> Need:
     unet, step = _blank_unet(settings, section)
-    copies, moments = doubles(unet), doubles(unet)  # the first and the best weights; Adam's, which come with the first step
+    copies, moments = doubles(unet), doubles(unet)  # copies of the initial and the best weights; Adam's two moments
     step()
     del moments, step
     lasting = counted.alive
@@ -119,7 +119,7 @@ def _unet(settings: Settings, section: str, counted: Rehearsal) -> Need:
 
 
 def blank_unet_step(settings: Settings, section: str) -> Callable[[], object]:
-    """One training step of the U-net of a section (UNETS) on patches without content, for measurements."""
+    """Return a function that runs one training step of the U-net of a section (UNETS) on empty patches, for timing."""
     return _blank_unet(settings, section)[1]
 
 
@@ -127,7 +127,7 @@ def _blank_unet(settings: Settings, section: str) -> tuple[Unet, Callable[[], ob
     sizes: _Sizes = getattr(settings, section)
     width = settings.probe.width if section == "probe" else settings.unet.width
     processor, size = device(), settings.patches.size
-    unet = Unet(width, 0.5)  # dropout keeps a mask beside each activation
+    unet = Unet(width, 0.5)  # dropout stores a mask for each activation, so this is the worst case
     place(unet, processor)
     optimiser = torch.optim.Adam(unet.parameters(), fused=True)
     segmenter = Segmenter(unet.train(), 0.0, 1.0, "auto" if section == "probe" else settings.unet.precision)
@@ -137,7 +137,7 @@ def _blank_unet(settings: Settings, section: str) -> tuple[Unet, Callable[[], ob
 
 
 def _cure(section: str, need: Need, processes: int) -> str:
-    """The settings to lower: first the networks' width if most of the memory lasts between steps, else the batch."""
+    """Settings to reduce: first the width if most of the memory is needed between steps, else the batch size."""
     width = {"probe": "probe.width", "unet": "unet.width", "transfer": "unet.width"}.get(section, f"{section}.width")
     first = width if need.lasting > need.peak / 2 else f"{section}.batch_size"
     others = [name for name in (f"{section}.batch_size", width, "patches.size") if name != first]
@@ -145,8 +145,8 @@ def _cure(section: str, need: Need, processes: int) -> str:
 
 
 def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[str, Need]:
-    """`memory_needs`, cached for the stages that follow."""
-    key = digest(_facts(settings), code_digest(), device().type, bfloat16_is_native(device()))
+    """`memory_needs`, cached in memory and among the resume files."""
+    key = digest(_sizes(settings), code_digest(), device().type, bfloat16_is_native(device()))
     if key not in _known:
         path = home.resume("preflight", f"{key}.json")
         try:
@@ -158,8 +158,8 @@ def known_needs(settings: Settings, home: Workspace, keep: bool = True) -> dict[
     return _known[key]
 
 
-def _facts(settings: Settings) -> dict[str, Any]:
-    """The settings that shapes and memory depend on: those of the trainings without numbers of steps, rates and intervals."""
+def _sizes(settings: Settings) -> dict[str, Any]:
+    """Settings that affect shapes and memory: those of all trainings except numbers of steps, rates and intervals."""
 
     def sizes(values: dict[str, Any]) -> dict[str, Any]:
         return {key: sizes(value) if isinstance(value, dict) else value for key, value in values.items() if key not in NO_SIZES}

@@ -1,7 +1,7 @@
-"""The folder of a stage's resume files, by a key over everything that the stage's result depends on.
+"""Folders of resume files, named by a key of everything on which the result of the stage depends.
 
-Files that other data, settings or code left are never resumed from. The key is over the contents of all that the stage's
-entry in dvc.yaml names: settings, patches, the whole split, the patients that score, start weights, and the code, with its libraries.
+Resume files of other data, settings or code are therefore never used. The key is a digest of the contents of all dependencies in dvc.yaml:
+settings, patches, the whole split, the patients used for scoring, initial weights, the code, and the versions of its libraries.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from angiosynth.segmentation.storage import UNET_FILES
 from angiosynth.settings import REAL, Settings, digest
 
 CODE = Path(angiosynth.__file__).parent
-# The code in src/angiosynth that dvc.yaml names for the stages that resume (tests/test_dependencies.py compares the two). Modules with the
-# defaults of settings are not needed: the values are in the key. LAYOUT defines the format of a resume file.
+# Code dependencies in dvc.yaml of the stages that can be resumed (tests/test_dependencies.py compares the two). Modules with defaults of
+# settings are not needed, since the key contains the values. LAYOUT determines the format of resume files.
 NAMED: tuple[str, ...] = ("arrays.py", "compute", "data", "evaluation", "generators", "metrics", "phantom", "segmentation")
 NAMED += tuple(f"stages/{name}.py" for name in ("select_unet", "train_generator", "train_unet", "transfer", "worth"))
 LAYOUT = ("runtime/checkpoint.py",)
 LIBRARIES = ("nibabel", "numpy", "scipy", "torch")
-PATCH_FILES = (".csv", ".json", ".npy")  # of a set; its pictures are made from these
+PATCH_FILES = (".csv", ".json", ".npy")  # files of a patch set, without pictures
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Everything that a training's result depends on, beside the code.
+    """Everything on which the result of a training depends, except the code.
 
     Attributes:
-        settings: those that it uses, by name.
-        patches: the patch set that is trained on.
-        split: the site's.
-        scored: the patients whose scans choose the weights or are scored.
-        weights: files that the training starts from.
+        settings: settings of the training, by name.
+        patches: folder of the training patches.
+        split: split of the site.
+        scored: patients whose scans select the weights or are scored.
+        weights: files of initial weights.
     """
 
     settings: Mapping[str, Any]
@@ -52,7 +52,7 @@ class TrainingInputs:
     weights: Sequence[Path] = ()
 
     def key(self) -> str:
-        """Sixteen hex digits over all of them and the code.
+        """Return the digest of all inputs and the code, sixteen hex digits.
 
         Raises:
             InputError: a file is missing.
@@ -63,12 +63,12 @@ class TrainingInputs:
 
 
 def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
-    """The folder of a stage's resume files. Prints a line if the existing ones are all of other inputs or code.
+    """Return the folder of a stage's resume files. Prints a message if only resume files of other inputs or code exist.
 
     Args:
-        home: the working folder.
-        stage: its name, such as "train-generator-NAME".
-        inputs: of its training.
+        home: the workspace.
+        stage: name of the stage, such as "train-generator-NAME".
+        inputs: inputs of the training.
 
     Raises:
         InputError: a file of the inputs is missing.
@@ -80,7 +80,7 @@ def resume_folder(home: Workspace, stage: str, inputs: TrainingInputs) -> Path:
 
 
 def references_digest(settings: Settings, home: Workspace, split: Split) -> str:
-    """Sixteen hex digits over all that an audit's results depend on which no generator has a part in.
+    """Return the digest of everything on which the generator-independent results of audits depend, sixteen hex digits.
 
     Raises:
         InputError: a file is missing.
@@ -95,21 +95,21 @@ def references_digest(settings: Settings, home: Workspace, split: Split) -> str:
 
 
 def scans_digest(patients: Sequence[Patient]) -> str:
-    """Sixteen hex digits over the patients' files: scan, brain mask, label."""
-    whole = hashlib.sha256()
+    """Return the digest of the patients' files (scan, brain mask, label), sixteen hex digits."""
+    combined = hashlib.sha256()
     for patient in patients:
         for path in (patient.image, patient.brain, patient.label):
-            whole.update(_file_sha256(path) if path else hashlib.sha256().digest())
-    return whole.hexdigest()[:16]
+            combined.update(_file_sha256(path) if path else hashlib.sha256().digest())
+    return combined.hexdigest()[:16]
 
 
 def code_digest(more: Sequence[str] = ()) -> str:
-    """Sixteen hex digits over the code that computes results, more of it by name, and the versions of the libraries that it uses."""
+    """Return the digest of the code that computes results, of `more` named code, and of library versions; sixteen hex digits."""
     return digest(_digest(code_files(more)), {name: metadata.version(name) for name in LIBRARIES})
 
 
 def code_files(more: Sequence[str] = ()) -> list[Path]:
-    """The source files that compute results."""
+    """Return the source files that compute results, and those of `more`, names relative to the package."""
     named = [CODE / name for name in (*NAMED, *LAYOUT, *more)]
     return [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
@@ -119,10 +119,10 @@ def _patch_files(folder: Path) -> Iterator[Path]:
 
 
 def _digest(files: Iterator[Path] | Sequence[Path]) -> str:
-    whole = hashlib.sha256()
+    combined = hashlib.sha256()
     for path in files:
-        whole.update(path.name.encode() + b"\0" + _file_sha256(path))
-    return whole.hexdigest()
+        combined.update(path.name.encode() + b"\0" + _file_sha256(path))
+    return combined.hexdigest()
 
 
 def _file_sha256(path: Path) -> bytes:

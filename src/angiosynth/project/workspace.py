@@ -1,4 +1,4 @@
-"""The paths of a project: the folders and files that stages read and write."""
+"""Paths of a project: folders and files that stages read and write."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from angiosynth.settings.checks import PHANTOM
 from angiosynth.tracking.runs import DataSource
 
 SEED = "seed-"
-RUN = "run.txt"  # among resume files: the MLflow run that a killed stage goes on in
-CHOSEN = tuple(SelectionSettings.model_fields)  # the U-net's settings that select-unet may choose
+RUN = "run.txt"  # resume file with the id of the MLflow run in which a killed stage continues
+CHOSEN = tuple(SelectionSettings.model_fields)  # settings of the U-net that select-unet selects
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders between the stages. A sweep's trial writes under its own `root` and reads scans and patches of `data_root`."""
+    """Folders of a project. A trial of a sweep writes to a separate `root` and reads scans and patches from `data_root`."""
 
     root: Path = Path()
     data_root: Path = Path()
@@ -39,7 +39,7 @@ class Workspace:
         return self.data_root / "splits"
 
     def cohort(self, site: str) -> Path:
-        """The facts of a site's patients, as stage cohort writes them."""
+        """Return the entries of a site's patients, written by stage cohort."""
         return self.data_root / "data" / "cohort" / f"{site}.json"
 
     def patches(self, site: str) -> Path:
@@ -52,11 +52,11 @@ class Workspace:
         return self.root / "data" / "synthetic" / model
 
     def training_patches(self, settings: Settings, data: str) -> Path:
-        """The patch set that a U-net named `data` trains on."""
+        """Training patch set of the U-net named `data`."""
         return self.patches(settings.cohort.source) if data == REAL else self.synthetic(data)
 
     def real_patches(self, settings: Settings, patients: Sequence[str]) -> PatchSet:
-        """The source's real patches of some training patients."""
+        """Open the real patches of some training patients of the source."""
         return open_patch_set(self.patches(settings.cohort.source)).of_patients(patients)
 
     def unet(self, data: str) -> Path:
@@ -74,7 +74,7 @@ class Workspace:
 
     @property
     def audit_references(self) -> Path:
-        """What audits compute of real patches alone; as confidential as these."""
+        """Results of audits that depend only on real patches; as confidential as these patches."""
         return self.root / "data" / "audit-references"
 
     @property
@@ -87,7 +87,7 @@ class Workspace:
 
     @property
     def sweeps(self) -> Path:
-        """Results of sweeps, for the report; git tracks its folder shown/ alone."""
+        """Results of sweeps, for the report; git tracks only its subfolder shown/."""
         return self.root / "sweeps"
 
     @property
@@ -95,26 +95,26 @@ class Workspace:
         return self.root / "report"
 
     def resume(self, stage: str, key: str) -> Path:
-        """The folder of a stage's resume files; the key changes with settings, data and code."""
+        """Return the folder of a stage's resume files; the key changes with settings, data and code."""
         return self.root / ".work" / stage / key
 
     def site_root(self, settings: Settings, site: str) -> Path:
-        """The BIDS folder of a site."""
+        """BIDS folder of a site."""
         return self.data_root / settings.cohort.sites[site].path
 
     def drawn(self, settings: Settings) -> bool:
-        """Whether the source is the embedded phantom's."""
+        """Return whether the source is a site of the phantom."""
         return settings.cohort.of_source.path.startswith(PHANTOM)
 
     def scans(self, settings: Settings, site: str, names: Sequence[str]) -> list[Scan]:
-        """The scans of some labelled patients, all in memory: for the few of validation."""
+        """Load the scans of a few labelled patients, such as those of validation, into memory."""
         return [load_scan(patient, settings.cohort.intensity) for patient in self.patients(settings, site, names)]
 
     def patients(self, settings: Settings, site: str, names: Sequence[str]) -> list[Patient]:
-        """The patients' files, in the order of the names.
+        """Return the files of the named patients, in the order of the names.
 
         Raises:
-            InputError: one is missing.
+            InputError: a patient is missing.
         """
         if not names:
             return []
@@ -127,10 +127,10 @@ class Workspace:
 
 
 def chosen_settings(settings: Settings, home: Workspace) -> Settings:
-    """The settings with the U-net's values that select-unet has chosen.
+    """Return the settings with the values that select-unet has selected for the U-net.
 
     Raises:
-        InputError: its file is missing or damaged.
+        InputError: the file of select-unet is missing or damaged.
     """
     choice = read_json(home.unet_choice)
     try:
@@ -141,10 +141,10 @@ def chosen_settings(settings: Settings, home: Workspace) -> Settings:
 
 
 def seeds_of(folder: Path) -> dict[int, Path]:
-    """Seed -> folder of every training in a U-net's folder: the chosen one is the folder itself and first, others are seed-N beneath.
+    """List the folders of a U-net's trainings by seed. The selected training comes first and is the folder itself; others are in seed-N.
 
     Raises:
-        InputError: the chosen one's unet.json is missing or damaged.
+        InputError: unet.json of the selected training is missing or damaged.
     """
     chosen = read_facts(folder).seed
     if chosen is None:
@@ -157,14 +157,14 @@ def seeds_of(folder: Path) -> dict[int, Path]:
 
 
 def validation_over_seeds(folder: Path) -> dict[str, float]:
-    """`over_seeds` of the trainings in a U-net's folder."""
-    facts = [read_facts(path) for path in seeds_of(folder).values()]
-    scores = [{name: getattr(one, name) for name in ("val_dsc", "val_hd95_mm")} for one in facts]
-    return over_seeds([{name: value for name, value in one.items() if value is not None} for one in scores])
+    """Mean validation scores over the trainings in a U-net's folder; see `over_seeds`."""
+    trainings = [read_facts(path) for path in seeds_of(folder).values()]
+    scores = [{name: getattr(training, name) for name in ("val_dsc", "val_hd95_mm")} for training in trainings]
+    return over_seeds([{name: value for name, value in row.items() if value is not None} for row in scores])
 
 
 def data_digest(folder: Path) -> str:
-    """Sixteen hex digits over a patch set's arrays.
+    """Return the digest of the arrays of a patch set, sixteen hex digits.
 
     Raises:
         InputError: an array is missing.
@@ -173,35 +173,35 @@ def data_digest(folder: Path) -> str:
 
 
 def patients_digest(folder: Path, names: Sequence[str]) -> str:
-    """Sixteen hex digits over patients' names, by which two machines with the same patches compare whom they train on.
+    """Return the digest of patient names and patches, sixteen hex digits, with which two machines compare their training patients.
 
-    The patches are hashed with the names: of the few names alone all choices could be tried until the digest comes out.
+    The patches are included because a digest of the names alone could be inverted by trying all selections of the few names.
 
     Raises:
         InputError: an array is missing.
     """
-    whole = _arrays_digest(folder)
-    whole.update("\n".join(("patients", *names)).encode())
-    return whole.hexdigest()[:16]
+    combined = _arrays_digest(folder)
+    combined.update("\n".join(("patients", *names)).encode())
+    return combined.hexdigest()[:16]
 
 
 def _arrays_digest(folder: Path) -> hashlib._Hash:
-    whole = hashlib.sha256()
+    combined = hashlib.sha256()
     for name in ("image.npy", "label.npy"):
         try:
-            whole.update(file_digest(folder / name).digest())
+            combined.update(file_digest(folder / name).digest())
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
-    return whole
+    return combined
 
 
 def data_source(folder: Path) -> DataSource:
-    """A patch set as a training's input: "patches-SITE", or "synthetic-NAME", with its digest and number of pairs."""
+    """Describe a patch set as input of a training: "patches-SITE" or "synthetic-NAME", digest and number of pairs."""
     return DataSource(f"{folder.parent.name}-{folder.name}", data_digest(folder), str(folder), len(open_patch_set(folder)))
 
 
 def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """A training's numbers as CSV, one row a step, columns in the order of their first appearance."""
+    """Write the numbers of a training as CSV, one row per step, columns in the order of first appearance."""
     by_step: dict[float, dict[str, float]] = {}
     for row in rows:
         by_step.setdefault(row["step"], {}).update(row)

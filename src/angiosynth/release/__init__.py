@@ -1,1 +1,1 @@
-"""The package that shares a synthetic set: patches, card, audit, checksums, signature."""
+"""Packages for sharing synthetic sets: patches, card, audit, checksums, signature."""

@@ -1,4 +1,4 @@
-"""The texts of a package: README, card.json, a loader."""
+"""Texts of a package: README, card.json, a loader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from angiosynth.settings.texts import escaped_markdown
 
 
 def unpack_json(content: bytes) -> list[bytes]:
-    """A JSON text as it is, and with its escaped letters written out."""
+    """Return a JSON text, and the same text with escape sequences decoded."""
     return [content, json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "backslashreplace")]
 
 
@@ -92,12 +92,12 @@ PROMISED = """The promise covers the generator's file, which is computed from th
 
 @dataclass(frozen=True)
 class Terms:
-    """Under which a set is released.
+    """Terms of a release.
 
     Attributes:
-        by: section `release`: who releases it, under which licence.
+        by: section `release`: creator and licence.
         date: YYYY-MM-DD.
-        override: why it is released although the audit speaks against it, "" if it does not.
+        override: reason for a release against the audit; "" if the audit allows it.
     """
 
     by: ReleaseSettings
@@ -106,15 +106,15 @@ class Terms:
 
 
 def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
-    """card.json: the facts of a package, none of them of a patient.
+    """Return the content of card.json, without information on single patients.
 
     Args:
-        name: of the package.
+        name: name of the package.
         set_card: card.json of the synthetic set.
-        audit: the part of audit.json that may be released.
-        terms: of the release.
+        audit: the audit results that may be released.
+        terms: terms of the release.
     """
-    # Not the seed: with a generator that got out it would say which pairs were kept.
+    # Without the seed, which together with a leaked generator would reproduce the pairs.
     kept = ("model", "n", "size", "label_threshold", "intensity", "vessel_fraction", "spacing_mm", "spacing_varies")
     return {
         "name": name,
@@ -131,7 +131,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
 
 
 def readme_of(card: Mapping[str, Any], *, with_unet: bool = False, with_generator: bool = False) -> str:
-    """README.md."""
+    """Return the text of README.md."""
     verdicts = card["audit"]["verdicts"]
     holder = Template(PROMISED if card.get("promise") else AUDITED).substitute(verdicts) if with_generator else ""
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""
@@ -143,7 +143,7 @@ def readme_of(card: Mapping[str, Any], *, with_unet: bool = False, with_generato
         patients=card["patients_trained_on"],
         date=card["date"],
         creator=escaped_markdown(card["creator"]),
-        # An address is no more than an address between these, which none holds.
+        # In angle brackets Markdown treats an address literally; addresses cannot contain these.
         licence=f"<{card['licence']}>" if "://" in card["licence"] else escaped_markdown(card["licence"]),
         promise=promise_words(card.get("promise", {})),
         verdict=f"Verdict of the audit on the set: **{verdicts['set']}** (see audit/index.html for its meaning).",

@@ -1,4 +1,4 @@
-"""SHA256SUMS of a folder, as `sha256sum --check` reads it."""
+"""Write and verify SHA256SUMS of a folder, in the format of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from angiosynth.release.formats import Format
 from angiosynth.release.signature import SIGNATURE, SUMS, verify_signature
 from angiosynth.runtime.progress import progress
 
-MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # of a package; one of the paper's set has 25 files and a GB
+MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # of a package; a package of the paper's set has 25 files and 1 GB
 FORMATS = {SUMS: Format("text/plain", text=True)}
-LINE = re.compile(r"([0-9a-f]{64})  (\S.{,254})")  # longer names would fill the lines of messages
+LINE = re.compile(r"([0-9a-f]{64})  (\S.{,254})")  # file names are limited for messages
 
 
 def write_checksums(folder: Path) -> None:
-    """List every file of the folder with its SHA-256, but for the list itself and its signature."""
+    """Write SHA256SUMS with all files of the folder except SHA256SUMS and its signature."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in {SUMS, SIGNATURE})
     lines = [f"{file_digest(path).hexdigest()}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def verify(folder: Path, trusted: Path | None) -> str:
-    """Check a package against its checksums, and its signature if it has one.
+    """Verify the checksums of a package, and its signature if it has one.
 
     Args:
-        folder: a package.
-        trusted: the signer's public key, got from the signer and not from the package. Without it a signature shows only that all
+        folder: folder of the package.
+        trusted: public key of the signer, obtained from the signer and not from the package. Without it a signature only shows that all
             files belong together, not who signed.
 
     Returns:
-        A line that says which checks passed.
+        A message that states the passed checks.
 
     Raises:
-        InputError: a file is missing, changed or not listed, or the signature is wrong or, with `trusted`, missing.
+        InputError: a file is missing, modified or not listed, or the signature is invalid or, with `trusted`, missing.
     """
     listed = _listed(folder)
     present = _files_of(folder)
@@ -53,13 +53,13 @@ def verify(folder: Path, trusted: Path | None) -> str:
 
 
 def _files_of(folder: Path) -> set[str]:
-    """The names of a package's files, before one of them is opened.
+    """Names of the files of a package, listed before any of them is opened.
 
     Raises:
-        InputError: one is a link, a pipe or a device, there are more than MOST_FILES, or together they are larger than MOST_BYTES.
+        InputError: a file is a link, a pipe or a device, there are more than MOST_FILES, or their total size exceeds MOST_BYTES.
     """
     names: set[str] = set()
-    whole = 0
+    total = 0
     for place, folders, files in os.walk(folder, onerror=_unreadable):
         for name in (*files, *folders):
             path = Path(place) / name
@@ -70,8 +70,8 @@ def _files_of(folder: Path) -> set[str]:
                 raise InputError(f"{path}: is a link, and a package holds its files themselves; get the package again")
             refuse_other_kinds(path, status.st_mode)
             names.add(path.relative_to(folder).as_posix())
-            whole += status.st_size
-            if len(names) > MOST_FILES or whole > MOST_BYTES:
+            total += status.st_size
+            if len(names) > MOST_FILES or total > MOST_BYTES:
                 raise InputError(f"{folder}: has more than {MOST_FILES:,} files or {MOST_BYTES / 1e9:.0f} GB; get the package again")
     return names
 

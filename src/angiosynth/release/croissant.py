@@ -1,4 +1,4 @@
-"""The description of a data set in Croissant 1.1 (MLCommons), made and validated by their own library."""
+"""Description of a dataset in Croissant 1.1 (MLCommons), built and validated by the library mlcroissant."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 CONFORMS = "http://mlcommons.org/croissant/1.1"
-VERSION = "1.0.0"  # of the data set: a released one is never changed
+VERSION = "1.0.0"  # of the dataset; released datasets are never changed
 KEYWORDS = ("TOF-MRA", "vessel segmentation", "synthetic")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a data set, for its description."""
+    """A file of a dataset, for its description."""
 
     sha256: str
     size: int  # bytes
@@ -23,7 +23,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """A column of images in Parquet files, as dictionaries with the encoded image under `bytes`."""
+    """A column of images in Parquet files, stored as dictionaries with the encoded image under `bytes`."""
 
     name: str
     description: str
@@ -32,18 +32,18 @@ class ImageColumn:
 def croissant_of(
     card: Mapping[str, Any], files: Mapping[str, DataFile], tables: str = "", columns: Sequence[ImageColumn] = ()
 ) -> dict[str, Any]:
-    """croissant.json: the facts of a data set and one file object a file.
+    """Return the content of croissant.json: description of a dataset, with one file object per file.
 
     Args:
-        card: card.json.
-        files: the data files by name.
-        tables: a pattern for the names of Parquet files whose rows are the pairs, "" where there are none.
-        columns: of these files.
+        card: content of card.json.
+        files: data files by name.
+        tables: name pattern of Parquet files whose rows are the pairs; "" if there are none.
+        columns: columns of these files.
 
     Raises:
-        mlcroissant.ValidationError: it is no valid description.
+        mlcroissant.ValidationError: the description is invalid.
     """
-    import mlcroissant as mlc  # a second, for rdflib and pandas
+    import mlcroissant as mlc  # takes a second, because it imports rdflib and pandas
 
     context = mlc.Context(conforms_to=type(mlc.Context().conforms_to)(CONFORMS), is_live_dataset=False)
     shared = {"ctx": context}

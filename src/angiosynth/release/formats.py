@@ -1,8 +1,8 @@
-"""File formats of a package: their media types, and how their content is unpacked for the search for identifiers.
+"""File formats of a package: media types, and functions that unpack their content for the search for identifiers.
 
-Each module that writes files of a package declares their formats beside the writer, in a mapping from the end of a file's name to a
-`Format`; `package.FORMATS` holds them all. A file of any other name keeps a package from being released: the search would
-miss names that are packed in it.
+Each module that writes files of a package declares their formats next to the writer, as a mapping from file suffix to `Format`;
+`package.FORMATS` collects them. A package with a file of unknown format is not released, because the search would miss names in compressed
+content.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 def as_it_is(content: bytes) -> list[bytes]:
-    """The content of a format in which nothing is packed or escaped."""
+    """Unpack a format without compression or escaping: the content itself."""
     return [content]
 
 
@@ -21,9 +21,9 @@ class Format:
     """A file format.
 
     Attributes:
-        media_type: as the Croissant description names it.
-        unpack: gives all byte strings that the search reads in place of the file; raises ValueError if the file is damaged.
-        text: whether people read it as text, whose words are compared with those of patients' names too.
+        media_type: media type for the Croissant description.
+        unpack: returns all byte strings that the search reads in place of the file; raises ValueError if the file is damaged.
+        text: whether it is text for people, whose words are also compared with the words of patient names.
     """
 
     media_type: str
@@ -32,6 +32,6 @@ class Format:
 
 
 def format_of(name: str, formats: Mapping[str, Format]) -> Format | None:
-    """The format of a file by the longest known end of its name, None if no end is known."""
+    """Format of a file by the longest known suffix of its name; None if no suffix is known."""
     known = [ending for ending in formats if name.endswith(ending)]
     return formats[max(known, key=len)] if known else None

@@ -1,7 +1,7 @@
-"""The generator of a released set, as a part of its package: safetensors and the settings that drawing depends on.
+"""The generator of a released set inside its package: safetensors, and the settings on which drawing depends.
 
-Whoever holds the weights can make attacks that the set alone does not allow, so they leave by a verdict of their own. What trained them
-stays: the seed, by which somebody with all scans but one could repeat the training and compare; the critic; the weights of other steps.
+The weights allow attacks that the set alone does not, so their release needs a separate verdict. Everything else about the training is kept
+back: the seed, with which someone who has all scans but one could repeat the training and compare; the critic; weights of other steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from angiosynth.runtime.output import read_json, write_json
 from angiosynth.sections import Positive, Text
 
 FOLDER, WEIGHTS, FACTS = "generator", "generator.safetensors", "generator.json"
-# Required settings that no drawing depends on: networks are built from a whole section.
+# Values for required settings that do not affect drawing, because networks are built from a complete section.
 UNUSED: Mapping[str, Any] = {
     **dict.fromkeys(("steps", "width", "critic_iterations"), 1),
     **dict.fromkeys(("learning_rate_generator", "learning_rate_critic"), 1.0),
@@ -36,10 +36,10 @@ class GeneratorFacts(BaseModel):
     """generator.json of a package.
 
     Attributes:
-        kind: of `registry.KINDS`.
-        size: side of the patches.
-        threshold: that cuts labels, None for the kind's own.
-        settings: those that `Kind.drawn_with` names.
+        kind: key of `registry.KINDS`.
+        size: side of the patches in pixels.
+        threshold: threshold of labels; None is the default of the kind.
+        settings: the settings named by `Kind.drawn_with`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,11 +52,11 @@ class GeneratorFacts(BaseModel):
 
 @dataclass(frozen=True)
 class ShippedGenerator:
-    """A package's generator, ready to draw on the CPU.
+    """The generator of a package, on the CPU.
 
     Attributes:
-        sampler: draws pairs; `pairs(count, seed, facts.threshold)` gives those of stage synthesize.
-        facts: its generator.json.
+        sampler: draws pairs; `pairs(count, seed, facts.threshold)` gives the same pairs as stage synthesize.
+        facts: content of generator.json.
     """
 
     sampler: Sampler
@@ -65,11 +65,11 @@ class ShippedGenerator:
 
 @dataclass(frozen=True)
 class TrainedSource:
-    """A generator of the project.
+    """A trained generator of the project.
 
     Attributes:
         folder: models/generators/<model>.
-        settings: its entry in params.yaml.
+        settings: entry of the generator in params.yaml.
     """
 
     folder: Path
@@ -77,15 +77,15 @@ class TrainedSource:
 
 
 def generator_fault(audit: Mapping[str, Any], promise: Mapping[str, Any], digest: str) -> str:
-    """Why a generator may not leave, "" where it may. No override helps.
+    """Reason why a generator may not be released; "" if it may. There is no override.
 
-    A promise of differential privacy covers the generator's file, which is computed from noisy votes alone; its audit has no attack on the
-    generator. Without a promise the audit must have attacked these very weights, with the verdict "within".
+    A guarantee of differential privacy covers the file of the generator, which is computed only from noisy votes; the audit has no attack
+    on such a generator. Without a guarantee the audit must have attacked exactly these weights, with the verdict "within".
 
     Args:
-        audit: audit.json.
-        promise: of the set's card, empty for kinds that promise nothing.
-        digest: of the generator's weights as they are now.
+        audit: content of audit.json.
+        promise: privacy guarantee of the set's card; empty for kinds without one.
+        digest: digest of the current weights of the generator.
     """
     verdicts, model = audit["verdicts"], audit.get("model", "MODEL")
     if verdicts["set"] != "within":
@@ -105,12 +105,12 @@ def write_generator(source: TrainedSource, package: Path, size: int, threshold: 
 
     Args:
         source: the generator.
-        package: its folder.
-        size: side of the set's patches.
-        threshold: of section `synthesis`.
+        package: folder of the package.
+        size: side of the patches in pixels.
+        threshold: label threshold of section `synthesis`.
 
     Raises:
-        InputError: the weights are damaged, or the kind does not say which settings drawing depends on.
+        InputError: the weights are damaged, or the kind does not state on which settings drawing depends.
     """
     kind = KINDS[source.settings.kind]
     if not kind.drawn_with:
@@ -125,10 +125,10 @@ def write_generator(source: TrainedSource, package: Path, size: int, threshold: 
 
 
 def read_generator(package: Path) -> ShippedGenerator | None:
-    """The generator of a package, None where it has none.
+    """Read the generator of a package; None if it has none.
 
     Raises:
-        InputError: a file is damaged, or of another size or shape than the facts say.
+        InputError: a file is damaged, or its size or shapes do not match generator.json.
     """
     folder = package / FOLDER
     if not folder.is_dir():
@@ -143,7 +143,7 @@ def read_generator(package: Path) -> ShippedGenerator | None:
 
 
 def _facts_of(path: Path) -> tuple[GeneratorFacts, GeneratorSettings]:
-    """generator.json, and the section of settings that its kind has."""
+    """Read generator.json and build the settings of its kind."""
     try:
         facts = GeneratorFacts.model_validate(read_json(path))
         kind = KINDS[facts.kind]

@@ -1,8 +1,8 @@
 """Search a package for identifiers: names and paths of patients, of this machine and of its user.
 
-A name matches as a whole word, in any case and Unicode form, and however a file encodes it (escaped, percent-encoded, compressed).
-Patients' names and paths are never allowed. The login, the machine's and the folders' names are often ordinary words: those that occur in
-the fixed texts of every package are ignored, and the user may allow others.
+A name matches as a whole word, in any case, Unicode form and encoding (escaped, percent-encoded, compressed). Patient names and paths are
+never allowed. Names of logins, machines and folders are often ordinary words: those in the fixed texts of every package are ignored, and
+the user may allow others.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from angiosynth.importing.originals import Originals
 from angiosynth.reading import read_bytes, read_text
 from angiosynth.release.formats import Format, format_of
 
-MOST_FILE = 8 << 30  # bytes; the files were written here a moment before
+MOST_FILE = 8 << 30  # bytes; the files have just been written by this program
 SHORTEST = 2  # characters of a name
-SHORTEST_IN_BYTES = 5  # among a million pixels shorter ones turn up by chance
-# The sources of the fixed texts of a package: card, README and loader, the audit's page and its keys.
+SHORTEST_IN_BYTES = 5  # shorter byte strings occur by chance among a million pixels
+# Sources of the fixed texts of a package: card, README and loader, page and keys of the audit.
 PAGE = ("audit.html", "base.html", "macros.html", "style.css")
 TEXTS = (
     *("release/card.py", "release/croissant.py", "release/signature.py", "settings", "privacy/shared.py", "privacy/verdict.py"),
@@ -37,21 +37,21 @@ TEXTS = (
 )
 EXPORTED = (*TEXTS, "exports", "exports/receivers")  # of an export
 WORD = re.compile(r"[^\W_]+")
-NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # a picture, a digest
-ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # in JSON and in the loader
+NO_WORDS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+|\b[0-9a-f]{16,}\b")  # embedded images, digests
+ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # escape sequences of JSON and Python
 HOST = re.compile(r"xn--[a-z0-9-]+", re.IGNORECASE | re.ASCII)
 NO_ORIGINALS = Originals()
 
 
 @dataclass(frozen=True)
 class Identifiers:
-    """The names and paths that a package must not hold.
+    """Names and paths that a package must not contain.
 
     Attributes:
-        secret: patients' names, paths; never allowed.
-        words: name -> its description, for names that may be ordinary words.
-        allowed: of `words` and of the words of `originals`, those that the package may hold.
-        originals: words of the names that patients had before they were imported.
+        secret: patient names and paths, which are never allowed.
+        words: name -> description, for names that may be ordinary words.
+        allowed: those of `words`, and of the words of `originals`, that the package may contain.
+        originals: words of the names that patients had before the import.
     """
 
     secret: Sequence[str] = ()
@@ -61,14 +61,14 @@ class Identifiers:
 
 
 def refuse_originals(texts: Mapping[str, str], identifiers: Identifiers) -> None:
-    """Refuse texts that hold a word of a patient's name, also of the name before the import, whatever the order of the words.
+    """Check that texts contain no word of a patient name, including names before the import, in any order of the words.
 
     Args:
         texts: description -> text.
         identifiers: the names.
 
     Raises:
-        InputError: one does; the line says which text and whose name, and not the name.
+        InputError: a text contains one; the message states which text and whose name, but not the name.
     """
     allowed = _allowed_forms(identifiers.allowed)
     for description, text in texts.items():
@@ -76,7 +76,7 @@ def refuse_originals(texts: Mapping[str, str], identifiers: Identifiers) -> None
 
 
 def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format], texts: tuple[str, ...]) -> None:
-    """The same for all files of a package and their names; the words of the fixed texts are ignored."""
+    """As `refuse_originals`, for all files of a package and their file names. Words of the fixed texts are ignored."""
     allowed = _allowed_forms(identifiers.allowed) | _fixed_forms(texts)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     held = {path: words_in(path.relative_to(folder).as_posix()) for path in files}
@@ -86,17 +86,17 @@ def _refuse_originals_within(folder: Path, identifiers: Identifiers, formats: Ma
             held[path] |= {word for read in _readings(text) for word in words_in(read)}
     for path, words in held.items():
         _refuse(path.relative_to(folder).as_posix(), identifiers.originals.whose(words - allowed))
-        allowed |= words  # they name nobody; thousands of files of a folder have them in common
+        allowed |= words  # checked; thousands of files in a folder share these words
 
 
 def _allowed_forms(allowed: Iterable[str]) -> set[str]:
-    """The allowed words, also joined in pairs."""
+    """Forms of the allowed words, and of pairs of them."""
     words = list(allowed)
     return {form for pair in itertools.product(words, repeat=2) for form in forms_in(" ".join(pair))}
 
 
 def _readings(text: str) -> set[str]:
-    """A text as it is and as a program that shows it reads it: HTML's and addresses' signs, JSON's, the letters of a host's name."""
+    """A text, and its decoded forms: HTML entities, percent and JSON escapes, internationalised host names."""
     read = html.unescape(unquote(ESCAPED.sub(lambda sign: chr(int(sign[1], 16)), text)))
     return {text, read, HOST.sub(_letters_of_host, read)}
 
@@ -115,16 +115,16 @@ def _refuse(description: str, whose: str) -> None:
 
 
 def refuse_identifiers(folder: Path, identifiers: Identifiers, formats: Mapping[str, Format], texts: tuple[str, ...] = TEXTS) -> None:
-    """Refuse a package that holds an identifier.
+    """Check that a package contains no identifier.
 
     Args:
-        folder: the package.
+        folder: folder of the package.
         identifiers: the names and paths.
-        formats: of the package's files, by the end of their names.
-        texts: sources of its fixed texts, whose words are ignored.
+        formats: file suffix -> format.
+        texts: sources of the fixed texts, whose words are ignored.
 
     Raises:
-        InputError: it does, or a file cannot be searched since its format is unknown; the text names the file, the name and the cure.
+        InputError: it contains one, or a file has an unknown format and cannot be searched; the message states file, name and remedy.
     """
     _refuse_originals_within(folder, identifiers, formats, texts)
     for path, secret in find_identifiers(folder, identifiers.secret, formats):
@@ -142,12 +142,12 @@ def refuse_identifiers(folder: Path, identifiers: Identifiers, formats: Mapping[
 
 
 def find_identifiers(folder: Path, names: Iterable[str], formats: Mapping[str, Format]) -> Iterator[tuple[Path, str]]:
-    """Yield (file, name) for every name that a file of a folder holds, in its path or in its unpacked content.
+    """Yield (file, name) for every name that occurs in the path or the unpacked content of a file.
 
     Raises:
         InputError: the format of a file is unknown, or it cannot be unpacked.
     """
-    # Text is searched with the names' patterns, for whole words; other content, such as pixels, for the names' bytes.
+    # Text is searched for whole words by patterns, other content, such as pixels, for the bytes of the names.
     wanted = [(name, _pattern(name), _encoded(name)) for name in dict.fromkeys(names) if len(name.strip()) >= SHORTEST]
     for path in sorted(folder.rglob("*")):
         texts, arrays = [_plain(path.relative_to(folder).as_posix())], []
@@ -157,7 +157,7 @@ def find_identifiers(folder: Path, names: Iterable[str], formats: Mapping[str, F
             except UnicodeDecodeError:
                 arrays.append(content.lower())
                 continue
-            if "\0" in text:  # pixels that happen to be text
+            if "\0" in text:  # pixels that happen to be valid UTF-8
                 arrays.append(content.lower())
             texts += [_plain(form) for form in dict.fromkeys((text, html.unescape(text), unquote(text)))]
         for name, pattern, forms in wanted:
@@ -166,7 +166,7 @@ def find_identifiers(folder: Path, names: Iterable[str], formats: Mapping[str, F
 
 
 def is_common(name: str, texts: tuple[str, ...] = TEXTS) -> bool:
-    """Whether a name is a single word that occurs in the fixed texts of every package, or of every export with `texts` EXPORTED."""
+    """Return whether a name is a single word in the fixed texts of every package, or of every export with `texts` EXPORTED."""
     return _plain(name) in _fixed_words(texts)
 
 
@@ -177,7 +177,7 @@ def _fixed_words(texts: tuple[str, ...]) -> frozenset[str]:
 
 def _fixed_texts(texts: tuple[str, ...]) -> list[Path]:
     root = Path(angiosynth.__file__).parent
-    return [file for part in texts for file in ([root / part] if Path(part).suffix else sorted((root / part).glob("*.py")))]
+    return [file for name in texts for file in ([root / name] if Path(name).suffix else sorted((root / name).glob("*.py")))]
 
 
 @cache
@@ -186,17 +186,17 @@ def _fixed_forms(texts: tuple[str, ...]) -> frozenset[str]:
 
 
 def _plain(text: str) -> str:
-    """The text in one case and one Unicode form."""
+    """Normalise case and Unicode form."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Matches the name between characters that are no letters or digits."""
+    """Pattern that matches the name as a whole word."""
     return re.compile(rf"(?<![^\W_]){re.escape(_plain(name.strip()))}(?![^\W_])")
 
 
 def _encoded(name: str) -> list[bytes]:
-    """The byte strings that stand for the name in content that is no text: lower case, UTF-8 or Latin-1, composed or decomposed."""
+    """Byte strings of the name in content that is not text: lower case, UTF-8 or Latin-1, composed or decomposed."""
     encodings: set[bytes] = set()
     for form in {unicodedata.normalize(kind, written) for kind in ("NFC", "NFD") for written in (name.strip(), name.strip().upper())}:
         encodings |= {form.encode("utf-8", "surrogateescape").lower(), form.encode("latin-1", "ignore").lower()}
@@ -204,7 +204,7 @@ def _encoded(name: str) -> list[bytes]:
 
 
 def _contents(folder: Path, path: Path, formats: Mapping[str, Format]) -> list[bytes]:
-    """The unpacked content of a file."""
+    """Unpacked content of a file."""
     unpack = _known_format(folder, path, formats).unpack
     try:
         return list(unpack(read_bytes(path, MOST_FILE)))

@@ -1,4 +1,4 @@
-"""The shareable set as a folder: patches, stacks, card, audit, loader, checksums."""
+"""Write and read packages: folders with patches, image stacks, card, audit, loader and checksums."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from angiosynth.settings.audit import AUDIT_FILES
 nib: Any = nibabel
 NOTHING = Identifiers()
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-STACK = 10_000  # patches of one NIfTI file, whose axes end at 32,767
-BLOCK = 1 << 24  # bytes that are unpacked at once
-MOST_PAGE = 64 * MIB  # of the audit's page, whose figures are within it
+STACK = 10_000  # patches in a NIfTI file, whose axes are limited to 32,767
+BLOCK = 1 << 24  # bytes to unpack at once
+MOST_PAGE = 64 * MIB  # of the audit's page, which embeds its figures
 PICTURE = re.compile(rb"data:image/\w+;base64,([A-Za-z0-9+/=]+)")
 REFUSED = {
     "over": "the audit found a leak",
@@ -50,15 +50,15 @@ REFUSED = {
 
 
 def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str:
-    """The reason why a set may not be released without an override, "" if there is none.
+    """Reason why a set may not be released without an override; "" if there is none.
 
     Args:
-        audit: audit.json.
-        set_digest: of the set as it is now.
-        audit_digest: of the section `audit` as it is now.
+        audit: content of audit.json.
+        set_digest: digest of the current set.
+        audit_digest: digest of the current section `audit`.
 
     Raises:
-        InputError: the audit is of another set, or was made with other settings or limits, which no override helps.
+        InputError: the audit belongs to another set, or to other settings or limits; there is no override for that.
     """
     model = audit.get("model", "MODEL")
     if audit.get("set_digest") != set_digest:
@@ -69,7 +69,7 @@ def refusal(audit: Mapping[str, Any], set_digest: str, audit_digest: str) -> str
 
 
 def _unpack_page(content: bytes) -> list[bytes]:
-    """An HTML page without its embedded pictures, and the pictures' files."""
+    """An HTML page without its embedded images, and the decoded images."""
     return [PICTURE.sub(b"", content), *(base64.b64decode(match, validate=True) for match in PICTURE.findall(content))]
 
 
@@ -78,14 +78,14 @@ def _unpack_gzip(content: bytes) -> list[bytes]:
 
 
 def _unpack_arrays(content: bytes) -> list[bytes]:
-    """An .npz file, whose list of contents is plain, and its arrays."""
+    """An .npz file, whose list of files is uncompressed, and its unpacked arrays."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if not all(name.endswith(".npy") for name in archive.namelist()):
             raise ValueError("holds other files than arrays")
         return [content, *(archive.read(name) for name in archive.namelist())]
 
 
-# Every file of a package has one of these: another format is declared beside its writer and joined here.
+# All formats of files in a package. Further formats are declared next to their writers and collected here.
 FORMATS: dict[str, Format] = {
     ".npz": Format("application/x-npz", _unpack_arrays),
     ".nii.gz": Format("application/gzip", _unpack_gzip),
@@ -99,18 +99,18 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class SharedAudit:
-    """The part of an audit that may be released.
+    """Results of an audit that may be released.
 
     Attributes:
-        facts: its audit.json.
-        folder: holds AUDIT_FILES.
+        facts: content of audit.json.
+        folder: folder that contains AUDIT_FILES.
     """
 
     facts: Mapping[str, Any]
     folder: Path
 
 
-def build_package(  # eight parameters: what goes in, under which terms, and who signs have nothing in common
+def build_package(  # eight parameters: contents, terms and signing are independent of each other
     target: Path,
     synthetic: PatchSet,
     audit: SharedAudit,
@@ -121,20 +121,20 @@ def build_package(  # eight parameters: what goes in, under which terms, and who
     key: Path | None = None,
     identifiers: Identifiers = NOTHING,
 ) -> None:
-    """Write the package to `target`, whole or not at all.
+    """Write a package atomically.
 
     Args:
-        target: a new folder; its name is the package's.
-        synthetic: the set; its metadata hold those of its card, `spacing_mm` and `spacing_varies` of the training scans.
-        audit: of the set.
-        terms: under which it is released.
-        segmenter: models/unet/<model>, the U-net that was trained on the set, if it is to go along.
-        drawn_by: the generator that drew the set, if it is to go along.
-        key: an ed25519 private key to sign with.
-        identifiers: names and paths that the package must not hold.
+        target: a new folder, whose name is that of the package.
+        synthetic: the set; its metadata contain the card, and `spacing_mm` and `spacing_varies` of the training scans.
+        audit: audit of the set.
+        terms: terms of the release.
+        segmenter: models/unet/<model>, the U-net trained on the set, to include it.
+        drawn_by: the generator of the set, to include it.
+        key: ed25519 private key for signing.
+        identifiers: names and paths that the package must not contain.
 
     Raises:
-        InputError: the folder exists, its name is unusable, the U-net is of another set, or the package holds an identifier.
+        InputError: the folder exists, its name is invalid, the U-net belongs to another set, or the package contains an identifier.
     """
     if not NAME.fullmatch(target.name):
         raise InputError(f"{target}: the name of a package is letters, digits, dots and dashes; name another")
@@ -156,7 +156,7 @@ def build_package(  # eight parameters: what goes in, under which terms, and who
         readme = readme_of(facts, with_unet=segmenter is not None, with_generator=drawn_by is not None)
         (folder / "README.md").write_text(readme, encoding="utf-8")
         (folder / "load.py").write_text(LOADER, encoding="utf-8")
-        # The description holds the other files' digests, the final list that of the description too.
+        # croissant.json contains the digests of the other files, and the final SHA256SUMS also that of croissant.json.
         write_checksums(folder)
         write_json(folder / "croissant.json", croissant_of(facts, data_files(folder)))
         write_checksums(folder)
@@ -166,15 +166,15 @@ def build_package(  # eight parameters: what goes in, under which terms, and who
 
 
 def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[PatchSet, IntensitySettings, str]:
-    """Check a package against its checksums and unpack it.
+    """Verify the checksums of a package and unpack it.
 
     Args:
-        folder: the package.
-        trusted: the sender's public key.
-        scratch: a folder for the unpacked arrays.
+        folder: folder of the package.
+        trusted: public key of the sender.
+        scratch: folder for the unpacked arrays.
 
     Returns:
-        Its pairs as a patch set in `scratch`, its intensity rule, and a line that says which checks passed.
+        The pairs as a patch set in `scratch`, the intensity rule, and a message that states the passed checks.
 
     Raises:
         InputError: the package is incomplete, differs from its checksums, or is not signed by the trusted key.
@@ -193,7 +193,7 @@ def open_package(folder: Path, trusted: Path | None, scratch: Path) -> tuple[Pat
 
 
 def _unpacked(path: Path, pair: tuple[PackedArray, ...], scratch: Path) -> tuple[ImagePatches, LabelPatches]:
-    """Image and label as files in `scratch`, a block at a time: the set may be larger than the memory."""
+    """Unpack image and label into files in `scratch`, block by block, since the set may be larger than the memory."""
     n, size = pair[0].shape[0] if pair[0].shape else 0, pair[0].shape[-1] if pair[0].shape else 0
     if any(array.dtype != np.uint8 or array.shape != (n, size, size) for array in pair):
         raise InputError(f"{path}: not pairs (n, x, y) of square 8-bit patches; get the package again")
@@ -221,7 +221,7 @@ def _write_patches(folder: Path, synthetic: PatchSet) -> None:
 
 
 def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any], spacing_mm: Sequence[float]) -> None:
-    """NIfTI files (x, y, n) of at most STACK patches; their headers are made anew and hold nothing but shape and voxel size."""
+    """Write NIfTI files (x, y, n) of at most STACK patches; their headers contain only shape and voxel size."""
     folder.mkdir(exist_ok=True)
     for number, start in enumerate(range(0, len(patches), STACK)):
         stack = np.moveaxis(patches[start : start + STACK], 0, 2)
@@ -231,7 +231,7 @@ def _write_stacks(folder: Path, name: str, patches: np.ndarray[Any, Any], spacin
 
 
 def data_files(folder: Path, formats: Mapping[str, Format] = FORMATS) -> dict[str, DataFile]:
-    """The files that SHA256SUMS lists."""
+    """Describe the files listed in SHA256SUMS."""
     files = {}
     for line in read_text(folder / SUMS).splitlines():
         digest, name = line.split("  ", 1)

@@ -1,6 +1,6 @@
-"""What a set promises to patients with proof, in words, and when that promise may not leave the house.
+"""Text of a set's proven privacy guarantee, and the conditions under which a set with a guarantee may not be released.
 
-The promise is the mapping `promise` of the set's card.json, made when its generator was trained; sets of other generators have none.
+The guarantee is the mapping `promise` in card.json of the set, written when its generator was trained; sets of other generators have none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Not covered by the promise:
 
 
 def promise_fault(promise: Mapping[str, Any], with_unet: bool = False) -> str:
-    """Why a set with this promise may not be released, or not with a U-net that patients chose; "" where it may."""
+    """Reason why a set with this guarantee may not be released, or not with a U-net selected on patients; "" if it may."""
     if promise and promise.get("noise_source") != "secure":
         return (
             "its noise came from a fixed seed, which whoever knows it can subtract: epsilon promises nothing then; "
@@ -33,7 +33,7 @@ def promise_fault(promise: Mapping[str, Any], with_unet: bool = False) -> str:
 
 
 def promise_words(promise: Mapping[str, Any]) -> str:
-    """Markdown for the package's README, "" for a set without a promise."""
+    """Markdown text of the guarantee for the README of a package; "" for a set without one."""
     if not promise:
         return ""
     exceptions = "\n".join(f"- {escaped_markdown(str(exception))}" for exception in promise["not_private"])

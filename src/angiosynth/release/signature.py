@@ -1,4 +1,4 @@
-"""The signature of a package: SHA256SUMS.sig, which `ssh-keygen -Y verify` checks too."""
+"""Signature of a package: SHA256SUMS.sig, which `ssh-keygen -Y verify` can verify too."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from angiosynth.release.formats import Format
 from angiosynth.release.sshsig import dearmored, fingerprint, sign_message, verify_message
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
-NAMESPACE = "angiosynth-release"  # a signature of the same key over anything else is none of a package
-# Searched within: words made of the letters of base64 would be chance.
+NAMESPACE = "angiosynth-release"  # distinguishes signatures of packages from other signatures with the same key
+# The decoded signature is searched for identifiers, since words in base64 would be coincidences.
 FORMATS = {".sig": Format("text/plain", lambda armored: [dearmored(armored)])}
 MOST_KEY = 64 * 1024  # bytes of a key or a signature
 Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
@@ -33,28 +33,28 @@ def sign(folder: Path, key: Path) -> None:
     """Write SHA256SUMS.sig, the signature of SHA256SUMS.
 
     Args:
-        folder: holds SHA256SUMS.
-        key: an ed25519 private key without a passphrase, OpenSSH (`ssh-keygen -t ed25519`) or PEM.
+        folder: folder that contains SHA256SUMS.
+        key: file of an ed25519 private key without passphrase, OpenSSH (`ssh-keygen -t ed25519`) or PEM.
 
     Raises:
-        InputError: it is no such key.
+        InputError: the file is not such a key.
     """
     armored = sign_message(read_bytes(folder / SUMS, MOST_TEXT), _private_key(key), NAMESPACE)
     (folder / SIGNATURE).write_text(armored, encoding="ascii")
 
 
 def verify_signature(folder: Path, trusted: Path | None) -> str:
-    """Check the signature of a package, if it has one.
+    """Verify the signature of a package, if it has one.
 
     Args:
-        folder: a package.
-        trusted: the signer's public key, got from the signer.
+        folder: folder of the package.
+        trusted: public key of the signer, obtained from the signer.
 
     Returns:
-        A clause that says who signed.
+        A clause that states the signer.
 
     Raises:
-        InputError: the signature is damaged, does not fit SHA256SUMS, was made for another purpose or, with `trusted`, is missing or by
+        InputError: the signature is damaged, does not match SHA256SUMS, was made for another purpose or, with `trusted`, is missing or by
             another key.
     """
     path = folder / SIGNATURE
@@ -97,7 +97,7 @@ def _load_public(data: bytes) -> object:
 
 
 def _read_key(path: Path, kind: type[Key], load: Callable[[bytes], object], expected: tuple[str, str]) -> Key:
-    """The ed25519 key of a file, OpenSSH or PEM; `expected`, a description and how to get one, goes into the error."""
+    """Read an ed25519 key, OpenSSH or PEM; `expected` contains its description and advice for the error message."""
     description, advice = expected
     try:
         key = load(read_bytes(path, MOST_KEY))

@@ -1,4 +1,4 @@
-"""The voxel size of the scans that a set was learnt from, which its package keeps: without it a patch has no scale."""
+"""Voxel size of the training scans, which packages state because patches have no scale without it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from angiosynth.errors import InputError
 from angiosynth.reading import read_json
 
-DIGITS = 3  # significant: no rounding of a header's last digits, which might tell one scan from another, is kept
-ALIKE = 0.01  # relative: scans of one protocol differ by rounding alone
+DIGITS = 3  # significant; further digits of a header could identify a scan
+ALIKE = 0.01  # relative; scans of one protocol differ only by rounding
 
 
 def training_spacing(cohort: Path, patients: Sequence[str]) -> dict[str, Any]:
-    """The median voxel size of some patients' scans, for a card.
+    """Median voxel size of the scans of some patients, for a card.
 
     Args:
-        cohort: data/cohort/<site>.json, as stage cohort writes it.
+        cohort: data/cohort/<site>.json of stage cohort.
         patients: names of the training patients.
 
     Returns:
@@ -29,7 +29,7 @@ def training_spacing(cohort: Path, patients: Sequence[str]) -> dict[str, Any]:
         InputError: the file is missing or damaged, or a patient is not in it.
     """
     try:
-        known = {str(facts["id"]): facts["spacing_mm"] for facts in read_json(cohort)["patients"]}
+        known = {str(patient["id"]): patient["spacing_mm"] for patient in read_json(cohort)["patients"]}
         spacings = np.array([known[name] for name in patients], np.float64).reshape(-1, 3)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{cohort}: has no voxel size of every training patient; run `dvc repro cohort` to make it anew") from error

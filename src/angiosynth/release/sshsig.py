@@ -1,9 +1,9 @@
-"""OpenSSH's signature format, as `ssh-keygen -Y sign` and `ssh-keygen -Y verify` write and read it, for ed25519 keys and SHA-512.
+"""Signature format of OpenSSH (`ssh-keygen -Y sign`, `ssh-keygen -Y verify`) for ed25519 keys and SHA-512.
 
-Source: PROTOCOL.sshsig in OpenSSH. A signature covers the hash of the message together with a namespace, so that a signature made for
-another purpose with the same key is not valid here.
+Source: PROTOCOL.sshsig of OpenSSH. A signature covers the hash of the message together with a namespace, so that a signature made with the
+same key for another purpose is invalid here.
 
-Written here since `cryptography` reads OpenSSH's keys but has no signatures, and the program is not on every machine.
+Implemented here because `cryptography` reads keys of OpenSSH but has no such signatures, and ssh-keygen is not installed on every machine.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ KEY_TYPE, HASH_ALGORITHM = b"ssh-ed25519", b"sha512"
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 ARMOR = re.compile(rf"{BEGIN}\r?\n([A-Za-z0-9+/=\r\n]+){END}\s*")
-LINE = 70  # characters, as ssh-keygen writes them
+LINE = 70  # characters per line, as in ssh-keygen
 
 
 def sign_message(message: bytes, key: Ed25519PrivateKey, namespace: str) -> str:
-    """Sign a message; the armored signature is the one that `ssh-keygen -Y sign -n NAMESPACE` makes, byte for byte."""
+    """Sign a message; the armored signature is identical to that of `ssh-keygen -Y sign -n NAMESPACE`."""
     purpose = namespace.encode()
     signature = _strings(KEY_TYPE, key.sign(_signed_data(message, purpose)))
     blob = MAGIC + struct.pack(">I", VERSION) + _strings(_key_blob(key.public_key()), purpose, b"", HASH_ALGORITHM, signature)
@@ -36,18 +36,18 @@ def sign_message(message: bytes, key: Ed25519PrivateKey, namespace: str) -> str:
 
 
 def verify_message(message: bytes, armored: bytes, namespace: str) -> Ed25519PublicKey:
-    """The public key that a message was signed by.
+    """Verify a signature and return the public key of the signer.
 
-    The key comes from the signature itself: whether it is to be trusted remains to be checked.
+    The key is part of the signature; the caller must check whether it is trusted.
 
     Args:
         message: the signed bytes.
-        armored: the signature, as `sign_message` or ssh-keygen wrote it.
-        namespace: the purpose that it must have been made for.
+        armored: signature of `sign_message` or ssh-keygen.
+        namespace: required namespace of the signature.
 
     Raises:
-        ValueError: it is no such signature, has another namespace, hash or type of key, or does not fit the message. The text is a
-            clause that says which, such as "is damaged".
+        ValueError: it is not such a signature, has another namespace, hash or key type, or does not match the message. The message is a
+            clause such as "is damaged".
     """
     key_blob, purpose, _, hash_algorithm, signature = _fields_of(dearmored(armored))
     if purpose != namespace.encode():
@@ -64,15 +64,15 @@ def verify_message(message: bytes, armored: bytes, namespace: str) -> Ed25519Pub
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """A key's fingerprint as `ssh-keygen -l` shows it, SHA256:..."""
+    """Return the fingerprint of a key, SHA256:..., as shown by `ssh-keygen -l`."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(_key_blob(key)).digest()).decode("ascii").rstrip("=")
 
 
 def dearmored(armored: bytes) -> bytes:
-    """The bytes within the armor.
+    """Decode an armored signature.
 
     Raises:
-        ValueError: it is no armored SSH signature.
+        ValueError: it is not an armored SSH signature.
     """
     match = ARMOR.fullmatch(armored.decode("ascii", "replace"))
     if match is None:
@@ -103,7 +103,7 @@ def _key_blob(key: Ed25519PublicKey) -> bytes:
 
 
 def _typed(blob: bytes, length: int) -> bytes:
-    """The content of a blob (type, content), where the type is ssh-ed25519."""
+    """Content of a blob (type, content) whose type must be ssh-ed25519."""
     strings = _split(blob)
     if strings and strings[0] != KEY_TYPE:
         raise ValueError(f"is by a key of type {strings[0].decode('utf-8', 'replace')!r}, not ssh-ed25519")
@@ -112,13 +112,13 @@ def _typed(blob: bytes, length: int) -> bytes:
     return strings[1]
 
 
-def _strings(*parts: bytes) -> bytes:
-    """SSH strings: each part behind its length, 32 bits, big-endian."""
-    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+def _strings(*contents: bytes) -> bytes:
+    """SSH strings: each content is preceded by its length, 32 bits, big-endian."""
+    return b"".join(struct.pack(">I", len(content)) + content for content in contents)
 
 
 def _split(blob: bytes) -> list[bytes]:
-    """The SSH strings that a blob consists of."""
+    """Split a blob into its SSH strings."""
     strings: list[bytes] = []
     start = 0
     while start < len(blob):

@@ -1,7 +1,7 @@
-"""The U-net that was trained on a released set, as a part of its package: safetensors and the facts to use it.
+"""The U-net trained on a released set inside its package: safetensors, and the metadata to use it.
 
-Its weights are computed from the set, so they tell nothing of the patients that the set does not; but validation patients chose at which
-step the training ended. What could tell more stays in the house: the scores on patients, the seed.
+Its weights are computed from the set, so they reveal no more about patients than the set does, except that the training step was selected
+on validation patients. Information that could reveal more is kept back: the scores on patients, the seed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ SHIPPED = ("width", "dropout", "mean", "deviation", "precision", "intensity")
 
 
 def refuse_other_unet(source: Path, synthetic: PatchSet) -> None:
-    """Refuse a U-net that was not trained on the set as it is now.
+    """Check that a U-net was trained on the current set.
 
     Args:
         source: models/unet/<model>.
         synthetic: the set.
 
     Raises:
-        InputError: the U-net is missing or damaged, or mean and deviation, by which it standardises images, are not the set's.
+        InputError: the U-net is missing or damaged, or its mean and deviation for standardisation are not those of the set.
     """
-    facts = read_facts(source)
-    if (facts.mean, facts.deviation) != synthetic.mean_deviation() or facts.intensity is None:
+    metadata = read_facts(source)
+    if (metadata.mean, metadata.deviation) != synthetic.mean_deviation() or metadata.intensity is None:
         raise InputError(f"{source}: was trained on another set than the present one; run `dvc repro` to train it")
 
 
@@ -43,29 +43,29 @@ def write_unet(source: Path, package: Path) -> None:
 
     Args:
         source: models/unet/<model>.
-        package: its folder.
+        package: folder of the package.
     """
-    segmenter, facts = load_segmenter(source), read_facts(source).model_dump(mode="json")
+    segmenter, metadata = load_segmenter(source), read_facts(source).model_dump(mode="json")
     folder = package / FOLDER
     folder.mkdir()
     write_weights(segmenter.unet.state_dict(), folder / WEIGHTS)
-    write_json(folder / FACTS, {**{name: facts[name] for name in SHIPPED}, "threshold": THRESHOLD})
+    write_json(folder / FACTS, {**{name: metadata[name] for name in SHIPPED}, "threshold": THRESHOLD})
 
 
 def read_unet(package: Path) -> Segmenter | None:
-    """The U-net of a package, on the CPU; None where it has none.
+    """Read the U-net of a package to the CPU; None if it has none.
 
     Raises:
-        InputError: a file is damaged, or of another size or shape than the facts say.
+        InputError: a file is damaged, or its size or shapes do not match unet.json.
     """
     folder = package / FOLDER
     if not folder.is_dir():
         return None
-    facts = read_facts(folder)
+    metadata = read_facts(folder)
     path = folder / WEIGHTS
-    with torch.device("meta"):  # whatever the width, no memory is taken before the file is known to have such weights
-        wanted = Unet(facts.width, facts.dropout).state_dict()
+    with torch.device("meta"):  # allocates no memory, whatever the stated width, until the file has been checked
+        wanted = Unet(metadata.width, metadata.dropout).state_dict()
     weights = read_weights(path, wanted)
-    unet = Unet(facts.width, facts.dropout)
+    unet = Unet(metadata.width, metadata.dropout)
     unet.load_state_dict(weights)
-    return Segmenter(unet.eval(), facts.mean, facts.deviation, facts.precision, str(path))
+    return Segmenter(unet.eval(), metadata.mean, metadata.deviation, metadata.precision, str(path))

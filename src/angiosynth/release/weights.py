@@ -1,4 +1,4 @@
-"""Weights of a network that is part of a package, as safetensors: no program runs when they are read."""
+"""Weights of networks in a package, as safetensors, which can be read without executing code."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ AGAIN = "get the package again"
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write a network's state, from whatever device."""
+    """Write the state of a network on any device."""
     save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
 
 
 def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Read weights, on the CPU.
+    """Read weights to the CPU.
 
     Args:
         path: a .safetensors file.
-        wanted: tensors of the names, shapes and types that must be in it; those of a network on device "meta" take no memory.
+        wanted: tensors with the required names, shapes and dtypes; those of a network on device "meta" take no memory.
 
     Raises:
-        InputError: the file is missing, damaged, longer than such weights, or holds others.
+        InputError: the file is missing, damaged, longer than such weights, or contains others.
     """
     length = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
     try:
@@ -38,7 +38,7 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = load(content) if len(content) >= length else {}
     except InputError:
         raise
-    except Exception as error:  # safetensors raises several kinds for a damaged file
+    except Exception as error:  # safetensors raises various exceptions for a damaged file
         raise InputError(f"{path}: missing or damaged; {AGAIN}") from error
     alike = weights.keys() == wanted.keys() and all(
         tensor.shape == wanted[name].shape and tensor.dtype == wanted[name].dtype and bool(torch.isfinite(tensor).all())

@@ -1,1 +1,1 @@
-"""Figures and the page that shows them."""
+"""Figures, and the pages that show them."""

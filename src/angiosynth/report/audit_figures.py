@@ -1,5 +1,5 @@
-"""Figures of the privacy audit. For the house alone: each patient's scores. For release: the attacks, from rounded figures. For the
-report: use against leakage.
+"""Figures of the privacy audit: scores of each patient (confidential), attacks from rounded numbers (for release), utility against leakage
+(for the report).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MEMBER, OTHER = "#D55E00", "#0A84D6"
 
 
 def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
-    """Draw a dot a person: the excess in every attack on membership, and the number of copies in every search for these.
+    """Draw one dot per person: the excess in every membership attack, and the number of copies in every search for copies.
 
-    For the house alone: whoever has a patient's scan can compute that patient's score and so find the dot.
+    Confidential, because anyone with a patient's scan can compute that patient's score and identify the dot.
     """
     attacks = {name: audit["membership"][name] for name, *_ in ATTACKS if name in audit["membership"]}
     with drawn(path, 10.4, 4.0) as figure:
@@ -39,10 +39,10 @@ def patient_scores_figure(audit: Mapping[str, Any], path: Path) -> None:
 
 
 def _draw_people(axes: Axes, values: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
-    """One strip for each measure: values of training patients, and of people who were not trained on, side by side."""
+    """Draw one strip for each measure: values of training patients next to those of other people."""
     for place, sides in enumerate(values.values()):
         for heights, shift, colour, marker in zip(sides, (-0.16, 0.16), (MEMBER, OTHER), ("o", "D"), strict=True):
-            # People with the same value stand beside each other.
+            # Dots with equal values are placed side by side.
             ranks = [sum(other == height for other in heights[:number]) for number, height in enumerate(heights)]
             steps = 0.24 / max(4, max(ranks, default=0))
             axes.scatter(place + shift + steps * (np.array(ranks) - max(ranks, default=0) / 2), heights, s=22, color=colour, marker=marker)
@@ -52,11 +52,11 @@ def _draw_people(axes: Axes, values: Mapping[str, tuple[Sequence[float], Sequenc
 
 
 def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
-    """Draw every attack's AUC with its interval beside its control's.
+    """Draw AUC and interval of every attack next to those of its control.
 
     Args:
-        shared: the figures that may be released alone (`privacy.shared`).
-        path: the PNG.
+        shared: the numbers that may be released (`privacy.shared`).
+        path: the PNG file.
     """
     attacks = [name for name, *_ in ATTACKS if name in shared["membership"]]
     with drawn(path, 8.6, 3.4) as figure:
@@ -74,15 +74,16 @@ def attacks_figure(shared: Mapping[str, Any], path: Path) -> None:
 
 
 def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw use against leakage.
+    """Draw utility against leakage.
 
-    Left a mark a generator: its U-net's DSC on test patients as a share of real's, and the AUC of the nearest-image attack with its
-    interval. Right a mark a checkpoint: the same AUC, and the probe's DSC on validation patients as a share of real's.
+    Left, one mark per generator: DSC of its U-net on test patients relative to that of real patches, and AUC of the nearest-image attack
+    with its interval. Right, one mark per checkpoint: the same AUC, and the probe's DSC on validation patients relative to that of real
+    patches.
 
     Args:
-        evaluation: metrics/evaluation.json.
-        audits: model -> audit.json.
-        path: the PNG.
+        evaluation: content of metrics/evaluation.json.
+        audits: model -> content of audit.json.
+        path: the PNG file.
     """
     looks = Look.of(evaluation)
     with drawn(path, 10.4, 3.9) as figure:
@@ -107,12 +108,12 @@ def leakage_figure(evaluation: Mapping[str, Any], audits: Mapping[str, Mapping[s
 
 
 def _mark(look: Look, model: str) -> dict[str, Any]:
-    """Arguments of `Axes.errorbar`."""
+    """Arguments of `Axes.errorbar` for the mark of a generator."""
     return {"fmt": look.marker(model), "color": look.colour(model), "label": name_of(model)}
 
 
 def _draw_chosen(axes: Axes, audit: Mapping[str, Any], ratio: float, mark: Mapping[str, Any]) -> None:
-    """One generator: a filled mark with its interval, and a hollow one for its control."""
+    """Draw one generator: a filled mark with its interval, and a hollow mark for its control."""
     attack = audit["membership"]["images"]
     interval = [[attack["auc"] - attack["auc_low"]], [attack["auc_high"] - attack["auc"]]]
     axes.errorbar(attack["auc"], ratio, xerr=interval, ms=8, capsize=3, **mark)
@@ -120,8 +121,11 @@ def _draw_chosen(axes: Axes, audit: Mapping[str, Any], ratio: float, mark: Mappi
 
 
 def _draw_checkpoints(axes: Axes, audit: Mapping[str, Any], marker: str, colour: str) -> None:
-    """Small marks joined in the order of the training, the chosen one large."""
-    points = [(one["auc"], one["probe_dsc"] / one["probe_dsc_real"], one) for one in audit["checkpoints"] if one["probe_dsc_real"] > 0]
-    axes.plot([auc for auc, _, _ in points], [share for _, share, _ in points], color=colour, lw=1.0, alpha=0.6)
-    for auc, share, one in points:
-        axes.scatter([auc], [share], marker=marker, color=colour, s=64 if one["chosen"] else 18)
+    """Draw small marks connected in the order of training; that of the selected checkpoint is large."""
+    checkpoints = [checkpoint for checkpoint in audit["checkpoints"] if checkpoint["probe_dsc_real"] > 0]
+    points = [
+        (checkpoint["auc"], checkpoint["probe_dsc"] / checkpoint["probe_dsc_real"], checkpoint["chosen"]) for checkpoint in checkpoints
+    ]
+    axes.plot([auc for auc, _, _ in points], [ratio for _, ratio, _ in points], color=colour, lw=1.0, alpha=0.6)
+    for auc, ratio, selected in points:
+        axes.scatter([auc], [ratio], marker=marker, color=colour, s=64 if selected else 18)

@@ -39,7 +39,7 @@ HOUSE_PICTURE = (
 
 
 def build_audit_page(audit: Mapping[str, Any], picture: bytes) -> str:
-    """The whole page as HTML text: styles inline, nothing fetched.
+    """Return the whole page as HTML text: styles inline, nothing fetched.
 
     Args:
         audit: audit.json, or the fields of it that may be released (`shared_audit`).

@@ -1,8 +1,8 @@
-"""Fixed words of the report: titles of its sections, its glossary, text alternatives and captions of its figures."""
+"""Fixed texts of the report: titles of sections, glossary, text alternatives and captions of figures."""
 
 from __future__ import annotations
 
-# Section of the report -> its heading, in the order of the page.
+# Section -> heading, in the order of the page.
 TITLES = {
     "short": "In short",
     "data": "About these data",
@@ -48,7 +48,7 @@ PAPER = (
     ("WGAN-GP-SN patches, the best of its three GANs", "0.85", "30.00"),
 )
 
-# Figure -> (text in place of the picture, caption)
+# Figure -> (text alternative, caption)
 CAPTIONS = {
     "progress": (
         "Rows of patches made of the same latents at six steps of the training, each step twice as far as the one before.",
@@ -97,7 +97,7 @@ CAPTIONS = {
     ),
 }
 
-# Figure of a sweep -> (text in place of the picture, caption)
+# Figure of a sweep -> (text alternative, caption)
 SWEEP_CAPTIONS = {
     "front": (
         "DSC against 95HD of every trial, the Pareto front joined by a line.",

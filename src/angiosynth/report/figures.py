@@ -1,4 +1,4 @@
-"""Figures: pure functions from arrays and tables to one PNG each. matplotlib is imported when one is drawn, never before."""
+"""Figures: functions from arrays and tables to one PNG file each. matplotlib is imported only when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 Patches = NDArray[Any]  # (n, x, y): images as float in [-1, 1] or levels 0..255, labels as 0 and 1
 Rows = Sequence[Mapping[str, Any]]
-ASIDE, ABOVE = 136, 34  # pixels for the rows' names and for the heading
+ASIDE, ABOVE = 136, 34  # pixels for the names of rows and for the heading
 WIDE = 1100  # pixels for a row of pairs
-MOST = 100  # pairs on a contact sheet at most
-SHEET = 32  # pairs that a stage puts on one
-LEVEL = 5  # names of training data that stand beside each other without overlap
+MOST = 100  # maximum number of pairs on a contact sheet
+SHEET = 32  # number of pairs on the contact sheets of stages
+LEVEL = 5  # maximum number of horizontal axis labels without overlap
 
 
 def pairs_figure(
     image: Patches, label: Patches, synthetic: Mapping[str, tuple[Patches, Patches]], look: Look, path: Path, columns: int = 4
 ) -> None:
-    """Pairs beside each other: a row of real ones, then a row for each generator; every pair is the image, bare and with its label.
+    """Draw a row of real pairs and a row of pairs for each generator; each pair is shown as the image, without and with its label.
 
     Args:
         image: real patches (n, x, y), float in [-1, 1] or uint8 levels.
-        label: their labels (n, x, y), 0 or 1.
-        synthetic: model -> (image, label), likewise.
-        look: of the report's figures.
-        path: the PNG.
-        columns: pairs in a row; fewer where there are fewer.
+        label: labels (n, x, y), 0 or 1.
+        synthetic: model -> (image, label), in the same form.
+        look: colours of the report.
+        path: the PNG file.
+        columns: maximum number of pairs in a row.
 
     Raises:
-        InputError: shapes of an image and its label differ, or there are no patches.
+        InputError: image and label differ in shape, or there are no patches.
     """
     rows = {"real": (image, label), **synthetic}
     pairs = {name: _pairs(*pair, name) for name, pair in rows.items()}
@@ -58,7 +58,7 @@ def pairs_figure(
 
 
 def contact_sheet(image: Patches, label: Patches, path: Path) -> None:
-    """The first pairs of a set, as many as fit one sheet, to look over by eye. Arguments and errors as in `pairs_figure`."""
+    """Draw the first pairs of a set, as many as fit one sheet, for inspection. Arguments and errors as in `pairs_figure`."""
     pairs = _pairs(image[:MOST], label[:MOST], str(path))
     columns = min(max(1, 1600 // pairs.shape[1]), len(pairs))
     pairs = pairs[: columns * max(1, 850 // pairs.shape[2])]
@@ -69,11 +69,11 @@ def contact_sheet(image: Patches, label: Patches, path: Path) -> None:
 
 
 def progress_strip(watched: Mapping[int, tuple[Patches, Patches]], path: Path) -> None:
-    """Draw the pairs of the same latents at several steps of a training: a row a step, the first on top.
+    """Draw the pairs of the same latents at several steps of a training, one row per step, first step at the top.
 
     Args:
         watched: step -> (image, label), as in `pairs_figure`.
-        path: the PNG.
+        path: the PNG file.
     """
     rows = {step: _pairs(*pair, f"step {step}") for step, pair in sorted(watched.items())}
     first = next(iter(rows.values()))
@@ -86,7 +86,7 @@ def progress_strip(watched: Mapping[int, tuple[Patches, Patches]], path: Path) -
 
 
 def _sheet(figure: Figure, strips: Sequence[NDArray[np.float32]], aside: int) -> Axes:
-    """Lay the strips below each other, voxels on whole pixels (so they stay sharp and the file small), `aside` pixels free on the left."""
+    """Stack strips vertically, with voxels on whole pixels, which keeps them sharp and files small; `aside` pixels are free on the left."""
     figure.set_layout_engine("none")
     picture = np.concatenate(strips[::-1], axis=1)  # y points up, so the first row comes last
     width, height = figure.get_size_inches() * DPI
@@ -96,12 +96,12 @@ def _sheet(figure: Figure, strips: Sequence[NDArray[np.float32]], aside: int) ->
 
 
 def curves_figure(curves: Mapping[str, Rows], look: Look, path: Path) -> None:
-    """How the generators trained: the critic's distance of real and synthetic (left), the probe's DSC on validation patients (right).
+    """Draw the training curves of generators: critic distance between real and synthetic (left), probe DSC on validation patients (right).
 
     Args:
-        curves: model -> rows of its curve.csv with "step" and, where a row has it, "critic_distance" or "probe_dsc".
-        look: of the report's figures.
-        path: the PNG.
+        curves: model -> rows of curve.csv with "step" and optionally "critic_distance" or "probe_dsc".
+        look: colours of the report.
+        path: the PNG file.
     """
     with drawn(path, 9.2, 3.4) as figure:
         left, right = figure.subplots(1, 2, sharex=True)
@@ -119,13 +119,13 @@ def curves_figure(curves: Mapping[str, Rows], look: Look, path: Path) -> None:
 
 
 def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapping[str, Any], look: Look, path: Path) -> None:
-    """DSC and 95HD on test patients for each training data: a dot a patient, a dash a seed's mean, the mean and its 95% interval.
+    """Draw DSC and 95HD on test patients for each training set: a dot per patient, a dash per seed, the mean with its 95% interval.
 
     Args:
-        tables: training data -> its patients' table; a patient's dot is the mean over seeds, and with one seed there are no dashes.
-        evaluation: metrics/evaluation.json, for means and intervals.
-        look: of the report's figures.
-        path: the PNG.
+        tables: training set -> patient table. Dots are means over seeds; dashes, means over patients, are drawn for several seeds.
+        evaluation: content of metrics/evaluation.json, for means and intervals.
+        look: colours of the report.
+        path: the PNG file.
     """
     laid = {name: ScoreTable(rows, "seed", path) for name, rows in tables.items()}
     with drawn(path, 9.2, 3.6) as figure:
@@ -147,12 +147,12 @@ def scores_figure(tables: Mapping[str, Sequence[PatientScore]], evaluation: Mapp
 
 
 def transfer_figure(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], look: Look, path: Path) -> None:
-    """Draw each other site against its number of training patients, a line a pre-training: DSC (left), gain by pre-training (right).
+    """Draw DSC (left) and gain by pre-training (right) against the number of training patients, a row per site and a line per start.
 
     Args:
-        transfer: metrics/transfer.json; where it is empty, the figure says so. From scratch is drawn heavier.
-        look: of the report's figures.
-        path: the PNG.
+        transfer: content of metrics/transfer.json; if it is empty the figure states that. The line from scratch is drawn thicker.
+        look: colours of the report.
+        path: the PNG file.
     """
     with drawn(path, 10.4, 3.9 * max(1, len(transfer))) as figure:
         rows = figure.subplots(max(1, len(transfer)), 2, squeeze=False)
@@ -172,7 +172,7 @@ def _transfer_row(left: Axes, right: Axes, site: str, transfer: Mapping[str, Map
     right.set(title="gain over no pre-training, paired", xlabel=f"training patients of {site}")
     right.axhline(0.0, color=look.colour("scratch"), lw=3.0, ls="--")
     for rank, start in enumerate(starts):
-        # Moved a little sideways, so that intervals do not hide each other.
+        # Points are shifted slightly sideways, so that intervals do not overlap.
         shift = (rank - (len(starts) - 1) / 2) * 0.07
         points = {counts.index(int(count)) + shift: point for count, point in transfer[start].items()}
         _line(left, points, "dsc", start, look)
@@ -184,13 +184,13 @@ def _transfer_row(left: Axes, right: Axes, site: str, transfer: Mapping[str, Map
 
 
 def worth_figure(worth: Mapping[str, Any], evaluation: Mapping[str, Any], look: Look, path: Path) -> None:
-    """Draw the DSC of U-nets on the real patches of few and of all patients, and each generator's DSC as a level line.
+    """Draw the learning curve of DSC over the number of real patients, and the DSC of each generator as a horizontal line.
 
     Args:
-        worth: metrics/worth.json, not empty.
-        evaluation: metrics/evaluation.json, for the generators' DSC.
-        look: of the report's figures.
-        path: the PNG.
+        worth: content of metrics/worth.json, not empty.
+        evaluation: content of metrics/evaluation.json, for the DSC of generators.
+        look: colours of the report.
+        path: the PNG file.
     """
     counts = sorted(worth["curve"], key=int)
     with drawn(path, 7.2, 3.9) as figure:
@@ -209,7 +209,7 @@ def worth_figure(worth: Mapping[str, Any], evaluation: Mapping[str, Any], look: 
 
 
 def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str, look: Look) -> None:
-    """One start's points with their intervals, joined."""
+    """Draw the points of one start with their intervals, connected by a line."""
     heavy = start == SCRATCH
     places = sorted(points)
     axes.plot(
@@ -243,28 +243,28 @@ def _mean_with_interval(axes: Axes, place: float, scores: Mapping[str, float], k
 
 
 def _column(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values of the rows that have the key; a CSV's empty field counts as lacking."""
+    """Steps and values of the rows that have the key; empty CSV fields count as missing."""
     kept = [(float(row["step"]), float(row[key])) for row in rows if row.get(key) not in (None, "")]
     return np.array([step for step, _ in kept]), np.array([value for _, value in kept])
 
 
 def _pairs(image: Patches, label: Patches, name: str) -> NDArray[np.float32]:
-    """(n, 2x + gap, y, rgb): each image beside itself with the label's outline."""
+    """Pictures (n, 2x + gap, y, rgb) of each image beside the same image with the outline of its label."""
     if image.shape != label.shape or image.ndim != 3 or len(image) == 0:
         raise InputError(f"{name}: images {image.shape} and labels {label.shape} are not pairs (n, x, y); make the patch set anew")
     grey = from_levels(image) if image.dtype == np.uint8 else np.asarray(image, np.float32)
     bare: NDArray[np.float32] = np.repeat(np.clip((grey + 1) / 2, 0, 1)[..., None], 3, axis=3)
-    outlined = np.array([_outlined(one, mask > 0.5) for one, mask in zip(bare, label, strict=True)])
+    outlined = np.array([_outlined(picture, mask > 0.5) for picture, mask in zip(bare, label, strict=True)])
     return np.concatenate([_enlarged(bare), np.ones((len(bare), 2, 2 * bare.shape[2], 3), np.float32), outlined], axis=1)
 
 
 def _enlarged(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, x, y, rgb) at twice the size, without smoothing."""
+    """Enlarge pictures (n, x, y, rgb) by two without smoothing."""
     return pictures.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def _outlined(picture: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """At twice the size the outline lies outside the vessel, half a voxel wide, and hides nothing of it."""
+    """Enlarge a picture and draw the outline of a mask, half a voxel wide, outside the vessel so that it hides nothing."""
     large: NDArray[np.float32] = _enlarged(picture[None])[0]
     wide = mask.repeat(2, axis=0).repeat(2, axis=1)
     large[ndimage.binary_dilation(wide) & ~wide] = rgb(VESSEL)
@@ -272,6 +272,6 @@ def _outlined(picture: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[
 
 
 def _strip(pairs: NDArray[np.float32], gap: int = 10) -> NDArray[np.float32]:
-    """(n, x, y, rgb) -> one picture, pairs side by side with white between and above."""
+    """Join pictures (n, x, y, rgb) side by side with white borders."""
     padded = np.pad(pairs, ((0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2), (0, 0)), constant_values=1)
     return np.concatenate(list(padded), axis=0)

@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs no other file and no network."""
+"""The report: a self-contained HTML page that needs no other files and no network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from angiosynth.report.verdicts import transfer_verdicts, verdicts, worth_verdic
 
 @dataclass(frozen=True)
 class PageContext:
-    """All that the page shows."""
+    """Everything that the page shows."""
 
     evaluation: Mapping[str, Any]  # metrics/evaluation.json
     transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]  # metrics/transfer.json
-    figures: Mapping[str, Path]  # name -> PNG; those of CAPTIONS, and any other
-    settings: Mapping[str, Any] = field(default_factory=dict)  # the settings worth showing, by their titles
+    figures: Mapping[str, Path]  # name -> PNG file; those of CAPTIONS, and any others
+    settings: Mapping[str, Any] = field(default_factory=dict)  # title -> displayed setting
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> card.json of its synthetic set
-    notes: Sequence[str] = ()  # what a reader must know about these data, such as an estimated voxel size
+    notes: Sequence[str] = ()  # remarks on the data, such as an estimated voxel size
     sweeps: Sequence[Mapping[str, Any]] = ()  # contents of sweeps/<study>.json
     sweep_figures: Mapping[tuple[str, str], Path] = field(default_factory=dict)  # (study, name) -> PNG
     audits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # model -> audit.json
@@ -33,7 +33,7 @@ class PageContext:
 
 
 def build_page(context: PageContext) -> str:
-    """The whole page as HTML text: styles inline, figures as data, no scripts, nothing fetched.
+    """Build the page as HTML text with inline styles, embedded figures, no scripts and no external resources.
 
     Raises:
         InputError: a figure is missing.

@@ -1,4 +1,4 @@
-"""A patient's vessels as projections along the three axes, with the true proportions of the head."""
+"""Projections of a patient's vessels along the three axes, with the true proportions of the head."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 def patient_figure(scan: Scan, prediction: Mask, title: str, path: Path) -> None:
     """Draw a scan and its predicted vessels from above, from the front and from the side.
 
-    Above, the greatest intensity along each line of sight. Below, each line of sight in one colour: true positive, false negative or
-    false positive, whichever most of its labelled or predicted voxels are. So a missed branch shows, and a rim of one voxel does not.
+    The upper row shows maximum intensity projections. In the lower row each line of sight has the colour of the most frequent kind among
+    its labelled or predicted voxels: true positive, false negative or false positive. A missed branch is visible, a rim of one voxel is
+    not.
 
     Args:
-        scan: with its label; only the inside of the brain is shown, in the proportions of its spacing.
-        prediction: (x, y, z).
-        title: one line.
-        path: the PNG.
+        scan: a scan with a label; only the inside of the brain is shown, in the proportions of its spacing.
+        prediction: predicted mask (x, y, z).
+        title: title in one line.
+        path: the PNG file.
 
     Raises:
         InputError: the shapes differ, or the scan has no label.
@@ -45,9 +46,9 @@ def patient_figure(scan: Scan, prediction: Mask, title: str, path: Path) -> None
 
 
 def segmented_figure(image: Image, brain: Mask, prediction: Mask, path: Path, spacing_mm: SpacingMm) -> None:
-    """Draw a scan without a label from three sides: its greatest intensity, and below it the same with predicted vessels in colour.
+    """Draw a scan without a label from three sides: maximum intensity projections, and below them the same with coloured vessels.
 
-    The picture names no one. Raises InputError where the shapes differ.
+    The figure contains no names. Raises InputError if the shapes differ.
     """
     if not image.shape == brain.shape == prediction.shape:
         raise InputError(f"{path}: scan, brain and prediction differ in shape; bring all to the scan's own grid")
@@ -59,7 +60,7 @@ def segmented_figure(image: Image, brain: Mask, prediction: Mask, path: Path, sp
 
 @contextmanager
 def _views(image: Image, below: Callable[[int], NDArray[Any]], title: str, path: Path, spacing_mm: SpacingMm) -> Iterator[Figure]:
-    """Two rows of three projections: the scan's, and the pictures that `below` gives for an axis."""
+    """Figure with two rows of three projections: maximum intensities, and pictures that `below` returns for an axis."""
     sizes = np.array(image.shape) * np.array(spacing_mm)
     views = {"from above": (2, 0, 1), "from the front": (1, 0, 2), "from the side": (0, 1, 2)}
     widths = [float(sizes[across]) for _, across, _ in views.values()]
@@ -83,14 +84,14 @@ def _legend(figure: Figure, names: Mapping[str, str]) -> None:
 
 
 def _tinted(image: Image, prediction: Mask, along: int) -> NDArray[np.float32]:
-    """(x, y, rgb): the projection in grey, in colour where a vessel lies along the line of sight."""
+    """Projection (x, y, rgb) in grey, coloured on lines of sight with a vessel."""
     grey = np.clip((image.max(axis=along) + 1) / 2, 0, 1)[..., None]
     picture: NDArray[np.float32] = np.where(np.asarray(prediction.any(axis=along))[..., None], rgb(VESSEL) * (0.5 + 0.5 * grey), 0.8 * grey)
     return picture.astype(np.float32)
 
 
 def _errors(truth: Mask, prediction: Mask, along: int) -> NDArray[np.float32]:
-    """(x, y, rgb): the colour of the most frequent kind of voxel on each line of sight; black without vessel and prediction."""
+    """Colours (x, y, rgb) of the most frequent kind of voxel on each line of sight; black without vessel and prediction."""
     kinds = [truth & prediction, truth & ~prediction, ~truth & prediction]
     counts = np.stack([kind.sum(axis=along) for kind in kinds])
     colours = np.stack([rgb(colour) for colour in (HIT, MISSED, EXTRA)])
@@ -99,6 +100,6 @@ def _errors(truth: Mask, prediction: Mask, along: int) -> NDArray[np.float32]:
 
 
 def _cropped(volume: NDArray[Any], brain: Mask) -> NDArray[Any]:
-    """The brain's bounding box; the whole volume where the brain is empty."""
+    """Crop a volume to the bounding box of the brain; an empty brain leaves it unchanged."""
     boxes = ndimage.find_objects(brain.astype(np.uint8))
     return volume[boxes[0]] if boxes else volume

@@ -1,4 +1,4 @@
-"""The blocks of results in the README and in docs/results.md."""
+"""Update the results in README.md and docs/results.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRANSFER_FIGURE = "![DSC at another site against its number of training patients
 
 
 def markdown_table(evaluation: Mapping[str, Any]) -> str:
-    """The results as a Markdown table, one row a training data and the threshold baseline last; ends without a line break."""
+    """Results as a Markdown table, one row per training set, the threshold baseline last, without a final line break."""
     return _markdown(results_table(evaluation))
 
 
@@ -32,17 +32,17 @@ def _markdown(table: Table) -> str:
 def update_readme(
     readme: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], figures: Mapping[str, Path], worth: Mapping[str, Any]
 ) -> None:
-    """Put the current table and claims between the README's markers, and the two figures of README and docs/results.md into docs/.
+    """Write the current table and claims between the markers of the README, and the two figures into docs/.
 
     Args:
-        readme: holds one line `<!-- results:start -->` and, below, one line `<!-- results:end -->`.
-        evaluation: metrics/evaluation.json.
-        transfer: metrics/transfer.json.
-        figures: name -> PNG, with "pairs" and "transfer".
-        worth: metrics/worth.json.
+        readme: file with a line `<!-- results:start -->` and, below it, a line `<!-- results:end -->`.
+        evaluation: content of metrics/evaluation.json.
+        transfer: content of metrics/transfer.json.
+        figures: name -> PNG file, with "pairs" and "transfer".
+        worth: content of metrics/worth.json.
 
     Raises:
-        InputError: the README or a figure is missing, or the markers are.
+        InputError: the README, its markers or a figure are missing.
     """
     text = _marked(readme)
     pictures = {name: read_figure(figures.get(name, Path(f"{name}.png"))) for name in FIGURES}
@@ -52,14 +52,14 @@ def update_readme(
 
 
 def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[str, Any], worth: Mapping[str, Any]) -> None:
-    """Put the current tables, that of transfer in full, and its figure between the markers of docs/results.md.
+    """Write the current tables, including all of transfer, and its figure between the markers of docs/results.md.
 
     Raises:
-        InputError: the page is missing, or its markers are.
+        InputError: the page or its markers are missing.
     """
     look = Look.of(evaluation)
     tables = transfer_tables(transfer, look)
-    parts = [
+    paragraphs = [
         markdown_table(evaluation),
         means_sentence(evaluation),
         "\n".join(_worth(worth, look)).strip(),
@@ -67,11 +67,11 @@ def update_results(page: Path, evaluation: Mapping[str, Any], transfer: Mapping[
         *([TRANSFER_FIGURE] if tables else []),
         _claims(evaluation, transfer),
     ]
-    _put(page, _marked(page), "\n\n" + "\n\n".join(filter(None, parts)) + "\n\n")
+    _put(page, _marked(page), "\n\n" + "\n\n".join(filter(None, paragraphs)) + "\n\n")
 
 
 def _marked(page: Path) -> str:
-    """A page's text, which has the markers."""
+    """Read a page and check that it has the markers."""
     try:
         text = read_text(page)
     except OSError as error:
@@ -88,20 +88,20 @@ def _put(page: Path, text: str, block: str) -> None:
 
 
 def _block(evaluation: Mapping[str, Any], transfer: Mapping[str, Any], worth: Mapping[str, Any]) -> str:
-    """The text between the markers."""
+    """Text between the markers of the README."""
     chosen, look = evaluation["chosen_by_validation"], Look.of(evaluation)
     means = f"{means_sentence(evaluation)} Validation patients chose {name_of(chosen)}."
-    parts = [markdown_table(evaluation), means, "\n".join(_worth(worth, look)).strip(), _claims(evaluation, transfer)]
-    return "\n\n" + "\n\n".join(filter(None, parts)) + "\n\n"
+    paragraphs = [markdown_table(evaluation), means, "\n".join(_worth(worth, look)).strip(), _claims(evaluation, transfer)]
+    return "\n\n" + "\n\n".join(filter(None, paragraphs)) + "\n\n"
 
 
 def _claims(evaluation: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
-    """A bullet a site on the paper's gain with one patient; "" where none was transferred to."""
+    """One bullet per site on the paper's gain with one patient; "" without target sites."""
     return "\n".join(f"- {line}" for line in transfer_claims(transfer, evaluation["chosen_by_validation"]))
 
 
 def _worth(worth: Mapping[str, Any], look: Look) -> list[str]:
-    """Lines on the curve of real patches and on each set's worth, an empty one last; none where nothing was measured."""
+    """Lines on the learning curve and on the worth of each set, with an empty last line; none if nothing was measured."""
     if not worth:
         return []
     curve = ", ".join(f"{point['dsc']:.3f} with {count}" for count, point in worth["curve"].items())
@@ -110,7 +110,7 @@ def _worth(worth: Mapping[str, Any], look: Look) -> list[str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write only what changed, so that a second run leaves the file as it is."""
+    """Write a file only if its content changes."""
     if not path.exists() or read_bytes(path, MOST_PICTURE) != content:
         with whole_file(path, as_before=True) as temporary:
             temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""HTML from the Jinja2 templates in `templates/`, and the values that their macros show."""
+"""Render HTML from the Jinja2 templates in `templates/`; values for their macros."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from angiosynth.reading import MOST_PICTURE, read_bytes
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a page; the first cell of each row is the row's heading."""
+    """A table of a page; the first cell of each row is its heading."""
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    prose: bool = False  # cells hold sentences: they wrap and stand on the left
+    prose: bool = False  # cells contain sentences, which are wrapped and left-aligned
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG inside a page: its bytes as a data URI, the text for who cannot see it, and its caption."""
+    """An image embedded in a page: PNG as a data URI, text alternative, and caption."""
 
     source: str
     alt: str
@@ -38,16 +38,16 @@ class Picture:
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in one template of `templates/`.
+    """Render a template of `templates/`.
 
     Raises:
-        jinja2.UndefinedError: the template uses a value that was not given.
+        jinja2.UndefinedError: the template uses a missing value.
     """
     return _environment().get_template(template).render(values)
 
 
 def read_figure(path: Path) -> bytes:
-    """The bytes of a PNG that the report has drawn.
+    """Read a PNG file drawn by the report.
 
     Raises:
         InputError: it is missing.
@@ -59,17 +59,17 @@ def read_figure(path: Path) -> bytes:
 
 
 def with_interval(scores: Mapping[str, float] | None, key: str, form: str, patients: int = 0) -> str:
-    """A mean and its 95% interval, such as "0.869 (0.862 to 0.876)"; the mean alone without one, a dash without either.
+    """Format a mean and its 95% interval as "0.869 (0.862 to 0.876)"; without an interval only the mean, without a mean a dash.
 
     Args:
-        scores: `key`, and perhaps `key`_low and `key`_high.
-        key: of the mean.
-        form: of each number, as in `format`: ".3f", "+.3f", ".0%".
-        patients: that the mean is taken over, where known; of 1 there is no interval.
+        scores: mapping with `key`, and optionally `key`_low and `key`_high.
+        key: name of the mean.
+        form: format of each number: ".3f", "+.3f", ".0%".
+        patients: number of patients of the mean, if known; for 1 no interval is shown.
     """
     if scores is None or key not in scores:
         return "-"
-    if patients == 1:  # the resamples of one patient are that patient
+    if patients == 1:  # all resamples of one patient are equal
         return format(scores[key], form)
     mean, *ends = (format(scores[name], form) for name in (key, f"{key}_low", f"{key}_high") if name in scores)
     return f"{mean} ({' to '.join(ends)})" if ends else mean
@@ -77,6 +77,6 @@ def with_interval(scores: Mapping[str, float] | None, key: str, form: str, patie
 
 @cache
 def _environment() -> Environment:
-    # Names, notes and settings are the user's, so every value is escaped. A value that is missing is an error, never a gap in the page.
+    # Names, notes and settings come from the user, so all values are escaped. Missing values are errors instead of gaps in the page.
     loader = PackageLoader("angiosynth.report", "templates")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,4 +1,4 @@
-"""Figures of a sweep, from plain tables: Pareto front, hypervolume over time, importances, parallel coordinates."""
+"""Figures of a sweep: Pareto front, hypervolume over trials, importances, parallel coordinates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAINT = FIXED["threshold"][0]
 
 
 def sweep_figures(study: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Draw all four figures of one sweeps/<study>.json: name -> PNG in the folder; none before a trial is complete."""
+    """Draw the four figures of sweeps/<study>.json into a folder; returns name -> PNG file, {} before the first complete trial."""
     done = [trial for trial in study["trials"] if trial["val_dsc"] is not None]
     if not done:
         return {}
@@ -35,13 +35,13 @@ def sweep_figures(study: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 
 
 def front_figure(points: Sequence[Point], front: Sequence[int], path: Path, knee: int | None = None) -> None:
-    """Both scores of every complete trial; the Pareto front joined by a line and numbered, its knee ringed.
+    """Draw both scores of every complete trial, with the Pareto front as a numbered line and a ring around its knee.
 
     Args:
         points: the complete trials.
         front: numbers of the trials on the front.
-        path: the PNG.
-        knee: the number of the trial to ring.
+        path: the PNG file.
+        knee: number of the trial at the knee.
     """
     with drawn(path, 6.2, 4.2) as figure:
         axes = figure.subplots()
@@ -59,7 +59,7 @@ def front_figure(points: Sequence[Point], front: Sequence[int], path: Path, knee
 
 
 def hypervolume_figure(volumes: Sequence[tuple[int, float]], path: Path) -> None:
-    """Draw the share of the box of possible scores that the study's front dominated, trial by trial: (number, share)."""
+    """Draw the hypervolume of the front after each trial, given as (number, fraction of the box)."""
     with drawn(path, 6.2, 3.2) as figure:
         axes = figure.subplots()
         axes.step(*_columns(volumes), where="post", color=ACCENT, lw=1.8)
@@ -69,9 +69,9 @@ def hypervolume_figure(volumes: Sequence[tuple[int, float]], path: Path) -> None
 
 
 def importances_figure(importances: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """How much each value decided about reaching the best quarter of trials: objective -> value -> share of 1.
+    """Draw the importance of each value for reaching the best quarter of trials: objective -> value -> fraction of 1.
 
-    With no importances, because trials are too few, the figure says so.
+    Without importances the figure states that there are too few trials.
     """
     names = sorted({name for shares in importances.values() for name in shares}, key=lambda name: -_total(importances, name))
     with drawn(path, 6.8, 1.4 + 0.45 * max(len(names), 2)) as figure:
@@ -92,12 +92,12 @@ def importances_figure(importances: Mapping[str, Mapping[str, float]], path: Pat
 
 
 def parallel_figure(rows: Sequence[tuple[Mapping[str, Value], float, float]], front: Sequence[bool], path: Path) -> None:
-    """Each complete trial as a line across its values and its scores, those of the front coloured and on top.
+    """Draw each complete trial as a line across its values and scores; trials of the front are coloured and on top.
 
     Args:
         rows: (values, DSC, hd95_mm) of the complete trials.
-        front: which of them are on the front.
-        path: the PNG.
+        front: whether each trial is on the front.
+        path: the PNG file.
     """
     names = list(dict.fromkeys(name for values, _, _ in rows for name in values))
     columns = {_words(name): [values.get(name, float("nan")) for values, _, _ in rows] for name in names}
@@ -117,7 +117,7 @@ def parallel_figure(rows: Sequence[tuple[Mapping[str, Value], float, float]], fr
 
 
 def _axis(axes: Axes, place: int, label: str, column: list[Value]) -> list[float]:
-    """Draw one upright axis with its ends written; heights 0 to 1 of the column. Scales over more than a decade stand in logarithms."""
+    """Draw one vertical axis with the values at its ends; returns heights 0..1. Ranges of more than a decade are logarithmic."""
     axes.axvline(place, color="#555555", lw=0.8, zorder=1)
     if any(isinstance(value, str) for value in column):
         choices = sorted({str(value) for value in column})
@@ -143,6 +143,6 @@ def _total(importances: Mapping[str, Mapping[str, float]], name: str) -> float:
 
 
 def _words(name: str) -> str:
-    """Field names as two short lines: learning_rate_critic -> "learning rate / critic"."""
-    parts = name.split("_")
-    return f"{' '.join(parts[:-1])}\n{parts[-1]}" if len(parts) > 1 else name
+    """Format a field name in two short lines: learning_rate_critic -> "learning rate / critic"."""
+    tokens = name.split("_")
+    return f"{' '.join(tokens[:-1])}\n{tokens[-1]}" if len(tokens) > 1 else name

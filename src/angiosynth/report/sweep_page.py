@@ -1,4 +1,4 @@
-"""The report's section on sweeps, one part a study."""
+"""Section of the report on sweeps, with one subsection per study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from angiosynth.report.style import name_of
 
 @dataclass(frozen=True)
 class StudySection:
-    """One study: its title, how its trials ended, its Pareto front (None before a trial has a score) and its figures."""
+    """Subsection of one study: title, outcomes of trials, Pareto front (None before the first complete trial), figures."""
 
     title: str
     counts: str
@@ -24,11 +24,11 @@ class StudySection:
 
 
 def study_sections(studies: Sequence[Mapping[str, Any]], figures: Mapping[tuple[str, str], Path]) -> list[StudySection]:
-    """One section for each study.
+    """Build one subsection for each study.
 
     Args:
         studies: contents of sweeps/<study>.json.
-        figures: (study, figure) -> PNG.
+        figures: (study, figure) -> PNG file.
 
     Raises:
         InputError: a figure is missing.
@@ -39,8 +39,8 @@ def study_sections(studies: Sequence[Mapping[str, Any]], figures: Mapping[tuple[
             _counts(study),
             _front(study) if study["front"] else None,
             [
-                Picture.of(read_figure(figures[study["study"], name]), *words)
-                for name, words in SWEEP_CAPTIONS.items()
+                Picture.of(read_figure(figures[study["study"], name]), *texts)
+                for name, texts in SWEEP_CAPTIONS.items()
                 if (study["study"], name) in figures
             ],
         )
@@ -49,11 +49,11 @@ def study_sections(studies: Sequence[Mapping[str, Any]], figures: Mapping[tuple[
 
 
 def _counts(study: Mapping[str, Any]) -> str:
-    """How many trials there are, and how they ended."""
+    """Sentence with the number of trials and their outcomes."""
     states = Counter(trial["state"] for trial in study["trials"])
     reasons = Counter(trial["reason"] for trial in study["trials"] if trial["state"] == "fail")
-    words = ", ".join(f"{count} times: {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])))
-    failed = f", {states['fail']} failed ({words})" if reasons else ""
+    failures = ", ".join(f"{count} times: {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])))
+    failed = f", {states['fail']} failed ({failures})" if reasons else ""
     n_open = len(study["trials"]) - states["complete"] - states["fail"]
     at_work = f", {n_open} at work or cut off" if n_open else ""
     return f"{len(study['trials'])} trials: {states['complete']} complete{failed}{at_work}."

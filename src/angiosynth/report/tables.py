@@ -1,4 +1,4 @@
-"""Tables of the report: results on test patients, transfer, the paper's results, cards of the sets, settings."""
+"""Tables of the report: results on test patients, transfer, results of the paper, cards of the sets, settings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from angiosynth.settings import REAL
 
 
 def results_table(evaluation: Mapping[str, Any]) -> Table:
-    """A row for each training data and one for the threshold; a column for the spread over seeds where there are several.
+    """Table with a row for each training set and one for the threshold; with several seeds also a column for the spread over seeds.
 
     Args:
-        evaluation: metrics/evaluation.json.
+        evaluation: content of metrics/evaluation.json.
     """
     several, patients = evaluation["real"]["n_seeds"] > 1, evaluation["real"]["n_patients"]
     head = ["U-net trained on", "DSC", *(["SD over seeds"] if several else []), "share of real", "difference to real"]
@@ -45,7 +45,7 @@ def results_table(evaluation: Mapping[str, Any]) -> Table:
 
 
 def means_sentence(evaluation: Mapping[str, Any]) -> str:
-    """What the means and brackets of `results_table` are taken over."""
+    """Return the sentence that explains the means and brackets of `results_table`."""
     patients, seeds = evaluation["real"]["n_patients"], evaluation["real"]["n_seeds"]
     over = f"{patients} test patient{'s' * (patients != 1)}" + ("" if seeds == 1 else f" and {seeds} seeds of the U-net")
     spread = "" if seeds == 1 else " The SD is that of the seeds' means."
@@ -55,7 +55,7 @@ def means_sentence(evaluation: Mapping[str, Any]) -> str:
 
 
 def transfer_tables(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]], look: Look) -> list[Table]:
-    """A table for each site that has a score, of metrics/transfer.json: a row for each start and number of training patients."""
+    """One table for each site in metrics/transfer.json with scores: a row for each start and number of training patients."""
     tables = []
     for site, starts in transfer.items():
         rows = []
@@ -76,19 +76,19 @@ def transfer_tables(transfer: Mapping[str, Mapping[str, Mapping[str, Mapping[str
 
 
 def paper_table() -> Table:
-    """The scores that the paper reports."""
+    """Return the table with the scores reported in the paper."""
     caption = "The results of the paper, on other data: not to be ranked against the table above."
     return Table(caption, ["paper, U-net trained on", "DSC", "its “95HD”, close to a maximum; unit not known"], PAPER)
 
 
 def cards_table(cards: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A row for each set, a column for each plain value of its card.json."""
+    """Return the table with a row for each set and a column for each plain value of card.json."""
     keys = list(dict.fromkeys(key for card in cards.values() for key, value in card.items() if not isinstance(value, dict | list)))
     rows = [[name_of(model), *(str(card.get(key, "-")) for key in keys)] for model, card in cards.items()]
     return Table("The card of each set (card.json).", ["set", *(key.replace("_", " ") for key in keys)], rows)
 
 
 def settings_table(settings: Mapping[str, Any]) -> Table:
-    """A row for each setting worth showing."""
+    """Return the table with a row for each displayed setting."""
     rows = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in settings.items()]
     return Table("The settings behind these numbers; params.yaml holds all of them.", ["setting", "value"], rows, prose=True)

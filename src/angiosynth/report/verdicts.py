@@ -1,6 +1,6 @@
-"""The results as sentences: a difference whose interval holds zero is called a tie, a loss is called a loss.
+"""Results as sentences. A difference whose interval contains zero is called a tie, and a loss is called a loss.
 
-Of one test patient there is no interval, and so no verdict.
+With a single test patient there is no interval, and so no verdict.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from angiosynth.report.rendering import with_interval
 from angiosynth.report.style import Look, name_of
 from angiosynth.settings import REAL
 
-PAPERS_GAIN = 0.07  # DSC, with one patient: 0.91 pre-trained on WGAN-GP-SN patches, 0.84 not (Kossen et al. 2021)
+PAPERS_GAIN = 0.07  # DSC with one patient: 0.91 pre-trained on WGAN-GP-SN patches, 0.84 from scratch (Kossen et al. 2021)
 
-Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # of one site in metrics/transfer.json: start -> number of patients -> scores
+Transfer = Mapping[str, Mapping[str, Mapping[str, float]]]  # one site of metrics/transfer.json: start -> number of patients -> scores
 
 
 def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
-    """One sentence for each finding on test patients, ties and losses as such."""
+    """One sentence for each result on test patients, including ties and losses."""
     chosen, look, patients = evaluation["chosen_by_validation"], Look.of(evaluation), evaluation[REAL]["n_patients"]
     lines = [f"Validation patients chose {name_of(chosen)}: {_validation(evaluation[chosen])}. The test patients had no say in it."]
     for model in look.generators:
@@ -38,36 +38,36 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def worth_verdicts(worth: Mapping[str, Any], look: Look) -> list[str]:
-    """One sentence for each generator; none where nothing was measured. An end of the curve is said as "at most" or "at least".
+    """One sentence for each generator; none if nothing was measured. Ends of the curve are described by "at most" or "at least".
 
     Args:
-        worth: metrics/worth.json.
-        look: of the report, for the order.
+        worth: content of metrics/worth.json.
+        look: style of the report, for the order.
     """
     counts = [int(count) for count in worth.get("curve", {})]
     lines = []
     for name in look.generators if counts else ():
-        one = worth["sets"][name]
-        low, high = (worth_words(one[f"patients_{end}"], counts) for end in ("low", "high"))
-        value = worth_words(one["patients"], counts)
+        entry = worth["sets"][name]
+        low, high = (worth_words(entry[f"patients_{end}"], counts) for end in ("low", "high"))
+        value = worth_words(entry["patients"], counts)
         lines.append(f"{name_of(name)}: as good as the patches of {value} patients (95% interval: {low} to {high}).")
     return lines
 
 
 def worth_words(patients: float, counts: Sequence[int]) -> str:
-    """Such as "5.2", "at least 8": a number of patients on a curve over `counts`."""
+    """Format a number of patients on a curve over `counts`, such as "5.2" or "at least 8"."""
     if patients <= min(counts):
         return f"at most {min(counts)}"
     return f"at least {max(counts)}" if patients >= max(counts) else f"{patients:.1f}"
 
 
 def transfer_verdicts(transfer: Mapping[str, Transfer], chosen: str, look: Look) -> list[str]:
-    """One sentence for each site and number of training patients on the gain of each pre-training; then one on the paper's claim.
+    """One sentence for each site and number of training patients on the gain of each pre-training, and one on the paper's claim.
 
     Args:
-        transfer: metrics/transfer.json.
-        chosen: the generator that validation patients chose.
-        look: of the report, for the order.
+        transfer: content of metrics/transfer.json.
+        chosen: the generator selected on validation patients.
+        look: style of the report, for the order.
     """
     lines = [line for site, starts in transfer.items() for line in _site_verdicts(site, starts, chosen, look)]
     return lines or ["There is no other site, so nothing was transferred."]
@@ -86,7 +86,7 @@ def _site_verdicts(site: str, transfer: Transfer, chosen: str, look: Look) -> li
 
 
 def transfer_claims(transfer: Mapping[str, Transfer], chosen: str) -> list[str]:
-    """One sentence for each site where the chosen generator's pre-training has a gain with one patient, on the paper's gain."""
+    """One sentence on the paper's gain for each site where the selected generator was tested with one patient."""
     return [_claim(starts[chosen]["1"], chosen, site) for site, starts in transfer.items() if _has_gain(starts, chosen, "1")]
 
 
@@ -99,7 +99,7 @@ def _gain(point: Mapping[str, float]) -> str:
 
 
 def _claim(point: Mapping[str, float], chosen: str, site: str) -> str:
-    """The paper's gain with one patient, answered by the interval of ours."""
+    """Compare the paper's gain with one patient to the interval of ours."""
     low, high = point["dsc_gain_low"], point["dsc_gain_high"]
     if point["n_patients"] == 1:
         answer = "of one patient there is no interval, so it says nothing of the claim"
@@ -125,7 +125,7 @@ def _patients(count: int) -> str:
 
 
 def _against(gap: Mapping[str, float], other: str, patients: int) -> str:
-    """Win, tie or loss by the paired interval of the DSC's difference; with several seeds how much these differ in it."""
+    """Describe a difference in DSC as win, tie or loss by its paired interval, with the spread over several seeds."""
     seeds = f", SD over seeds {gap['dsc_seed_sd']:.3f}" if "dsc_seed_sd" in gap else ""
     if patients == 1:
         side = "above" if gap["dsc"] > 0 else "below"

@@ -1,1 +1,1 @@
-"""Services for all stages that depend on none: progress, whole-or-nothing output, checkpoints, limits of the machine."""
+"""Services independent of any stage: progress, atomic output, checkpoints, resource limits, signals, secrets."""

@@ -1,4 +1,4 @@
-"""ZIP archives (.npz, and .pt as torch writes it) and .npy files, checked before anything in them is unpacked."""
+"""Check ZIP archives (.npz, and .pt as written by torch) and .npy files before anything in them is unpacked."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from angiosynth.reading import MIB, open_file
 
-END, END_BYTES = b"PK\x05\x06", 22  # the record at an archive's end
-LOCATOR, LOCATOR_BYTES = b"PK\x06\x07", 20  # before it, in archives of the 64-bit form
-END64, END64_BYTES = b"PK\x06\x06", 56
-ENTRY_BYTES = 1024  # of the list of contents, which is read whole, for each entry
-# An array of grey noise shrinks to a half, a label to a fiftieth. Small ones may be as empty as they like.
+END, END_BYTES = b"PK\x05\x06", 22  # end of central directory record
+LOCATOR, LOCATOR_BYTES = b"PK\x06\x07", 20  # ZIP64 locator, which precedes it
+END64, END64_BYTES = b"PK\x06\x06", 56  # ZIP64 end of central directory record
+ENTRY_BYTES = 1024  # limit of the central directory, which is read as a whole, per entry
+# Compression ratio: grey noise shrinks to a half, a label to a fiftieth. Archives below LOOSE bytes may have any ratio.
 MOST_RATIO, LOOSE = 100, 64 * MIB
-MOST_ARRAY = 1 << 31  # bytes of an array, 233,000 patches of 96 x 96; the paper's set has a sixth
+MOST_ARRAY = 1 << 31  # bytes of an array, 233,000 patches of 96 x 96; the paper's set has a sixth of these
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PackedArray:
         """Unpack the next elements, in C order, into a contiguous array of the same dtype.
 
         Raises:
-            ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError: they are damaged or cut short.
+            ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError: they are damaged or truncated.
         """
         data = self._stream.read(array.nbytes)
         if len(data) != array.nbytes:
@@ -48,10 +48,10 @@ class PackedArray:
 
 
 def check_archive(stream: BinaryIO, most: int) -> zipfile.ZipFile:
-    """Open an archive of at most `most` entries, all different, which together are no longer than the file.
+    """Open an archive with at most `most` entries, which have distinct names and do not overlap in the file.
 
     Raises:
-        ValueError, zipfile.BadZipFile, OSError, NotImplementedError: it is no such archive.
+        ValueError, zipfile.BadZipFile, OSError, NotImplementedError: it is not such an archive.
     """
     size = os.fstat(stream.fileno()).st_size
     entries, listed = _entries(stream, size)
@@ -66,22 +66,22 @@ def check_archive(stream: BinaryIO, most: int) -> zipfile.ZipFile:
 
 @contextmanager
 def packed_arrays(path: Path, names: tuple[str, ...]) -> Iterator[tuple[PackedArray, ...]]:
-    """The arrays of these names of an .npz file that holds them and no others, one after the other to be unpacked.
+    """Open an .npz file that contains exactly the named arrays; they can be unpacked one after the other.
 
     Raises:
-        InputError: it is no ordinary file.
-        ValueError, OSError, zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error: it is damaged, has other arrays, arrays beyond
-            MOST_ARRAY, lengths that do not fit their shapes, or is packed as tightly as no patches can be.
+        InputError: it is not a regular file.
+        ValueError, OSError, zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error: it is damaged, contains other arrays or arrays
+            beyond MOST_ARRAY, a length does not match a shape, or the compression ratio is impossible for patches.
     """
     with open_file(path) as stream, check_archive(stream, len(names)) as archive:
         infos = [archive.getinfo(f"{name}.npy") for name in names] if len(archive.infolist()) == len(names) else []
         if len(infos) != len(names):
             raise ValueError("other arrays")
-        whole = sum(info.file_size for info in infos)
+        unpacked = sum(info.file_size for info in infos)
         if max(info.file_size for info in infos) > MOST_ARRAY:
             raise ValueError(f"an array of more than {MOST_ARRAY:,} bytes")
-        if whole > LOOSE and whole > MOST_RATIO * sum(info.compress_size for info in infos):
-            raise ValueError(f"{whole:,} bytes that are packed as tightly as no patches can be")
+        if unpacked > LOOSE and unpacked > MOST_RATIO * sum(info.compress_size for info in infos):
+            raise ValueError(f"{unpacked:,} bytes that are packed as tightly as no patches can be")
         members = []
         for info in infos:
             member = archive.open(info)
@@ -93,11 +93,11 @@ def packed_arrays(path: Path, names: tuple[str, ...]) -> Iterator[tuple[PackedAr
 
 
 def open_array(path: Path) -> NDArray[Any]:
-    """An .npy file, mapped into memory to be read.
+    """Memory-map an .npy file for reading.
 
     Raises:
-        InputError: it is no ordinary file.
-        OSError, ValueError: it cannot be read, is damaged, or is not as long as its shape says.
+        InputError: it is not a regular file.
+        OSError, ValueError: it cannot be read, is damaged, or its length does not match its shape.
     """
     with open_file(path) as stream:
         shape, dtype, start = _header(stream)
@@ -107,13 +107,13 @@ def open_array(path: Path) -> NDArray[Any]:
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape, dtype and length of an array's header. ValueError: it is damaged, of Python objects, or not in C order."""
+    """Read shape, dtype and header length of an array. Raises ValueError if it is damaged, holds Python objects, or is not in C order."""
     try:
         version = npy.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
             raise ValueError("an unknown version")
         shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
-    except Exception as error:  # the header is a Python expression: whatever reading it raises
+    except Exception as error:  # the header is a Python literal; parsing it may raise any exception
         raise ValueError("no array") from error
     if dtype.hasobject or (fortran and len(shape) > 1) or min(shape, default=0) < 0 or not dtype.itemsize:
         raise ValueError("no plain array")
@@ -121,7 +121,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
 
 
 def _entries(stream: BinaryIO, size: int) -> tuple[int, int]:
-    """How many entries an archive declares and the length of their list, before `zipfile` reads that whole."""
+    """Declared number of entries and length of the central directory, read before `zipfile` reads the directory as a whole."""
     length = min(size, END_BYTES + LOCATOR_BYTES + END64_BYTES)
     stream.seek(size - length)
     tail = stream.read(length)

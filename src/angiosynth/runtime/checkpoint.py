@@ -1,7 +1,8 @@
-"""Resume files: whole or absent, checked when read, the last two kept.
+"""Resume files of trainings (written atomically, verified by a digest, the last two kept), and files of weights.
 
-A training killed anywhere goes on from its newest sound file to the same weights as one never killed. The files are no
-pipeline outputs; they lie under `.work/<stage>/<digest of settings, data and code>/` and go when the stage is done.
+A training that is killed at any point continues from its newest valid file and ends with the same weights as an uninterrupted one. The
+files are not outputs of the pipeline: they are stored under `.work/<stage>/<digest of settings, data and code>/` and removed when the stage
+is done.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from angiosynth.runtime.archives import check_archive
 from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.progress import say
 
-KEEP = 2
-ROOM = 8192  # bytes of a file of weights for each tensor, beside its numbers
-ENTRIES = 8  # of its archive, likewise
+KEEP = 2  # number of resume files
+ROOM = 8192  # overhead of a file of weights, in bytes per tensor
+ENTRIES = 8  # archive entries of a file of weights per tensor
 DIGEST_BYTES = 32
-MOST_STATE = 1 << 38  # bytes of a resume file, which this project wrote: a bound against endless files only
+MOST_STATE = 1 << 38  # bytes of a resume file; written by this project, so this only guards against endless files
 
 
 def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
-    """Write tensors by name, through memory: torch's writer of files raises no OSError on a full disk.
+    """Write tensors by name. The file is serialised in memory first, because torch's file writer raises no OSError on a full disk.
 
     Raises:
         OSError: the file cannot be written.
@@ -43,15 +44,15 @@ def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
 
 
 def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by name, as `save_weights` wrote them for a network, and nothing else.
+    """Read the tensors of a network that `save_weights` wrote. Files with any other content are refused.
 
     Args:
         path: the file.
-        wanted: the network's `state_dict`, for names, shapes and dtypes.
+        wanted: `state_dict` of the network, which determines names, shapes and dtypes.
 
     Raises:
-        InputError: the file is missing, no ordinary one, damaged, longer or shorter than such weights, of another network, or holds NaN or
-            infinity. The text names it.
+        InputError: the file is missing, not a regular file, damaged, of another size than such weights, of another network, or contains NaN
+            or infinity. The message names the file.
     """
     length = sum(tensor.numel() * tensor.element_size() for tensor in wanted.values())
     try:
@@ -67,14 +68,14 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         _check_weights(weights, wanted)
     except InputError:
         raise
-    except Exception as error:  # of a damaged file torch and the pickle within raise any kind
+    except Exception as error:  # torch and the pickle inside raise various exceptions for a damaged file
         reason = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
         raise InputError(f"{path}: missing, damaged or of other settings ({reason}); run `dvc repro` to train it") from error
     return dict(weights)
 
 
 def _check_weights(weights: Any, wanted: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless names, shapes and dtypes are the wanted ones and all numbers finite."""
+    """Raise ValueError unless names, shapes and dtypes match and all numbers are finite."""
     if not isinstance(weights, dict) or weights.keys() != wanted.keys():
         raise ValueError("other names")
     for name, like in wanted.items():
@@ -88,9 +89,9 @@ def _check_weights(weights: Any, wanted: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def exported_through_memory() -> Iterator[None]:
-    """Let torch.export.save write files through memory. Its writer aborts the process on a full disk.
+    """Let torch.export.save serialise in memory within this context, because its file writer aborts the process on a full disk.
 
-    The program keeps no line of the code that it was traced from: these come with the paths of this machine.
+    Stack traces are removed from the exported program, since they contain paths of this machine.
     """
     direct = torch.export.save
 
@@ -110,13 +111,13 @@ def exported_through_memory() -> Iterator[None]:
 
 
 class Checkpoints:
-    """The resume files of one training in one folder."""
+    """Resume files of one training, in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write the state at `step` and drop all but the last two files."""
+        """Write the state at `step` and delete all but the last two files."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         payload = buffer.getvalue()
@@ -127,16 +128,16 @@ class Checkpoints:
             old.unlink()
 
     def keep(self, step: int, weights: Mapping[str, Any]) -> None:
-        """Write weights that are to outlive the training; those of a step that is trained again are written over."""
+        """Write weights that are needed after the training. Training a step again overwrites its weights."""
         with whole_file(self.folder / f"kept-{step:08d}.pt") as temporary:
             save_weights(temporary, weights)
 
     def kept(self) -> dict[int, Path]:
-        """Step -> file of the weights that were kept."""
+        """Return the files written by `keep`, by step."""
         return {int(path.stem.removeprefix("kept-")): path for path in sorted(self.folder.glob("kept-*.pt"))}
 
     def load(self) -> dict[str, Any] | None:
-        """The newest sound state, or None. A damaged file is named, dropped, and the one before it is used."""
+        """Read the newest valid state, or None. A damaged file is reported and deleted, and the previous one is used."""
         for path in reversed(self._files()):
             content = read_bytes(path, MOST_STATE)
             payload = content[DIGEST_BYTES:]
@@ -148,7 +149,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove the folder: the training is done and its result is kept elsewhere."""
+        """Remove the folder after the training; its result is stored elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:

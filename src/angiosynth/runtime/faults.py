@@ -1,4 +1,4 @@
-"""Errors of the operating system as one line: the file, the reason, and advice for that kind of error."""
+"""Format errors of the operating system as one line: file, reason, and advice for this kind of error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-FULL_BYTES = 1 << 20  # a disk with less is full: libraries such as numpy tell of a short write, not of its reason
+FULL_BYTES = 1 << 20  # a disk with less free space counts as full; libraries such as numpy report short writes without the reason
 TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # torch.save reports a full disk as RuntimeError with these in its text
 
 ADVICE = {
@@ -39,7 +39,7 @@ OTHERWISE = "mend that"
 
 
 def fault_line(error: OSError) -> str:
-    """`FILE: reason; what to do`. A fault without a file names the disks that are full, or else the folders that were written to."""
+    """Format an error as `FILE: reason; advice`. Without a file name it states the full disks, or else the folders written to."""
     number, reason = _reason(error, _full_disks())
     place = error.filename if error.filename is not None else error.filename2
     name = _text(place) if place is not None else _places(number)
@@ -47,14 +47,14 @@ def fault_line(error: OSError) -> str:
 
 
 def write_fault(path: Path, error: OSError | RuntimeError) -> str:
-    """`PATH: cannot be written (reason); what to do`."""
+    """Format a write error as `PATH: cannot be written (reason); advice`."""
     full = [path] if _is_full(path.parent) else []
     number, reason = _reason(error, full) if isinstance(error, OSError) else _reason(OSError("not written to its end"), full)
     return f"{path}: cannot be written ({reason}); {ADVICE.get(number, OTHERWISE)}, then run again"
 
 
 def is_torch_write(error: RuntimeError) -> bool:
-    """Whether torch.save could not write."""
+    """Return whether the error comes from torch.save's file writer."""
     return any(word in str(error) for word in TORCH_WRITER)
 
 
@@ -76,12 +76,12 @@ def _full_disks() -> list[Path]:
 
 
 def _written_to() -> list[Path]:
-    """The folders that every command may write to: the working folder and the one for temporary files."""
+    """Folders to which any command may write: the working folder and the folder for temporary files."""
     folders = []
     for ask in (os.getcwd, tempfile.gettempdir):
         try:
             folders.append(Path(ask()))
-        except OSError:  # the working folder was removed; no folder for temporary files can be written
+        except OSError:  # the working folder was removed, or no temporary folder is writable
             continue
     return folders
 

@@ -1,7 +1,7 @@
-"""The client of the warm server (`warm.py`): hands a command over, waits for its end, and ends as it ended.
+"""Client of the warm server (`warm.py`): passes a command to it, waits for its end, and exits with the same status.
 
-The caller passes on signals that were sent to it alone. Those of a terminal reach the command by themselves, since it joins the caller's
-process group. This module is imported at every start of `cli.py`: it brings no library.
+Signals sent to the caller alone are forwarded. Signals of a terminal reach the command directly, because it joins the caller's process
+group. This module is imported at every start of `cli.py`, so it must not import third-party libraries.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.stop import ENDING
 
-VARIABLE = "ANGIOSYNTH_WARM"  # names the socket
+VARIABLE = "ANGIOSYNTH_WARM"  # path of the socket
 HEEDED = {signal.SIGINT, *ENDING}
-# Terminals send these to the whole process group; the others are passed on.
+# Terminals send these to the whole process group; all others are forwarded.
 OF_TERMINALS = {number for number in HEEDED if number.name in ("SIGINT", "SIGQUIT", "SIGHUP")}
 MOST = 1 << 20  # bytes of a request: arguments and environment
 STREAMS = 3
 
 
 def hand_over(root: Path) -> None:
-    """Let the warm server run this process's command, and end as it ends; return where there is none that can.
+    """Run this process's command in the warm server and exit with its status. Returns if no server accepts the command.
 
     Args:
         root: the checkout whose code is to run.
@@ -35,7 +35,7 @@ def hand_over(root: Path) -> None:
     address = os.environ.get(VARIABLE)
     if not address:
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)  # what comes before the command runs is for the one who then runs it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)  # signals that arrive now are delivered to the process that runs the command
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             if _accepted(connection, address, root):
@@ -50,13 +50,13 @@ def _accepted(connection: socket.socket, address: str, root: Path) -> bool:
             connection.connect(path)
         _send_request(connection, root)
         return connection.recv(1) == b"y"
-    except (OSError, ValueError):  # nobody listens, or the request is too long
+    except (OSError, ValueError):  # no server listens, or the request is too long
         return False
 
 
 @contextmanager
 def short_path(address: str) -> Iterator[str]:
-    """Another path of a socket, by a descriptor of its folder: a socket's path has at most 107 bytes."""
+    """A short path of a socket through a descriptor of its folder, since paths of sockets are limited to 107 bytes."""
     folder, name = os.path.split(address)
     descriptor = os.open(folder, os.O_PATH)
     try:
@@ -68,10 +68,10 @@ def short_path(address: str) -> Iterator[str]:
 def _send_request(connection: socket.socket, root: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
-    facts = {
+    request = {
         "root": str(root),
         "python": sys.executable,
-        "words": sys.argv,
+        "arguments": sys.argv,
         "environment": dict(os.environ),
         "folder": str(Path.cwd()),
         "umask": umask,
@@ -79,7 +79,7 @@ def _send_request(connection: socket.socket, root: Path) -> None:
         "group": os.getpgrp(),
         "session": os.getsid(0),
     }
-    content = json.dumps(facts).encode()
+    content = json.dumps(request).encode()
     if len(content) > MOST:
         raise ValueError(len(content))
     socket.send_fds(connection, [len(content).to_bytes(4, "big")], list(range(STREAMS)))
@@ -91,18 +91,18 @@ def _ignored() -> set[int]:
 
 
 def _outcome(connection: socket.socket, mask: Iterable[int]) -> int:
-    """Wait for the command's end and pass signals on meanwhile; gives the status that waitpid gave."""
+    """Wait for the end of the command and forward signals; returns the status from waitpid."""
 
-    def pass_on(number: int, frame: object) -> None:
+    def forward(number: int, frame: object) -> None:
         del frame
         with suppress(OSError):
             connection.sendall(bytes([number]))
 
-    missed = signal.sigpending() & OF_TERMINALS  # the command was not there yet
+    missed = signal.sigpending() & OF_TERMINALS  # sent before the command joined the process group
     for number in HEEDED - _ignored():
-        signal.signal(number, signal.SIG_IGN if number in OF_TERMINALS else pass_on)
+        signal.signal(number, signal.SIG_IGN if number in OF_TERMINALS else forward)
     for number in missed - _ignored():
-        pass_on(number, None)
+        forward(number, None)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     status = b""
     while not status.endswith(b"\n") and (piece := connection.recv(16)):

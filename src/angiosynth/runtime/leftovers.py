@@ -1,8 +1,8 @@
-"""Temporary files and folders beside their targets, named and locked so that those of a killed run are recognised and removed.
+"""Temporary files and folders next to their targets. Names and locks identify those of killed runs, which are removed.
 
 `.partial-MACHINE-TOKEN-NAME` is a target that is being written, `.replaced-MACHINE-TOKEN-NAME` an old folder that is being removed. The
-writer holds a lock on it, which the kernel releases when the process dies: one that can be locked on the same machine is a leftover. Not
-every network drive shows the locks of other machines, so theirs are left alone.
+writer holds a lock on it, which the kernel releases when the process dies. A file that can be locked on the machine that made it is thus
+a leftover. Some network drives do not show locks of other machines, so files of other machines are left alone.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 PARTIAL, REPLACED = "partial", "replaced"
 NAME = re.compile(rf"\.({PARTIAL}|{REPLACED})-([0-9a-f]{{8}})-[0-9a-f]{{8}}-(.+)", re.DOTALL)
 NO_LINK = READ_ONLY | getattr(os, "O_NOFOLLOW", 0)
-LONGEST = 200  # bytes of the name that are kept: a name may have 255 in all
+LONGEST = 200  # bytes of the target's name in the temporary name; file names are limited to 255 bytes
 
 
 def claim(target: Path, *, folder: bool) -> tuple[Path, int | None]:
-    """Make an empty, locked file or folder beside the target, for its user alone.
+    """Create an empty, locked file or folder next to the target, accessible only to its owner.
 
     Returns:
-        Its path, which ends as the target's (writers choose their format by it), and the handle that holds the lock until it is closed.
-        None where the system renames nothing that is open: there leftovers cannot be told from what is being written, and are left.
+        Its path, with the suffix of the target, since writers choose the format by it; and the handle that holds the lock until it is
+        closed. The handle is None on systems that cannot rename open files: leftovers cannot be distinguished from active files there and
+        are not removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     path = beside(target, PARTIAL)
-    # Locked before it has a name by which another process would look for leftovers.
+    # Lock under a name that no process looks for, then rename: another process never sees the final name without a lock.
     unnamed = path.with_name(f".{PARTIAL}-new-{secrets.token_hex(8)}")
     handle: int | None = None
     try:
@@ -52,7 +53,7 @@ def claim(target: Path, *, folder: bool) -> tuple[Path, int | None]:
             os.close(handle)
             handle = None
         if handle is not None:
-            with suppress(OSError):  # a disk that knows no locks: then nobody can take it for left over either
+            with suppress(OSError):  # on a disk without locks no process can lock it and take it for a leftover either
                 lock(handle)
         unnamed.rename(path)
     except OSError:
@@ -66,17 +67,17 @@ def claim(target: Path, *, folder: bool) -> tuple[Path, int | None]:
 
 
 def beside(target: Path, kind: str) -> Path:
-    """A new hidden name in the target's folder."""
+    """Return a new hidden path in the folder of the target."""
     return target.with_name(f".{kind}-{MACHINE}-{secrets.token_hex(4)}-{_tail(target.name)}")
 
 
 def finished_path(path: Path) -> Path:
-    """The path with the names that things will have in place of their temporary ones, for messages."""
-    return Path(*(match[3] if (match := NAME.fullmatch(part)) else part for part in path.parts))
+    """Replace temporary names in a path by the final ones, for messages."""
+    return Path(*(match[3] if (match := NAME.fullmatch(name)) else name for name in path.parts))
 
 
 def clear(target: Path) -> None:
-    """Remove leftovers of killed runs in the target's folder; a folder that a killed run was replacing is restored. Prints each."""
+    """Remove leftovers of killed runs in the folder of the target, and restore a folder that a killed run was replacing. Prints each."""
     for path in sorted(target.parent.glob(".[pr]*")):
         match = NAME.fullmatch(path.name)
         if match is None:
@@ -93,25 +94,25 @@ def clear(target: Path) -> None:
 
 
 def clear_project(root: Path) -> None:
-    """Remove leftovers of killed runs of this machine anywhere in a project, as `clear` does in one folder. Prints each.
+    """Remove leftovers of killed runs on this machine from a whole project, as `clear` does in one folder. Prints each.
 
-    Outside of a project nothing is done.
+    Does nothing outside a project.
     """
     for path in abandoned(root) if (root / "dvc.yaml").is_file() else ():
-        if (match := NAME.fullmatch(path.name)) and len(os.fsencode(match[3])) < LONGEST:  # of a longer name only the end is known
+        if (match := NAME.fullmatch(path.name)) and len(os.fsencode(match[3])) < LONGEST:  # longer names are truncated
             _settle(path, path.with_name(match[3]), match[1])
 
 
 def abandoned(root: Path) -> list[Path]:
-    """Leftovers of killed runs of this machine in a project's folder, and in those that stages and imports write to, three levels deep."""
+    """List leftovers of killed runs on this machine in the folder of a project and, three levels deep, in its output folders."""
     paths = sorted(root.glob(".[pr]*"))
     paths += [path for name in PLACES for depth in ("", "*/", "*/*/") for path in sorted(root.glob(f"{name}/{depth}.[pr]*"))]
     return [path for path in paths if (match := NAME.fullmatch(path.name)) and match[2] == MACHINE and _is_free(path)]
 
 
 def _is_free(path: Path) -> bool:
-    """Whether no living process holds its lock."""
-    if not RENAMES_OPEN_FILES:  # those of living processes have no lock either
+    """Whether no running process holds the lock."""
+    if not RENAMES_OPEN_FILES:  # no file is locked on such systems
         return False
     try:
         handle = os.open(path, NO_LINK)
@@ -127,7 +128,7 @@ def _is_free(path: Path) -> bool:
 
 
 def hold(path: Path) -> int | None:
-    """Lock an existing folder; gives the handle, None if it cannot be locked."""
+    """Lock an existing folder and return the handle, or None if it cannot be opened."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -142,7 +143,7 @@ def _settle(path: Path, target: Path, kind: str) -> None:
         return
     try:
         handle = os.open(path, NO_LINK)
-    except OSError:  # no file or folder of this project's, or another's to read
+    except OSError:  # a link, or not readable for this user
         return
     try:
         lock(handle)
@@ -152,7 +153,7 @@ def _settle(path: Path, target: Path, kind: str) -> None:
             return
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         say(f"{path}: removed; an earlier run had left it")
-    except BlockingIOError:  # the process that writes it lives
+    except BlockingIOError:  # its process is still writing
         return
     except OSError as error:
         say(f"{path}: left by a run that was killed or still goes on, not removed ({error.strerror or error}); see to it by hand")

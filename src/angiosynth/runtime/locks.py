@@ -1,10 +1,10 @@
-"""Locks on files and folders that the system releases when their process dies, however it dies."""
+"""Locks on files and folders, which the operating system releases when the process ends for any reason."""
 
 from __future__ import annotations
 
 try:
     import fcntl
-except ImportError:  # Windows: it locks bytes of files, opens no folder, and renames nothing that is open
+except ImportError:  # Windows locks byte ranges of files, cannot open folders, and cannot rename open files
     fcntl = None  # type: ignore[assignment]
 
 RENAMES_OPEN_FILES = fcntl is not None
@@ -15,11 +15,11 @@ def lock(handle: int, *, wait: bool = False) -> None:
 
     Args:
         handle: the file descriptor; closing it releases the lock.
-        wait: until the other process has released it.
+        wait: wait until other processes have released the lock.
 
     Raises:
-        BlockingIOError: another process holds it, and `wait` is false.
-        OSError: the disk has no locks.
+        BlockingIOError: another process holds the lock, and `wait` is false.
+        OSError: the file system does not support locks.
     """
     if fcntl is not None:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

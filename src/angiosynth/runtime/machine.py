@@ -1,4 +1,4 @@
-"""The processors and memory that this process may use, within the limits of containers, batch systems and `ulimit`."""
+"""Processors and memory available to this process, within the limits of containers, batch systems and `ulimit`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
-# Flags in /proc/cpuinfo, the fastest first. These classes round differently, and differ severalfold in speed.
+# Flags in /proc/cpuinfo, fastest first. These processor classes differ in rounding, and severalfold in speed.
 INSTRUCTIONS = {
     "amx_bf16": "AMX bfloat16",
     "avx512_bf16": "AVX-512 bfloat16",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
 }
-UNLIMITED = 2**60  # version 1 writes a number near 2^63 for "no limit"
+UNLIMITED = 2**60  # cgroup version 1 states a number near 2^63 for "no limit"
 
 
 def cpu_count() -> int:
-    """Processors this process may use, at least 1: the fewest of the machine's, its affinity's, and the container's quota."""
+    """Return the number of usable processors: the minimum of the machine, the CPU affinity and the container's quota; at least 1."""
     counts = [os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         counts.append(len(os.sched_getaffinity(0)))
@@ -32,32 +32,32 @@ def cpu_count() -> int:
 
 
 def processor() -> str:
-    """Name, class of instructions and usable cores, such as "AMD EPYC 7763, AVX2, 2 cores"."""
+    """Describe the processor by name, instruction set and usable cores, such as "AMD EPYC 7763, AVX2, 2 cores"."""
     text, cores = _text(CPUINFO), cpu_count()
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
     known = set(flags[1].split()) if flags else set()
     instructions = next((title for flag, title in INSTRUCTIONS.items() if flag in known), "")
-    parts = (name[1].strip() if name else "unknown processor", instructions, f"{cores} core{'s' * (cores != 1)}")
-    return ", ".join(part for part in parts if part)
+    description = (name[1].strip() if name else "unknown processor", instructions, f"{cores} core{'s' * (cores != 1)}")
+    return ", ".join(text for text in description if text)
 
 
 def heed_quota() -> None:
-    """Let numerical libraries start no more threads than a container's quota has processors; to be called before they are loaded.
+    """Limit the threads of numerical libraries to the container's CPU quota. Must be called before these libraries are imported.
 
-    They see the machine's processors and the affinity, not the quota, and threads above it only wait for each other.
+    Libraries see the machine's processors and the CPU affinity but not the quota; threads beyond the quota only wait for each other.
     """
     if any(True for _ in _quotas()) and cpu_count() < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(cpu_count()))
 
 
 def memory_available() -> int:
-    """Bytes this process may still take: the least that is free in the machine, its containers and `ulimit`; 0 if that is unknown."""
+    """Return the bytes that this process can still allocate: the minimum over machine, containers and `ulimit`; 0 if unknown."""
     return max(0, min([*_machine(), *_containers(), *_limits()], default=0))
 
 
 def not_writable(folder: Path) -> str:
-    """The reason why a folder, or its nearest existing parent, is not writable; "" if it is."""
+    """Explain why a folder, or its nearest existing parent, is not writable; "" if it is."""
     existing = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -67,7 +67,7 @@ def not_writable(folder: Path) -> str:
 
 
 def _machine() -> Iterator[int]:
-    """Bytes that the system could give without swapping."""
+    """Bytes that the system can provide without swapping."""
     table = Path("/proc/meminfo")
     if table.is_file() and (free := re.search(r"MemAvailable:\s+(\d+)", table.read_text())):
         yield int(free[1]) * 1024
@@ -83,7 +83,7 @@ def _machine() -> Iterator[int]:
 
 
 def _containers() -> Iterator[int]:
-    """The free bytes of each memory-limited control group of this process; its file cache can be reclaimed and counts as free."""
+    """Free bytes of each memory-limited control group of this process. The file cache can be reclaimed and counts as free."""
     for folder in _groups("memory"):
         for limit, used, statistics, reclaimable in (
             ("memory.max", "memory.current", "memory.stat", "inactive_file"),
@@ -97,7 +97,7 @@ def _containers() -> Iterator[int]:
 
 
 def _limits() -> Iterator[int]:
-    """The bytes left by `ulimit -v` and `ulimit -d`; address space is a little more than memory, so this is on the safe side."""
+    """Bytes remaining under `ulimit -v` and `ulimit -d`. A process uses more address space than memory, so this is conservative."""
     try:
         import resource
     except ImportError:  # Windows
@@ -111,21 +111,20 @@ def _limits() -> Iterator[int]:
 
 
 def _quotas() -> Iterator[float]:
-    """Processors that each control group around this process grants it."""
+    """CPU quota of each control group of this process, in processors."""
     for folder in _groups("cpu"):
-        words = _text(folder / "cpu.max").split()
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
-            yield int(words[0]) / max(1, int(words[1]))
+        limits = _text(folder / "cpu.max").split()
+        if len(limits) == 2 and limits[0].isdigit() and limits[1].isdigit():
+            yield int(limits[0]) / max(1, int(limits[1]))
         quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         if quota is not None and quota > 0 and period:
             yield quota / period
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups, from the innermost up to the root.
+    """Folders of this process's control groups, from the innermost up to the root.
 
-    Within a container the path in /proc often does not exist, since only the container's part is mounted: then the root is
-    that part.
+    Inside a container the path in /proc often does not exist, because only the container's subtree is mounted as the root.
     """
     seen = set()
     for line in _text(Path("/proc/self/cgroup")).splitlines():

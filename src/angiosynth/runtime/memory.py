@@ -1,4 +1,4 @@
-"""Keeping freed memory, for tensors of the same sizes come again with every step."""
+"""Settings of the C allocator: keep freed memory for reuse, since every training step allocates tensors of the same sizes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ KEEP, GROW = 2**31 - 1, 2**26  # bytes
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory, and torch use large pages; to be called before torch is first used.
+    """Let the C library keep freed memory, and torch use large pages. Must be called before torch is first used.
 
-    Otherwise each large tensor is taken from the kernel anew, which clears it page by page. Measured in docs/benchmarks.md.
+    Otherwise every large tensor is allocated anew by the kernel, which clears it page by page; docs/benchmarks.md has measurements.
 
     Returns:
-        Whether the C library has such a setting (glibc).
+        Whether the C library supports this (glibc).
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
@@ -27,6 +27,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Return freed memory to the kernel, for programs with allocations of all sizes, whose gaps would else pile up."""
-    with suppress(AttributeError, OSError):  # another C library
+    """Return freed memory to the kernel, for programs with allocations of varying sizes, whose gaps would accumulate."""
+    with suppress(AttributeError, OSError):  # C libraries other than glibc
         ctypes.CDLL(None).malloc_trim(0)

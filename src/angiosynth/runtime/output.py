@@ -1,4 +1,4 @@
-"""Nothing half-written: files and folders appear whole or not at all."""
+"""Atomic output: files and folders appear complete or not at all, accessible only to their owner."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 @contextmanager
 def whole_file(path: Path, *, as_before: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is flushed and takes its place, a link's too.
+    """Yield a temporary path next to `path`; on success the temporary file is flushed and replaces `path`, even if that is a link.
 
     Args:
-        path: the file. It is for its user alone, whatever the umask and the mode of one that it replaces.
-        as_before: leave it the mode of the one that it replaces: for files that hold no patient, such as params.yaml.
+        path: the file. Only its owner can access it, regardless of the umask and the mode of a file that it replaces.
+        as_before: keep the mode of the replaced file, for files without patient data such as params.yaml.
 
     Raises:
-        InputError: the file cannot be written; the line says why.
+        InputError: the file cannot be written; the message states the reason.
     """
     path = _named(path)
     with _faults(path), _partial(path, folder=False) as temporary:
@@ -48,13 +48,13 @@ def whole_file(path: Path, *, as_before: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; on success it replaces `path` whole.
+    """Yield an empty temporary folder next to `path`; on success it replaces `path`.
 
-    An old folder is first put aside by a rename, then removed; a line names one that cannot be removed. A link to a folder is
-    followed. The folder is for its user alone.
+    An existing folder is first renamed, then removed; if it cannot be removed a message names it. A link to a folder is followed. Only its
+    owner can access the folder.
 
     Raises:
-        InputError: the folder cannot be written; the line says why. The old one is as it was.
+        InputError: the folder cannot be written; the message states the reason. An existing folder is unchanged.
     """
     path = _linked(_named(path))
     with _faults(path), _partial(path, folder=True) as temporary:
@@ -67,10 +67,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def followed(path: Path) -> Path:
-    """The file that a link names, for files that a user keeps elsewhere. Outputs of stages replace a link instead, which may be DVC's.
+    """Resolve a link to a file, for files that users store elsewhere. Outputs of stages replace a link instead, since it may be DVC's.
 
     Raises:
-        InputError: the file is missing.
+        InputError: the target of the link is missing.
     """
     if os.path.islink(path) and not path.is_file():
         raise InputError(f"{path}: is a link to {os.readlink(path)}, where no file is; make that file or remove the link")
@@ -79,27 +79,27 @@ def followed(path: Path) -> Path:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`, which is only a name, and remove it at the end, with one that a killed run left.
+    """Yield an empty folder next to `path`, which need not exist, and remove it at the end, together with leftovers of killed runs.
 
-    For files that must not outlive a command, for its user alone: in the project's `.work`, or beside the output, never among the system's
-    temporary files, where leftovers of a kill would stay unnoticed.
+    For files that must not outlive a command; only their owner can access them. Place it in the project's `.work` or next to the output
+    instead of the system's folder for temporary files, where leftovers of killed runs would not be noticed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     with _partial(path, folder=True) as temporary:
         yield temporary
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write sorted, indented JSON, whole or not at all. NaN and infinity are refused."""
+    """Write sorted, indented JSON atomically. NaN and infinity are refused."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def allocate(path: Path) -> None:
-    """Give a file all the disk space of its length, for one that is mapped into memory: on a full disk such a write kills the process.
+    """Reserve the disk space of a file that is to be memory-mapped; writing to a mapping on a full disk would kill the process.
 
     Raises:
         OSError: the disk is full.
@@ -110,18 +110,18 @@ def allocate(path: Path) -> None:
         try:
             os.posix_fallocate(stream.fileno(), 0, max(1, path.stat().st_size))
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # disks that cannot set space aside
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not supported by the file system
                 raise
 
 
 @contextmanager
 def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
-    """A claimed temporary, removed at the end if it still exists."""
+    """Yield a temporary path made by `claim`, and remove it at the end if it still exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path)
     claimed: tuple[Path, int | None] | None = None
     try:
-        with uninterrupted():  # a signal must not come between the making and the remembering
+        with uninterrupted():  # a signal between creation and assignment would leave the temporary file behind
             claimed = claim(path, folder=folder)
         yield claimed[0]
     finally:
@@ -143,7 +143,7 @@ def _unclaim(claimed: tuple[Path, int | None] | None, *, folder: bool) -> None:
 
 @contextmanager
 def _faults(path: Path) -> Iterator[None]:
-    """The system's and libraries' faults of writing as one line about `path`; a fault of another file names that file."""
+    """Convert write errors of the system and of libraries to InputError about `path`; errors of another file name that file."""
     try:
         yield
     except OSError as error:
@@ -158,13 +158,13 @@ def _faults(path: Path) -> Iterator[None]:
 
 
 def _written(named: Path, path: Path) -> bool:
-    """Whether a fault of the file `named` is one of writing `path`: it is `path`, within it, above it, or its temporary."""
+    """Whether an error about the file `named` concerns writing `path`: it is `path`, inside it, above it, or its temporary file."""
     temporary = named.parent == path.parent and named.name.startswith(f".{PARTIAL}-")
     return temporary or finished_path(named).is_relative_to(path) or path.is_relative_to(named)
 
 
 def _named(path: Path) -> Path:
-    """`.` and `..` have no name that a temporary could stand beside."""
+    """Resolve `.` and `..`, which have no name for a temporary path next to them."""
     path = Path(path)
     return path.resolve() if path.name in ("", "..") else path
 
@@ -180,7 +180,7 @@ def _linked(path: Path) -> Path:
 def _is_mount(path: Path) -> bool:
     if os.path.ismount(path):
         return True
-    try:  # a mounted folder of the same disk
+    try:  # a bind mount of the same disk, which `ismount` does not detect
         mounts = [line.split()[4] for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
     except (OSError, IndexError):
         return False
@@ -215,7 +215,7 @@ def _put_aside(path: Path, aside: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # A container's disk in layers cannot rename a folder of a lower one.
+        # A layered file system of a container cannot rename folders of lower layers.
         shutil.copytree(path, aside, symlinks=True)
         try:
             shutil.rmtree(path)

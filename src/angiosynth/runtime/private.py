@@ -1,8 +1,8 @@
-"""Files that hold patients are for their user alone: folders 0700, files 0600, whatever the umask, and no core dumps.
+"""Restrict files with patient data to their owner: folders 0700, files 0600 regardless of the umask, no core dumps.
 
-Two measures. This program's processes write with a umask of 077. Files that other programs write by their user's umask, above all DVC,
-which makes its copies in the working folder 0644 and in its cache 0444, lies below folders that are closed at the start of every command:
-nobody gets through a closed folder to what is in it.
+Two measures: processes of this program use umask 077. Files of other programs follow the user's umask; above all DVC makes files in the
+working folder 0644 and in its cache 0444. These lie below folders that are closed to other users at the start of every command, and nobody
+can reach files through a closed folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ except ImportError:  # Windows
 
 OTHERS = 0o077
 CACHE = ".dvc/cache"
-# The folders of a project that hold patients, or models trained on them. All else is code and settings.
+# Folders of a project with patient data or models trained on them. All others contain code and settings.
 PLACES = (
     *("data", "names", "splits", "models", "predictions", "metrics", "report", "audit", "releases", "sweeps"),
     *("mlruns", "lineage", ".work", "dvc_plots", CACHE, ".dvc/tmp"),
@@ -29,24 +29,24 @@ PLACES = (
 
 
 def write_for_the_user_alone() -> None:
-    """From now on this process and those that it starts write files for their user alone, and leave no core file when they crash.
+    """Let this process and its children create files that only their owner can access, and no core dumps.
 
-    Where a folder has an access list, new files follow that in place of the umask; the folder that this program has made around
-    them is closed all the same. On Windows modes mean nothing: there the rights of the folder that the project lies in hold.
+    In a folder with an access control list new files follow the list instead of the umask, but the folders that this program creates are
+    closed. On Windows modes have no effect; the permissions of the project's folder apply.
     """
     os.umask(OTHERS)
     if resource is None:
         return
     most = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    # 1 byte, not 0: the kernel then calls no program either that systems have to collect core files.
+    # A limit of 1 byte, since with 0 the kernel would still call a program that collects core dumps.
     resource.setrlimit(resource.RLIMIT_CORE, (1 if most == resource.RLIM_INFINITY else min(1, most), most))
 
 
 def close_places(root: Path) -> None:
-    """Take all rights of others from a project's folders that hold patients, and from all below those that were open.
+    """Remove all permissions of other users from the project folders with patient data, and from everything below those that were open.
 
-    DVC's cache is made where it is missing, so that DVC does not make it open. Folders of other users, or that cannot be changed, are left:
-    `doctor` names it. Outside of a project nothing is done.
+    DVC's cache is created if it is missing, because DVC would create it open. Folders of other users, or that cannot be changed, are left
+    alone; `doctor` reports them. Does nothing outside a project.
     """
     if not (root / "dvc.yaml").is_file():
         return
@@ -57,11 +57,11 @@ def close_places(root: Path) -> None:
         place = root / name
         with suppress(OSError):
             if _may_close(place.stat()):
-                _close(place, deep=name != CACHE)  # DVC holds a file of other than 0444 for one that was changed
+                _close(place, deep=name != CACHE)  # DVC treats cache files with another mode than 0444 as changed
 
 
 def open_places(places: Iterable[Path]) -> Iterator[Path]:
-    """Those files and folders that another user may look into: open themselves, and no folder above them is closed."""
+    """Yield the files and folders that other users can access: their mode is open, and so are those of all parent folders."""
     for place in places:
         with suppress(OSError):
             folder = place.resolve(strict=True)
@@ -70,7 +70,7 @@ def open_places(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def kept_by_dvc(root: Path) -> list[Path]:
-    """The folders of this disk that a project's DVC settings name: a cache other than the default one, and remotes."""
+    """Local folders named in a project's DVC settings: caches other than the default, and remotes."""
     named = [value.removeprefix("file://") for _, _, value in _dvc_settings(root)]
     return [root / ".dvc" / value for value in named if "://" not in value]
 
@@ -82,7 +82,7 @@ def _close(place: Path, *, deep: bool) -> None:
             path = Path(folder, name)
             with suppress(OSError):
                 now = path.lstat()
-                # A link's mode means nothing. A file with two names may be one of DVC's cache, or a user's elsewhere.
+                # Modes of links have no effect. A file with several hard links may belong to DVC's cache, or to a user's other folder.
                 if not stat.S_ISLNK(now.st_mode) and _may_close(now) and (stat.S_ISDIR(now.st_mode) or now.st_nlink == 1):
                     path.chmod(stat.S_IMODE(now.st_mode) & ~OTHERS)
 
@@ -92,7 +92,7 @@ def _may_close(now: os.stat_result) -> bool:
 
 
 def _dvc_settings(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Section, key and value of a project's DVC settings that name a place."""
+    """Section, key and value of those DVC settings of a project that contain a path or URL."""
     for name in ("config", "config.local"):
         settings = configparser.ConfigParser(interpolation=None, strict=False)
         with suppress(configparser.Error, OSError, UnicodeError):

@@ -1,4 +1,4 @@
-"""The programs of this Python's environment: the stages of dvc.yaml call `python`, users call `dvc`, by the PATH."""
+"""Programs of this Python environment on the PATH: stages of dvc.yaml call `python`, users call `dvc`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 
 def own_programs() -> Path:
-    """The folder of this environment's programs."""
+    """Return the folder of the programs of this environment."""
     return Path(sys.executable).parent
 
 
 def path_with_own_programs(environment: Mapping[str, str] = os.environ) -> str:
-    """A PATH on which this environment's programs come first."""
+    """Return a PATH in which the programs of this environment come first."""
     return os.pathsep.join([str(own_programs()), environment.get("PATH", os.defpath)])
 
 
 def path_has_own_python() -> bool:
-    """Whether `python`, typed in this environment, is this Python. It is not after `uv tool install` or `pipx install`."""
+    """Return whether `python` on the PATH is this Python. It is not after `uv tool install` or `pipx install`."""
     first = shutil.which("python")
     return first is not None and Path(first).parent == own_programs()

@@ -1,4 +1,4 @@
-"""Progress with time left: a bar on a terminal, now and then a line elsewhere."""
+"""Progress with remaining time: a bar on a terminal, otherwise a line every ten seconds; and all printing of messages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LINE_EVERY_S = 10.0
 
 
 def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:
-    """Yield the items and show on standard error how far the work is and how long it will take.
+    """Yield the items and show progress and remaining time on standard error.
 
     Args:
-        items: to work through, without the first `done` ones.
-        title: of the work, a few words.
-        total: number of items in all.
-        done: number of items that an earlier run finished.
+        items: items to process, without the first `done` ones.
+        title: short title of the work.
+        total: total number of items.
+        done: number of items that an earlier run has finished.
     """
     if sys.stderr.isatty():
         yield from _bar(items, title, total, done)
@@ -31,22 +31,22 @@ def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Itera
 
 
 def say(*lines: str) -> None:
-    """Print lines on standard error, each escaped by `shown`."""
+    """Print lines on standard error, each cleaned by `shown`."""
     print("\n".join(map(shown, lines)), file=sys.stderr, flush=True)
 
 
 def tell(*lines: str) -> None:
-    """A command's result on standard output; lines as of `say`."""
+    """Print lines of a command's result on standard output, each cleaned by `shown`."""
     print("\n".join(map(shown, lines)), flush=True)
 
 
 def shown(line: str) -> str:
-    """A line without passwords and without control characters, for the terminal. Every message of this project passes here."""
+    """Remove passwords from a line and escape control characters. Every message of this project passes through this function."""
     return printable(without_secrets(line))
 
 
 def print_anything() -> None:
-    """From now on printing never raises: characters that the terminal's encoding lacks are escaped, as on standard error always."""
+    """Escape characters that the terminal's encoding lacks in all following output, so that printing never raises."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -57,7 +57,7 @@ def _bar(items: Iterable[T], title: str, total: int, done: int) -> Iterator[T]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}", markup=False),  # a name such as [x] is no markup
+        TextColumn("{task.description}", markup=False),  # names may contain brackets
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -86,6 +86,6 @@ def _lines(items: Iterable[T], title: str, total: int, done: int) -> Iterator[T]
 
 
 def duration(seconds: float) -> str:
-    """ "40 s", "3:05 min"."""
+    """Format a duration as "40 s" or "3:05 min"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

@@ -1,4 +1,4 @@
-"""The protocol by which training loops report their numbers, independent of a tracking system."""
+"""Protocol by which training loops report numbers, independent of a tracking system."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol
 
 
 class Recorder(Protocol):
-    """Takes curves and files of one training. Implementations buffer; a call is cheap."""
+    """Receives curves and files of one training. Implementations buffer, so calls are cheap."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at a training step."""
+        """Record numbers at a training step."""
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file (a figure, a card) with the training's record."""
+        """Store a copy of a file (a figure, a card) with the record of the training."""
 
 
 class NullRecorder:
@@ -28,7 +28,7 @@ class NullRecorder:
 
 
 class ListRecorder:
-    """Keeps everything in memory: for tests and for curves written beside a model."""
+    """Stores everything in memory, for tests and for curves that are written next to a model."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []

@@ -1,4 +1,4 @@
-"""How much memory a piece of torch's work needs at most, computed on tensors that have shapes and no content."""
+"""Measure the peak memory of torch operations on fake tensors, which have shapes but no data."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ LARGE = 2**28
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a training takes: at most, and lasting between two steps (weights, moments, copies)."""
+    """Memory of a training in bytes: peak, and between two steps (weights, moments, copies)."""
 
     peak: int
     lasting: int
 
 
 class Rehearsal(TorchDispatchMode):
-    """Counts the bytes of all storages alive that operations within it have made.
+    """Counts the bytes of all live storages that were allocated by operations in this mode.
 
-    A convolution counts with a copy of all that it takes and gives, for libraries reorder them. Gaps between
-    live tensors are not counted.
+    Every storage is counted when an operation first returns it and subtracted when it is freed. Convolutions are counted with a copy of all
+    inputs and outputs, because libraries reorder them. Fragmentation (gaps between live tensors) is not counted.
 
     Attributes:
-        alive: bytes now.
-        peak: bytes at most so far.
-        large: what single storages of LARGE bytes and more had in that.
+        alive: current bytes.
+        peak: maximum of `alive`, including the copies of convolutions.
+        large: bytes of single storages of at least LARGE bytes at the peak.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Rehearsal(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and the guard against it costs more than the counting
+        return False  # nothing is compiled here, and the check would cost more than the counting
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
@@ -62,7 +62,7 @@ class Rehearsal(TorchDispatchMode):
 
     def _count(self, storage: Any) -> None:
         key = storage._cdata
-        if key in self._storages:  # a view, or written in place
+        if key in self._storages:  # a view, or the result of an in-place operation
             return
         self._storages[key] = storage.nbytes()
         self.alive += storage.nbytes()
@@ -79,10 +79,10 @@ class Rehearsal(TorchDispatchMode):
 
 @contextmanager
 def rehearsal() -> Iterator[Rehearsal]:
-    """Within, tensors have no content, and the memory that they would take is counted. Their values must not be read."""
+    """Context in which new tensors are fake and the memory that they would take is counted. Values must not be read."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # a shape that does not fit is raised; no traceback of it beside that
+    log.setLevel(logging.CRITICAL)  # errors are raised; suppress the additional traceback in the log
     try:
         with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), Rehearsal() as counted:
             warnings.simplefilter("ignore")
@@ -92,5 +92,5 @@ def rehearsal() -> Iterator[Rehearsal]:
 
 
 def doubles(network: nn.Module) -> list[Tensor]:
-    """Tensors of the size of Adam's two moments of each parameter, for rehearsals: the moments come with the first step."""
+    """Return the tensors of the size of Adam's two moments of each parameter, which Adam would allocate in its first step."""
     return [torch.zeros_like(parameter) for parameter in network.parameters() for _ in range(2)]

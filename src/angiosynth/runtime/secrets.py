@@ -1,8 +1,7 @@
-"""Removal of passwords and tokens from everything that is shown, recorded or written: every message passes one function.
+"""Remove passwords and tokens from everything that is shown, recorded or written; every message passes through one function.
 
-Two measures. Secrets that this process knows (environment variables of such names, passwords within their URIs) are replaced
-everywhere, in every spelling. Texts that look like one (`://user:...@`, `password=...`, `Bearer ...`, tokens of well-known make) is
-replaced although nobody named it.
+Two measures. Known secrets (environment variables with typical names, passwords in their URIs) are replaced everywhere, in every encoding.
+Texts that look like secrets (`://user:...@`, `password=...`, `Bearer ...`, tokens in well-known formats) are replaced as well.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 from angiosynth.errors import printable, printable_lines
 
 HIDDEN = "***"
-SHORTEST = 4  # characters; shorter ones are in too many words to be replaced wherever they stand
+SHORTEST = 4  # characters; shorter secrets occur by chance in too many words
 NAMED_SECRET = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|((ACCESS|API|PRIVATE|ACCOUNT|SECRET)_?KEY)|CONNECTION_STRING)$", re.I)
 STRONG = r"(?:password|passwd|passphrase|pwd|token|secret|(?:api|access|secret|account|private)[_-]?key)"
-WEAK = r"(?:pass|signature|sig|credentials?)"  # words of prose too: only before an equals sign
+WEAK = r"(?:pass|signature|sig|credentials?)"  # also occur in prose, so they count only before an equals sign
 VALUE = r"""(?:'(?:\\.|''|[^'\\])*'|"(?:\\.|""|[^"\\])*"|[^\s&;,'"<>)}\]]+)"""
 EQUALS, COLON = r"""["']?\s*(?:=|%3D)\s*""", r"""["']?\s*:(?!//)\s*"""
 KEYED = re.compile(rf"((?<![\w.-])[\w.-]*(?:{STRONG}(?:{EQUALS}|{COLON})|(?<![A-Za-z0-9]){WEAK}{EQUALS}))({VALUE})", re.I)
-# One slash: a URI that was taken for a path. The last @ before a space ends it, for a password may hold one. A page's digits up to a slash
-# are its port, and an @ may come later.
+# A single slash occurs if a URI was treated as a path. The last @ before a space ends the login, since passwords may contain an @. For
+# http the digits before a slash are the port, and an @ may follow in the path.
 PAGE = r"""https?://?[^:/?#\s@'"]*:(?!\d{1,5}[/?#])"""
 IN_URI = re.compile(rf"""((?<![a-z0-9+.-])(?!https?:/)[a-z][a-z0-9+.-]*://?[^:/?#\s@'"]*:|{PAGE})[^\s'"<>]*@""", re.I)
-USER_OF_A_PAGE = re.compile(r"""(https?://?)[^\s:/@'"]+@""", re.I)  # the user's name is a token
+USER_OF_A_PAGE = re.compile(r"""(https?://?)[^\s:/@'"]+@""", re.I)  # a token in place of the user name
 HEADER = re.compile(r"""(authorization["']?\s*[:=]\s*["']?)(?:(basic|bearer|token|digest|negotiate)\s+)?[^\s"',}]+""", re.I)
 BEARER = re.compile(r"\b(bearer)\s+[\w.~+/=-]{4,}", re.I)
 MADE_KNOWN = re.compile(
@@ -45,7 +44,7 @@ MADE_KNOWN = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """A text as it may be shown, kept or sent: each secret in it becomes ***."""
+    """Replace each secret in a text by ***."""
     for secret in sorted(set(_known()), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = HEADER.sub(lambda match: f"{match[1]}{match[2] + ' ' if match[2] else ''}{HIDDEN}", text)
@@ -57,10 +56,7 @@ def without_secrets(text: str) -> str:
 
 
 def hide_secrets_in_tracebacks_and_logs() -> None:
-    """Filter Python's output too: uncaught exceptions, other packages' log lines and warnings.
-
-    They lose passwords and, line by line, control characters.
-    """
+    """Remove secrets and control characters from uncaught exceptions, and from log lines and warnings of other packages."""
 
     def shown(kind: type[BaseException], error: BaseException, trace: object) -> None:
         del kind, trace
@@ -74,13 +70,13 @@ def hide_secrets_in_tracebacks_and_logs() -> None:
         print(printable(without_secrets(f"{category.__name__}: {message}")), file=sys.stderr)
 
     sys.excepthook, threading.excepthook, warnings.showwarning = shown, in_thread, warned
-    warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch of a file that it then refuses, which is said
+    warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch warns of files that it then refuses; the refusal is reported
     made = logging.getLogRecordFactory()
     if getattr(made, "hides_secrets", False):
         return
 
-    def factory(*parts: object, **words: object) -> logging.LogRecord:
-        record = made(*parts, **words)
+    def factory(*args: object, **kwargs: object) -> logging.LogRecord:
+        record = made(*args, **kwargs)
         record.msg, record.args = _shown(record.getMessage()), None
         if record.exc_info and record.exc_info[1] is not None:
             record.exc_text = _shown("".join(traceback.format_exception(record.exc_info[1])).rstrip())
@@ -95,7 +91,7 @@ def _shown(text: str) -> str:
 
 
 def _known() -> Iterator[str]:
-    """The secrets of the environment, in every spelling in which they may turn up."""
+    """Secrets in environment variables, in every encoding in which they may appear."""
     for name, value in os.environ.items():
         if NAMED_SECRET.search(name):
             yield from _spellings(value)
@@ -107,11 +103,11 @@ def _known() -> Iterator[str]:
 
 
 def _of_login(user: str, password: str) -> Iterator[str]:
-    """The password; its parts, since with an @ or a slash unescaped a driver takes one for the host; and HTTP's form of the login."""
+    """The password, its pieces (a driver may parse one as the host if an @ or slash is not escaped), and the login of HTTP Basic."""
     yield from _spellings(password)
-    for part in re.split(r"[@:/?#]", password):
-        if part != password:
-            yield from _spellings(part)
+    for piece in re.split(r"[@:/?#]", password):
+        if piece != password:
+            yield from _spellings(piece)
     if len(password) >= SHORTEST:
         yield base64.b64encode(f"{user}:{unquote(password)}".encode()).decode()
 

@@ -1,4 +1,4 @@
-"""Signals that end a process: SIGTERM, which batch systems send some seconds before they kill, Ctrl-C, a terminal that is closed."""
+"""Signals that end a process: SIGTERM, which batch systems send some seconds before SIGKILL, Ctrl-C, closed terminals."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 128 + signal.SIGTERM
-# What batch systems send, too; Windows has the first alone.
+# Including signals of batch systems; Windows has only the first.
 NAMES = ("SIGTERM", "SIGHUP", "SIGXCPU", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 ENDING: tuple[signal.Signals, ...] = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Terminated(SystemExit):
-    """A signal has ended the process; its code is the shell's, 128 and the signal's number."""
+    """Exit caused by a signal; the exit code is 128 plus the number of the signal, as in shells."""
 
 
 class _Pending:
-    """How many `uninterrupted` blocks are being run, and the signal that waits for their end."""
+    """Number of active `uninterrupted` blocks, and the signal that waits for their end."""
 
     depth = 0
     number: int | None = None
 
 
 def end_in_order() -> None:
-    """Let signals that would kill the process end it as Ctrl-C does, so that its temporary files are removed.
+    """Let signals that would kill the process raise an exception, as Ctrl-C does, so that temporary files are removed.
 
-    A signal that is ignored stays so, as under `nohup`. Call it in the main thread.
+    Ignored signals stay ignored, as under `nohup`. Must be called in the main thread.
     """
     for number in (signal.SIGINT, *ENDING):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
@@ -37,9 +37,9 @@ def end_in_order() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Signals of `end_in_order` wait until the block is done. For short operations: a removal, or a claim that must be remembered."""
+    """Delay signals of `end_in_order` until the block has ended. For short operations, such as creating or removing a temporary file."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals never reach it
+        yield  # Python delivers signals only to the main thread
         return
     _Pending.depth += 1
     try:
@@ -53,9 +53,9 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def heeding_sigterm() -> Iterator[Callable[[], bool]]:
-    """A question, "was SIGTERM sent?", to be asked between two steps; the signal itself no longer ends the process.
+    """Yield a function that tells whether SIGTERM was received, to be called between steps. SIGTERM does not end the process meanwhile.
 
-    Signals reach the main thread only; in any other the answer is always no.
+    Signals reach only the main thread; in other threads the function always returns False.
     """
     sent = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Tables that spreadsheets open: every CSV and TSV file is written here, so that no cell of it is run as a formula."""
+"""Write CSV and TSV tables so that spreadsheet programs execute no cell as a formula. All tables are written by this module."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-# Texts that a spreadsheet runs begin with one of these signs, also full-width ones and after spaces; a tab or a line end at the beginning
-# moves the rest into a separate cell.
+# Formulas begin with one of these signs, which may be full-width or follow spaces. A leading tab or line end moves the rest into a separate
+# cell.
 FORMULA = re.compile(r"[\s'\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -16,14 +16,14 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def write_table(
     stream: TextIO, columns: Sequence[str], rows: Iterable[Sequence[object]], delimiter: str = ",", line_end: str = "\n"
 ) -> None:
-    """Write a heading and rows; numbers stay as they are, of texts those that would be formulas are marked as texts.
+    """Write a heading and rows. Texts that would be formulas are escaped by `safe_cell`; numbers are unchanged.
 
     Args:
-        stream: opened with newline="".
+        stream: text stream opened with newline="".
         columns: the heading.
-        rows: as many cells each.
+        rows: cells of each row, as many as columns.
         delimiter: a comma, or a tab for TSV.
-        line_end: after each row; in a cell every kind of line end is put in quotes.
+        line_end: end of each row. Cells with line ends of any kind are quoted.
     """
     writer = csv.writer(_Lines(stream, line_end), delimiter=delimiter)
     writer.writerow([safe_cell(name) for name in columns])
@@ -31,7 +31,7 @@ def write_table(
 
 
 class _Lines:
-    """A stream for csv.writer, which quotes only the line ends that it writes itself: a lone carriage return would end a row."""
+    """Stream for csv.writer with another line end. csv.writer must use its default, since it quotes only characters of its line end."""
 
     def __init__(self, stream: TextIO, end: str) -> None:
         self.stream, self.end = stream, end
@@ -41,10 +41,10 @@ class _Lines:
 
 
 def safe_cell(cell: object) -> object:
-    """The cell, a text that would be a formula behind an apostrophe, as spreadsheets mark a text."""
+    """Prefix a text that would be a formula with an apostrophe, with which spreadsheets mark texts; other cells are unchanged."""
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def plain_cell(text: str) -> str:
-    """The inverse of `safe_cell`: the text of a table's cell."""
+    """Invert `safe_cell`."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text

@@ -1,4 +1,4 @@
-"""Sequential reading of files that may be packed by gzip, unpacking no more than is asked for: a few kilobytes may unpack to gigabytes."""
+"""Sequential, bounded reading of files that may be compressed: a few kilobytes may unpack to gigabytes, so only requested bytes are."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from angiosynth.errors import InputError
 from angiosynth.reading import MIB, open_file
 
 GZIP_MAGIC = b"\x1f\x8b"
-AS_GZIP, AS_EITHER = 31, 47  # zlib's wbits: gzip's heading and checksum; gzip's or zlib's, as the heading says
-MOST_RATIO = 1032  # deflate makes no more bytes of one
+AS_GZIP, AS_EITHER = 31, 47  # wbits of zlib: gzip header and checksum; gzip or zlib, detected by the header
+MOST_RATIO = 1032  # largest compression ratio of deflate
 CHUNK = 1 << 16
-# A gzip file may be any number of packed parts. Blocked gzip has one for 64 kB; empty ones would only take time.
+# A gzip file consists of any number of members. Blocked gzip has one per 64 kB; empty members would only take time.
 MOST_PARTS = 100_000
 
 
-# Whether the bytes are packed: as the first two of them say; by no means; by gzip; by zlib or gzip.
+# Compression of the bytes: detected by the first two bytes; none; gzip; zlib or gzip.
 Packing: TypeAlias = Literal["as it says", "none", "gzip", "zlib"]
 
 
 class Unpacking:
-    """A file's bytes in order, unpacked if the file is packed.
+    """Reads the bytes of a file in order and unpacks them if the file is compressed.
 
     Attributes:
-        size: bytes on disk, from `start` on.
-        packed: whether by gzip or zlib.
-        most_on_disk: limit of the bytes that are read; to be raised once the length of the content is known.
+        size: bytes on disk after `start`.
+        packed: whether the file is compressed with gzip or zlib.
+        most_on_disk: limit of the bytes read from disk; raise it once the length of the content is known.
     """
 
     def __init__(self, path: Path, *, start: int = 0, packing: Packing = "as it says") -> None:
@@ -41,11 +41,11 @@ class Unpacking:
 
         Args:
             path: the file.
-            start: bytes of a plain header that come before, at most MIB; they count for the digest.
-            packing: of the bytes behind them.
+            start: length of an uncompressed header before the data, at most MIB bytes; it is included in the digest.
+            packing: compression of the data.
 
         Raises:
-            InputError: it is no ordinary file.
+            InputError: it is not a regular file.
             OSError: it cannot be read.
         """
         self.path = path
@@ -69,44 +69,44 @@ class Unpacking:
         self._stream.close()
 
     def read(self, count: int) -> bytes:
-        """The next `count` bytes; fewer only at the end.
+        """Read the next `count` bytes; fewer only at the end of the file.
 
         Raises:
-            InputError: it is damaged or cut short, has too many parts, or is longer than `most_on_disk`.
+            InputError: it is damaged or truncated, has too many members, or is longer than `most_on_disk`.
         """
-        parts = []
-        while count and (part := self._some(count)):
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+        blocks = []
+        while count and (block := self._some(count)):
+            blocks.append(block)
+            count -= len(block)
+        return b"".join(blocks)
 
     def fill(self, array: NDArray[np.uint8]) -> int:
-        """Read into a flat array; gives the number of bytes read, less than its length only at the end. InputError as `read`."""
+        """Read into a flat array and return the number of bytes, which is less than its length only at the end. InputError as `read`."""
         done = 0
-        while done < len(array) and (part := self._some(min(len(array) - done, CHUNK))):
-            array[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
+        while done < len(array) and (block := self._some(min(len(array) - done, CHUNK))):
+            array[done : done + len(block)] = np.frombuffer(block, np.uint8)
+            done += len(block)
         return done
 
     def skip(self, count: int) -> int:
-        """Skip the next bytes; gives the number that were skipped. InputError as `read`."""
+        """Skip the next bytes and return their number. InputError as `read`."""
         done = 0
-        while done < count and (part := self._some(min(count - done, CHUNK))):
-            done += len(part)
+        while done < count and (block := self._some(min(count - done, CHUNK))):
+            done += len(block)
         return done
 
     def sha256(self) -> str:
-        """Of the file as it lies on disk; to be asked for at its end."""
+        """Return the digest of the bytes read from disk so far; that of the file after reading to its end."""
         return self._sha256.hexdigest()
 
     def _some(self, most: int) -> bytes:
-        """Up to `most` bytes, at least one but at the end."""
+        """Read up to `most` bytes, at least one unless at the end."""
         if self.packed:
             try:
                 return self._unpacked(most)
             except zlib.error as error:
                 raise self._damaged() from error
-        if self._pending:  # the two first bytes
+        if self._pending:  # the first two bytes, which were read to detect gzip
             data, self._pending = self._pending[:most], self._pending[most:]
             return data
         return self._raw(most)
@@ -126,7 +126,7 @@ class Unpacking:
         return b""
 
     def _next_part(self) -> bool:
-        """Begin the next packed part; False at the end. Parts may be filled up with zeros."""
+        """Start the next gzip member; False at the end. Zeros between members are padding."""
         if self._parts:
             self._pending = self._pending.lstrip(b"\0")
         while not self._pending:

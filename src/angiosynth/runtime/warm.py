@@ -1,14 +1,13 @@
-"""A process that has imported the slow libraries once, and runs each command of `cli.py` in a fork of itself.
+"""Server that imports slow libraries once and runs each command of `cli.py` in a fork of itself.
 
-Importing torch, SciPy and MLflow takes some seconds (benchmarks/start.py), and `dvc repro` starts a process a stage. A server
-(`warm_server`) imports them once, listens on a socket that only its user can reach, and forks a child for each command that is handed to
-it. `cli.py` asks `handover.hand_over` first: with no server, or with one that was started in another environment, the command runs in its
-own process.
+Importing torch, SciPy and MLflow takes some seconds (benchmarks/start.py), and `dvc repro` starts one process per stage. A server
+(`warm_server`) imports them once, listens on a socket that only its user can access, and forks a child for each command. `cli.py` first
+calls `handover.hand_over`. Without a server, or with one that was started in another environment, the command runs in the calling process.
 
-The child takes over the caller's arguments, environment, working folder, umask, open streams and process group. The caller waits, passes
-signals on, and ends as the child ends. The server imports libraries alone; each child reads the code of this project anew. Threads do
-not survive a fork, so none may run: torch starts its own with the first work; OpenBLAS and jemalloc, which start theirs when they are
-imported, start them anew in a fork (pthread_atfork).
+The child takes over the caller's arguments, environment, working folder, umask, open streams and process group. The caller waits, forwards
+signals, and exits with the status of the child. The server imports only third-party libraries; each child loads the code of this project
+afresh. Threads do not survive a fork, so none may be running: torch starts threads with its first operation; OpenBLAS and jemalloc, which
+start threads on import, restart them in a fork (pthread_atfork).
 """
 
 from __future__ import annotations
@@ -34,47 +33,47 @@ from angiosynth.runtime.handover import HEEDED, MOST, STREAMS, VARIABLE, short_p
 from angiosynth.runtime.output import scratch_folder
 
 LIBRARIES = (
-    # what the first optimiser and the first run of a process would import, two seconds each
+    # imported by the first optimiser and the first MLflow run of a process, two seconds each
     *("torch._dynamo", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
     *("torch", "mlflow", "nibabel", "scipy.ndimage", "scipy.spatial", "scipy.stats", "scipy.special"),
-    # what logging a network brings
+    # imported when a network is logged
     *("mlflow.pyfunc", "sympy.tensor.tensor", "torch._export.serde.serialize"),
     *("torch._inductor.ir", "torch._inductor.package", "torch.export._trace"),
     *("typer", "pydantic", "ruamel.yaml", "jinja2", "rich.progress", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
-# Variables that may differ between server and caller: read when a command runs. Others may have been read when a library was imported.
+# Variables that may differ between server and caller, since commands read them. Others may have been read by libraries on import.
 FREE, FREE_PREFIXES = ("PWD", "OLDPWD", "SHLVL", "_"), ("DVC_", "ANGIOSYNTH_", "GIT_")
 
 
 @contextmanager
 def warm_server(root: Path, libraries: Sequence[str] = LIBRARIES, environment: Mapping[str, str] = os.environ) -> Iterator[dict[str, str]]:
-    """Run a server; gives the environment variables that commands find it by.
+    """Run a server within this context and yield the environment variables through which commands find it.
 
-    When the block is left, commands that still run get SIGTERM, and the server ends after them. Where the system lacks what it needs
-    there is no server, and no variable.
+    At the end running commands receive SIGTERM, and the server ends after them. If the system does not support the server, no variables are
+    yielded.
 
     Args:
         root: the checkout whose code it runs.
         libraries: modules that it imports at its start.
-        environment: of the commands, but for the variables that they are found by and those of FREE and FREE_PREFIXES.
+        environment: environment of the commands, except for the yielded variables and those of FREE and FREE_PREFIXES.
     """
     with ExitStack() as stack:
         try:
-            os.close(os.pidfd_open(os.getpid()))  # of Linux alone, from 5.3 on
+            os.close(os.pidfd_open(os.getpid()))  # requires Linux 5.3
             folder = stack.enter_context(scratch_folder(root / ".work" / "warm"))
             listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             address = str(folder / "socket")
             with short_path(address) as path:
-                listener.bind(path)  # some file systems have no sockets
+                listener.bind(path)  # some file systems do not support sockets
         except (AttributeError, OSError):
             yield {}
             return
-        listener.listen()  # before the server is ready, commands wait
+        listener.listen()  # commands wait until the server is ready
         variables = {VARIABLE: address}
         process = stack.enter_context(_server_process(root, listener, {**environment, **variables}, libraries))
         listener.close()
         assert process.stdin is not None
-        with process.stdin:  # the server sees the end of its input
+        with process.stdin:  # closing it tells the server to end
             yield variables
 
 
@@ -93,32 +92,32 @@ def _server_process(
 
 
 def serve(listener: int, libraries: Sequence[str]) -> None:
-    """Import libraries, then fork for each command that comes to a listening socket, until standard input ends. A child never returns."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the commands
-    environment = _fixed(dict(os.environ))  # as libraries read it; some of them add variables
+    """Import libraries, then fork for each command that arrives at a listening socket, until standard input ends. Children never return."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the commands
+    environment = _fixed(dict(os.environ))  # before the imports, because some libraries add variables
     for name in libraries:
         import_module(name)
     gc.collect()
-    gc.freeze()  # what is imported is never garbage: looking through it would copy its pages in every child
+    gc.freeze()  # imported objects are never garbage; collecting over them would copy their pages in every child
     _Server(socket.socket(fileno=listener), environment, usable=threading.active_count() == 1).run()
 
 
 class _Server:
-    """Children by the file descriptors that tell of them: their callers' connections, and their own end."""
+    """Event loop over the listening socket, the callers' connections, and the process descriptors (pidfd) of the children."""
 
     def __init__(self, listener: socket.socket, environment: Mapping[str, str], usable: bool) -> None:
         self._listener = listener
         self._environment = environment
         self._usable = usable
         self._selector = selectors.DefaultSelector()
-        self._children: set[int] = set()  # their descriptors
+        self._children: set[int] = set()  # process descriptors
 
     def run(self) -> None:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(sys.stdin, selectors.EVENT_READ, self._close)
         while self._listener.fileno() >= 0 or self._children:
             for key, _ in self._selector.select():
-                if key.fileobj in {one.fileobj for one in self._selector.get_map().values()}:  # not ended by an event before it
+                if key.fileobj in {other.fileobj for other in self._selector.get_map().values()}:  # still registered
                     key.data()
 
     def _close(self) -> None:
@@ -157,7 +156,7 @@ class _Server:
             numbers = b""
             with suppress(OSError):
                 numbers = connection.recv(16)
-            if not numbers:  # the caller was killed: so is the command
+            if not numbers:  # the caller was killed, so the command is killed too
                 self._selector.unregister(connection)
             for number in numbers or (signal.SIGKILL,):
                 with suppress(ProcessLookupError):
@@ -195,7 +194,7 @@ def _receive_request(connection: socket.socket) -> tuple[dict[str, Any], list[in
 
 
 def _suits(request: dict[str, Any], environment: Mapping[str, str]) -> bool:
-    """Whether a fork of this process is what the caller would be: same code, Python and session, same variables but the free ones."""
+    """Whether a fork of this process is equivalent to the caller: same code, Python and session, same variables except the free ones."""
     source = str(Path(request["root"]) / "src")
     same = request["python"] == sys.executable and source == sys.path[0] and request["session"] == os.getsid(0)
     return same and _fixed(request["environment"]) == environment
@@ -206,15 +205,15 @@ def _fixed(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
-    """In a fork: take over what the caller has, and run its command."""
+    """In a fork: take over streams, process group, signals, folder, umask and environment of the caller, and run its command."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    # New ones: the old ones remember whether their file could seek.
+    # New stream objects, since the old ones remember whether their file was seekable.
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), sys.stdin.encoding, sys.stdin.errors)
     sys.stdout, sys.stderr = _writer(1, sys.stdout), _writer(2, sys.stderr)
     with suppress(OSError):
-        os.setpgid(0, request["group"])  # Ctrl-C and Ctrl-Z at the terminal reach it
+        os.setpgid(0, request["group"])  # so that Ctrl-C and Ctrl-Z of the terminal reach the command
     for number in HEEDED:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
@@ -222,15 +221,15 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = request["words"]
-    sys.path[:2] = [f"{request['root']}/src", request["root"]]  # as of `python cli.py`
+    sys.argv = request["arguments"]
+    sys.path[:2] = [f"{request['root']}/src", request["root"]]  # as for `python cli.py`
     run: Callable[[], None] = import_module("angiosynth.cli").app
     run()
     sys.exit()
 
 
 def _writer(descriptor: int, before: TextIO) -> io.TextIOWrapper:
-    """As Python makes its standard streams: unbuffered where it was told so, else line by line on a terminal and for errors."""
+    """A stream like Python's standard streams: unbuffered if Python was started so, line-buffered on terminals and for standard error."""
     unbuffered = isinstance(before, io.TextIOWrapper) and before.write_through
     lines = not unbuffered and (descriptor == 2 or os.isatty(descriptor))
     raw: Any = io.FileIO(descriptor, "w", closefd=False)

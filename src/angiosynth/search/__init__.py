@@ -1,1 +1,1 @@
-"""Sweeps: search spaces, Optuna's studies, workers, results."""
+"""Sweeps: search spaces, Optuna studies, worker processes, results."""

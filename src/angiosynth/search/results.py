@@ -1,4 +1,4 @@
-"""Results of a study as plain tables: its trials, Pareto front, hypervolume and knee."""
+"""Results of a study as plain tables: trials, Pareto front, hypervolume and knee."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from angiosynth.runtime.tables import write_table
 
 Value = float | str
 KILLED, INTERRUPTED, FAULT = "killed", "interrupted", "fault"
-CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # how the reasons begin of trials that ended for no fault of their values; they do not count
-BEYOND_WORST = 1.1  # upper end of the hypervolume's box, in units of the worst 95HD
-FEWEST_COMPLETE = 5  # complete trials before one ends after its first seed
+CUT_OFF = (KILLED, INTERRUPTED, FAULT)  # prefixes of the reasons of trials that ended independently of their values; these do not count
+BEYOND_WORST = 1.1  # upper end of the hypervolume's box, relative to the worst 95HD
+FEWEST_COMPLETE = 5  # complete trials before the median rule applies
 RULES = {
     "knee": "the greatest sum of DSC and 95HD, each scaled to the front's own range (0 worst, 1 best)",
     "dsc": "the highest DSC",
@@ -25,7 +25,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class TrialScore:
-    """Means over the validation patients: DSC, and 95HD in millimetres."""
+    """Mean DSC and mean 95HD in millimetres over the validation patients."""
 
     dsc: float
     hd95_mm: float
@@ -33,7 +33,7 @@ class TrialScore:
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial as the study holds it; scores are None unless its state is "complete"."""
+    """One trial of the study; scores are None unless its state is "complete"."""
 
     number: int
     state: str
@@ -48,7 +48,7 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """All trials of the study, its Pareto front (best DSC first), and the folder with trials.csv and front.json."""
+    """All trials of a study, its Pareto front (best DSC first), and the folder of trials.csv and front.json."""
 
     study: str
     model: str
@@ -56,18 +56,18 @@ class SweepResult:
     front: tuple[TrialRow, ...]
     folder: Path
     interrupted: bool
-    importances: dict[str, dict[str, float]] = field(default_factory=dict)  # objective -> searched value -> share of 1
+    importances: dict[str, dict[str, float]] = field(default_factory=dict)  # objective -> searched value -> fraction of 1
 
 
 def mean_score(scores: Sequence[TrialScore]) -> TrialScore:
-    """Mean of both scores over a trial's seeds."""
-    return TrialScore(sum(one.dsc for one in scores) / len(scores), sum(one.hd95_mm for one in scores) / len(scores))
+    """Return the mean of both scores over the seeds of a trial."""
+    return TrialScore(sum(score.dsc for score in scores) / len(scores), sum(score.hd95_mm for score in scores) / len(scores))
 
 
 def is_hopeless(score: TrialScore, rows: Sequence[TrialRow]) -> bool:
-    """Whether a trial's first seed is worse in both scores than at least half of the complete trials: the median rule for two objectives.
+    """Return whether a trial's first seed is worse in both scores than at least half of the complete trials (median rule, two objectives).
 
-    Such a trial has little chance to be on the front, whatever its further seeds give. Never before FEWEST_COMPLETE are there.
+    Such a trial is unlikely to reach the front with further seeds. The rule applies once FEWEST_COMPLETE trials are complete.
     """
     known = [scores for row in rows if (scores := scores_of(row)) is not None]
     better = sum(dsc > score.dsc and hd95_mm < score.hd95_mm for dsc, hd95_mm in known)
@@ -75,7 +75,7 @@ def is_hopeless(score: TrialScore, rows: Sequence[TrialRow]) -> bool:
 
 
 def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
-    """The complete trials that no other one is at least as good as in both scores and better in one; best DSC first."""
+    """Return the non-dominated complete trials, best DSC first: no other trial is at least as good in both scores and better in one."""
     done = [(row, *score) for row in rows if (score := scores_of(row)) is not None]
     front = [
         (row, dsc) for row, dsc, hd95_mm in done if not any(d >= dsc and h <= hd95_mm and (d, h) != (dsc, hd95_mm) for _, d, h in done)
@@ -84,9 +84,10 @@ def pareto_front(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
 
 
 def hypervolume(scores: Sequence[tuple[float, float]], worst_mm: float) -> float:
-    """The share of the box DSC 0 to 1, 95HD 0 to `worst_mm` that is worse than some (DSC, hd95_mm) in both.
+    """Return the fraction of the box [0, 1] x [0, worst_mm] of DSC and 95HD that is dominated by the given points (dsc, hd95_mm).
 
-    The area is summed in strips of DSC, from the best down; each strip is as high as the lowest 95HD of the points at or above it.
+    The area is summed over strips of DSC in descending order. The height of a strip is determined by the lowest 95HD among the points with
+    at least its DSC.
     """
     area, least = 0.0, worst_mm
     ranked = sorted(scores, reverse=True)
@@ -97,14 +98,16 @@ def hypervolume(scores: Sequence[tuple[float, float]], worst_mm: float) -> float
 
 
 def hypervolumes(rows: Sequence[TrialRow]) -> list[tuple[int, float]]:
-    """(trial number, hypervolume of the study up to it), one a complete trial."""
+    """Return the pairs (trial number, hypervolume of the study up to this trial), one per complete trial."""
     done = [(row.number, score) for row in rows if (score := scores_of(row)) is not None]
     worst = BEYOND_WORST * max((hd95_mm for _, (_, hd95_mm) in done), default=0.0)
     return [(number, hypervolume([score for _, score in done[: place + 1]], worst)) for place, (number, _) in enumerate(done)]
 
 
 def knee(front: Sequence[TrialRow]) -> TrialRow:
-    """The front's point furthest above the line between its ends (Das 1999, Struct. Optim. 18:107); of equals the one with more DSC.
+    """Return the point of the front with the greatest distance above the line between its ends (Das 1999, Struct. Optim. 18:107).
+
+    Both scores are scaled to the range of the front, so that the distance is proportional to their sum. Ties are broken by the higher DSC.
 
     Raises:
         InputError: the front is empty.
@@ -118,7 +121,7 @@ def knee(front: Sequence[TrialRow]) -> TrialRow:
 
 
 def chosen(front: Sequence[TrialRow], rule: str) -> tuple[TrialRow, str]:
-    """The front's point by one of RULES, and the rule in words.
+    """Select a point of the front by one of RULES; also returns a description of the rule.
 
     Raises:
         InputError: the front is empty.
@@ -132,12 +135,12 @@ def chosen(front: Sequence[TrialRow], rule: str) -> tuple[TrialRow, str]:
 
 
 def counted(rows: Sequence[TrialRow]) -> int:
-    """Number of trials that count: complete, or failed by their values; not those cut off, or ended by a fault such as a full disk."""
+    """Count trials that are complete or failed because of their values, excluding interrupted ones and faults such as a full disk."""
     return sum(row.state == "complete" or (row.state == "fail" and not row.reason.startswith(CUT_OFF)) for row in rows)
 
 
 def how_far(rows: Sequence[TrialRow], goal: int) -> str:
-    """Such as "3/20, about 40:00 min left": at the trials' mean length, with as many workers as now."""
+    """Format progress as "3/20, about 40:00 min left", estimated by the mean duration of trials and the current number of workers."""
     done = counted(rows)
     lengths = [row.seconds for row in rows if row.state == "complete" and row.seconds is not None]
     if done >= goal or not lengths:
@@ -147,12 +150,12 @@ def how_far(rows: Sequence[TrialRow], goal: int) -> str:
 
 
 def scores_of(row: TrialRow) -> tuple[float, float] | None:
-    """(DSC, hd95_mm) of a complete trial."""
+    """Return the scores (dsc, hd95_mm) of a complete trial, else None."""
     return None if row.dsc is None or row.hd95_mm is None else (row.dsc, row.hd95_mm)
 
 
 def write_tables(result: SweepResult) -> None:
-    """Write trials.csv and front.json into the result's folder."""
+    """Write trials.csv and front.json into the folder of the result."""
     rows, names = result.trials, sorted({name for row in result.trials for name in row.params})
     with whole_file(result.folder / "trials.csv") as target, target.open("w", newline="", encoding="utf-8") as stream:
         columns = ["number", "state", "val_dsc", "val_hd95_mm", *names, "seconds", "reason", "retry_of", "run_id"]

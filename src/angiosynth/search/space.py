@@ -1,4 +1,4 @@
-"""The search space of a generator, the settings of one trial, and the facts that all trials of a study share."""
+"""Search space of a generator, settings of one trial, and the values that all trials of a study must share."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from angiosynth.settings import Settings, digest
 from angiosynth.settings.checks import placed
 from angiosynth.tracking.run import DataSource
 
-SIGNIFICANT = 4  # digits of a proposal that are tried, and later written
-OF_EVERY_STUDY = frozenset({"model", "settings", "search_space", "data"})  # facts that each of this program's studies has
+SIGNIFICANT = 4  # significant digits of proposed values
+OF_EVERY_STUDY = frozenset({"model", "settings", "search_space", "data"})  # attributes of every study of this program
 
 
 def search_space(settings: Settings, model: str) -> dict[str, Searched]:
-    """The searched values of a generator by name: those of its kind, in the ranges of section `sweep` where that gives one.
+    """Return the searched values of a generator by name: those of its kind, with ranges of section `sweep` if given.
 
     Raises:
-        InputError: an unknown generator, or one that no sweep may search.
+        InputError: the generator is unknown, or its kind cannot be searched.
     """
     kind = KINDS[settings.generator(model).kind]
     if kind.unsearched:
@@ -33,7 +33,7 @@ def search_space(settings: Settings, model: str) -> dict[str, Searched]:
 
 
 def model_values(settings: Settings, model: str, values: Mapping[str, Value]) -> dict[str, Any]:
-    """Proposed values as keys of the generator's entry, with as many digits as params.yaml would hold."""
+    """Convert proposed values to settings of the generator's entry, rounded to SIGNIFICANT digits."""
     generator = settings.generator(model)
     search = KINDS[generator.kind].search
     changed: dict[str, Any] = {}
@@ -44,22 +44,22 @@ def model_values(settings: Settings, model: str, values: Mapping[str, Value]) ->
 
 
 def trial_settings(settings: Settings, model: str, values: Mapping[str, Value]) -> Settings:
-    """The settings of one trial: the generator with the proposed values, and the sweep's sizes of generator, set and U-net.
+    """Make settings of one trial: the generator with the proposed values, and the sizes of training, set and U-net from section `sweep`.
 
-    All seeds are those of params.yaml, so that trials differ by their values alone; `reseeded` gives a trial's further seeds.
+    All seeds are those of params.yaml, so that trials differ only by their values. `reseeded` gives the repetitions with other seeds.
     """
     tree = settings.model_dump(by_alias=True)
     tree["generators"][model] |= model_values(settings, model, values)
     if KINDS[settings.generator(model).kind].trains_network:
         tree["generators"][model]["steps"] = settings.sweep.generator_steps
-    tree["generators"][model]["checkpoint_choice"] = "last"  # the U-net at the end is the score
+    tree["generators"][model]["checkpoint_choice"] = "last"  # no probes, since the final U-net gives the score
     tree["synthesis"]["pairs"] = settings.sweep.pairs
     tree["unet"]["steps"] = settings.sweep.unet_steps
     return Settings.model_validate(tree)
 
 
 def reseeded(settings: Settings, model: str, shift: int) -> Settings:
-    """A trial's settings with the seeds of generator, set and U-net raised by `shift`; patients and patches stay."""
+    """Return settings of a trial with the seeds of generator, set and U-net increased by `shift`; patients and patches stay the same."""
     tree = settings.model_dump(by_alias=True)
     for section in (tree["generators"][model], tree["synthesis"], tree["unet"]):
         section["seed"] += shift
@@ -67,7 +67,7 @@ def reseeded(settings: Settings, model: str, shift: int) -> Settings:
 
 
 def study_facts(settings: Settings, model: str, data: DataSource | None, basis: Mapping[str, str]) -> dict[str, str]:
-    """Facts on which a trial's score depends besides its proposed values: a study goes on with no others."""
+    """Return the values on which scores depend besides the proposed ones. A study can only be continued with equal values."""
     space = search_space(settings, model)
     fixed = trial_settings(settings, model, {})
     generator = fixed.generator(model).model_dump(mode="json", exclude=set(space))
@@ -78,16 +78,16 @@ def study_facts(settings: Settings, model: str, data: DataSource | None, basis: 
 
 
 def refuse_others(name: str, known: Mapping[str, Any], facts: Mapping[str, str], tried: Collection[str] = ()) -> None:
-    """Refuse an existing study that another program made, or that rests on other facts.
+    """Check that an existing study was made by this program and depends on the same values.
 
     Args:
-        name: the study's.
-        known: its attributes.
-        facts: of study_facts; {} to ask only whether this program made it.
-        tried: the names of the values that its trials have.
+        name: name of the study.
+        known: attributes of the study.
+        facts: result of `study_facts`; {} only checks that this program made the study.
+        tried: names of the values in its trials.
 
     Raises:
-        InputError: another program made it, or this one with other facts or, in an earlier version, with fewer.
+        InputError: another program made the study, or this program with other values or, in an earlier version, fewer values.
     """
     if not known.keys() >= OF_EVERY_STUDY:
         raise InputError(f"study {name}: another program made it, nothing in it was touched; give the new study another name with --study")
@@ -102,7 +102,7 @@ def refuse_others(name: str, known: Mapping[str, Any], facts: Mapping[str, str],
 
 
 def proposal(trial: Any, space: Mapping[str, Searched]) -> dict[str, Value]:
-    """The values that Optuna's trial proposes for the space."""
+    """Ask an Optuna trial for values of the search space."""
     ask: dict[str, Callable[[str, tuple[Any, ...]], Value]] = {
         "whole": lambda name, ends: trial.suggest_int(name, *ends),
         "log": lambda name, ends: trial.suggest_float(name, *ends, log=True),

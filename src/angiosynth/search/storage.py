@@ -1,4 +1,4 @@
-"""Optuna's storage, with a heartbeat that survives a database that is away, and killed trials that are queued again."""
+"""Optuna storage whose heartbeat survives database outages and whose killed trials are queued again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from angiosynth.search.workers import Pace
 from angiosynth.tracking.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
 from angiosynth.tracking.runs import end_lost
 
-ALIVE = "alive"  # attribute of a trial that has had a heartbeat
-RETRIES = 2  # of a trial that was cut off
+ALIVE = "alive"  # attribute of trials after their first heartbeat
+RETRIES = 2  # of a killed trial
 DATABASE_ERRORS = (SQLAlchemyError, OptunaError)
 
 
 class PatientStorage(RDBStorage):
-    """Optuna's storage with a heartbeat that skips a beat while the database is away, and leaves a mark on trials that had one."""
+    """Optuna storage whose heartbeat ignores database outages and marks each trial with `ALIVE`."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(*DATABASE_ERRORS):
@@ -36,28 +36,28 @@ class PatientStorage(RDBStorage):
 
 @contextmanager
 def opened_storage(root: Path, pace: Pace) -> Iterator[RDBStorage]:
-    """A connection to the studies' database, which is made where it is missing.
+    """Connect to the database of studies, which is created if it is missing.
 
     Raises:
-        InputError: the database cannot be used, or the study in work was deleted.
+        InputError: the database cannot be used, or the current study was deleted.
     """
 
     def retry(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        """Close the run of the killed trial, and queue its values again."""
+        """End the run of a killed trial and queue its values again."""
         run_id = end_lost(f"{study.study_name} trial {trial.number}", study.user_attrs.get("parent_run", ""), root)
         if "run_id" not in trial.user_attrs:
             study.set_user_attr(f"run_of_{trial.number}", run_id)
         say(f"sweep {study.study_name} trial {trial.number}: killed; it is tried again up to {RETRIES} times")
-        trial.user_attrs = {}  # the run and the mark of life are the killed trial's
+        trial.user_attrs = {}  # run id and heartbeat belong to the killed trial, not to its repetition
         RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is said in one line, without its traceback
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # failed trials are reported by one line without a traceback
     uri = studies_uri(root)
     engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
     if is_postgres(uri):
-        engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}  # a server may be started anew meanwhile
+        engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}  # the server may be restarted meanwhile
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat and what belongs to it
+        warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are experimental
         try:
             with alone_at(uri, root / "mlruns", "studies"):
                 wait_for(uri, "mlruns/optuna.db")

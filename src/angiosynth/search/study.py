@@ -1,14 +1,15 @@
-"""A sweep's study in Optuna's database. Only this module and storage.py import optuna.
+"""The study of a sweep in Optuna's database. Only this module and storage.py import optuna.
 
-Optuna's own loop (`Study.optimize`) runs the trials, its heartbeat finds those whose process was killed, and its callback
-`RetryHeartbeatStaleTrialCallback` queues their values again. Four promises of a sweep need an addition to that:
+Optuna's loop (`Study.optimize`) runs the trials, its heartbeat detects those whose process was killed, and its callback
+`RetryHeartbeatStaleTrialCallback` queues their values again. Four guarantees of a sweep need additions:
 
-- As many trials as asked for, with any number of processes: `MaxTrialsCallback` counts when a trial has ended, so n processes run up to
-  n - 1 too many. `Study.optimize` below holds a lock from the count until the new trial's values are drawn.
-- A process killed between a trial's start and its first heartbeat leaves a trial that Optuna never takes for stale: `_fail_unborn`.
-- A database that is away for a moment loses no trial: Optuna's heartbeat thread ends at the first error, and its loop loses the score of a
-  trial that it cannot store. `PatientStorage` skips such a beat; `Trial.keep` waits for the database before the loop stores the result.
-- SIGTERM ends a trial at once: Optuna's loop leaves the state of a trial "running" on SystemExit.
+- The number of trials is exact for any number of processes. Optuna's `MaxTrialsCallback` counts after a trial, so that n processes run up
+  to n - 1 trials too many. `Study.optimize` below holds a lock from the count until the values of the new trial are drawn.
+- A process killed between the start of a trial and its first heartbeat blocks nothing. Optuna never treats such a trial as stale;
+  `_fail_unborn` does.
+- A short outage of the database loses no trial. Optuna's heartbeat thread ends at the first error, and its loop loses a score that it
+  cannot store. `PatientStorage` skips the beat, and `Trial.keep` waits for the database before the loop stores the result.
+- SIGTERM ends a trial at once. Optuna's loop leaves it in state "running" on SystemExit; `_outcome` sets it to failed.
 """
 
 from __future__ import annotations
@@ -38,32 +39,32 @@ from angiosynth.settings.sweep import SweepSettings
 from angiosynth.tracking.databases import alone_at, is_postgres, studies_uri
 
 DIRECTIONS: list[Any] = ["maximize", "minimize"]  # of DSC and 95HD
-POPULATION = 8  # of NSGA-II: Optuna's 50 would be more than most sweeps have trials
-FEWEST = 8  # complete trials before an importance is worth a figure
+POPULATION = 8  # of NSGA-II; Optuna's default of 50 exceeds the number of trials of most sweeps
+FEWEST = 8  # complete trials before importances are computed
 
 
 class TrialFailedError(Exception):
-    """A trial without a usable score: diverged, or no vessel was segmented. The sweep goes on."""
+    """A trial has no usable score, because it diverged or segmented no vessel. The sweep continues."""
 
 
 class _UnstoredError(BaseException):
-    """Leaves Optuna's loop, which would store the outcome of every Exception, without one. Its cause is why none can be stored."""
+    """Leaves Optuna's loop without storing an outcome, which the loop does for every Exception. Its cause is the storage error."""
 
 
 class Trial:
-    """A running trial: its number and its proposed values."""
+    """A running trial with its number and proposed values."""
 
     def __init__(self, trial: optuna.Trial, values: Mapping[str, Value], pace: Pace) -> None:
         self.number, self.values = trial.number, values
         self._trial, self._pace = trial, pace
 
     def keep(self, key: str, value: Any) -> None:
-        """Set an attribute. While the database is away it tries again, until the trial would count as killed: it may have taken hours."""
+        """Set an attribute. Retries during a database outage until the trial would count as killed, since it may have taken hours."""
         until = time.monotonic() + self._pace.grace_s
         while True:
             try:
                 return self._trial.set_user_attr(key, value)
-            except (UpdateFinishedTrialError, KeyError) as error:  # counted as killed, or deleted
+            except (UpdateFinishedTrialError, KeyError) as error:  # another process counted the trial as killed, or it was deleted
                 raise _UnstoredError from error
             except DATABASE_ERRORS as error:
                 if time.monotonic() > until:
@@ -72,7 +73,7 @@ class Trial:
 
 
 class Study:
-    """One study: its attributes, its trials, and the loop that runs them."""
+    """One study: attributes, trials, and the loop that runs the trials."""
 
     def __init__(self, study: optuna.Study, root: Path, pace: Pace) -> None:
         self._study, self._pace, self._uri = study, pace, studies_uri(root)
@@ -83,14 +84,14 @@ class Study:
         return self._study.study_name
 
     def attribute(self, key: str) -> Any:
-        """The study's attribute of that name, None where it has none."""
+        """Return the value of an attribute of the study, or None."""
         return self._study.user_attrs.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
 
     def done(self) -> int:
-        """Number of trials that count."""
+        """Return the number of trials that count."""
         return counted(self.rows())
 
     def optimize(
@@ -102,24 +103,25 @@ class Study:
         after: Callable[[int], None],
         wanted: Callable[[], bool],
     ) -> None:
-        """Run trials by Optuna's loop until the study has as many as it shall have; other processes may do the same.
+        """Run trials by Optuna's loop until the study has reached its goal. Other processes may do the same.
 
-        Where the rest is running elsewhere it waits: a trial that is killed there is tried again here.
+        While the remaining trials run in other processes this one waits, so that it can repeat a trial that is killed there.
 
         Args:
             settings: the sampler and its seed.
             space: the searched values.
-            score: runs a trial. A TrialFailedError tells the sampler that these values led to nothing; any other exception ends the loop.
-            after: called with the number of each trial that has ended with or without a score.
-            wanted: asked before each trial; False ends the loop.
+            score: runs a trial. A TrialFailedError tells the sampler that the values are bad; any other exception ends the loop.
+            after: called with the number of each ended trial, with or without a score.
+            wanted: called before each trial; False ends the loop.
         """
-        with ExitStack() as turn:  # holds the lock from the count of trials until the values of the new one are drawn
+        with ExitStack() as turn:  # holds the lock from counting the trials until the values of the new trial are drawn
 
             def another() -> bool:
+                """Wait until a trial is to be run and take the lock; False when the goal is reached."""
                 while wanted() and self.done() < self.attribute("goal"):
                     turn.enter_context(alone_at(self._uri, self.folder, f"study {self.name}"))
                     if self._has_room():
-                        # Seeded by the trial's number: a study that goes on, or has several workers, never repeats its first proposals.
+                        # Seed the sampler by the number of the trial. Otherwise each process would repeat the first proposals.
                         self._study.sampler = _sampler(settings, len(self._study.get_trials(deepcopy=False)))
                         return True
                     turn.close()
@@ -148,7 +150,7 @@ class Study:
         try:
             result = score(trial)
         except TrialFailedError as error:
-            # TPE does not see failed trials and proposes their like again and again; pruned ones it takes for worse than all others.
+            # TPE ignores failed trials and would propose similar values repeatedly. It treats pruned trials as worse than all others.
             raise optuna.TrialPruned from error
         except SystemExit:
             self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
@@ -157,14 +159,14 @@ class Study:
         return result.dsc, result.hd95_mm
 
     def _has_room(self) -> bool:
-        """Whether a trial can begin: one that was cut off, or a new one. Call it with the lock held."""
+        """Whether a trial can start, either a queued repetition or a new one. The caller must hold the lock."""
         optuna.storages.fail_stale_trials(self._study)
         self._fail_unborn()
         states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
         return TrialState.WAITING in states or bool(self.done() + states.count(TrialState.RUNNING) < self.attribute("goal"))
 
     def _fail_unborn(self) -> None:
-        """End trials whose process was killed before their first heartbeat: all would wait for them."""
+        """Fail trials whose process was killed before their first heartbeat; otherwise all processes would wait for them."""
         latest = datetime.now() - timedelta(seconds=self._pace.grace_s)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if ALIVE not in trial.user_attrs and trial.datetime_start is not None and trial.datetime_start < latest:
@@ -181,14 +183,14 @@ class Study:
         return SweepResult(self.name, model, rows, pareto_front(rows), self.folder, False, self._importances(rows))
 
     def _importances(self, rows: tuple[TrialRow, ...]) -> dict[str, dict[str, float]]:
-        """PED-ANOVA (Watanabe et al. 2023) of reaching the best quarter in each objective; nothing where trials are few."""
+        """Importance of each value for reaching the best quarter in each objective (PED-ANOVA, Watanabe et al. 2023); {} for few trials."""
         if sum(row.state == "complete" for row in rows) < FEWEST:
             return {}
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn, which takes seconds
 
         evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that low targets are taken for good ones
+            warnings.simplefilter("ignore")  # warns that low targets are considered good
             dsc = get_param_importances(self._study, evaluator=evaluator, target=lambda trial: -trial.values[0])
             hd95_mm = get_param_importances(self._study, evaluator=evaluator, target=lambda trial: trial.values[1])
         return {"val_dsc": dsc, "val_hd95_mm": hd95_mm}
@@ -196,12 +198,12 @@ class Study:
 
 @contextmanager
 def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace) -> Iterator[Study]:
-    """The study, made where it is missing.
+    """Open a study, which is created if it is missing.
 
     Raises:
-        InputError: the database cannot be used, or the study was made by another program or with other facts.
+        InputError: the database cannot be used, or the study was made by another program or with other values of `facts`.
     """
-    begun = root / "mlruns" / "sweeps" / name / "begun"  # exists while the study may lack facts: a kill can come between
+    begun = root / "mlruns" / "sweeps" / name / "begun"  # exists while attributes may be missing, in case the process is killed
     with opened_storage(root, pace) as storage:
         with alone_at(studies_uri(root), root / "mlruns", "studies"):
             if name in optuna.get_all_study_names(storage) and not begun.exists():
@@ -218,10 +220,10 @@ def opened(root: Path, name: str, facts: Mapping[str, str], pace: Pace) -> Itera
 
 @contextmanager
 def existing(root: Path, name: str) -> Iterator[Study]:
-    """An existing study.
+    """Open an existing study.
 
     Raises:
-        InputError: there is none of that name, or another program made it.
+        InputError: no study has this name, or another program made it.
     """
     if not _database_exists(root):
         raise InputError(f"{name}: no such study, nothing was searched here yet; begin with `python cli.py sweep`")
@@ -233,7 +235,7 @@ def existing(root: Path, name: str) -> Iterator[Study]:
 
 
 def studies_in(root: Path) -> list[str]:
-    """The names of all studies; none, and no database is made, before the first sweep.
+    """Return the names of all studies. Before the first sweep there are none, and no database is created.
 
     Raises:
         InputError: the database cannot be used.
@@ -249,7 +251,7 @@ def _database_exists(root: Path) -> bool:
 
 
 def _loaded(storage: RDBStorage, name: str, facts: Mapping[str, str]) -> optuna.Study:
-    """An existing study, if this program made it with these facts. Only reads."""
+    """Load an existing study without changing it, after checking that this program made it with the same values of `facts`."""
     study = optuna.load_study(storage=storage, study_name=name)
     if [direction.name.lower() for direction in study.directions] != DIRECTIONS:
         refuse_others(name, {}, {})
@@ -258,7 +260,7 @@ def _loaded(storage: RDBStorage, name: str, facts: Mapping[str, str]) -> optuna.
 
 
 def _row(trial: optuna.trial.FrozenTrial, lost_run: str) -> TrialRow:
-    """A row from Optuna's trial; `lost_run` is the run of one that was killed before it stored its run's id."""
+    """Convert an Optuna trial to a row; `lost_run` is the run id of a trial that was killed before it stored the id."""
     state = trial.state.name.lower().replace("pruned", "fail")  # see Study._outcome
     dsc, hd95_mm = trial.values if state == "complete" else (None, None)
     seconds = round(trial.duration.total_seconds(), 1) if trial.duration else None

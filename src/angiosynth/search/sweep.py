@@ -1,7 +1,7 @@
-"""Sweeps over one generator's settings.
+"""Sweeps over the settings of one generator.
 
-Two objectives on validation patients: DSC up, 95HD down. A trial gets settings and a scratch folder, nothing of the test patients.
-Any number of processes may work on one study: they share its database, and each takes the next trial under a lock.
+Two objectives on validation patients: maximise DSC, minimise 95HD. A trial gets settings and a scratch folder; test patients are not used.
+Any number of processes may work on one study. They share its database, and each takes the next trial under a lock.
 """
 
 from __future__ import annotations
@@ -31,19 +31,18 @@ TrialFunction = Callable[[Settings, Path, str, int], TrialScore]
 
 @dataclass(frozen=True)
 class Sweep:
-    """A search over one generator's settings, and the function that scores a trial.
+    """A search over the settings of one generator, and the function that scores a trial.
 
     Attributes:
-        settings: params.yaml; `sweep` has the ranges, the sampler, its seed and a trial's size.
-        model: the generator.
-        trial_function: (trial's settings, empty scratch folder, run id to nest runs under, trial number) -> score. A
-            FloatingPointError, an InputError that says "diverged", a score that is not finite or a DSC of 0 fail the trial
-            and the sweep goes on; any other exception ends it. The scratch folder is removed after the trial. With
-            several workers it must be picklable.
-        root: holds mlruns/.
-        data: the data of the trials; a study goes on with no other.
-        basis: name -> digest of further data and code that scores depend on, such as the validation scans; likewise.
-        pace: of heartbeats.
+        settings: params.yaml; section `sweep` has the ranges, the sampler, its seed and the size of a trial.
+        model: name of the generator.
+        trial_function: (settings of the trial, empty scratch folder, parent run id, trial number) -> score. The trial fails and the sweep
+            continues after a FloatingPointError, an InputError that contains "diverged", a score that is not finite, or a DSC of 0. Any
+            other exception ends the sweep. The scratch folder is removed after the trial. With several workers it must be picklable.
+        root: folder that contains mlruns/.
+        data: data of the trials. A study can only be continued with the same data.
+        basis: name -> digest of further data and code on which scores depend, such as the validation scans; must not change either.
+        pace: intervals of heartbeats.
     """
 
     settings: Settings
@@ -55,17 +54,17 @@ class Sweep:
     pace: Pace = DEFAULT_PACE
 
     def facts(self) -> dict[str, str]:
-        """Facts that the study's trials must have in common."""
+        """Return the values that all trials of the study must share."""
         return study_facts(self.settings, self.model, self.data, self.basis)
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker must know; it can be sent to another process."""
+    """Arguments of a worker; picklable."""
 
     sweep: Sweep
     study: str
-    owner: int = 0  # the process that started the worker: without it the worker ends after its trial
+    owner: int = 0  # id of the parent process; when the parent has ended the worker ends after its current trial
 
 
 def run_sweep(
@@ -76,17 +75,17 @@ def run_sweep(
     workers: int = 1,
     draw: Callable[[SweepResult], Sequence[Path]] | None = None,
 ) -> SweepResult:
-    """Bring the study to `trials` trials and write mlruns/sweeps/<study>/trials.csv and front.json.
+    """Run a study until it has `trials` trials, and write mlruns/sweeps/<study>/trials.csv and front.json.
 
     Args:
         sweep: the search.
-        trials: how many the study shall have, existing ones among them; trials that were cut off do not count.
-        study_name: by default the model and a digest of the facts that scores depend on.
-        workers: processes at work at once.
-        draw: draws figures of the result and gives their paths.
+        trials: total number of trials including existing ones; interrupted trials do not count.
+        study_name: name of the study; by default the model and a digest of `Sweep.facts`.
+        workers: number of processes.
+        draw: draws figures of the result and returns their paths.
 
     Raises:
-        InputError: a wrong argument, a database that cannot be opened, or a study made with other settings or ranges.
+        InputError: an argument is invalid, the database cannot be opened, or the study was made with other settings or ranges.
     """
     if trials < 1 or workers < 1:
         raise InputError(f"--trials {trials} --workers {workers}: must be 1 or more")
@@ -109,7 +108,7 @@ def run_sweep(
                     work(job) if workers == 1 else with_workers(work, replace(job, owner=os.getpid()), workers)
                     if (done := study.done()) < trials:
                         raise InputError(f"study {name}: its workers ended after {done} of {trials} trials; see above, then run it again")
-                finally:
+                finally:  # tables and figures also after an interruption or a fault
                     result = study.result()
                     write_tables(result)
                     run.final(_summary(result))
@@ -122,15 +121,15 @@ def run_sweep(
 
 
 def join_sweep(root: Path, study_name: str, sweep_of: Callable[[str], Sweep]) -> int:
-    """Work on a study that `run_sweep` has begun until its trials are done; gives how many these are.
+    """Work on a study that `run_sweep` has started until it is complete; returns its number of trials.
 
     Args:
-        root: holds mlruns/.
-        study_name: the study's.
-        sweep_of: the study's model -> the search.
+        root: folder that contains mlruns/.
+        study_name: name of the study.
+        sweep_of: function from the study's model to the search.
 
     Raises:
-        InputError: there is no such study, or it was made with other settings, ranges or data.
+        InputError: the study does not exist, or was made with other settings, ranges or data.
     """
     root = Path(root).resolve()
     with existing(root, study_name) as study:
@@ -145,17 +144,17 @@ def join_sweep(root: Path, study_name: str, sweep_of: Callable[[str], Sweep]) ->
 
 
 def load_sweep(root: Path, study_name: str) -> SweepResult:
-    """A study as it stands.
+    """Return the current result of a study.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no study has this name.
     """
     with existing(Path(root).resolve(), study_name) as study:
         return study.result()
 
 
 def work(job: Job) -> None:
-    """Run trials of the study until it has as many as it shall have."""
+    """Run trials of the study until it has reached its goal."""
     sweep = job.sweep
     with opened(sweep.root, job.study, sweep.facts(), sweep.pace) as study:
 
@@ -200,7 +199,7 @@ def _tracked(study: Study, sweep: Sweep, trial: Trial, label: str) -> TrialScore
                 scores.append(_usable(sweep.trial_function, settings, scratch, run.id, trial.number))
             if sweep.settings.sweep.seeds > 1:
                 run.final({f"val_dsc_seed_{shift + 1}": scores[-1].dsc, f"val_hd95_mm_seed_{shift + 1}": scores[-1].hd95_mm})
-                # Optuna prunes no trial of two objectives; a hopeless one keeps the score of its first seed, which samplers see
+                # Optuna does not support pruning with two objectives. A hopeless trial keeps the score of its first seed for the sampler.
                 if not shift and is_hopeless(scores[0], study.rows()):
                     say(f"sweep {label}: worse in both scores than half of the trials after its first seed; it gets no further ones")
                     break
@@ -230,7 +229,7 @@ def _summary(result: SweepResult) -> dict[str, float]:
 
 
 def _reason(error: BaseException, root: Path) -> str:
-    first = portable((str(error).splitlines() or [""])[0], root)  # it is kept in tables and the database
+    first = portable((str(error).splitlines() or [""])[0], root)  # without local paths, since it is stored in tables and the database
     if isinstance(error, TrialFailedError):
         return first
     return f"{FAULT}: {first if isinstance(error, InputError) else f'{type(error).__name__}: {first}'}"

@@ -1,4 +1,4 @@
-"""Several processes at one job, each with its share of the cores."""
+"""Run a job in several processes, each with a fraction of the cores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ J = TypeVar("J")
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds: between two signs of life of a trial, until a silent one counts as killed, between two looks for work."""
+    """Intervals in seconds: between heartbeats, until a trial without heartbeat counts as killed, between polls for a new trial."""
 
     heartbeat_s: int = 30
     grace_s: int = 120
@@ -37,9 +37,9 @@ DEFAULT_PACE = Pace()
 
 
 def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
-    """Run `target(job)` in so many processes and wait for all. A killed one is said; the others go on.
+    """Run `target(job)` in several processes and wait for all. If one is killed this is reported, and the others continue.
 
-    Ctrl-C or a signal that ends this process is passed to each worker once, and raised again when all have ended.
+    Ctrl-C or a terminating signal is forwarded to each worker once, and raised again when all have ended.
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's and SQLAlchemy's threads
     processes: list[BaseProcess] = []
@@ -47,7 +47,7 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
         with _threads(max(1, cpu_count() // workers)):
             for number in range(1, workers + 1):
                 processes.append(context.Process(target=_worker, args=(target, job), name=f"worker {number}"))
-                with uninterrupted():  # a signal must find the process among those that it is handed on to
+                with uninterrupted():  # otherwise a signal could arrive before the process is known and not be forwarded to it
                     processes[-1].start()
         for process in processes:
             process.join()
@@ -67,7 +67,7 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
 
 def _worker(target: Callable[[J], None], job: J) -> None:
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # the terminal's Ctrl-C goes to the parent, which hands it on once
+        os.setpgid(0, 0)  # so that Ctrl-C reaches only the parent, which forwards it once
     write_for_the_user_alone()
     end_in_order()
     keep_freed_memory()
@@ -79,14 +79,14 @@ def _worker(target: Callable[[J], None], job: J) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # multiprocessing would print it as it is
+    except Exception as error:  # multiprocessing would print it without removing secrets
         sys.excepthook(type(error), error, error.__traceback__)
         sys.exit(1)
 
 
 @contextmanager
 def _threads(share: int) -> Iterator[None]:
-    """Processes started within take so many threads each: the libraries read this when they are loaded."""
+    """Limit the threads of processes that are started within this context; libraries read the variables when they are loaded."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, str(share)))
     try:

@@ -1,1 +1,1 @@
-"""The U-net: network, loss, augmentation, one trainer, whole-volume prediction."""
+"""U-net: network, loss, augmentation, training, prediction of whole volumes."""

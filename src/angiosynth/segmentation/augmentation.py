@@ -1,4 +1,4 @@
-"""Random rotation, shear and flip of a batch: one affine map a sample, linear interpolation of images, nearest of labels."""
+"""Random rotation, shear and mirroring: one affine map per sample, bilinear interpolation of images, nearest-neighbour of labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def augment(image: Tensor, label: Tensor, random: torch.Generator) -> tuple[Tens
     """Rotate by up to 30 degrees, shear by up to 20 degrees, mirror half of the samples (Livne et al. 2019).
 
     Args:
-        image: (n, 1, x, y) in [-1, 1]; pixels from beyond the patch become -1, as outside the brain.
+        image: (n, 1, x, y) in [-1, 1]; pixels from outside the patch become -1, the value outside the brain.
         label: (n, 1, x, y), 0 or 1.
         random: draws the maps.
 
@@ -25,7 +25,7 @@ def augment(image: Tensor, label: Tensor, random: torch.Generator) -> tuple[Tens
     """
     maps = random_maps(len(image), random).to(image.device)
     grid = F.affine_grid(maps, list(image.shape), align_corners=False)
-    # Sampling pads with zero, so the image is shifted to make zero its background.
+    # `grid_sample` pads with zeros, so the image is shifted by 1 to make its background zero, and shifted back.
     warped = F.grid_sample(image + 1.0, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1.0
     return warped, F.grid_sample(label, grid, mode="nearest", padding_mode="zeros", align_corners=False)
 

@@ -1,4 +1,4 @@
-"""The metadata beside a U-net's weights, unet.json, read without torch."""
+"""Metadata of a U-net, unet.json; readable without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from angiosynth.settings import IntensitySettings
 
 
 class UnetFacts(BaseModel):
-    """The values of unet.json that are needed to use the weights. Images, and so their mean, lie in [-1, 1]."""
+    """Values of unet.json that are needed to use the weights. `mean` and `deviation` standardise images in [-1, 1]."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -31,10 +31,10 @@ class UnetFacts(BaseModel):
 
 
 def read_facts(folder: Path) -> UnetFacts:
-    """Read unet.json of a U-net's folder.
+    """Read unet.json from the folder of a U-net.
 
     Raises:
-        InputError: the file is missing or damaged, or a value is out of the range that trainings write; the text names the first.
+        InputError: the file is missing or damaged, or a value is outside the range that trainings write; the message names the first.
     """
     path = folder / "unet.json"
     try:

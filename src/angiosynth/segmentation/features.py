@@ -1,4 +1,4 @@
-"""Features of images from the encoder of a trained U-net."""
+"""Image features from the encoder of a trained U-net."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CHUNK = 128
 
 @torch.no_grad()
 def unet_features(segmenter: Segmenter, images: ImagePatches) -> Features:
-    """Mean activations of each channel of a U-net's encoder, averaged over the pixels of an image.
+    """Return the mean activation of each channel of a U-net's encoder over the pixels of an image.
 
     Args:
-        segmenter: trained on real patches.
+        segmenter: a U-net trained on real patches.
         images: (n, x, y) levels 0..255.
 
     Returns:
-        (n, 31 * width): the channels of the five levels, width of the first, twice as many of the second, and so on.
+        (n, 31 * width): the channels of the five levels, `width` at the first and twice as many at each following one.
     """
     segmenter.unet.eval()
     device = next(segmenter.unet.parameters()).device

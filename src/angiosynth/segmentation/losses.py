@@ -1,4 +1,4 @@
-"""The losses of the U-net."""
+"""Losses of the U-net."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ Loss = Literal["dice", "dice_cross_entropy"]
 
 
 def segmentation_loss(logits: Tensor, label: Tensor, form: Loss) -> Tensor:
-    """Dice loss alone, or with the mean cross-entropy of the pixels added (Isensee et al. 2021).
+    """Dice loss, or the sum of Dice loss and mean cross-entropy over the pixels (Isensee et al. 2021).
 
-    Where the prediction is empty the Dice loss has almost no gradient, but the cross-entropy has.
+    If the prediction is empty the Dice loss has almost no gradient, but the cross-entropy does.
 
     Args:
         logits: (n, 1, x, y).
         label: (n, 1, x, y), 0 or 1.
-        form: the loss.
+        form: "dice" or "dice_cross_entropy".
+
+    Returns:
+        A scalar.
     """
     dice = dice_loss(logits, label)
     return dice if form == "dice" else dice + F.binary_cross_entropy_with_logits(logits.float(), label)
 
 
 def dice_loss(logits: Tensor, label: Tensor, smooth: float = 1.0) -> Tensor:
-    """1 - (2 |p y| + smooth) / (|p| + |y| + smooth) over the whole batch (Livne et al. 2019).
+    """Dice loss 1 - (2 |p y| + smooth) / (|p| + |y| + smooth) over the whole batch (Livne et al. 2019).
 
     Args:
         logits: (n, 1, x, y).
         label: (n, 1, x, y), 0 or 1.
-        smooth: keeps the quotient defined where there is no vessel.
+        smooth: keeps the quotient defined for batches without vessels.
+
+    Returns:
+        A scalar in [0, 1).
     """
     probability = logits.float().sigmoid()
     overlap = (probability * label).sum()

@@ -1,14 +1,14 @@
 """Segmentation of whole volumes, slice by slice.
 
-The input for a slice is a window: the bounding box of the brain in that slice with a margin of 16 voxels or more on every side. Voxels
-outside the brain or beyond the scan's border are air (-1). So:
+The input for a slice is a window: the bounding box of the brain in that slice, with a margin of at least 16 voxels on every side. Voxels
+outside the brain or beyond the scan's border are set to air (-1). Consequences:
 
-- nothing is computed for slices without brain or far from it;
-- cropping or padding the scan, or another batch size, changes no voxel of the mask;
-- compared with slices padded by much more air, a few voxels in a thousand change (docs/benchmarks.md).
+- Nothing is computed for slices without brain or for regions far from it.
+- Cropping or padding the scan, or another batch size, changes no voxel of the mask.
+- Compared with slices padded by much more air, a few voxels in a thousand change (docs/benchmarks.md).
 
-Without the margin the U-net marks vessels along the border of the box, and overlapping tiles have the same fault: both were measured
-worse than windows, by 0.03 to 0.04 DSC.
+Without the margin the U-net predicts vessels along the border of the box, and overlapping tiles have the same defect. Both were measured
+to be worse than windows, by 0.03 to 0.04 DSC.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from angiosynth.segmentation.unet import SIDE_MULTIPLE, Unet
 THRESHOLD = 0.5
 AIR = -1.0
 MARGIN = SIDE_MULTIPLE
-# Voxels of a batch of windows. On a CPU small batches keep activations in the cache; on a GPU activations stay below about a gigabyte.
+# Voxels in a batch of windows. On a CPU small batches keep the activations in the cache; on a GPU activations stay below about a gigabyte.
 VOXELS_AT_ONCE, VOXELS_AT_ONCE_ON_CPU = 600_000, 150_000
 
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of slice z, from a corner (x, y) that may lie outside the volume."""
+    """A rectangle in slice z, given by a corner (x, y), which may lie outside the volume, and its sides."""
 
     z: int
     corner: tuple[int, int]
     sides: tuple[int, int]  # multiples of 16
 
     def within(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The slices (x, y) of the overlap with a volume of this shape: in the volume, and in the window."""
+        """Return the overlap with a volume of this shape as slices (x, y): in the volume's coordinates, and in the window's."""
         ranges = [(max(0, at), min(length, at + side)) for at, side, length in zip(self.corner, self.sides, shape, strict=False)]
         in_volume = tuple(slice(first, last) for first, last in ranges)
         in_window = tuple(slice(first - at, last - at) for (first, last), at in zip(ranges, self.corner, strict=True))
@@ -52,35 +52,35 @@ class Window:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained U-net with the mean and deviation that standardise its input."""
+    """A trained U-net with the mean and standard deviation that standardise its input."""
 
     unet: Unet
     mean: float
     deviation: float
     precision: str = "auto"
-    name: str = "U-net"  # or its file, for messages
+    name: str = "U-net"  # for messages; the path of the weights if they were loaded
 
     @torch.no_grad()
     def segment(self, image: Image, brain: Mask, title: str | None = None) -> Mask:
         """Segment the vessels inside the brain.
 
         Args:
-            image: (x, y, z) in [-1, 1] by the intensity rule that the U-net was trained with.
-            brain: (x, y, z); voxels outside are neither read nor marked.
-            title: of a progress bar, None for none.
+            image: (x, y, z) in [-1, 1], by the intensity rule with which the U-net was trained.
+            brain: (x, y, z) boolean; voxels outside are neither read nor marked.
+            title: title of the progress bar; None shows none.
 
         Returns:
-            (x, y, z) bool.
+            (x, y, z) boolean.
 
         Raises:
-            InputError: the U-net gives NaN or infinity anywhere.
+            InputError: an output of the U-net is not finite.
         """
         mask = np.zeros(image.shape, np.bool_)
         device = next(self.unet.parameters()).device
         self.unet.eval()
         work = list(batches(windows(brain), VOXELS_AT_ONCE_ON_CPU if device.type == "cpu" else VOXELS_AT_ONCE))
         for batch in progress(work, title, len(work)) if title else work:
-            # the windows' voxels, air where a window has no brain
+            # gather the voxels of the windows; voxels without brain are air
             inputs = np.full((len(batch), 1, *batch[0].sides), AIR, np.float32)
             for row, window in enumerate(batch):
                 in_volume, in_window = window.within(brain.shape)
@@ -91,7 +91,7 @@ class Segmenter:
                 logits = self.unet(standardised)[:, 0]
             if not torch.isfinite(logits).all():
                 raise InputError(f"{self.name}: its output is not finite: it diverged, or its weights are damaged; train it again")
-            # copy their vessels into the volume
+            # threshold, and copy the vessels into the volume
             vessel = (logits.float().sigmoid() > THRESHOLD).cpu().numpy()
             for row, window in enumerate(batch):
                 in_volume, in_window = window.within(brain.shape)
@@ -101,13 +101,18 @@ class Segmenter:
 
 
 def windows(brain: Mask) -> list[Window]:
-    """A window for every slice with brain. All corners lie on one grid of 16 voxels, so that pooling joins the same voxels in each."""
+    """One window for each slice that contains brain.
+
+    Corners lie on a common grid of 16 voxels, so that the max pooling of every window joins the same voxels. The grid starts at the brain,
+    not at the border of the scan, so that cropping or padding changes nothing.
+    """
     spans = [_spans(np.asarray(brain.any(axis=across))) for across in (1, 0)]  # along x, along y
     slices = np.flatnonzero(brain.any(axis=(0, 1)))
     if slices.size == 0:
         return []
     corners, sides = [], []
     for first, last in spans:
+        # For each slice: round the box's start, less the margin, down to the grid, and its length, with both margins, up to a multiple.
         origin = int(first[slices].min()) - MARGIN
         start = origin + (first - MARGIN - origin) // SIDE_MULTIPLE * SIDE_MULTIPLE
         corners.append(start)
@@ -116,7 +121,7 @@ def windows(brain: Mask) -> list[Window]:
 
 
 def batches(windows: Sequence[Window], voxels: int) -> Iterator[list[Window]]:
-    """Groups of windows of equal sides, of at most so many voxels in all, but at least one window."""
+    """Group windows of equal sides into batches of at most `voxels` voxels, but at least one window."""
     alike: defaultdict[tuple[int, int], list[Window]] = defaultdict(list)
     for window in windows:
         alike[window.sides].append(window)
@@ -126,5 +131,5 @@ def batches(windows: Sequence[Window], voxels: int) -> Iterator[list[Window]]:
 
 
 def _spans(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n, z) -> for each z the index of the first set flag and one more than that of the last; 0 and n where none is set."""
+    """For flags (n, z), the index of the first set flag and one past the last one, for each z; 0 and n if none is set."""
     return flags.argmax(axis=0), len(flags) - flags[::-1].argmax(axis=0)

@@ -1,4 +1,4 @@
-"""A trained U-net on disk: unet.pt with the weights, unet.json with the metadata to use them."""
+"""Read and write a trained U-net: weights in unet.pt, metadata in unet.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNET_FILES = ("unet.pt", "unet.json")
 
 
 def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts: dict[str, Any]) -> None:
-    """Write weights and metadata into an existing folder; `facts` holds nothing volatile."""
+    """Write weights and metadata into an existing folder. `facts`, further metadata, must not vary between equal runs."""
     segmenter = trained.segmenter
     weights = {name: value.detach().cpu().contiguous() for name, value in segmenter.unet.state_dict().items()}
     save_weights(folder / "unet.pt", weights)
@@ -30,21 +30,21 @@ def save_unet(folder: Path, trained: TrainedUnet, settings: UnetSettings, facts:
 
 
 def load_segmenter(folder: Path) -> Segmenter:
-    """The U-net of a folder, ready to segment on the available device.
+    """Load the U-net of a folder to the available device.
 
     Raises:
-        InputError: a file is missing or damaged, the two do not belong together, or a weight is not finite; the text names the file.
+        InputError: a file is missing or damaged, the files do not match, or a weight is not finite; the message names the file.
     """
-    facts = read_facts(folder)
-    _refuse_width(folder, facts.width)
-    unet = Unet(facts.width, facts.dropout)
+    metadata = read_facts(folder)
+    _refuse_width(folder, metadata.width)
+    unet = Unet(metadata.width, metadata.dropout)
     unet.load_state_dict(read_weights(folder / "unet.pt", unet.state_dict()))
     place(unet, device())
-    return Segmenter(unet.eval(), facts.mean, facts.deviation, facts.precision, str(folder / "unet.pt"))
+    return Segmenter(unet.eval(), metadata.mean, metadata.deviation, metadata.precision, str(folder / "unet.pt"))
 
 
 def count_weights(width: int) -> int:
-    """How many weights a `Unet` of this width has, without building one."""
+    """Return the number of weights of a `Unet` of this width, without building it."""
     channels = [width << level for level in range(LEVELS)]
     down = zip([1, *channels[:-1]], channels, strict=True)
     up = ((channels[level] + channels[level - 1], channels[level - 1]) for level in range(1, LEVELS))
@@ -52,10 +52,10 @@ def count_weights(width: int) -> int:
 
 
 def _refuse_width(folder: Path, width: int) -> None:
-    """Raise InputError, before a network is built, for a width that disagrees with the file of weights or does not fit the memory."""
+    """Raise InputError if the width does not match the size of unet.pt or exceeds the memory. Called before the network is built."""
     path, needed = folder / "unet.pt", 4 * count_weights(width)
     existing, free = path.stat().st_size if path.is_file() else 0, memory_available()
     if existing < needed:
         raise InputError(f"{path}: missing or damaged, {existing} bytes instead of {needed} for width {width}; run `dvc repro` to train it")
-    if free and free < 2 * needed:  # the network, and the weights that are loaded into it
+    if free and free < 2 * needed:  # the network, and the weights read from the file
         raise InputError(f"{path}: takes {2 * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; close other programs")

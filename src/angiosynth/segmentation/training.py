@@ -1,4 +1,4 @@
-"""The one U-net trainer: on real patches, on synthetic ones, and for transfer from pre-trained weights."""
+"""Training of the U-net, on real or synthetic patches, from initial or pre-trained weights."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from angiosynth.segmentation.unet import Unet, build_unet
 from angiosynth.settings import ProbeSettings, TransferSettings, UnetSettings
 
 LOG_EVERY = 20
-WARM_UP = 0.1  # fraction of the steps; without it Dice loss often ends in the empty prediction, which it does not leave again
+WARM_UP = 0.1  # fraction of the steps; without warm-up Dice loss often converges to the empty prediction and stays there
 ATTEMPTS = 3
-EMPTY_LOSS, EMPTY_NOT_BEFORE = 0.99, 50  # of a batch; by this step a healthy training is well below it
-GRADIENT_NORM = 1.0  # greater gradients are cut to this: one odd batch must not kill the ReLUs
+EMPTY_LOSS, EMPTY_NOT_BEFORE = 0.99, 50  # batch loss of an empty prediction; a healthy training is well below it by this step
+GRADIENT_NORM = 1.0  # gradients are clipped to this norm, so that a single unusual batch cannot disable ReLUs for good
 
 # Scores a segmenter on whole volumes of validation patients: {"val_dsc": ..., "val_hd95_mm": ...}.
 Validate = Callable[[Segmenter], dict[str, float]]
 
 
 class _FellEmptyError(Exception):
-    """The prediction has become empty, and Dice loss does not lead out of it."""
+    """The prediction has become empty; Dice loss has no gradient that would change that."""
 
 
 @dataclass(frozen=True)
 class TrainedUnet:
-    """The chosen U-net, the step it is from, its validation scores and the curve of the training."""
+    """The selected U-net with its step and validation scores, and the curve of the training."""
 
     segmenter: Segmenter
     step: int
@@ -54,21 +54,21 @@ def train_segmenter(
     title: str = "train-unet",
     unet: Unet | None = None,
 ) -> TrainedUnet:
-    """Train with Adam; keep the weights that do best on validation patients.
+    """Train a U-net with Adam and select the weights with the best DSC on validation patients.
 
-    Where the prediction is empty, Dice loss alone has next to no gradient. A training with it that falls there early starts
-    again with other batches and half the learning rate, twice at most.
+    Dice loss has almost no gradient if the prediction is empty. A training with Dice loss alone whose prediction becomes empty early is
+    restarted with other batches and half the learning rate, at most twice.
 
     Args:
-        settings: section `unet`, or that section with another's values, see `with_values_of`.
-        patches: pairs of training patients, or synthetic ones.
-        validate: scores whole validation volumes, or None to keep the last weights.
-        recorder: takes the curves.
-        title: of the training, for progress and errors.
-        unet: a pre-trained network, trained in place; None for a fresh one of the settings' width, dropout and seed.
+        settings: section `unet`, or this section with the values of another one, see `with_values_of`.
+        patches: real pairs of training patients, or synthetic pairs.
+        validate: scores a segmenter on whole validation volumes; None keeps the last weights.
+        recorder: receives the curves.
+        title: title of the training for progress and error messages.
+        unet: a pre-trained network, which is trained in place; None builds one from width, dropout and seed of the settings.
 
     Raises:
-        InputError: there are no patches, or the loss stopped being finite.
+        InputError: the set holds no patches, or the loss is not finite.
     """
     if len(patches) == 0:
         raise InputError(f"{patches.folder}: holds no patches to train on; check the split in params.yaml, section cohort")
@@ -89,14 +89,14 @@ def train_segmenter(
 
 
 def with_values_of(section: TransferSettings | ProbeSettings, unet: UnetSettings) -> UnetSettings:
-    """Settings of a U-net's training by another section: its values where it has a setting, those of `unet` elsewhere."""
+    """Return the settings of a U-net training: the values of `section` for the settings that it has, those of `unet` for all others."""
     shared = {name: getattr(section, name) for name in UnetSettings.model_fields if name in type(section).model_fields}
     return unet.model_copy(update=shared)
 
 
 @dataclass(frozen=True)
 class _Training:
-    """The arguments of one `train_segmenter`, shared by its attempts."""
+    """Arguments of one call of `train_segmenter`, shared by its attempts."""
 
     settings: UnetSettings
     patches: PatchSet
@@ -106,11 +106,11 @@ class _Training:
     title: str
 
     def seed(self, attempt: int) -> int:
-        """Of an attempt's batches and dropout."""
+        """Return the seed of the batches and the dropout of an attempt."""
         return self.settings.seed + 1000 * attempt
 
     def fit(self, attempt: int) -> TrainedUnet:
-        """One attempt. All but the last give up where the prediction is empty after a fifth of the steps."""
+        """Run one attempt. All attempts but the last give up if the prediction is empty after a fifth of the steps."""
         settings, unet = self.settings, self.segmenter.unet
         peak_rate = settings.learning_rate * 0.5**attempt
         optimiser = torch.optim.Adam(unet.parameters(), peak_rate, fused=True)
@@ -127,7 +127,7 @@ class _Training:
             for group in optimiser.param_groups:
                 group["lr"] = peak_rate * rate_factor(step, settings.steps)
             loss = training_step(self.segmenter, optimiser, image, label, settings.loss)
-            # once: see whether the prediction has become empty
+            # once: check whether the prediction has become empty
             if step == give_up_step and float(loss.detach()) > EMPTY_LOSS:
                 raise _FellEmptyError
             # every few steps: record the loss
@@ -140,24 +140,25 @@ class _Training:
                 if not best_weights or scores["val_dsc"] > best.scores["val_dsc"]:
                     best = TrainedUnet(self.segmenter, step, scores, best.curve)
                     best_weights = copy.deepcopy(unet.state_dict())
+        # Return to the best weights; without validation the last ones stay.
         if best_weights:
             unet.load_state_dict(best_weights)
             return best
         return TrainedUnet(self.segmenter, settings.steps, {}, best.curve)
 
     def batches(self, attempt: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Image and label, (n, 1, x, y) each, for ever; another attempt draws other ones."""
+        """Yield batches of image and label, (n, 1, x, y) each, without end. Each attempt has a different seed."""
         random = torch.Generator().manual_seed(self.seed(attempt))
         while True:
-            # Rows are drawn with replacement: a batch does not depend on those before it but by the generator's state.
+            # Rows are drawn with replacement, so the state of the random generator is the only state of the iteration.
             rows = torch.randint(len(self.patches), (self.settings.batch_size,), generator=random).numpy()
-            image, label = (torch.from_numpy(part)[:, None] for part in self.patches.pairs(rows))
+            image, label = (torch.from_numpy(array)[:, None] for array in self.patches.pairs(rows))
             if self.settings.augmentation:
                 image, label = augment(image, label, random)
             yield image.to(device(), memory_format=torch.channels_last), label.to(device())
 
     def record(self, curve: list[dict[str, float]], values: dict[str, float], step: int) -> None:
-        """Add values to the curve and hand them to the recorder; InputError where one is not finite."""
+        """Append values to the curve and pass them to the recorder. Raises InputError if one is not finite."""
         for name, value in values.items():
             if not math.isfinite(value):
                 raise InputError(f"{self.title}: {name} is not finite at step {step}, diverged; lower the learning rate in params.yaml")
@@ -166,7 +167,7 @@ class _Training:
 
 
 def training_step(segmenter: Segmenter, optimiser: torch.optim.Optimizer, image: Tensor, label: Tensor, form: Loss) -> Tensor:
-    """Make one optimiser step on image and label, (n, 1, x, y) each; returns the loss."""
+    """Run one optimiser step on image and label, (n, 1, x, y) each, and return the loss."""
     with autocast(segmenter.precision, image.device):
         loss = segmentation_loss(segmenter.unet((image - segmenter.mean) / segmenter.deviation), label, form)
     optimiser.zero_grad(set_to_none=True)
@@ -177,7 +178,7 @@ def training_step(segmenter: Segmenter, optimiser: torch.optim.Optimizer, image:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Fraction of the peak learning rate at step 1..steps: linear warm-up over the first tenth, then cosine decay to almost zero."""
+    """Return the ratio of learning rate to peak at step 1..steps: linear warm-up over the first tenth, then cosine decay to almost zero."""
     rise = max(1.0, WARM_UP * steps)
     if step < rise:
         return step / rise

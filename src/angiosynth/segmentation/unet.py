@@ -1,4 +1,4 @@
-"""The U-net of Livne et al. 2019: the full one at width 64 (31,377,793 weights), the half one at width 32 (7,846,081)."""
+"""The U-net of Livne et al. 2019: "full" at width 64 (31,377,793 weights), "half" at width 32 (7,846,081 weights)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEVELS = 5
-VESSEL_LOG_ODDS = -4.0  # initial probability of 2%: from 50% the Dice loss often falls into the empty prediction and stays there
+VESSEL_LOG_ODDS = -4.0  # initial vessel probability of 2%; starting at 50% Dice loss often converges to the empty prediction
 SIDE_MULTIPLE = 2 ** (LEVELS - 1)  # sides of the input must be multiples of this
 
 
 class Level(nn.Module):
-    """Two 3x3 convolutions with ReLU, dropout between them."""
+    """Two 3x3 convolutions with ReLU and dropout between them, (n, inputs, x, y) to (n, outputs, x, y)."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class Level(nn.Module):
 
 
 class Unet(nn.Module):
-    """Standardised images (n, 1, x, y) to logits of the vessel label (n, 1, x, y).
+    """Map standardised images (n, 1, x, y) to vessel logits (n, 1, x, y).
 
-    Channels double from `width` over five levels; 2x2 max pooling down, nearest enlargement and concatenation up, one
-    1x1 convolution to the logit. No batch norm.
+    Five levels; channels start at `width` and double at each level. 2x2 max pooling in the encoder, nearest-neighbour enlargement and
+    concatenation in the decoder, a 1x1 convolution to the logit. No batch norm.
     """
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
@@ -44,12 +44,13 @@ class Unet(nn.Module):
                 nn.init.zeros_(module.bias)
         assert self.last.bias is not None
         nn.init.constant_(self.last.bias, VESSEL_LOG_ODDS)
-        # Its inputs come from a ReLU: if all weights were negative the output could never be positive. So signs alternate.
+        # The inputs of the last convolution come from a ReLU, so they are non-negative. If all its weights were negative the output could
+        # never be positive. The signs therefore alternate.
         signs = 1.0 - 2.0 * (torch.arange(width) % 2)
         self.last.weight.data = self.last.weight.data.abs() * signs[None, :, None, None]
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Activations of the encoder's five levels, the finest first: (n, width, x, y), (n, 2 width, x/2, y/2), ..."""
+        """Return the activations of the encoder's five levels, finest first: (n, width, x, y), (n, 2 width, x/2, y/2), ..."""
         skips: list[Tensor] = []
         for depth, level in enumerate(self.down):
             x = level(x if depth == 0 else F.max_pool2d(x, 2))
@@ -66,7 +67,7 @@ class Unet(nn.Module):
 
 
 def build_unet(width: int, dropout: float, seed: int) -> Unet:
-    """A U-net whose initial weights depend on the seed alone."""
+    """Build a U-net with initial weights that depend only on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Unet(width, dropout)

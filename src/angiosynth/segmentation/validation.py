@@ -1,4 +1,4 @@
-"""Scores on whole volumes of validation patients, by which weights, generators and settings are chosen."""
+"""Scores on whole volumes of validation patients, which select weights, generators and settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from angiosynth.segmentation.training import Validate
 
 
 def validator(scans: Sequence[Scan]) -> Validate | None:
-    """Mean DSC and 95HD over labelled scans as a function of a segmenter; None where there is no scan."""
+    """Return a function that scores a segmenter by mean DSC and 95HD over labelled scans, or None without scans."""
     if not scans:
         return None
 
@@ -25,7 +25,7 @@ def validator(scans: Sequence[Scan]) -> Validate | None:
 
 
 def validation_scores(scans: Sequence[Scan], segment: Callable[[Scan], Mask]) -> dict[str, float]:
-    """{"val_dsc", "val_hd95_mm"}: means over labelled scans, at least one."""
+    """Means "val_dsc" and "val_hd95_mm" over at least one labelled scan."""
     scores = []
     for scan in scans:  # one mask at a time in memory
         mask = segment(scan)

@@ -1,4 +1,4 @@
-"""params.yaml as frozen, validated models. A section holds the settings of one kind of stage."""
+"""params.yaml as frozen, validated models, one model per section."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ __all__ = [
     "load_settings",
 ]
 
-LONGEST_KEY = 100  # characters of it that a message shows
-BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # in the place of an error that lies in a union
+LONGEST_KEY = 100  # characters of a key in a message
+BRANCH = re.compile(r"(function-|constrained-|tuple\[)")  # elements of an error's location that denote a branch of a union
 
 
 class Settings(Section):
-    """All of params.yaml."""
+    """All sections of params.yaml."""
 
     threads: Threads
     phantom: PhantomSettings
@@ -86,21 +86,21 @@ class Settings(Section):
     @model_validator(mode="before")
     @classmethod
     def _defaults_are_filled_in(cls, tree: Any) -> Any:
-        """Fill in the values of `generator_defaults` that a generator's kind has and its entry does not set."""
+        """Complete the entries of generators with the values of `generator_defaults` that their kinds have."""
         if not isinstance(tree, dict) or not isinstance(tree.get("generators"), dict):
             return tree
         return tree | {"generators": filled_in(tree.get("generator_defaults", {}), tree["generators"])}
 
     @property
     def training_data(self) -> tuple[str, ...]:
-        """The names of the sets that U-nets are trained on: real patches, and each generator's."""
+        """Names of the training sets of U-nets: real patches, and the set of each generator."""
         return (REAL, *self.generators)
 
     def generator(self, name: str) -> GeneratorSettings:
-        """A generator's settings by its name.
+        """Return the settings of a generator by its name.
 
         Raises:
-            InputError: no generator has that name.
+            InputError: no generator has this name.
         """
         if name not in self.generators:
             raise InputError(f"{name}: no such generator; params.yaml, section generators, has {', '.join(self.generators)}")
@@ -117,7 +117,7 @@ def load_settings(path: Path) -> Settings:
     """Read and validate params.yaml.
 
     Raises:
-        InputError: the file is missing, too long, no YAML, or has a wrong key or value; the text names the first.
+        InputError: the file is missing, too long, not YAML, or has an invalid key or value; the message names the first.
     """
     try:
         text = read_text(path, MOST_YAML)
@@ -133,21 +133,21 @@ def load_settings(path: Path) -> Settings:
         return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        # A union's branches, such as tuple[str, ...], are no keys; a contradiction between sections names its keys itself.
-        key = ascii(".".join(str(part) for part in first["loc"] if not BRANCH.match(str(part)))[:LONGEST_KEY])[1:-1]
+        # Branches of a union, such as tuple[str, ...], are not keys. The message of a contradiction between sections contains its keys.
+        key = ascii(".".join(str(item) for item in first["loc"] if not BRANCH.match(str(item)))[:LONGEST_KEY])[1:-1]
         key = f"{key}: " if key else "" if first["type"] == "value_error" else "file: "
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: {key}{reason}{more}; compare with profiles/demo.yaml") from error
 
 
-def digest(*parts: Any) -> str:
-    """Sixteen hex digits that change whenever one of the parts does: sections, JSON-like values, and these within each other."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+def digest(*values: Any) -> str:
+    """Return the digest of sections and JSON-like values, which may be nested; sixteen hex digits."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _plain(part: object) -> Any:
-    if isinstance(part, BaseModel):
-        return part.model_dump(mode="json", by_alias=True)
-    raise TypeError(f"{type(part).__name__} has no digest")
+def _plain(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    raise TypeError(f"{type(value).__name__} has no digest")

@@ -1,4 +1,4 @@
-"""Values of params.yaml that are sound each by itself and fail together, most of them only after hours."""
+"""Find contradictions between sections of params.yaml, most of which would cause an error only after hours."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from angiosynth.generators.registry import KINDS
 if TYPE_CHECKING:
     from angiosynth.settings import Settings, SplitSettings
 
-MULTIPLE = 16  # the U-net halves a patch four times
+MULTIPLE = 16  # the U-net halves the sides of a patch four times
 LARGEST_PATCH = 1024
-LEAST_COMPARED = 12
+LEAST_COMPARED = 12  # patches; the audit searches six neighbours in halves of them
 NEEDED_FOR = {
     "train": "the networks learn from it",
     "validation": "it chooses checkpoints and weights, and the audit compares with it",
@@ -26,14 +26,14 @@ PHANTOM = "data/phantom/"
 
 
 def faults(settings: Settings) -> Iterator[str]:
-    """Everything in which sections contradict each other, a line each that names the keys."""
+    """Yield contradictions between sections, one line each, which names the keys."""
     yield from _patch_size(settings.patches.size)
     patches = settings.patches
     if patches.on_vessels + patches.on_bright + patches.in_brain < 2:
         yield "patches: on_vessels, on_bright and in_brain are 0 together; at least two patches a patient are cut"
     yield from _split(settings)
     yield from _drawn(settings)
-    yield from _looks(settings)
+    yield from _validations(settings)
     yield from _ranges(settings)
     few = {"synthesis.pairs": settings.synthesis.pairs, "sweep.pairs": settings.sweep.pairs, "audit.compared": settings.audit.compared}
     for key, count in few.items():
@@ -42,7 +42,7 @@ def faults(settings: Settings) -> Iterator[str]:
 
 
 def _patch_size(size: int) -> Iterator[str]:
-    """Generators double a map of 3 or 4, the U-net halves the patch four times."""
+    """Check the patch size: generators repeatedly double a map of side 3 or 4, the U-net halves the sides four times."""
     base = size
     while base % 2 == 0 and base > 4:
         base //= 2
@@ -68,7 +68,7 @@ def _split(settings: Settings) -> Iterator[str]:
 
 
 def _drawn(settings: Settings) -> Iterator[str]:
-    """Whether the phantom's sites suffice for the cohort and the patches, before minutes are spent on drawing them."""
+    """Check that the phantom's sites have enough patients and large enough slices, before minutes are spent on drawing them."""
     drawn = settings.phantom.sites
     for name, site in settings.cohort.sites.items():
         if not site.path.startswith(PHANTOM):
@@ -87,20 +87,20 @@ def _drawn(settings: Settings) -> Iterator[str]:
             yield f"{section}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
 
 
-def _looks(settings: Settings) -> Iterator[str]:
-    """A training cannot be validated more often than it has steps."""
-    for key, steps, looks in (
+def _validations(settings: Settings) -> Iterator[str]:
+    """Check that no training is validated more often than it has steps."""
+    for key, steps, validations in (
         ("unet.steps", settings.unet.steps, settings.unet.validations),
         ("transfer.steps", settings.transfer.steps, settings.transfer.validations),
         ("sweep.unet_steps", settings.sweep.unet_steps, settings.unet.validations),
     ):
-        if looks > steps:
+        if validations > steps:
             section = "transfer" if key.startswith("transfer") else "unet"
-            yield f"{section}.validations: {looks} do not fit into {key} {steps}; lower it"
+            yield f"{section}.validations: {validations} do not fit into {key} {steps}; lower it"
 
 
 def _ranges(settings: Settings) -> Iterator[str]:
-    """Both ends of every searched range must be values that the generators take."""
+    """Check that all values of the searched ranges are valid settings of the generators."""
     for name, generator in settings.generators.items():
         for key, searched in KINDS[generator.kind].search.items():
             for value in settings.sweep.ranges.get(key, ()):
@@ -112,7 +112,7 @@ def _ranges(settings: Settings) -> Iterator[str]:
 
 
 def placed(generator: GeneratorSettings, searched: Searched, name: str, value: Any) -> dict[str, Any]:
-    """A searched value as a setting: itself, or one end of a pair."""
+    """Convert a searched value to a setting: the value, or a pair in which it replaces one element."""
     if searched.end is None:
         return {name: value}
     pair = list(getattr(generator, searched.key))

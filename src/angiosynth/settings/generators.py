@@ -1,4 +1,4 @@
-"""The section `generators` of params.yaml: an entry has the settings of its kind, as the registry knows it when it is read."""
+"""Section `generators` of params.yaml. The kind of each entry determines its settings, by the registry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from angiosynth.generators.base import GeneratorSettings, Kind
 from angiosynth.generators.registry import KINDS, defaulted, known_settings, with_defaults
 from angiosynth.settings.sections import NAME, NAME_RULE
 
-REAL = "real"  # the training data that no generator made
-RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # names that tables and folders use beside those of generators
+REAL = "real"  # name of the real training data
+RESERVED = frozenset({REAL, "threshold", "scratch", "package"})  # names used by tables and folders besides those of generators
 
 
 def _of_its_kind(entry: Any) -> Any:
@@ -23,10 +23,10 @@ AnyGenerator = Annotated[GeneratorSettings, BeforeValidator(_of_its_kind)]
 
 
 def filled_in(defaults: Any, entries: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The entries, completed by the defaults that their kinds have.
+    """Complete the entries with those defaults that their kinds have.
 
     Raises:
-        ValueError: a name, a kind or a default is wrong; the text names its key.
+        ValueError: a name, a kind or a default is invalid; the message names its key.
     """
     for name, entry in entries.items():
         _check_entry(name, entry)
@@ -52,7 +52,7 @@ def _check_entry(name: Any, entry: Any) -> None:
 
 
 def _check_defaults(defaults: Mapping[Any, Any], used: Mapping[str, Kind]) -> None:
-    """Check the defaults against every kind in use that has such a setting, or else against one that might be used."""
+    """Check each default against all kinds in use with this setting, or else against the first registered kind with it."""
     for key, value in defaults.items():
         if key not in known_settings():
             raise ValueError(f"generator_defaults.{ascii(str(key))[1:-1]}: no kind of generator has such a setting")

@@ -1,4 +1,4 @@
-"""The sections of params.yaml but `phantom`, `audit`, `release`, `sweep` and the generators."""
+"""All sections of params.yaml except `phantom`, `audit`, `release`, `sweep` and the generators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from angiosynth.sections import (
     Width,
 )
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # of a generator or a site: a folder, a stage of DVC, a value in MLflow
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # of generators and sites; used for folders, DVC stages and MLflow
 NAME_RULE = "lower-case letters, digits and hyphens, at most 40"
 Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), Number]
 
@@ -33,11 +33,11 @@ class SplitSettings(Section):
     train: Count | tuple[Text, ...]
     validation: Count | tuple[Text, ...]
     test: Count | tuple[Text, ...]
-    held_out: Count | tuple[Text, ...] = 0  # for the audit of the source's sets alone; they need no vessel label
+    held_out: Count | tuple[Text, ...] = 0  # used only by the audit of the source's sets; a vessel label is optional
 
 
 class IntensitySettings(Section):
-    """Percentiles inside the brain that become -1 and 1; `patch` is the published min-max of each patch."""
+    """Percentiles inside the brain that are mapped to -1 and 1; rule "patch" is the published min-max scaling of each patch."""
 
     rule: Literal["volume", "patch"] = "volume"
     low: Percentile = 0.5
@@ -51,14 +51,14 @@ class IntensitySettings(Section):
 
 
 class SiteSettings(Section):
-    """One hospital: the BIDS folder of its scans, and how its patients are split."""
+    """One hospital: the BIDS folder of its scans, and the split of its patients."""
 
     path: Annotated[Text, Field(min_length=1)]
     split: SplitSettings
 
 
 class CohortSettings(Section):
-    """All sites. Generators learn from the source's patients; every other site is a target of transfer."""
+    """All sites. Generators are trained on patients of the source; all other sites are targets of transfer."""
 
     source: Text
     sites: Annotated[dict[str, SiteSettings], Field(min_length=1)]
@@ -81,26 +81,26 @@ class CohortSettings(Section):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The sites that are transferred to."""
+        """Names of the target sites of transfer."""
         return tuple(name for name in self.sites if name != self.source)
 
     @property
     def of_source(self) -> SiteSettings:
-        """The source's entry."""
+        """Settings of the source site."""
         return self.sites[self.source]
 
 
 class PatchSettings(Section):
     size: Positive = 64
-    on_vessels: Count = 400  # patches a patient centred on a vessel voxel
-    on_bright: Count = 300  # patches a patient centred on voxels that a threshold would call vessel; 0 in the paper
-    in_brain: Count = 300  # patches a patient centred on a brain voxel
+    on_vessels: Count = 400  # patches per patient centred on vessel voxels
+    on_bright: Count = 300  # patches per patient centred on voxels that a threshold would confuse with vessels; 0 in the paper
+    in_brain: Count = 300  # patches per patient centred on random brain voxels
     seed: Seed = 1
 
 
 class SynthesisSettings(Section):
     pairs: Positive
-    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # on the generator's label range
+    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # in the label range of the generator
     seed: Seed = 1
 
 
@@ -112,14 +112,14 @@ class UnetSettings(Section):
     loss: SegmentationLoss = "dice"
     dropout: Dropout = 0.0
     augmentation: bool = True
-    validations: Positive = 4  # how often whole validation volumes are scored, evenly over the steps
+    validations: Positive = 4  # number of times whole validation volumes are scored, evenly spaced over the steps
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Seed = 1
-    seeds: Annotated[int, Field(gt=0, le=100), Number] = 1  # trainings on each data: with seed, seed + 1, and so on
+    seeds: Annotated[int, Field(gt=0, le=100), Number] = 1  # trainings on each data set, with seed, seed + 1, and so on
 
 
 class SelectionSettings(Section):
-    """Values of the U-net's settings to choose among on validation patients; an empty list leaves the one of section `unet`."""
+    """Grid of U-net settings from which validation patients select; an empty list keeps the value of section `unet`."""
 
     learning_rate: tuple[Rate, ...] = ()
     dropout: tuple[Dropout, ...] = ()
@@ -134,7 +134,7 @@ class SelectionSettings(Section):
 
 
 class ProbeSettings(Section):
-    """The small U-net that scores a generator's checkpoint on validation patients."""
+    """Small U-net that scores generator checkpoints on validation patients."""
 
     width: Width = 8
     steps: Positive = 100
@@ -152,9 +152,9 @@ class EvaluationSettings(Section):
 
 
 class TransferSettings(Section):
-    patients: Annotated[tuple[Positive, ...], Field(min_length=1)]  # the numbers of a target's patients to train with
-    subsets: Positive = 1  # random subsets of patients for each number, as many as there are patients at most
-    steps: Positive  # of every start alike
+    patients: Annotated[tuple[Positive, ...], Field(min_length=1)]  # numbers of training patients of a target
+    subsets: Positive = 1  # random subsets of patients for each number, clipped to the number of patients
+    steps: Positive  # the same for every start
     batch_size: Batch = 32
     learning_rate: Rate = 5e-4
     loss: SegmentationLoss = "dice"
@@ -164,8 +164,8 @@ class TransferSettings(Section):
 
 
 class WorthSettings(Section):
-    """U-nets on the real patches of fewer of the source's patients, trained as section `unet` says: what a set is worth in patients."""
+    """Learning curve of U-nets on real patches of fewer source patients, trained as in section `unet`: the worth of a set in patients."""
 
-    patients: tuple[Positive, ...] = ()  # the numbers of patients to train with; none to leave this out
+    patients: tuple[Positive, ...] = ()  # numbers of training patients; empty skips the stage
     subsets: Positive = 1  # random subsets of patients for each number
     seed: Seed = 1

@@ -1,4 +1,4 @@
-"""The section `sweep` of params.yaml."""
+"""Section `sweep` of params.yaml."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ Range = tuple[float | int | str, ...]
 
 
 def searched_anywhere() -> dict[str, Searched]:
-    """Everything that a sweep can search in some kind of generator."""
+    """Return all values that a sweep can search in any kind of generator."""
     return {name: searched for kind in KINDS.values() for name, searched in kind.search.items()}
 
 
 class SweepSettings(Section):
-    """Search space and size of one trial.
+    """Search space, and size of one trial.
 
-    `ranges`: searched value -> (low, high), equal ends fix it, or its choices. A generator is searched over those that its
-    kind has; values that are not named keep the kind's range.
+    `ranges`: searched value -> (low, high), where equal bounds fix the value, or its choices. Ranges apply to the kinds that have the
+    value; values without an entry keep the range of the kind.
     """
 
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
-    seed: Seed = 1  # of the proposals
-    seeds: Annotated[int, Field(gt=0, le=100), Number] = (
-        1  # of a trial, whose score is the mean: those of params.yaml, each raised by 1, 2, ...
-    )
+    seed: Seed = 1  # of the sampler
+    # Repetitions of a trial, whose score is the mean: with the seeds of params.yaml, and with these raised by 1, 2, ...
+    seeds: Annotated[int, Field(gt=0, le=100), Number] = 1
     generator_steps: Positive
     pairs: Positive
     unet_steps: Positive
@@ -48,7 +47,7 @@ class SweepSettings(Section):
 
 
 def _problem(searched: Searched, values: Any) -> str:
-    """The fault of a range, or ""."""
+    """Fault of a range; "" if it is valid."""
     if not isinstance(values, (list, tuple)) or not values:
         return "give two ends or a list of choices"
     if searched.scale == "choice":

@@ -1,4 +1,4 @@
-"""One function per stage of dvc.yaml: settings and a workspace in, files out.
+"""One module per stage of dvc.yaml. Each stage is a function from settings and a workspace to files.
 
-The command line, DVC and a sweep's trial call the same ones.
+The command line, DVC and the trials of a sweep call the same functions.
 """

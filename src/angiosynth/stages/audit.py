@@ -1,4 +1,4 @@
-"""Stage audit: privacy attacks on one generator, its synthetic set and its critic."""
+"""Stage audit: privacy attacks on one generator, its synthetic set, and its critic if it has one."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.stages.audit_references import SCRATCH, load_real, split_for_audit
 from angiosynth.tracking.runs import RunSpec, training_run
 
-SHARED = "shared"  # folder, in an audit's, of the files for a release and for a tracking server
+SHARED = "shared"  # subfolder of an audit with the files for releases and tracking servers
 
 
 def audit(settings: Settings, home: Workspace, model: str) -> None:
     """Audit one generator as an MLflow run.
 
-    Exact numbers, their page and figures, and the gallery of the closest pairs are confidential and go to audit/<model>; the rounded
-    numbers and the page that may be released go to audit/<model>/shared.
+    Exact numbers, their page and figures, and the gallery of the closest pairs are confidential and written to audit/<model>. Rounded
+    numbers and a page that may be released are written to audit/<model>/shared.
     """
     use_threads(settings.threads)
-    preflight(settings, home, (f"generators.{model}",))  # it trains one more, of few patches, to see whether that is noticed
+    preflight(settings, home, (f"generators.{model}",))  # the audit trains a control generator
     split = split_for_audit(settings, home)
     data = data_source(home.synthetic(model))
-    facts = {"model": model, "audit": settings.audit}
-    with training_run(RunSpec("evaluation", f"audit {model}", stage=f"audit@{model}", settings=facts, data=data)) as run:
-        # Patients' patches stay with the project, and go with the stage.
+    tracked = {"model": model, "audit": settings.audit}
+    with training_run(RunSpec("evaluation", f"audit {model}", stage=f"audit@{model}", settings=tracked, data=data)) as run:
+        # Patches of patients stay inside the project and are deleted after the stage.
         with scratch_folder(home.root / ".work" / SCRATCH) as folder, whole_folder(home.audit(model)) as target:
             results = _audit(settings, home, model, split, folder, target)
             write_json(target / "audit.json", results)
@@ -60,7 +60,7 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
             (target / "index.html").write_text(build_audit_page(results, read_bytes(target / "scores.png", MOST_PICTURE)), encoding="utf-8")
             shared = shared_audit(results)
             write_shared(shared, target / SHARED)
-        # A tracking server may stand elsewhere: rounded figures alone.
+        # The tracking server may be on another machine, so it receives only rounded numbers.
         run.final({finding["name"]: finding["value"] for finding in shared["findings"]})
         run.tag("verdict_set", results["verdicts"]["set"])
         for name in AUDIT_FILES:
@@ -68,30 +68,30 @@ def audit(settings: Settings, home: Workspace, model: str) -> None:
 
 
 def write_shared(shared: Mapping[str, Any], folder: Path) -> None:
-    """Write the fields of an audit that may be released: audit.json, and a page with a figure made of these alone."""
+    """Write the fields of an audit that may be released as audit.json, and a page with a figure of these fields."""
     folder.mkdir()
     numbers, page = AUDIT_FILES
     write_json(folder / numbers, shared)
     picture = folder / "attacks.png"
     attacks_figure(shared, picture)
     (folder / page).write_text(build_audit_page(shared, read_bytes(picture, MOST_PICTURE)), encoding="utf-8")
-    picture.unlink()  # it is in the page
+    picture.unlink()  # it is embedded in the page
 
 
 def audit_digest(settings: Settings) -> str:
-    """Changes with the audit's settings and limits."""
+    """Return the digest of the audit's settings and limits."""
     return digest(settings.audit)
 
 
 def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path, target: Path) -> dict[str, Any]:
-    """Run all attacks and controls; write the gallery into `target`; returns the content of audit.json."""
-    # Without those of stage audit-references, or where something has changed since, the audit computes its own.
+    """Run all attacks and controls, write the gallery into `target`, and return the content of audit.json."""
+    # If the results of stage audit-references are missing or outdated, the audit computes them itself.
     references = References.load(home.audit_references, references_digest(settings, home, split))
     data = AuditData(load_audited(settings, home, model, split, scratch), references)
     work = Audit(data, settings.audit)
     numbers = work.measured(f"audit {model}")
     gallery(work.copies, target / "gallery.png")
-    facts = {
+    description = {
         "model": model,
         "set_digest": data_digest(home.synthetic(model)),
         "generator_digest": generator_digest(home.generator(model)),
@@ -103,21 +103,21 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "limits": settings.audit.limits.model_dump(mode="json"),
         "settings": settings.audit.model_dump(mode="json", exclude={"limits"}),
     }
-    facts |= {key: value for key, value in data.inputs.synthetic.meta.items() if key == PROMISE}
+    description |= {key: value for key, value in data.inputs.synthetic.meta.items() if key == PROMISE}
     judged = judge(numbers, settings.audit.limits)
-    level = settings.audit.limits.alpha / len(judged["findings"])  # that of the first measure in the correction
-    return {**facts, **numbers, **judged, "power": audit_power(len(data.members), len(data.others), level)}
+    level = settings.audit.limits.alpha / len(judged["findings"])  # level of the first measure in the Holm correction
+    return {**description, **numbers, **judged, "power": audit_power(len(data.members), len(data.others), level)}
 
 
 def people_of(data: AuditData, split: Split) -> dict[str, int]:
-    """Numbers of people by part of the split; those who are held out in two: all of them, and the labelled ones."""
+    """Return the numbers of people by their use in the split; for held-out people also the number of labelled ones."""
     unlabelled = len(np.unique(data.unlabelled_number))
     numbers = {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     return {**numbers, "held_out": len(split.held_out), "held_out_labelled": len(split.held_out) - unlabelled}
 
 
 def load_audited(settings: Settings, home: Workspace, model: str, split: Split, scratch: Path) -> AuditInputs:
-    """Load the inputs of an audit; patches of people who were not trained on are cut into `scratch`."""
+    """Load the inputs of an audit. Patches of people outside the training set are cut into `scratch`."""
     generator, folder = settings.generator(model), home.generator(model)
     shape = {"width": generator.width} | settings.generator_defaults
     real = load_real(settings, home, split, scratch, CONTROL(shape, settings.audit.overfit_steps, settings.audit.seed))
@@ -134,7 +134,7 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
 
 
 class _Chosen(BaseModel):
-    """The fields of generator.json that the audit needs: the chosen step, and the scores of each probe with its step."""
+    """Fields of generator.json that the audit needs: the selected step, and the scores and step of each probe."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""Stage audit-references: the results of audits in which no generator has a part, once for all generators."""
+"""Stage audit-references: results that audits need and that do not depend on the generator, computed once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from angiosynth.segmentation.features import unet_features
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.settings import REAL, Settings
 
-SCRATCH = "held-out"  # folder in .work: patches of people who were not trained on, removed at the end
+SCRATCH = "held-out"  # folder in .work for patches of people outside the training set; removed at the end
 
 
 def audit_references(settings: Settings, home: Workspace) -> None:
-    """Compute features, thresholds, controls and the generator that learns by heart into data/audit-references, which is confidential."""
+    """Compute features, thresholds, controls and the memorising control generator into data/audit-references, which is confidential."""
     use_threads(settings.threads)
     split = split_for_audit(settings, home)
     defaults = settings.generator_defaults
-    # Without a width there each generator has its own, and with it its control.
+    # Without a default width the control depends on the width of each generator and is trained by each audit.
     control = CONTROL(defaults, settings.audit.overfit_steps, settings.audit.seed) if "width" in defaults else None
-    # Patients' patches stay with the project, and go with the stage.
+    # Patches of patients stay inside the project and are deleted after the stage.
     with scratch_folder(home.root / ".work" / SCRATCH) as scratch, whole_folder(home.audit_references) as target:
         data = RealData(load_real(settings, home, split, scratch, control))
         RealAudit(data, settings.audit).prepare("audit references")
@@ -38,10 +38,10 @@ def audit_references(settings: Settings, home: Workspace) -> None:
 
 
 def split_for_audit(settings: Settings, home: Workspace) -> Split:
-    """The source's split.
+    """Load the split of the source.
 
     Raises:
-        InputError: it has no validation or test patient.
+        InputError: it has no validation or no test patient.
     """
     site = settings.cohort.source
     split = load_split(home.splits, site)
@@ -56,8 +56,8 @@ def split_for_audit(settings: Settings, home: Workspace) -> Split:
 def load_real(settings: Settings, home: Workspace, split: Split, scratch: Path, control: GeneratorSettings | None) -> RealInputs:
     """Load the real patches of an audit.
 
-    Patches of people who were not trained on are cut into `scratch`, which is removed after the audit. Those of people without a label
-    are centred by the U-net's prediction, so that they show vessels as often as the others'.
+    Patches of people outside the training set are cut into `scratch`, which is removed after the audit. For people without a label the
+    patches are centred by the prediction of the U-net, so that they show vessels as often as those of labelled people.
     """
     source = settings.cohort.source
     held_out = home.patients(settings, source, split.held_out)

@@ -1,4 +1,4 @@
-"""Stage cohort: every patient checked, and split into training, validation and test."""
+"""Stage cohort: check all patients, and split them into training, validation and test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from angiosynth.settings import Settings
 
 
 def cohort(settings: Settings, home: Workspace, only: str | None = None) -> None:
-    """Check the patients of all sites, or of one, and split them, once it is known that all settings can be trained with."""
+    """Check and split the patients of all sites, or of one, after checking that all settings can be trained on this machine."""
     preflight(settings, home)
     build_cohort(settings.cohort, home.splits, home.data_root / "data" / "cohort", only)

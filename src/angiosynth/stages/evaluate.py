@@ -31,18 +31,21 @@ from angiosynth.tracking.runs import reopen
 
 
 def evaluate(settings: Settings, home: Workspace, data: str) -> None:
-    """Score every seed's U-net, or the threshold baseline, on the source's test patients; keep the chosen one's predictions as NIfTI.
+    """Score the U-nets of all seeds, or the threshold baseline, on test patients of the source; store one set of predictions as NIfTI.
 
-    The U-net of real patches also segments the people who are held out for the audit and have no label.
+    Predictions are those of the seed with the best validation score. The U-net of real patches also segments held-out people without a
+    label, for the audit.
     """
     use_threads(settings.threads)
     split = load_split(home.splits, settings.cohort.source)
     with whole_folder(home.predictions(data)) as folder:
+        # One segmentation function for each seed, the selected seed first.
         if data == THRESHOLD:
             segmenters = {0: _threshold(settings, home, split, folder)}
         else:
             settings = chosen_settings(settings, home)
             segmenters = {seed: _segment(load_segmenter(path)) for seed, path in seeds_of(home.unet(data)).items()}
+        # Score each test patient with all seeds; keep the mask of the selected one.
         rows = []
         for patient in progress(home.patients(settings, settings.cohort.source, split.test), f"evaluate {data}", len(split.test)):
             scan = load_scan(patient, settings.cohort.intensity)
@@ -51,6 +54,7 @@ def evaluate(settings: Settings, home: Workspace, data: str) -> None:
                 if place == 0:
                     write_mask(mask, scan.path, folder / f"{patient.id}.nii.gz")
                 rows.append(PatientScore.of(patient.id, all_metrics(scan.truth, mask, scan.spacing_mm), seed))
+        # Segment held-out people without a label, for the audit.
         if data == REAL:
             unlabelled = [patient for patient in home.patients(settings, settings.cohort.source, split.held_out) if patient.label is None]
             for patient in progress(unlabelled, "segment those held out", len(unlabelled)) if unlabelled else ():
@@ -65,7 +69,7 @@ def _segment(segmenter: Segmenter) -> Callable[[Scan], Mask]:
 
 
 def _threshold(settings: Settings, home: Workspace, split: Split, folder: Path) -> Callable[[Scan], Mask]:
-    """The baseline, chosen on training patients; written to threshold.json with its validation scores."""
+    """Select the baseline's threshold on training patients, and write it with its validation scores to threshold.json."""
     training = (load_scan(patient, settings.cohort.intensity) for patient in home.patients(settings, settings.cohort.source, split.train))
     cut = best_threshold(progress(training, "best threshold", len(split.train)))
     scans = home.scans(settings, settings.cohort.source, split.validation)
@@ -75,7 +79,7 @@ def _threshold(settings: Settings, home: Workspace, split: Split, folder: Path) 
 
 
 def _record_scores(settings: Settings, data: str, rows: Sequence[PatientScore]) -> None:
-    """Add the test scores, means over patients and seeds, to the runs of the U-net and of the generator behind it."""
+    """Add the mean test scores over patients and seeds to the runs of the U-net and of its generator."""
     if not rows or data == THRESHOLD:
         return
     scores = {"test_dsc": float(np.mean([row.dsc for row in rows])), "test_hd95_mm": float(np.mean([row.hd95_mm for row in rows]))}

@@ -1,4 +1,4 @@
-"""Stage patches: the training patients' patches of every site."""
+"""Stage patches: cut the patches of the training patients of every site."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from angiosynth.settings import Settings
 
 
 def patches(settings: Settings, home: Workspace, only: str | None = None) -> None:
-    """Cut the training patients' patches at all sites, or at one.
+    """Cut the patches of the training patients of all sites, or of one.
 
     Raises:
-        InputError: a scan of the split is smaller than a patch: the audit, hours later, cuts those of all patients of the source.
+        InputError: a scan of the split is smaller than a patch. All patients are checked, since the audit, hours later, cuts patches of all
+            patients of the source.
     """
     size = settings.patches.size
     sites = [site for site in settings.cohort.sites if only in (None, site)]

@@ -1,4 +1,4 @@
-"""Stage phantom: drawn sites, for trying everything without a scan."""
+"""Stage phantom: draw simulated sites, to try everything without scans of patients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from angiosynth.settings import Settings
 
 
 def phantom(settings: Settings, home: Workspace, only: str | None = None) -> None:
-    """Draw the embedded sites, or one of them, as BIDS data sets, once it is known that all settings can be trained with."""
+    """Draw all sites of the phantom, or one, as BIDS datasets, after checking that all settings can be trained on this machine."""
     preflight(settings, home)
     for site, scanner in settings.phantom.sites.items():
         if only in (None, site):

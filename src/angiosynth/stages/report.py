@@ -1,4 +1,4 @@
-"""Stage report: the figures and the page, from the files of the other stages."""
+"""Stage report: figures and page, from the files of the other stages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.settings import Settings, SplitSettings
 
 SHOWN = 8  # pairs of each kind
-SHOWN_VESSEL = (0.01, 0.2)  # least and greatest vessel fraction of a patch worth showing
+SHOWN_VESSEL = (0.01, 0.2)  # range of the vessel fraction of shown patches
 
 
 def report(settings: Settings, home: Workspace) -> None:
@@ -52,7 +52,7 @@ def report(settings: Settings, home: Workspace) -> None:
         audits: dict[str, Any] = {model: read_json(home.audit(model) / "audit.json") for model in settings.generators}
         paths["leakage"] = drawn / "leakage.png"
         sweeps = _studies(home.sweeps)
-        searched = {(one["study"], name): path for one in sweeps for name, path in _sweep_figures(one, drawn).items()}
+        searched = {(study["study"], name): path for study in sweeps for name, path in _sweep_figures(study, drawn).items()}
         leakage_figure(evaluation, audits, paths["leakage"])
         context = PageContext(
             audits=audits,
@@ -70,7 +70,7 @@ def report(settings: Settings, home: Workspace) -> None:
 
 
 def _studies(folder: Path) -> list[dict[str, Any]]:
-    """Results of sweeps: the repository's in shown/, replaced by this folder's where both have a study of one name."""
+    """Results of sweeps: those of the repository in shown/, overridden by results of the same study in `folder`."""
     files = [*sorted((folder / "shown").glob("*.json")), *sorted(folder.glob("*.json"))]
     return list({path.stem: read_json(path) for path in files}.values())
 
@@ -82,7 +82,7 @@ def _sweep_figures(study: dict[str, Any], drawn: Path) -> dict[str, Path]:
 
 
 def readme(home: Workspace, path: Path) -> None:
-    """Bring the README's table and two figures, and the tables of docs/results.md where it is, up to date with the existing report."""
+    """Update the table and two figures of the README, and the tables of docs/results.md if it exists, from the existing report."""
     evaluation, transfer, worth = (read_json(home.metrics / f"{name}.json") for name in ("evaluation", "transfer", "worth"))
     page = path.with_name("docs") / "results.md"
     if page.is_file():
@@ -98,18 +98,18 @@ def _pairs(settings: Settings, home: Workspace, path: Path) -> None:
 
 
 def _some(patches: PatchSet) -> tuple[Any, Any]:
-    """A few pairs spread over the set, among those with a fair share of vessels: an empty patch shows nothing."""
-    share = patches.label[patches.rows].mean(axis=(1, 2))
+    """Select a few pairs spread over the set, among those whose vessel fraction lies in SHOWN_VESSEL."""
+    fraction = patches.label[patches.rows].mean(axis=(1, 2))
     low, high = SHOWN_VESSEL
-    fair = np.flatnonzero((share >= low) & (share <= high))
-    pool = fair if len(fair) >= SHOWN else np.arange(len(patches))
+    typical = np.flatnonzero((fraction >= low) & (fraction <= high))
+    pool = typical if len(typical) >= SHOWN else np.arange(len(patches))
     rows = patches.rows[pool[np.linspace(0, len(pool) - 1, SHOWN).astype(int)]]
     return patches.image[rows], patches.label[rows]
 
 
 def _patient(settings: Settings, home: Workspace, tables: dict[str, list[PatientScore]], model: str, path: Path) -> None:
-    """The test patient whose score is the median one: neither the best nor the worst is shown."""
-    kept = tables[model][0].seed  # the first row's predictions are the ones that were kept
+    """Draw the test patient with the median score, instead of the best or the worst one."""
+    kept = tables[model][0].seed  # predictions were stored for the seed of the first row
     rows = sorted((row for row in tables[model] if row.seed == kept), key=lambda row: row.dsc)
     row = rows[len(rows) // 2]
     (patient,) = home.patients(settings, settings.cohort.source, [row.patient])
@@ -130,7 +130,9 @@ def _excerpt(settings: Settings) -> dict[str, str]:
     unet, transfer, generators = settings.unet, settings.transfer, settings.generators
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
-        "generators": ", ".join(f"{name} (width {one.width}, {one.steps} steps of {one.batch_size})" for name, one in generators.items()),
+        "generators": ", ".join(
+            f"{name} (width {kind.width}, {kind.steps} steps of {kind.batch_size})" for name, kind in generators.items()
+        ),
         "synthetic pairs": str(settings.synthesis.pairs),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
@@ -143,8 +145,8 @@ def _parts(split: SplitSettings) -> str:
     return ", ".join(f"{part} {_count(getattr(split, part))}" for part in ("train", "validation", "test")) + held_out
 
 
-def _count(part: int | tuple[str, ...]) -> int:
-    return part if isinstance(part, int) else len(part)
+def _count(patients: int | tuple[str, ...]) -> int:
+    return patients if isinstance(patients, int) else len(patients)
 
 
 def _notes(settings: Settings, home: Workspace) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Stage select-unet: choose the U-net's settings from a grid by its scores on validation patients."""
+"""Stage select-unet: select the settings of the U-net from a grid, by scores on validation patients."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from angiosynth.settings import SelectionSettings, Settings, UnetSettings
 if TYPE_CHECKING:
     from angiosynth.data.intensity import Scan
 
-Point = dict[str, Any]  # the chosen settings' names and values, val_dsc, val_hd95_mm
+Point = dict[str, Any]  # names and values of the selected settings, val_dsc, val_hd95_mm
 
 
 def grid_of(selection: SelectionSettings, unet: UnetSettings) -> list[UnetSettings]:
-    """Every combination of the lists' values, the last name fastest, each trained with one seed; an empty list gives `unet`'s value."""
+    """Return all combinations of the listed values, last name fastest, each with one seed. An empty list stands for the value of `unet`."""
     ranges = [getattr(selection, name) or (getattr(unet, name),) for name in CHOSEN]
     return [unet.model_copy(update={**dict(zip(CHOSEN, values, strict=True)), "seeds": 1}) for values in itertools.product(*ranges)]
 
 
 def select_unet(settings: Settings, home: Workspace) -> None:
-    """Write models/unet-choice.json: the settings every U-net is trained with, and the grid's scores.
+    """Write models/unet-choice.json: the settings with which all U-nets are trained, and the scores of the grid.
 
-    The grid is trained on real patches, so that all U-nets share one choice and differ in their data alone. Where it has one point
-    nothing is trained. Points that an earlier run has finished are kept.
+    The grid is trained on real patches, so that all U-nets share one selection and differ only in their data. A grid with a single point is
+    not trained. Points that an earlier run has finished are not trained again.
 
     Raises:
-        InputError: a grid without a validation patient.
+        InputError: the grid has several points and there is no validation patient.
     """
     use_threads(settings.threads)
     grid = grid_of(settings.selection, settings.unet)
@@ -50,7 +50,7 @@ def select_unet(settings: Settings, home: Workspace) -> None:
 
 
 def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) -> tuple[list[Point], Path]:
-    """Train every point as a run under one parent; give their validation scores, and the folder of resume files."""
+    """Train each point as a child run; returns the validation scores of all points, and the folder of resume files."""
     from angiosynth.data.split import load_split
     from angiosynth.project.facts import unet_settings
     from angiosynth.project.preflight import preflight
@@ -64,11 +64,12 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
         path = home.splits / f"{settings.cohort.source}.json"
         raise InputError(f"{path}: no validation patients to choose by; name some in cohort.sites, or empty the lists of selection")
     source = data_source(home.patches(settings.cohort.source))
-    facts = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity, "threads": settings.threads}
+    tracked = {"selection": settings.selection, "unet": grid[0], "intensity": settings.cohort.intensity, "threads": settings.threads}
     scored = home.patients(settings, settings.cohort.source, split.validation)
-    kept = resume_folder(home, "select-unet", TrainingInputs(facts, home.patches(settings.cohort.source), split, scored))
+    kept = resume_folder(home, "select-unet", TrainingInputs(tracked, home.patches(settings.cohort.source), split, scored))
     points = []
-    with training_run(RunSpec("unet", "select-unet", stage="select-unet", settings=facts, data=source), resume=kept / RUN) as parent:
+    with training_run(RunSpec("unet", "select-unet", stage="select-unet", settings=tracked, data=source), resume=kept / RUN) as parent:
+        # Train each point of the grid, unless an interrupted run has trained it.
         for number, unet in enumerate(grid):
             folder = kept / f"point-{number}"
             name = _name(_values(unet))
@@ -77,14 +78,15 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
             else:
                 say(f"select-unet: {number + 1} of {len(grid)}: {name}")
                 at_point = settings.model_copy(update={"unet": unet})
-                tracked = unet_settings(at_point, "real")
+                of_point = unet_settings(at_point, "real")
                 child = training_run(
-                    RunSpec("unet", name, stage="select-unet", settings=tracked, data=source, parent=parent.id or None), lineage=False
+                    RunSpec("unet", name, stage="select-unet", settings=of_point, data=source, parent=parent.id or None), lineage=False
                 )
                 with child as run:
                     run.final(fit_unet(at_point, home, "real", run, folder, scans).scores)
-            facts_of_point = read_facts(folder)
-            points.append({**_values(unet), "val_dsc": facts_of_point.val_dsc, "val_hd95_mm": facts_of_point.val_hd95_mm})
+            trained = read_facts(folder)
+            points.append({**_values(unet), "val_dsc": trained.val_dsc, "val_hd95_mm": trained.val_hd95_mm})
+        # Record the selected point in the parent run.
         best = _best(points)
         parent.final({key: best[key] for key in ("val_dsc", "val_hd95_mm")})
         for name in CHOSEN:
@@ -93,7 +95,7 @@ def _train(settings: Settings, home: Workspace, grid: Sequence[UnetSettings]) ->
 
 
 def _best(points: Sequence[Point]) -> Point:
-    """The highest DSC, ties to the lower 95HD, then to the first."""
+    """The point with the highest DSC; ties are broken by the lower 95HD, then by order."""
     return min(points, key=lambda point: (-point["val_dsc"], point["val_hd95_mm"]))
 
 
@@ -102,6 +104,6 @@ def _values(unet: UnetSettings) -> Point:
 
 
 def _name(values: Point) -> str:
-    """Such as "learning_rate 0.0001, dropout 0.1, augmentation on"."""
+    """Format a point as "learning_rate 0.0001, dropout 0.1, augmentation on"."""
     texts = {True: "on", False: "off"}
     return ", ".join(f"{name} {texts[values[name]] if isinstance(values[name], bool) else format(values[name], 'g')}" for name in CHOSEN)

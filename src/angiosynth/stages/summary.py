@@ -1,4 +1,4 @@
-"""Stage summary: the tables joined, and the results as text."""
+"""Stage summary: join the patient tables and compute their statistics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from angiosynth.project.workspace import Workspace, validation_over_seeds
 from angiosynth.runtime.output import read_json, write_json
 from angiosynth.settings import Settings
 
-LARGEST_THRESHOLD = 1.01  # half a grey level beyond the scans' range
+LARGEST_THRESHOLD = 1.01  # thresholds may lie half a grey level outside the range of scans
 
 
 def summary(settings: Settings, home: Workspace) -> None:
-    """Join the patients' tables into metrics/evaluation.csv, and their statistics into evaluation.json, transfer.json and worth.json."""
+    """Write all patient tables to metrics/evaluation.csv, and their statistics to evaluation.json, transfer.json and worth.json."""
     baseline = _baseline(home.predictions(THRESHOLD) / "threshold.json")
     validated = {data: validation_over_seeds(home.unet(data)) for data in settings.training_data}
     if "val_dsc" in baseline:
@@ -34,10 +34,10 @@ def summary(settings: Settings, home: Workspace) -> None:
 
 
 def _baseline(path: Path) -> dict[str, float]:
-    """The threshold, on the scale of scans, and its validation scores where there are any."""
-    facts = read_json(path)
+    """Read the threshold, in [-1, 1], and its validation scores if there are any."""
+    content = read_json(path)
     try:
-        numbers = {name: float(facts[name]) for name in ("threshold", "val_dsc", "val_hd95_mm") if name == "threshold" or name in facts}
+        numbers = {name: float(content[name]) for name in ("threshold", "val_dsc", "val_hd95_mm") if name == "threshold" or name in content}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged; run `dvc repro` to make it anew") from error
     if not -LARGEST_THRESHOLD <= numbers["threshold"] <= LARGEST_THRESHOLD:

@@ -1,4 +1,4 @@
-"""Stage synthesize: the labelled synthetic set of one generator."""
+"""Stage synthesize: draw the labelled synthetic set of one generator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
     use_threads(settings.threads)
     real, generator = home.real_patches(settings, load_split(home.splits, settings.cohort.source).train), settings.generator(model)
     sampler = load_sampler(home.generator(model), generator, real.size)
-    facts = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
-    facts |= {key: value for key, value in read_json(home.generator(model) / "generator.json").items() if key == PROMISE}
+    entries = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
+    entries |= {key: value for key, value in read_json(home.generator(model) / "generator.json").items() if key == PROMISE}
     with whole_folder(home.synthetic(model)) as folder:
-        write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, facts, folder))
+        write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, entries, folder))
         drawn = open_patch_set(folder)
         shown = min(SHEET, len(drawn))
         contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")

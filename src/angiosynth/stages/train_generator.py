@@ -1,4 +1,4 @@
-"""Stage train-generator: one generator trained on the source's training patients, chosen by its validation patients."""
+"""Stage train-generator: train one generator on training patients of the source and select it on validation patients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from angiosynth.tracking.runs import RunSpec, training_run
 
 
 def train_generator(settings: Settings, home: Workspace, model: str) -> None:
-    """Train one generator as an MLflow run; the chosen one is the stage's output. Under torchrun only the first process logs and writes."""
+    """Train one generator as an MLflow run and write the selected one. Under torchrun only the first process logs and writes."""
     use_threads(settings.threads)
     with joined():
         checkpoints = generator_checkpoints(settings, home, model)
@@ -31,13 +31,13 @@ def train_generator(settings: Settings, home: Workspace, model: str) -> None:
         else:
             preflight(settings, home)
             _train_and_log(settings, home, model, checkpoints)
-            checkpoints.clear()  # last: until all is written and recorded, a kill costs nothing
+            checkpoints.clear()  # only after everything is written and recorded, so that a killed stage can be resumed until then
 
 
 def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
-    data, facts = data_source(home.patches(settings.cohort.source)), generator_settings(settings, model)
+    data, tracked = data_source(home.patches(settings.cohort.source)), generator_settings(settings, model)
     folder = home.generator(model)
-    with training_run(RunSpec("generator", model, stage=f"train-generator@{model}", settings=facts, data=data)) as run:
+    with training_run(RunSpec("generator", model, stage=f"train-generator@{model}", settings=tracked, data=data)) as run:
         trained = fit_generator(settings, home, model, run, checkpoints)
         run.final({"chosen_step": trained.step, **trained.scores})
         for name in ("samples.png", "progress.png", "generator.json", "curve.csv"):
@@ -49,18 +49,17 @@ def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints:
 
 
 def generator_checkpoints(settings: Settings, home: Workspace, model: str) -> Checkpoints:
-    """The training's resume files, keyed by everything that its result depends on."""
+    """Resume files of the training, in a folder whose name is a digest of all inputs that affect the result."""
     split = load_split(home.splits, settings.cohort.source)
     scored = home.patients(settings, settings.cohort.source, split.validation)
-    facts = generator_settings(settings, model)
-    inputs = TrainingInputs(facts, home.patches(settings.cohort.source), split, scored)
+    inputs = TrainingInputs(generator_settings(settings, model), home.patches(settings.cohort.source), split, scored)
     return Checkpoints(resume_folder(home, f"train-generator-{model}", inputs))
 
 
 def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Recorder, checkpoints: Checkpoints) -> TrainedGenerator:
-    """Train one generator on the source's training patients, chosen by its validation patients; write the generator's folder.
+    """Train one generator on training patients of the source, select it on validation patients, and write its folder.
 
-    The resume files are left to the caller to clear.
+    The caller must clear the resume files.
     """
     split = load_split(home.splits, settings.cohort.source)
     real = home.real_patches(settings, split.train)
@@ -71,10 +70,10 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
         return trained
     with whole_folder(home.generator(model)) as folder:
         save_generator(folder, trained, checkpoints)
-        facts = {"model": model, "kind": generator.kind, "step": trained.step, "size": real.size}
-        facts |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
-        facts |= {PROMISE: trained.promise} if trained.promise else {}
-        write_json(folder / "generator.json", {**facts, "probes": [row for row in trained.curve if "probe_dsc" in row]})
+        metadata = {"model": model, "kind": generator.kind, "step": trained.step, "size": real.size}
+        metadata |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
+        metadata |= {PROMISE: trained.promise} if trained.promise else {}
+        write_json(folder / "generator.json", {**metadata, "probes": [row for row in trained.curve if "probe_dsc" in row]})
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
         contact_sheet(*load_sampler(folder, generator, real.size).pairs(SHEET, seed=0), folder / "samples.png")

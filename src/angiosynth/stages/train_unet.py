@@ -1,4 +1,4 @@
-"""Stage train-unet: a U-net on real or synthetic patches, chosen on whole scans of validation patients."""
+"""Stage train-unet: train a U-net on real or synthetic patches and select it on whole scans of validation patients."""
 
 from __future__ import annotations
 
@@ -41,32 +41,33 @@ from angiosynth.tracking.runs import DataSource, Run, RunSpec, reopen, training_
 
 
 def train_unet(settings: Settings, home: Workspace, data: str) -> None:
-    """Train a U-net with every seed as an MLflow run, with a child run for each of several seeds.
+    """Train a U-net with each seed as an MLflow run; several seeds have a child run each.
 
-    Seeds that an earlier, stopped run has finished are kept. Validation scores are added to the run of the generator that made the pairs.
+    Seeds that an earlier, interrupted run has finished are not trained again. Validation scores are added to the run of the generator that
+    made the pairs.
     """
     use_threads(settings.threads)
     preflight(settings, home, ("unet", "transfer"))
     settings = chosen_settings(settings, home)
-    source, facts = data_source(home.training_patches(settings, data)), unet_settings(settings, data)
+    source, tracked = data_source(home.training_patches(settings, data)), unet_settings(settings, data)
     split = load_split(home.splits, settings.cohort.source)
     scans = home.scans(settings, settings.cohort.source, split.validation)
     scored = home.patients(settings, settings.cohort.source, split.validation)
-    kept = resume_folder(home, f"train-unet-{data}", TrainingInputs(facts, home.training_patches(settings, data), split, scored))
+    kept = resume_folder(home, f"train-unet-{data}", TrainingInputs(tracked, home.training_patches(settings, data), split, scored))
     folders = {settings.unet.seed + number: kept / f"{SEED}{settings.unet.seed + number}" for number in range(settings.unet.seeds)}
     whole = training_run(
         RunSpec(
             "unet",
             f"unet {data}",
             stage=f"train-unet@{data}",
-            settings=facts,
+            settings=tracked,
             data=source,
             tags={VALIDATED_ON: scans_digest(scored), DRAWN: "yes" if home.drawn(settings) else "no"} if scored else {},
         ),
-        resume=kept / RUN if len(folders) > 1 else None,  # one seed starts anew, and so does its curve
+        resume=kept / RUN if len(folders) > 1 else None,  # a single seed always starts again, with a new curve
     )
     with whole as run:
-        # every seed is trained into the resume folder, and then all move to the stage's output at once
+        # train each seed into the resume folder
         for seed, folder in folders.items():
             if folder.exists():
                 say(f"train-unet {data}: seed {seed} is there already")
@@ -76,6 +77,7 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
                 trained = fit_unet(of_seed, home, data, recorder, folder, scans)
                 if recorder is not run:
                     recorder.final(trained.scores)
+        # write all seeds to the output of the stage at once, and record the selected one
         _gather([*folders.values()], home.unet(data))
         scores = validation_over_seeds(home.unet(data))
         run.final(scores)
@@ -85,15 +87,15 @@ def train_unet(settings: Settings, home: Workspace, data: str) -> None:
         run.log_model(Served(load_segmenter(home.unet(data))), example, name="unet", register=f"unet-{data}")
     if data in settings.generators:
         reopen(f"train-generator@{data}", scores, settings=generator_settings(settings, data))
-    Checkpoints(kept).clear()  # last: until all is written, a kill costs nothing
+    Checkpoints(kept).clear()  # only after everything is written, so that a killed stage can be resumed until then
 
 
 def fit_unet(
     settings: Settings, home: Workspace, data: str, recorder: Recorder, folder: Path | None = None, scans: Sequence[Scan] | None = None
 ) -> TrainedUnet:
-    """Train once, with `unet.seed`, on real patches or a synthetic set; the source's validation patients choose. Writes the U-net's folder.
+    """Train once, with `unet.seed`, on real patches or a synthetic set, select on validation patients, and write the U-net's folder.
 
-    `scans` are the validation patients', read from disk where not given.
+    `scans` are those of the validation patients; they are read from disk if not given.
     """
     split = load_split(home.splits, settings.cohort.source)
     patches = open_patch_set(home.training_patches(settings, data))
@@ -106,7 +108,7 @@ def fit_unet(
 
 
 def write_unet(target: Path, trained: TrainedUnet, settings: Settings, facts: dict[str, Any]) -> None:
-    """Write a U-net's folder: weights, metadata with `facts`, the curve of its training; whole or not at all."""
+    """Write the folder of a U-net atomically: weights, metadata including `facts`, training curve."""
     with whole_folder(target) as folder:
         save_unet(folder, trained, settings.unet, facts)
         write_curve(folder / "curve.csv", trained.curve)
@@ -127,11 +129,11 @@ def _run_of_seed(settings: Settings, data: str, source: DataSource, parent: Run)
 
 
 def _gather(trained: Sequence[Path], target: Path) -> None:
-    """Copy trained U-nets into a new folder: the best by validation to its top, the others below it."""
+    """Copy trained U-nets into a new folder: the best one by validation into the folder, the others into subfolders."""
 
     def quality(path: Path) -> tuple[float, float]:
-        facts = read_facts(path)
-        return facts.val_dsc or 0.0, -(facts.val_hd95_mm or 0.0)
+        metadata = read_facts(path)
+        return metadata.val_dsc or 0.0, -(metadata.val_hd95_mm or 0.0)
 
     best = max(trained, key=quality)
     with whole_folder(target) as folder:
@@ -140,7 +142,7 @@ def _gather(trained: Sequence[Path], target: Path) -> None:
 
 
 def unet_facts(settings: Settings, data: str, patches: PatchSet) -> dict[str, Any]:
-    """The metadata to write beside a U-net's weights, nothing volatile in it."""
+    """Return the metadata of a U-net that is stored next to its weights and does not vary between equal runs."""
     return {
         "data": data,
         "n_patches": len(patches),

@@ -1,4 +1,4 @@
-"""Stage transfer: other sites with few patients each, from scratch or from a U-net trained at the source."""
+"""Stage transfer: train at target sites with few patients each, from scratch or from a U-net trained at the source."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from angiosynth.tracking.runs import RunSpec, training_run
 
 @dataclass(frozen=True)
 class SubsetTrainings:
-    """Trainings with subsets of one site's patients.
+    """Trainings on subsets of the patients of one site.
 
     Attributes:
-        stage: of dvc.yaml.
-        experiment: of MLflow.
-        title: of runs and progress, and the name of the resume folder with hyphens.
+        stage: name of the stage in dvc.yaml.
+        experiment: name of the MLflow experiment.
+        title: title of runs and progress; with hyphens, name of the resume folder.
         site, start: as in `TransferScore`.
-        sizes: the numbers of patients and of subsets.
-        schedule: of each training.
-        facts: the settings that it depends on.
+        sizes: numbers of patients and of subsets.
+        schedule: settings of each training.
+        facts: settings that affect the result, for runs and resume keys.
     """
 
     stage: str
@@ -55,7 +55,7 @@ class SubsetTrainings:
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
-    """Fine-tune from one start at every target site with every subset of the grid; trainings that an earlier run has finished are kept."""
+    """Fine-tune from one start at every target site with every subset. Trainings that an earlier run has finished are not repeated."""
     use_threads(settings.threads)
     target = home.metrics / "transfer" / f"{start}.csv"
     if not settings.cohort.targets:
@@ -66,19 +66,19 @@ def transfer(settings: Settings, home: Workspace, start: str) -> None:
     settings = chosen_settings(settings, home)
     rows, folders = [], []
     for site in settings.cohort.targets:
-        facts, schedule = transfer_settings(settings, start, site), with_values_of(settings.transfer, settings.unet)
-        of_site = f"transfer {start} {site}"
-        trainings = SubsetTrainings(f"transfer@{start}", "transfer", of_site, site, start, settings.transfer, schedule, facts)
+        tracked, schedule = transfer_settings(settings, start, site), with_values_of(settings.transfer, settings.unet)
+        title = f"transfer {start} {site}"
+        trainings = SubsetTrainings(f"transfer@{start}", "transfer", title, site, start, settings.transfer, schedule, tracked)
         done, folder = train_on_subsets(settings, home, trainings)
         rows += done
         folders.append(folder)
     write_transfer(target, rows)
-    for folder in folders:  # last: until all is written, a kill costs nothing
+    for folder in folders:  # only after everything is written, so that a killed stage can be resumed until then
         Checkpoints(folder).clear()
 
 
 def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrainings) -> tuple[list[TransferScore], Path]:
-    """The scores of all trainings, one row a test patient, and the folder with their resume files."""
+    """Run all trainings; returns their scores, one row per training and test patient, and the folder of resume files."""
     site, start = trainings.site, trainings.start
     split, patches = load_split(home.splits, site), open_patch_set(home.patches(site))
     grid = list(subsets(split.train, trainings.sizes))
@@ -111,7 +111,7 @@ def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrain
                 example = np.zeros((2, 1, chosen.size, chosen.size), np.float32)
                 run.log_model(Served(trained.segmenter).eval(), example, name="unet")
             write_transfer(kept, rows)
-        # the tables of all trainings, of this run and of earlier ones; the learning curve goes to the parent's run
+        # collect the tables of all trainings, including those of earlier runs, and record the learning curve in the parent run
         rows = [row for subset in grid for row in read_transfer(folder / f"{subset.name}.csv")]
         for count in sorted({row.n_patients for row in rows}):
             parent.metrics(_means([row for row in rows if row.n_patients == count]), step=count)
@@ -119,7 +119,7 @@ def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrain
 
 
 def _start(home: Workspace, start: str) -> Unet | None:
-    """The pre-trained network, loaded anew for each training; None for a fresh one."""
+    """Load the pre-trained network, once for each training; None for training from scratch."""
     return None if start == SCRATCH else load_segmenter(home.unet(start)).unet
 
 

@@ -1,4 +1,4 @@
-"""Stage worth: U-nets on the real patches of few of the source's patients."""
+"""Stage worth: train U-nets on the real patches of subsets of the source's patients, for the worth of synthetic sets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from angiosynth.stages.transfer import SubsetTrainings, train_on_subsets
 
 
 def worth(settings: Settings, home: Workspace) -> None:
-    """Write metrics/worth.csv: the scores of a U-net trained as on all real patches, for each subset of patients.
+    """Write metrics/worth.csv: for each subset of patients the scores of a U-net with the same settings as that of all real patches.
 
-    Trainings that an earlier, stopped run has finished are kept.
+    Trainings that an earlier, interrupted run has finished are not repeated.
     """
     use_threads(settings.threads)
     target = home.metrics / "worth.csv"
@@ -27,8 +27,8 @@ def worth(settings: Settings, home: Workspace) -> None:
     preflight(settings, home, ("unet",))
     settings = chosen_settings(settings, home)
     site = settings.cohort.source
-    facts = unet_settings(settings, REAL) | {"worth": settings.worth}
-    trainings = SubsetTrainings("worth", "unet", f"worth {site}", site, SCRATCH, settings.worth, settings.unet, facts)
+    tracked = unet_settings(settings, REAL) | {"worth": settings.worth}
+    trainings = SubsetTrainings("worth", "unet", f"worth {site}", site, SCRATCH, settings.worth, settings.unet, tracked)
     rows, folder = train_on_subsets(settings, home, trainings)
     write_transfer(target, rows)
-    Checkpoints(folder).clear()  # last: until all is written, a kill costs nothing
+    Checkpoints(folder).clear()  # only after everything is written, so that a killed stage can be resumed until then

@@ -1,1 +1,1 @@
-"""MLflow: runs, stores, lineage, registry, and the outbox for servers that go away."""
+"""MLflow: runs, stores, lineage, model registry, and the outbox for servers that are unreachable."""

@@ -1,4 +1,4 @@
-"""Locations of a run's files, and fetching one: an ordinary file of bounded size, from no other server than the registry's."""
+"""Artifact locations of runs, and fetching of files: regular files of bounded size, only from the registry's server."""
 
 from __future__ import annotations
 
@@ -19,65 +19,67 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-THROUGH_SERVER = ("http", "https", "mlflow-artifacts")  # MLflow sends the login there
+THROUGH_SERVER = ("http", "https", "mlflow-artifacts")  # MLflow sends the user's login to such servers
 STORES = (*THROUGH_SERVER, "s3", "gs", "wasbs", "abfss", "hdfs", "sftp")
 
 
 def local_folder(uri: str) -> Path | None:
-    """The folder of a run's artifact location; None if it is not on this machine."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    return None if parts.scheme else Path(unquote(uri))  # MLflow decodes plain paths too
+    """Return the folder of an artifact location; None if it is not on this machine."""
+    location = urlsplit(uri)
+    if location.scheme == "file" and location.netloc in ("", "localhost"):
+        return Path(unquote(location.path))
+    return None if location.scheme else Path(unquote(uri))  # MLflow decodes plain paths too
 
 
 def refuse_other_places(uri: str, tracking_uri: str) -> None:
-    """Refuse artifact locations on other servers or of unknown kinds: whoever created the experiment chose the location.
+    """Check that an artifact location is of a known kind and on the registry's server. Whoever created the experiment chose the location.
 
     Raises:
-        InputError: another server, which would be sent the login of this one, or another kind of place.
+        InputError: it is on another server, which would receive the login for this one, or of another kind.
     """
-    parts = urlsplit(uri)
-    if parts.scheme not in STORES:
+    location = urlsplit(uri)
+    if location.scheme not in STORES:
         raise InputError(f"{uri}: files are not fetched from such a place; let the run's files lie in one of {', '.join(STORES)}")
     registry = urlsplit(tracking_uri)
-    if parts.scheme in THROUGH_SERVER and parts.netloc and (parts.hostname, parts.port) != (registry.hostname, registry.port):
+    if location.scheme in THROUGH_SERVER and location.netloc and (location.hostname, location.port) != (registry.hostname, registry.port):
         raise InputError(f"{uri}: the run's files lie on another server than the registry's, which is not asked; keep them behind the same")
 
 
 def copy_ordinary(source: Path, target: Path, most: int) -> None:
-    """Copy a file of at most `most` bytes. A link, pipe or device is not opened, and a file that grows meanwhile is not copied past that.
+    """Copy a regular file of at most `most` bytes, even if it grows meanwhile. Links, pipes and devices are not opened.
 
     Raises:
-        InputError: it is no ordinary file, or larger.
+        InputError: it is not a regular file, or larger.
         OSError: it is missing or cannot be read.
     """
-    if not stat.S_ISREG(os.lstat(source).st_mode):  # before it is opened, which a pipe may never be
+    if not stat.S_ISREG(os.lstat(source).st_mode):  # first, since opening a pipe may block
         raise InputError(f"{source}: is no ordinary file; put the file itself there")
     handle = os.open(source, READ_ONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(handle, "rb") as stream:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):  # again, for it may have been exchanged
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):  # the path may have been replaced in between
             raise InputError(f"{source}: is no ordinary file; put the file itself there")
-        if facts.st_size > most:
-            raise _too_large(source, facts.st_size, most)
+        if status.st_size > most:
+            raise _too_large(source, status.st_size, most)
         with files_at_most(most, source), target.open("wb") as copy:
             shutil.copyfileobj(stream, copy)
 
 
 @contextmanager
 def files_at_most(most: int, source: Path | str) -> Iterator[None]:
-    """Within, the system lets this process write no file longer than so many bytes, whatever a server announced. Windows has no such limit.
+    """Let the operating system limit files written by this process to `most` bytes within this context. Without effect on Windows.
+
+    The limit holds whatever size a server announces.
 
     Raises:
-        InputError: more was to be written.
+        InputError: a write exceeded the limit.
     """
     if resource is None:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     least = min([most, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (least, hard))  # Python ignores the signal, so that a write fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (least, hard))  # Python ignores the signal, so writes raise OSError
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""URIs of databases, and locks by which processes take turns at one: a file on one machine, the server's lock on several."""
+"""Database URIs, and locks on databases: a file lock on one machine, the server's advisory lock across machines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from angiosynth.runtime.secrets import without_secrets
 from angiosynth.tracking.lineage import alone_in
 
 STUDIES = "ANGIOSYNTH_STUDIES"
-LOCKED_S = 60  # so long another program may hold an SQLite file
-CONNECT_S = 10  # a server that is silent so long is away
+LOCKED_S = 60  # seconds to wait for another program that locks an SQLite file
+CONNECT_S = 10  # seconds until a server without answer counts as unreachable
 
 
 def studies_uri(root: Path) -> str:
-    """ANGIOSYNTH_STUDIES where the user set it, else the SQLite file under `root`.
+    """Return the URI of the studies' database: ANGIOSYNTH_STUDIES if set, else the SQLite file under `root`.
 
     Raises:
-        InputError: it names no PostgreSQL database.
+        InputError: the variable is not the URI of a PostgreSQL database.
     """
     named = os.environ.get(STUDIES, "")
     if named and not is_postgres(named):
@@ -36,16 +36,16 @@ def studies_uri(root: Path) -> str:
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of a database file, whatever characters its absolute path has.
+    """Return the URI of an SQLite file; characters of its absolute path are encoded if necessary.
 
-    Where some must be encoded the driver is named too: of a plain `sqlite:///` MLflow makes the folder, as it is written there.
+    An encoded URI also names the driver, because MLflow creates the folder of a plain `sqlite:///` URI without decoding it.
     """
     encoded = str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     return f"sqlite{'' if encoded == str(path) else '+pysqlite'}:///{encoded}"
 
 
 def file_location(path: Path) -> str:
-    """A folder as MLflow takes it for artifacts: it decodes percent signs, also those of a plain path."""
+    """Return a folder as an artifact location of MLflow, which decodes percent signs even in plain paths."""
     return path.as_uri() if "%" in str(path) else str(path)
 
 
@@ -55,12 +55,12 @@ def is_postgres(uri: str) -> bool:
 
 @contextmanager
 def alone_at(uri: str, folder: Path, name: str) -> Iterator[None]:
-    """Hold a lock on a database among this machine's processes or, on a server, among all that use it.
+    """Hold a lock on a database within this context, among all processes of this machine or all clients of a server.
 
     Args:
-        uri: the database. A PostgreSQL server holds the lock, and releases it when the process or its connection ends.
-        folder: for any other database the lock is a file in this folder, which is made.
-        name: the lock's.
+        uri: the database. A PostgreSQL server holds the lock and releases it when the connection or the process ends.
+        folder: for other databases the lock is a file in this folder, which is created.
+        name: name of the lock.
 
     Raises:
         SQLAlchemyError: the server does not answer.
@@ -73,23 +73,23 @@ def alone_at(uri: str, folder: Path, name: str) -> Iterator[None]:
 
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
     engine: Any = sqlalchemy.create_engine(driven(uri), poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": CONNECT_S})
-    # Within a transaction, so that a pool of connections before the server gives it to nobody else meanwhile.
+    # The lock belongs to a transaction, so that a connection pooler in front of the server does not share the connection meanwhile.
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(:key)"), {"key": key})
         yield
 
 
 def wait_for(uri: str, name: str) -> None:
-    """Wait while another program has an SQLite database locked. Returns at once for other databases and for missing files.
+    """Wait while another program locks an SQLite database. Returns at once for other databases and missing files.
 
-    MLflow and Optuna would take a locked file for a broken one.
+    MLflow and Optuna would treat a locked file as broken.
 
     Args:
         uri: the database.
-        name: of the database, for messages.
+        name: name of the database for messages.
 
     Raises:
-        InputError: it stays locked, or is no file that can be written.
+        InputError: it stays locked, or is not a writable file.
         sqlite3.DatabaseError: it is damaged.
     """
     path = _sqlite_file(uri)
@@ -111,12 +111,12 @@ def wait_for(uri: str, name: str) -> None:
 
 
 def _why_not_writable(path: Path) -> str | None:
-    """SQLite's message where another program holds the lock; None where a write could begin."""
+    """SQLite's message if another program holds the lock; None if writing is possible."""
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True, timeout=0.5)) as database:
             database.execute("begin immediate")
             number = database.execute("pragma user_version").fetchone()[0]
-            database.execute(f"pragma user_version = {number}")  # a read-only file lets a transaction begin, but nothing be written
+            database.execute(f"pragma user_version = {number}")  # a transaction can begin on a read-only file, but writing fails
             database.rollback()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -137,22 +137,22 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def driven(uri: str) -> str:
-    """The URI with psycopg 3 as its driver where it names none."""
+    """Add psycopg 3 as the driver to a PostgreSQL URI without one."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", uri)
 
 
 def unusable(uri: str, error: Exception) -> InputError:
-    """The one line to say of studies that cannot be read or written."""
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's error does not name the cause
+    """InputError for a studies database that cannot be read or written."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's message omits the cause
     first = (without_secrets(str(cause)).splitlines() or [type(cause).__name__])[0]
     place, cure = (STUDIES, "see docs/team.md") if is_postgres(uri) else ("mlruns/optuna.db", "mend it or move it away")
     return InputError(f"{place}: cannot be used ({first}); {cure}")
 
 
 def in_short(message: str) -> str:
-    """One line without passwords; of a request that failed, where it went and why."""
+    """Shorten an error message to one line without passwords; for a failed request, its address and the reason."""
     message = without_secrets(message)
     request = re.search(r"API request to (\w+://[^/\s]+).*?(?:\[Errno -?\d+\] ([^'\")]+)|(timed out))", message, re.DOTALL)
-    driver = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", message)  # the text before it, SQLAlchemy's, names no cause
+    driver = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", message)  # preceded by a text of SQLAlchemy without the cause
     line = f"{request[1]}: {request[2] or request[3]}" if request else driver[1] if driver else message.splitlines()[0]
     return line[:200]

@@ -1,7 +1,7 @@
-"""Fetching models of the registry: only the named files with weights and facts, of bounded size, into a private folder.
+"""Fetch models from the registry: only the files with weights and metadata, of bounded size, into a private folder.
 
-Nothing else of a model is opened. MLflow's loaders run code that the model's MLmodel names, unpickle files, and install packages, and
-torch's loader of exported programs unpickles: whoever can write to a registry could run programs on every machine that reads from it.
+No other file of a model is opened. MLflow's loaders run code named by the model's MLmodel file, unpickle files and install packages, and
+torch's loader of exported programs unpickles. Anyone who can write to a registry could run programs on every machine that reads from it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from angiosynth.runtime.output import scratch_folder
 from angiosynth.tracking.lineage import project_root
 from angiosynth.tracking.opening import look_up, or_none_such
 
-# Bytes. The U-net of width 64 has 126 MB; one of 180 fits. Its facts have a thousand characters.
+# Limits in bytes. A U-net of width 64 has 126 MB, and width 180 fits. The metadata has a thousand characters.
 UNET_SIZES = {"unet.pt": 1 << 30, "unet.json": 1 << 20}
 
 
 @contextmanager
 def fetched_unet(uri: str, root: Path | None = None, scratch: Path | None = None) -> Iterator[Path]:
-    """Give a private folder with unet.pt and unet.json of a run or registered model, removed at the end.
+    """Yield a private folder with unet.pt and unet.json of a run or registered model; it is removed at the end.
 
-    An alias is resolved once, so that the version that is checked is the one that is used.
+    An alias is resolved only once, so that the checked version is the one that is used.
 
     Args:
         uri: "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
-        root: holds mlruns/; by default project_root().
-        scratch: near where the folder may lie for that time; by default among the project's resume files.
+        root: folder that contains mlruns/; by default project_root().
+        scratch: path next to which the folder is created; by default among the project's resume files.
 
     Raises:
-        InputError: the store cannot be opened, there is no such run, model or file, or a file is no ordinary one or larger than its limit.
+        InputError: the store cannot be opened; the run, model or file does not exist; or a file is not regular or exceeds its limit.
     """
     root = root or project_root()
     with scratch_folder(scratch or root / ".work" / "fetched") as folder:
@@ -39,16 +39,16 @@ def fetched_unet(uri: str, root: Path | None = None, scratch: Path | None = None
 
 
 def fetch(uri: str, sizes: Mapping[str, int], folder: Path, root: Path) -> None:
-    """Bring files that a run has kept into a folder.
+    """Fetch artifact files of a run into a folder.
 
     Args:
-        uri: as above.
-        sizes: the files' names and how many bytes each may have.
-        folder: an existing one.
-        root: holds mlruns/.
+        uri: as in `fetched_unet`.
+        sizes: file name -> limit in bytes.
+        folder: an existing folder.
+        root: folder that contains mlruns/.
 
     Raises:
-        InputError: as above.
+        InputError: as in `fetched_unet`.
     """
     store, run = look_up(root, uri)
     with or_none_such(uri):

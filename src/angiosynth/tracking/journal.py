@@ -1,7 +1,7 @@
-"""The folders in mlruns/outbox/: a journal of calls for a server, the position up to which they were sent, and sending them.
+"""Outbox folders in mlruns/outbox/: a journal of calls to a server, the position up to which it was sent, and sending.
 
-A line counts as sent once the server has confirmed it; one that was cut off between the two is sent again, which changes nothing: MLflow
-keeps a metric once by its key, step, time and value, and the store looks before it makes a run or a model.
+A line counts as sent once the server has confirmed it. A line that was interrupted before that is sent again, which is harmless: MLflow
+stores a metric once per key, step, time and value, and the store looks for an existing run or model before it creates one.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def outboxes(root: Path) -> Path:
 
 
 def waiting(root: Path) -> int:
-    """How many entries have not been sent."""
+    """Return the number of entries that have not been sent."""
     return sum(1 for folder in folders(outboxes(root)) for _ in lines(folder))
 
 
 def send_all(folder: Path, store: MlflowStore, held: Path | None = None) -> Iterator[None]:
-    """Send the outboxes whose processes have ended, and the one that the caller holds; yields after each entry.
+    """Send the outboxes of ended processes, and the one held by the caller; yields after each entry.
 
     Raises:
-        StoreError: the server went away; entries that it has not confirmed stay.
+        StoreError: the server is unreachable; entries without confirmation are kept.
     """
     for box in folders(folder):
         if box == held:
@@ -48,7 +48,7 @@ def send_all(folder: Path, store: MlflowStore, held: Path | None = None) -> Iter
 
 
 def claimed(box: Path) -> TextIO | None:
-    """The outbox's lock; None where a living process holds it or it has been sent meanwhile."""
+    """Lock an outbox; None if a running process holds it, or if it has been sent meanwhile."""
     try:
         stream = (box / ".lock").open("w", encoding="utf-8")
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def _send(box: Path, store: MlflowStore) -> Iterator[None]:
         try:
             _replay(box, store, call, entry)
         except NotThereYetError:
-            return  # the run it belongs to is another outbox's to make
+            return  # another outbox has to create the run first
         except StoreError as error:
             if error.away or call == "begin":
                 raise
@@ -106,7 +106,7 @@ def _replay(box: Path, store: MlflowStore, call: str, entry: dict[str, Any]) -> 
 
 
 def _begin(store: MlflowStore, named: str, entry: dict[str, Any]) -> str:
-    """The id of the run that began while the server was away: an earlier one that is resumed, or one that is created, but once."""
+    """Id of a run that started while the server was unreachable: an earlier run is resumed, otherwise one is created, exactly once."""
     known = entry.pop("known")
     if known and store.resume_run(known):
         return store.resolve(known)
@@ -128,7 +128,7 @@ def folders(folder: Path) -> list[Path]:
 
 
 def lines(box: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Unsent entries, each with the journal's offset after it. A line that a kill cut short is left out."""
+    """Yield unsent entries, each with the journal's offset after it. An incomplete last line of a killed process is skipped."""
     journal, sent = box / JOURNAL, box / SENT
     try:
         stream = journal.open("rb")

@@ -1,4 +1,4 @@
-"""The repository's root and commit, the file that ties a stage to its run, and values without names and places."""
+"""Root and commit of the repository, lineage files that link stages to runs, and removal of names and paths from recorded values."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from angiosynth.runtime.secrets import without_secrets
 
 PATIENT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
 SOMEBODY = "sub-*"
-# The folders before a name, wherever a path stands in a text: after file: and sqlite:, after ~, or where no address of the web goes on.
+# Folders of a path inside a text: after file: or sqlite:, after ~, or elsewhere unless they continue a web address.
 FOLDERS = re.compile(r"""(?:(?:file|sqlite(?:\+\w+)?):/*|~[\w.-]*|(?<!models:)(?<!runs:)(?<![\w./~*-]))/(?:[^\s/'",;:()<>|]+/)+""")
 
 
 def project_root() -> Path:
-    """The folder that holds mlruns/.
+    """Return the folder that contains mlruns/.
 
-    DVC_ROOT where set (inside `dvc exp run --temp` or a queue that is the main repository, not the temporary copy),
-    else the nearest parent of the working folder with a dvc.yaml, else the working folder.
+    DVC_ROOT if set (inside `dvc exp run --temp` or a queue this is the main repository, not the temporary copy), else the nearest parent of
+    the working folder with a dvc.yaml, else the working folder.
     """
     named = os.environ.get("DVC_ROOT", "")
     return Path(named).resolve() if named else workspace_root()
 
 
 def workspace_root() -> Path:
-    """The nearest parent of the working folder with a dvc.yaml, else the working folder: this checkout, temporary or not."""
+    """Find the nearest parent of the working folder with a dvc.yaml, else the working folder; may be a temporary checkout of `dvc exp`."""
     here = Path.cwd().resolve()
     return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
 
 
 def git_commit(folder: Path) -> str:
-    """The commit checked out in `folder`, "unknown" without git or a commit."""
+    """Commit that is checked out in `folder`; "unknown" without git or a commit."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"],
@@ -57,7 +57,7 @@ def git_commit(folder: Path) -> str:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold its lock: one process at a time creates a database in it."""
+    """Create `folder` and hold its lock within this context, so that only one process at a time creates a database in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as stream:
         lock(stream.fileno(), wait=True)
@@ -65,27 +65,27 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def lineage_path(root: Path, stage: str) -> Path:
-    """lineage/<stage>.json with @ as -."""
+    """Path lineage/<stage>.json, with "@" replaced by "-"."""
     return root / "lineage" / f"{stage.replace('@', '-')}.json"
 
 
 def write_lineage(root: Path, stage: str, facts: Mapping[str, str]) -> None:
-    """Tie a stage to its run. No stage depends on the file, so it may hold facts that change from run to run."""
+    """Write the lineage file that links a stage to its run. No stage depends on it, so values may vary from run to run."""
     write_json(lineage_path(root, stage), dict(facts))
 
 
 def read_lineage(root: Path, stage: str) -> dict[str, Any]:
-    """The facts of write_lineage; {} where the file holds something else.
+    """Read a lineage file; {} if it does not contain a mapping.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    facts = read_json(lineage_path(root, stage))
-    return facts if isinstance(facts, dict) else {}
+    content = read_json(lineage_path(root, stage))
+    return content if isinstance(content, dict) else {}
 
 
 def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings (mappings or pydantic sections) as dotted keys and text, absolute paths made portable."""
+    """Flatten nested settings (mappings or pydantic sections) to dotted keys and texts, with portable paths."""
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, BaseModel):
@@ -99,10 +99,10 @@ def flat(settings: Mapping[str, Any], root: Path, prefix: str = "") -> Iterator[
 
 
 def portable(text: str, root: Path) -> str:
-    """A text as a run may hold it: without secrets, patients' names and places. All that is recorded goes through here.
+    """Remove secrets, patient names and local paths from a text. Everything that a run records passes through this function.
 
-    An absolute path becomes one as seen from the root; one outside it loses its folders: they name a machine or its user. Patients' names,
-    though they are pseudonyms, become `sub-*`.
+    Absolute paths become relative to the root. Paths outside the root lose their folders, which may identify a machine or a user. Patient
+    names become `sub-*`, although they are pseudonyms.
     """
     text = without_secrets(text)
     path = Path(text)
@@ -114,7 +114,7 @@ def portable(text: str, root: Path) -> str:
 
 
 def names_someone(text: str, root: Path) -> bool:
-    """Whether a file's text names a patient, or the folder of the project or of its user."""
+    """Return whether the text of a file contains the name of a patient, or the path of the project or of the user's home folder."""
     return PATIENT.search(text) is not None or _from_home(_from_root(text, root)) != text
 
 

@@ -1,4 +1,4 @@
-"""Opening the tracking store: its URI, its experiments, and the outbox in its place while a server does not answer."""
+"""Open the tracking store: its URI, its experiments, and the outbox that replaces an unreachable server."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from angiosynth.tracking.store import EXPERIMENTS, MlflowStore, or_store_error
 
 
 def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI where the user set it, else the SQLite file under `root`."""
+    """Return the URI of the tracking store: MLFLOW_TRACKING_URI if set, else the SQLite file under `root`."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or sqlite_uri(Path(root).resolve() / "mlruns" / "mlflow.db")
 
 
 def tracking_on() -> bool:
-    """False with ANGIOSYNTH_TRACKING=off: runs then record nothing and mlflow is not imported."""
+    """Return whether runs are recorded; False with ANGIOSYNTH_TRACKING=off, in which case mlflow is not imported."""
     return os.environ.get("ANGIOSYNTH_TRACKING", "").lower() != "off"
 
 
 def remote(root: Path) -> bool:
-    """Whether the store is a server, which may be away for a while."""
+    """Return whether the store is a server, which may be unreachable for a while."""
     uri = tracking_uri(root)
     return "databricks" in uri or ("://" in uri and not uri.startswith(("sqlite", "file:")))
 
 
 def open_store(root: Path) -> MlflowStore:
-    """The store with its experiments. One process at a time: MLflow's migrations do not stand two that create one database."""
+    """Open the store and create its experiments, in one process at a time, since MLflow's migrations fail if two create one database."""
     uri = tracking_uri(root)
     if os.environ.get("MLFLOW_TRACKING_URI") and not is_postgres(uri):
         with or_store_error():
@@ -41,7 +41,7 @@ def open_store(root: Path) -> MlflowStore:
             store = MlflowStore(uri)
         store.ensure_experiments(None)
         return store
-    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as `mlflow server` has it; a database alone keeps no files
+    named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as in `mlflow server`; a database stores no files
     with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
         wait_for(uri, _named(root))
         store = MlflowStore(driven(uri))
@@ -50,7 +50,7 @@ def open_store(root: Path) -> MlflowStore:
 
 
 def open_if_there(root: Path) -> MlflowStore | None:
-    """The store; None where it is a server and away."""
+    """Open the store; None if it is a server that is unreachable."""
     try:
         return open_store(root)
     except StoreError as error:
@@ -60,7 +60,7 @@ def open_if_there(root: Path) -> MlflowStore | None:
 
 
 def begun(root: Path, resume: Path | None, experiment: str, name: str, labels: Mapping[str, str]) -> tuple[Store, str, bool]:
-    """Returns store, run id, and whether an earlier run, named by the file `resume`, is resumed."""
+    """Start or resume a run; returns store, run id, and whether an earlier run, whose id is in the file `resume`, is resumed."""
     known = read_text(resume) if resume is not None and resume.is_file() else ""
     if experiment not in EXPERIMENTS:
         raise InputError(f"{experiment}: no such experiment; take one of {', '.join(EXPERIMENTS)}")
@@ -83,7 +83,7 @@ def _named(root: Path) -> str:
 
 
 def later(root: Path, run_id: str, entry: Callable[[Outbox], None]) -> None:
-    """Leave an entry for an existing run in an outbox, for when the server answers."""
+    """Store an entry for an existing run in an outbox until the server answers."""
     outbox = Outbox(root, lambda: open_store(root), run_id, away=True)
     entry(outbox)
     outbox.finish()
@@ -104,10 +104,10 @@ def or_input_error(root: Path) -> Iterator[None]:
 
 
 def look_up(root: Path, uri: str) -> tuple[MlflowStore, str]:
-    """The store, and the id of the run behind "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
+    """Open the store and find the run of "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS"; returns both.
 
     Raises:
-        InputError: the store cannot be opened, or there is no such run or model.
+        InputError: the store cannot be opened, or the run or model does not exist.
     """
     with or_input_error(root):
         store = open_store(root)

@@ -1,12 +1,13 @@
-"""A run on a server that may go away: its calls are appended to a journal on disk, and a thread sends them.
+"""Runs on a server that may become unreachable: calls are appended to a journal on disk, and a thread sends them.
 
-The training waits for no answer. Entries left at the end of a process are sent by the next one, in the order in which the runs began.
+The training does not wait for answers. Entries that remain at the end of a process are sent by the next one, in the order in which the runs
+started.
 
-Why a journal of calls, and not a local SQLite store whose runs are copied to the server afterwards: MLflow's client has no copy, and
-`create_run` takes no id, so that a copy needs the map of ids, the position reached and the search for earlier tries that are here, and in
-addition a comparison of every metric, file, input, model and registered version with the server's. Curves would reach the server only
-when a run ends, while runs that were begun there could not go on here. And a line of the journal takes microseconds, a call to SQLite
-6 to 20 ms.
+Why a journal of calls instead of a local SQLite store whose runs are copied to the server afterwards: MLflow's client has no copy function,
+and `create_run` accepts no id. A copy would need the map of ids, the position and the search for earlier attempts that the journal has, and
+also a comparison of every metric, file, input, model and registered version with the server. Curves would reach the server only at the end
+of a run, and runs started on the server could not be continued locally. A line of the journal takes microseconds, a call to SQLite 6 to
+20 ms.
 """
 
 from __future__ import annotations
@@ -32,41 +33,41 @@ from angiosynth.tracking.store import LOCAL, MlflowStore, save_network
 if TYPE_CHECKING:
     from torch import nn
 
-AGAIN_S = 10.0  # between two looks at a server that is away
-PATIENCE_S = 30.0  # at the end of a run, without a line sent
+AGAIN_S = 10.0  # between attempts to reach the server
+PATIENCE_S = 30.0  # at the end of a run: maximum time without progress
 Opener = Callable[[], MlflowStore]
 
 
 class Outbox:
-    """run.Store in mlruns/outbox/: every call returns at once. `id` is the server's, or begins with "local-" until it has made the run."""
+    """A `run.Store` in mlruns/outbox/ whose calls return at once. `id` starts with "local-" until the server has created the run."""
 
     def __init__(self, root: Path, opener: Opener, run_id: str = "", away: bool = False) -> None:
         self.id = run_id or f"{LOCAL}{uuid.uuid4().hex}"
         self._folder = outboxes(root) / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        new = self._folder.with_name(f".new-{self._folder.name}")  # nobody takes it for one that was left before it is claimed
+        new = self._folder.with_name(f".new-{self._folder.name}")  # under this name other processes ignore it until it is locked
         (new / FILES).mkdir(parents=True)
         self._claim = claimed(new)
         write(new / RUN_ID, self.id)
         self._journal = (new / JOURNAL).open("ab", buffering=0)
         new.rename(self._folder)
-        self._writing = threading.Lock()  # the machine's load comes from another thread
+        self._writing = threading.Lock()  # system metrics come from another thread
         self._sender = _Sender(self._folder, opener, away)
         self._sender.start()
 
     def begin(self, known: str, experiment: str, name: str, tags: Mapping[str, str]) -> None:
-        """Have the run made, or the known one set running, as soon as the server answers."""
+        """Create the run, or resume the known one, as soon as the server answers."""
         self._add("begin", known=known, experiment=experiment, name=name, tags=dict(tags), start_time=_now())
 
     def final(self, values: Mapping[str, float]) -> None:
-        """End metrics of a run that others have logged, at its last step."""
+        """Add final metrics, at its last step, to a run that another process has logged."""
         self._add("final", values=dict(values), timestamp=_now())
 
     def end_lost(self, parent: str, name: str) -> None:
-        """End a killed trial's run, or make it."""
+        """End the run of a killed trial, or create it if it does not exist."""
         self._add("end_lost", parent=parent, name=name)
 
     def settle(self, lineage: Path) -> None:
-        """Where the lineage file names the run as it was called here, let it name the server's."""
+        """Replace the local run id in the lineage file by the server's."""
         self._add("settle", path=os.path.relpath(lineage, self._folder), local=self.id)
 
     def log_metrics(self, run_id: str, rows: Sequence[MetricRow]) -> None:
@@ -82,7 +83,7 @@ class Outbox:
         self._add("log_file", path=self._copied(path), folder=folder)
 
     def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None) -> str:
-        """The model's URI is the server's to give: "" here."""
+        """Queue a model; returns "", since only the server can give its URI."""
         self._add("log_model_folder", name=name, folder=self._copied(folder), step=step, register=register)
         return ""
 
@@ -96,7 +97,7 @@ class Outbox:
         self._add("close", status=status, end_time=_now())
 
     def finish(self) -> None:
-        """Wait while the server takes the remaining entries; those that it does not take stay, with a message."""
+        """Wait until the remaining entries are sent; those that cannot be sent are kept, with a message."""
         ended = self._sender.finish()
         self._journal.close()
         self.id = (self._folder / RUN_ID).read_text(encoding="utf-8")
@@ -104,11 +105,11 @@ class Outbox:
             say(f"tracking: {left} entries are kept in mlruns/outbox; the next stage or `python cli.py sync` sends them")
         elif ended:
             shutil.rmtree(self._folder)
-        if ended and self._claim is not None:  # else the thread waits for an answer still: nobody else shall send the same meanwhile
+        if ended and self._claim is not None:  # otherwise the thread still waits for an answer, and no other process may send the entry
             self._claim.close()
 
-    def _add(self, call: str, **words: Any) -> None:
-        line = json.dumps({"call": call, **words}).encode() + b"\n"
+    def _add(self, call: str, **arguments: Any) -> None:
+        line = json.dumps({"call": call, **arguments}).encode() + b"\n"
         try:
             with self._writing:
                 self._journal.write(line)
@@ -117,7 +118,7 @@ class Outbox:
         self._sender.wake()
 
     def _copied(self, path: Path) -> str:
-        """A copy that stays as it is until it is sent, by its place in the outbox."""
+        """Copy a file or folder into the outbox, so that it does not change until it is sent; returns its relative path."""
         copy = Path(FILES) / uuid.uuid4().hex / path.name
         target = self._folder / copy
         try:
@@ -129,15 +130,15 @@ class Outbox:
 
 
 class _Sender(threading.Thread):
-    """Sends the outboxes, oldest first: at each new entry, and every few seconds while the server does not answer."""
+    """Thread that sends the outboxes, oldest first, at each new entry and every few seconds while the server does not answer."""
 
     def __init__(self, box: Path, opener: Opener, away: bool) -> None:
-        super().__init__(daemon=True, name="tracking")  # a process ends although a server never answers
+        super().__init__(daemon=True, name="tracking")  # daemon, so that the process can end even if the server never answers
         self._box, self._opener = box, opener
         self._asked = self._tried = 0
         self._moved = time.monotonic()
         self._news = threading.Condition()
-        self._stopping, self._failing = False, away  # the first failure is said, if it has not been already
+        self._stopping, self._failing = False, away  # the first failure is reported, unless the caller has reported it
 
     def wake(self) -> None:
         with self._news:
@@ -145,7 +146,7 @@ class _Sender(threading.Thread):
             self._news.notify_all()
 
     def finish(self) -> bool:
-        """Try once more to send all; False where the thread is not done with that in good time."""
+        """Try once more to send everything; False if the thread makes no progress for PATIENCE_S."""
         with self._news:
             self._asked += 1
             self._stopping, self._moved = True, time.monotonic()
@@ -179,7 +180,7 @@ class _Sender(threading.Thread):
                 say(f"tracking: the server does not answer, the work goes on and its record is kept here: {error}")
             self._failing = True
             return
-        except Exception as error:  # a thread that ends would leave all that follows unsent
+        except Exception as error:  # if the thread ended, later entries would not be sent
             say(f"tracking: sending failed, the record is kept in mlruns/outbox: {type(error).__name__}: {error}")
             self._failing = True
             return

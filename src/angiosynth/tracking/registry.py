@@ -1,6 +1,6 @@
-"""Versions of registered models, and which of them the alias `champion` names.
+"""Versions of registered models, and the choice of the version with the alias `champion`.
 
-The numbers of two versions are compared only where both were validated on the same scans. Takes an MLflow client, imports no MLflow.
+Scores of two versions are compared only if both were validated on the same scans. The MLflow client is an argument; mlflow is not imported.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from angiosynth.runtime.progress import say
 
 CHAMPION, CHAMPIONS_BY = "champion", "val_dsc"
 VALIDATED_ON = "validation_scans"  # tag of a run: digest of the scans behind its val_dsc
-DRAWN = "drawn_scans"  # tag of a run: "yes" where these are the embedded phantom's
+DRAWN = "drawn_scans"  # tag of a run: "yes" if these are scans of the phantom
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version whose run exists: its number, its validation DSC, and the digest of the scans that gave it ("" where unknown)."""
+    """A version whose run exists: number, validation DSC, digest of the validation scans ("" if unknown), whether these are phantoms."""
 
     version: str
     dsc: float
@@ -29,9 +29,9 @@ class Candidate:
 
 
 def register(client: Any, name: str, model: Any, run_id: str, once: bool) -> None:
-    """Make a logged model a version of the registered model `name`, and let the alias name the best.
+    """Register a logged model as a version of the registered model `name`, and update the alias.
 
-    `once`: the run's version of an earlier try is taken, not made again.
+    `once`: reuse the version of the same run from an earlier attempt.
     """
     try:
         client.create_registered_model(name)
@@ -39,18 +39,18 @@ def register(client: Any, name: str, model: Any, run_id: str, once: bool) -> Non
         if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
             raise
     known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'") if once else []
-    # By its location: MLflow looks "models:/" up in the process's global store.
+    # By its location, because MLflow resolves "models:/" in the global store of the process.
     made = known[0] if known else client.create_model_version(name, model.artifact_location, run_id=run_id, model_id=model.model_id)
     crown(client, name, str(made.version), run_id)
 
 
 def crown(client: Any, name: str, version: str, run_id: str) -> None:
-    """Move the alias to a new version where it belongs there. Test scores have no say.
+    """Move the alias to a new version if it qualifies. Test scores are not considered.
 
-    - validated on the champion's scans: with a higher DSC;
-    - validated on others: always, for the numbers say nothing about each other and the newest scans are the laboratory's current ones.
-      Only drawn heads never take it from a lab's scans;
-    - where the champion or its run was deleted: the best version on the new one's scans has it.
+    - Validated on the same scans as the champion: if its DSC is higher.
+    - Validated on other scans: always, since the scores cannot be compared and the newest scans are the current ones of the laboratory.
+      However, a version validated on phantoms never replaces one validated on real scans.
+    - The champion or its run was deleted: the best version on the scans of the new one becomes champion.
     """
     new = _candidate(client, version, run_id)
     if new is None or new.dsc < 0:
@@ -72,9 +72,9 @@ def crown(client: Any, name: str, version: str, run_id: str) -> None:
 
 
 def champion_run(client: Any, name: str) -> str | None:
-    """The run of the version that the alias names; where any of them was deleted, of the best version on the newest scans.
+    """Run id of the champion; if alias, version or run was deleted, that of the best version on the newest scans.
 
-    None where no version is left.
+    None if no version is left.
     """
     champion = _champion(client, name)
     if champion is None:
@@ -87,7 +87,7 @@ def champion_run(client: Any, name: str) -> str | None:
 
 
 def _champion(client: Any, name: str) -> Candidate | None:
-    """The alias's version; None where the alias, its version or the version's run does not exist."""
+    """The version with the alias; None if the alias, the version or its run does not exist."""
     version = client.get_registered_model(name).aliases.get(CHAMPION)
     if version is None:
         return None
@@ -106,13 +106,13 @@ def _best_on_the_scans_of(client: Any, name: str, new: Candidate) -> Candidate:
 
 
 def _candidates(client: Any, name: str) -> list[Candidate]:
-    """The versions whose runs exist."""
+    """All versions whose runs exist."""
     every = [_candidate(client, str(version.version), version.run_id) for version in client.search_model_versions(f"name = '{name}'")]
     return [candidate for candidate in every if candidate is not None]
 
 
 def _candidate(client: Any, version: str, run_id: str | None) -> Candidate | None:
-    """None where the run was deleted, for good or not. A run without a score counts as -1."""
+    """The candidate of a version; None if its run was deleted, permanently or not. A run without a score has DSC -1."""
     if not run_id:
         return None
     try:

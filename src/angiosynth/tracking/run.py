@@ -1,4 +1,4 @@
-"""One run's record: buffers curves, drops values that are not finite, outlives a store that fails. Knows no tracking system."""
+"""Record of one run: buffers curves, drops values that are not finite, tolerates failures of the store. Independent of MLflow."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 MetricRow = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
-FLUSH_EVERY_S = 10.0  # a call costs 6-20 ms whatever it carries
+FLUSH_EVERY_S = 10.0  # a call takes 6-20 ms regardless of its content
 BUFFER = 1000  # values
-LEAST_SIDE = 32  # of a traced image
+LEAST_SIDE = 32  # pixels of a traced image
 LONGEST_REASON = 300  # characters
-TEXTS = (".csv", ".html", ".json", ".md", ".txt", ".yaml")  # artifacts that are looked through for names
+TEXTS = (".csv", ".html", ".json", ".md", ".txt", ".yaml")  # artifacts that are searched for names
 
 
 class StoreError(Exception):
-    """The tracking store did not answer (`away`: it may do so later) or refused."""
+    """The tracking store did not answer (`away`: it may answer later) or refused the call."""
 
     def __init__(self, reason: str, away: bool = True) -> None:
         super().__init__(reason)
@@ -42,7 +42,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class DataSource:
-    """The data a training read: name, digest, path (kept relative to the root) and number of rows."""
+    """Data that a training read: name, digest, path (recorded relative to the root) and number of rows."""
 
     name: str
     digest: str
@@ -52,14 +52,14 @@ class DataSource:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Description of a run: all that a tracking system shows of it from its start.
+    """Description of a run at its start.
 
     Attributes:
         experiment: one of store.EXPERIMENTS.
-        name: the run's name.
-        stage: the DVC stage, e.g. "train-generator@NAME": a tag, and the name of the lineage file.
+        name: name of the run.
+        stage: the DVC stage, e.g. "train-generator@NAME"; used as a tag and for the name of the lineage file.
         settings: nested mappings or settings sections, logged as dotted parameters.
-        data: the training data, logged as the run's input.
+        data: the training data, logged as input of the run.
         tags: further tags.
         parent: run id of the parent run.
     """
@@ -74,7 +74,7 @@ class RunSpec:
 
 
 class Store(Protocol):
-    """The calls of a run to a tracking system. Each may raise StoreError."""
+    """Calls of a run to a tracking system. Each may raise StoreError."""
 
     def log_metrics(self, run_id: str, rows: Sequence[MetricRow]) -> None: ...
     def log_params(self, run_id: str, pairs: Sequence[tuple[str, str]]) -> None: ...
@@ -87,10 +87,10 @@ class Store(Protocol):
 
 
 class Run:
-    """A Recorder on one run of the store; with no store it records nothing and its id is "".
+    """A Recorder for one run of the store; without a store it records nothing and its id is "".
 
-    Metrics are buffered and sent together. Values that are not finite are never sent, but counted and said at the end.
-    Whatever fails in recording is said in one line and stops nothing: a training is worth more than its record.
+    Metrics are buffered and sent together. Values that are not finite are counted and reported at the end instead of being sent. A failure
+    of recording is reported in one line and stops nothing, because a training is worth more than its record.
     """
 
     def __init__(self, store: Store | None, run_id: str, root: Path) -> None:
@@ -104,7 +104,7 @@ class Run:
         self.failed = False  # the store refused something
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at a training step."""
+        """Record numbers at a training step."""
         if self._store is None:
             return
         now = time.time_ns() // 1_000_000
@@ -119,32 +119,32 @@ class Run:
             self.flush()
 
     def machine(self, values: Mapping[str, float], step: int) -> None:
-        """The machine's load; it may come from another thread than the training's numbers."""
+        """Record system metrics; may be called from another thread than the other methods."""
         store, now = self._store, time.time_ns() // 1_000_000
         rows = [(key, float(value), now, step) for key, value in values.items() if math.isfinite(value)]
         if store is not None:
             self._guarded("the machine's load", lambda: store.log_metrics(self.id, rows))
 
     def final(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """End metrics, at the last step seen, so that they are the ones shown; sent at once."""
+        """Record final metrics at the last step, so that they are the displayed values, and send them at once."""
         self.metrics(values, self._last_step if step is None else step)
         self.flush()
 
     def flush(self) -> None:
-        """Send the buffer; rows that the store refuses are kept for the next try."""
+        """Send the buffer; rows that could not be sent are kept for the next attempt."""
         store, rows = self._store, self._buffer
         self._sent = time.monotonic()
         if store is not None and rows and self._guarded("metrics", lambda: store.log_metrics(self.id, rows)):
             self._buffer = []
 
     def tag(self, key: str, value: str) -> None:
-        """Set a tag, without names of machines and patients."""
+        """Set a tag, after removing local paths and patient names."""
         store = self._store
         if store is not None:
             self._guarded(f"tag {key}", lambda: store.set_tag(self.id, key, portable(value, self._root)))
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file in the run's artifacts; not of a text that names a patient or this machine's folders."""
+        """Copy a file to the run's artifacts. Text files that contain patient names or local folders are refused."""
         store = self._store
         if store is None:
             return
@@ -159,16 +159,16 @@ class Run:
         self._guarded(path.name, send)
 
     def log_model(self, module: nn.Module, example: np.ndarray[Any, Any], name: str, register: str | None = None) -> str:
-        """Log a network as a torch.export program: no pickle, free in batch and, for images, in size.
+        """Log a network as a torch.export program without pickle, for any batch size and, for images, any sides.
 
         Args:
-            module: takes one float32 tensor, (n, channel, x, y) or (n, latent), and returns one tensor.
-            example: an input; only its shape is used. Noise is traced and stored in its place: a patch belongs to a patient.
-            name: the model's name in the run.
-            register: also make it a version of this registered model.
+            module: maps one float32 tensor, (n, channel, x, y) or (n, latent), to one tensor.
+            example: an input, of which only the shape is used. Noise is traced and stored instead, since a patch belongs to a patient.
+            name: name of the model in the run.
+            register: name of a registered model of which this becomes a version.
 
         Returns:
-            The model's URI, "" where nothing is recorded.
+            URI of the model; "" if nothing is recorded.
         """
         store = self._store
         if store is None:
@@ -189,7 +189,7 @@ class Run:
         """Log the settings as dotted parameters and the data as input.
 
         Raises:
-            StoreError: the store refuses, and it `must`: at the start of a stage nothing is lost by that.
+            StoreError: recording fails and `must` is set; at the start of a stage no work is lost by that.
         """
         store = self._store
         if store is None:
@@ -204,7 +204,7 @@ class Run:
         send() if must else self._guarded("settings", send)
 
     def end(self, status: str, reason: str) -> None:
-        """Send the rest and close the run."""
+        """Send the remaining metrics and close the run."""
         store = self._store
         if store is None:
             return
@@ -218,7 +218,7 @@ class Run:
         self._guarded("the run's end", lambda: store.close(self.id, status))
 
     def _guarded(self, subject: str, send: Callable[[], Any]) -> bool:
-        """Whether it was recorded. Whatever goes wrong is said: a store that does not answer once, else each time."""
+        """Call `send` and return whether it succeeded. An unreachable store is reported once, other errors each time."""
         try:
             send()
         except StoreError as error:
@@ -226,7 +226,7 @@ class Run:
                 say(f"tracking: the store does not answer, the work goes on without it: {error}")
             self.failed = True
             return False
-        except Exception as error:  # from torch, MLflow, a full disk: no record is worth a training
+        except Exception as error:  # from torch, MLflow or a full disk; must not stop the training
             say(f"tracking: {subject} not recorded, the work goes on without: {one_line(error)}")
             self.failed = True
             return False
@@ -234,7 +234,7 @@ class Run:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an exception's message, with its type unless the project defines it."""
+    """Return the first line of an exception's message, with its type unless the exception is defined by this project."""
     first = next((line.strip() for line in without_secrets(str(error)).splitlines() if line.strip()), "")
     if isinstance(error, InputError | StoreError):
         return first
@@ -242,14 +242,14 @@ def one_line(error: BaseException) -> str:
 
 
 def traceable(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, np.ndarray[Any, Any], list[tuple[int, ...]]]:
-    """Inputs of torch.export: a copy in inference mode on the CPU, noise (2, ...) to trace with, and the input's and output's shapes.
+    """Make inputs of torch.export: a copy of the network in inference mode on the CPU, noise (2, ...), and the shapes of input and output.
 
-    In these, -1 marks a free axis: the first, and an image's x and y. Two samples of 32 voxels at least, because export freezes an
-    axis of length 1, and four poolings bring 16 voxels to that.
+    In the shapes -1 marks axes of free length: the batch, and x and y of images. The noise has two samples with sides of at least 32,
+    because export fixes axes of length 1, and the four poolings of the U-net would reduce 16 pixels to 1.
     """
     import torch
 
-    network = copy.deepcopy(module).cpu().eval()  # the training's network keeps its device and mode
+    network = copy.deepcopy(module).cpu().eval()  # a copy, so that the original keeps its device and mode
     noise = np.random.default_rng(0).uniform(-1, 1, (2, *shape[1:2], *(max(LEAST_SIDE, side) for side in shape[2:]))).astype(np.float32)
     with torch.no_grad():
         out = tuple(network(torch.from_numpy(noise)).shape)

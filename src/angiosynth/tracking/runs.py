@@ -1,8 +1,8 @@
-"""MLflow runs: curves, samples, models and the data they came from.
+"""MLflow runs of stages: curves, samples, models and the data they came from.
 
-The client is used directly, not `mlflow.start_run` and its kin: no global state, and no user, host or script path among the tags.
-A local store that cannot be opened stops a stage at its start. From then on whatever fails in recording is said in one line and stops
-nothing. A server may be away at any time: calls for it go through an outbox.
+The client is used directly instead of `mlflow.start_run`: no global state, and no user, host or script path among the tags. A local store
+that cannot be opened stops a stage at its start. Later failures of recording are reported in one line and stop nothing. A server may be
+unreachable at any time, so calls to it go through an outbox.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ __all__ = [
 
 
 def ensure_store(root: Path) -> None:
-    """Create the database and the project's experiments where missing; call it before workers start.
+    """Create the database and the experiments if they are missing; call it before workers start.
 
     Raises:
-        InputError: the store cannot be opened. A server that is away is none: runs wait for it.
+        InputError: the store cannot be opened. An unreachable server is no error, since runs go to an outbox.
     """
     if tracking_on():
         with or_input_error(Path(root)):
@@ -74,7 +74,7 @@ def ensure_store(root: Path) -> None:
 
 
 def reach_store(root: Path) -> None:
-    """As ensure_store, but a server that is away is a fault too.
+    """As `ensure_store`, but an unreachable server is an error too.
 
     Raises:
         InputError: the store cannot be opened.
@@ -85,19 +85,19 @@ def reach_store(root: Path) -> None:
 
 @contextmanager
 def training_run(spec: RunSpec, *, root: Path | None = None, lineage: bool = True, resume: Path | None = None) -> Iterator[Run]:
-    """One MLflow run around a training; it ends FINISHED, FAILED on an exception, KILLED on Ctrl-C or SIGTERM.
+    """Context of one MLflow run, which ends FINISHED, FAILED after an exception, or KILLED after Ctrl-C or SIGTERM.
 
     Args:
-        spec: describes the run.
-        root: holds mlruns/ and lineage/. By default project_root() and workspace_root(): in a temporary `dvc exp`
-            the store is the main repository's, the lineage file is the experiment's.
-        lineage: write lineage/<stage>.json once the run has finished; False in sweeps.
-        resume: a file among a stage's resume files for the run's id. A stage that was killed goes on in the same run by it, so that
-            its children all lie under one parent.
+        spec: description of the run.
+        root: folder that contains mlruns/ and lineage/. By default project_root() and workspace_root(): in a temporary `dvc exp` the store
+            is that of the main repository and the lineage file that of the experiment.
+        lineage: whether to write lineage/<stage>.json when the run has finished; False in sweeps.
+        resume: a file among the resume files of a stage that stores the run id. A stage that was killed continues in the same run, so that
+            all child runs have one parent.
 
     Raises:
-        InputError: the store cannot be opened, or there is no such experiment. Not with a parent: in the middle of a stage the work goes
-            on, and this part of it is not recorded.
+        InputError: the store cannot be opened, or the experiment does not exist. For a child run this is only reported, and the run is not
+            recorded, since it starts in the middle of a stage.
     """
     if not tracking_on():
         yield Run(None, "", Path())
@@ -109,11 +109,11 @@ def training_run(spec: RunSpec, *, root: Path | None = None, lineage: bool = Tru
         with whole_file(resume) as temporary:
             temporary.write_text(run.id, encoding="utf-8")
     try:
-        yield from _watched(run, _watching(run) if not spec.parent else lambda: None)  # a child's machine is its parent's
+        yield from _watched(run, _watching(run) if not spec.parent else lambda: None)  # the parent records system metrics for its children
         if lineage and store is not None:
-            facts = {"run_id": run.id, "experiment": spec.experiment, "git_commit": commit, "data_digest": _digest_of(spec.data)}
-            facts |= {"settings_digest": _settings_digest(spec.settings, home), "store": tracking_uri(store_root).partition(":")[0]}
-            _keep_lineage(store, home, spec.stage, facts)
+            entries = {"run_id": run.id, "experiment": spec.experiment, "git_commit": commit, "data_digest": _digest_of(spec.data)}
+            entries |= {"settings_digest": _settings_digest(spec.settings, home), "store": tracking_uri(store_root).partition(":")[0]}
+            _keep_lineage(store, home, spec.stage, entries)
     finally:
         if isinstance(store, Outbox):
             _finish(store)
@@ -121,7 +121,7 @@ def training_run(spec: RunSpec, *, root: Path | None = None, lineage: bool = Tru
 
 
 def _begun(spec: RunSpec, store_root: Path, home: Path, commit: str, resume: Path | None) -> tuple[Store | None, Run]:
-    """Create or resume the run and describe it. A child that cannot be recorded is said, and gets no store."""
+    """Create or resume the run and describe it. If a child run cannot be recorded this is reported, and it gets no store."""
     tags = {**spec.tags, "dvc_stage": spec.stage, "git_commit": commit, "data_digest": _digest_of(spec.data)}
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc_experiment"] = experiment
@@ -147,20 +147,21 @@ def _digest_of(data: DataSource | None) -> str:
 
 
 def reopen(run: str, values: Mapping[str, float], *, root: Path | None = None, settings: Mapping[str, Any] | None = None) -> bool:
-    """Add end metrics to a finished run, e.g. a generator's `test_dsc`, scored by its U-net. False, with a message, where that fails.
+    """Add final metrics to a finished run, e.g. `test_dsc` of a generator. If that fails a message is printed, and the result is False.
 
     Args:
-        run: a run id, or the stage whose lineage file names it, e.g. "train-generator@NAME".
-        values: the metrics; they become the run's latest values.
-        root: as for training_run.
-        settings: those of the run's RunSpec. Where the lineage is of other settings (DVC took the model from its cache), nothing is added.
+        run: a run id, or the stage whose lineage file contains it, e.g. "train-generator@NAME".
+        values: the metrics; they become the latest values of the run.
+        root: as in `training_run`.
+        settings: settings of the run's RunSpec. If the lineage file has other settings (DVC restored the model from its cache), nothing is
+            added.
     """
     if not tracking_on():
         return False
     store_root, home = _roots(root)
     try:
         return _add_metrics(run, values, store_root, home, settings)
-    except Exception as error:  # the stage that asks has its outputs
+    except Exception as error:  # must not fail the calling stage, whose outputs are complete
         say(f"tracking: {run}: metrics not added to its run: {one_line(error)}")
         return False
 
@@ -180,9 +181,9 @@ def _add_metrics(run: str, values: Mapping[str, float], store_root: Path, home: 
 
 
 def end_lost(name: str, parent: str, root: Path) -> str:
-    """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id.
+    """End the run of a trial whose process was killed, or create it if it does not exist; returns its id.
 
-    It is "" while the server is away: the run ends once it answers.
+    While the server is unreachable the id is "", and the run is ended later.
     """
     if not tracking_on() or not parent:
         return ""
@@ -200,7 +201,7 @@ def end_lost(name: str, parent: str, root: Path) -> str:
 
 
 def sync(root: Path) -> int:
-    """Send the entries that runs have kept while their server was away. Returns the number left, of runs that still go on.
+    """Send the entries of runs whose server was unreachable. Returns the number of remaining entries, which belong to active runs.
 
     Raises:
         InputError: the server does not answer.
@@ -215,12 +216,12 @@ def sync(root: Path) -> int:
 
 
 def _machine_watched() -> bool:
-    """Whether the machine's load is recorded; MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false turns it off, as in MLflow."""
+    """Whether system metrics are recorded; MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false disables them, as in MLflow."""
     return os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in ("false", "0")
 
 
 def _watching(run: Run) -> Callable[[], None]:
-    """Begin to record the machine's load. Returns a function that ends it."""
+    """Start recording system metrics. Returns a function that stops it."""
     if _machine_watched():
         try:
             return watch_machine(run.machine)

@@ -1,4 +1,4 @@
-"""An MLflow server or file behind the methods that a run needs. The only module that imports mlflow, and only when used."""
+"""MLflow server or database with the methods of `run.Store`. The only module that imports mlflow, and only when used."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from torch import nn
 
 EXPERIMENTS = ("generator", "unet", "transfer", "sweep", "evaluation")
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # trainings, not traces of language models
-# A store's failure is said in one line; MLflow would add a traceback for each call.
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # page for trainings instead of traces of language models
+# Failures of the store are reported in one line; MLflow would add a traceback for each call.
 NOISE = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR, "mlflow.store.db.utils": logging.CRITICAL}
-NOISE |= {"mlflow.utils.environment": logging.ERROR}  # environments made by uv have no pip, which it would say for every model
+NOISE |= {"mlflow.utils.environment": logging.ERROR}  # it would warn for every model that environments made by uv have no pip
 METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
 PARAMS_A_CALL = 100
 DIGEST_LENGTH = 36
-SAMPLED_EVERY_S = 10  # the machine's load
-LOCAL = "local-"  # how the id of a run begins that was started while its server was away
-STARTED_AS = "started_as"  # the tag that keeps it
+SAMPLED_EVERY_S = 10  # system metrics
+LOCAL = "local-"  # prefix of ids of runs that were started while the server was unreachable
+STARTED_AS = "started_as"  # tag that stores such an id
 PARENT = "mlflow.parentRunId"
-LATER = (401, 403, 408, 429)  # answers of a server that may be another one later: who asks, how often
-OVER_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's defaults mean minutes
+LATER = (401, 403, 408, 429)  # temporary refusals: login, permission, timeout, rate limit
+OVER_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's defaults wait for minutes
 OVER_HTTP |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
 class NotThereYetError(StoreError):
-    """The server has no run yet for an id that begins with "local-"."""
+    """The server does not yet have a run for an id that starts with "local-"."""
 
 
 class MlflowStore:
-    """run.Store on an MLflow client."""
+    """A `run.Store` on an MLflow client."""
 
     def __init__(self, uri: str) -> None:
         from mlflow import MlflowClient
@@ -62,7 +62,7 @@ class MlflowStore:
         self._client: Any = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
 
     def ensure_experiments(self, artifacts: str | None) -> None:
-        """Create missing experiments, their files in a folder (or URI) under `artifacts`; None leaves that to the server."""
+        """Create missing experiments with artifact locations under `artifacts`, a folder or URI; None leaves the location to the server."""
         from mlflow.entities import ViewType
 
         with or_store_error():
@@ -84,10 +84,10 @@ class MlflowStore:
             return str(self._client.create_run(known.experiment_id, start_time, tags=labels, run_name=name).info.run_id)
 
     def resolve(self, run_id: str) -> str:
-        """The store's id for one that may begin with "local-".
+        """Return the id of a run in the store, for an id that may start with "local-".
 
         Raises:
-            NotThereYetError: it has no such run yet.
+            NotThereYetError: the store does not have the run yet.
         """
         if not run_id.startswith(LOCAL):
             return run_id
@@ -101,7 +101,7 @@ class MlflowStore:
         return self._ids[run_id]
 
     def end_lost(self, parent: str, name: str) -> str:
-        """End the run of a sweep's trial whose process was killed, or make it where the kill came before it; gives its id."""
+        """End the run of a trial whose process was killed, or create it if it does not exist; returns its id."""
         parent = self.resolve(parent)
         run_id = self.child("sweep", parent, name) or self.create_run("sweep", name, {PARENT: parent})
         self.set_tag(run_id, "failure", "killed")
@@ -109,7 +109,7 @@ class MlflowStore:
         return run_id
 
     def child(self, experiment: str, parent: str, name: str) -> str | None:
-        """The run of that name under a parent."""
+        """Return the id of the child run with this name, or None."""
         with or_store_error():
             known = self._client.get_experiment_by_name(experiment)
             wanted = f"tags.`{PARENT}` = '{parent}' and attributes.run_name = '{name}'"
@@ -117,7 +117,7 @@ class MlflowStore:
         return str(runs[0].info.run_id) if runs else None
 
     def resume_run(self, run_id: str) -> bool:
-        """Set a run that ended early running again; False where there is no such run."""
+        """Set the status of an interrupted run to running; False if the run does not exist."""
         try:
             with or_store_error():
                 self._client.update_run(self.resolve(run_id), status="RUNNING")
@@ -128,7 +128,7 @@ class MlflowStore:
         return True
 
     def last_step(self, run_id: str, keys: Mapping[str, float]) -> int:
-        """The highest step at which one of the keys was logged: MLflow shows the value of the highest step."""
+        """Return the highest step at which one of the keys was logged; MLflow displays the value at the highest step."""
         with or_store_error():
             known = self._client.get_run(run_id).data.metrics
             return max((point.step for key in keys if key in known for point in self._client.get_metric_history(run_id, key)), default=0)
@@ -159,10 +159,10 @@ class MlflowStore:
             self._client.log_artifact(run_id, str(path), folder or None)
 
     def run_behind(self, uri: str) -> str:
-        """The run of "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
+        """Run id of "runs:/RUN", "models:/NAME/VERSION" or "models:/NAME@ALIAS".
 
         Raises:
-            InputError: it is none of these.
+            InputError: the URI has none of these forms.
         """
         named = re.fullmatch(r"runs:/([0-9a-f]{32})|models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri)
         if named is None:
@@ -177,10 +177,10 @@ class MlflowStore:
         return str(entry.run_id)
 
     def fetch_file(self, run_id: str, name: str, folder: Path, most: int) -> None:
-        """Bring a file of at most so many bytes, which log_file has kept, into a folder.
+        """Fetch an artifact file of at most `most` bytes into a folder.
 
         Raises:
-            InputError: it is no ordinary file, larger, or lies where nothing is fetched from.
+            InputError: it is not a regular file, larger, or stored at a location that is not allowed.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -190,7 +190,7 @@ class MlflowStore:
                 copy_ordinary(kept / name, folder / name, most)
                 return
             refuse_other_places(place, self._uri)
-            # Not `download_artifacts`: it asks the server whether the name is a folder, and then takes whatever lies in it.
+            # Not `download_artifacts`, which asks the server whether the name is a folder and then downloads its whole content.
             with files_at_most(most, f"{place}/{name}"):
                 get_artifact_repository(place, self._uri)._download_file(name, str(folder / name))
 
@@ -206,7 +206,7 @@ class MlflowStore:
         save_network(network, example, shapes, target)
 
     def log_model_folder(self, run_id: str, name: str, folder: Path, step: int, register: str | None, *, once: bool = False) -> str:
-        """Keep a model with its run and register it. `once`: a model of an earlier try is reused."""
+        """Log a model to its run and register it. `once`: reuse the model of an earlier attempt."""
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         with or_store_error():
@@ -227,7 +227,7 @@ class MlflowStore:
 
 
 def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequence[tuple[int, ...]], target: Path) -> None:
-    """Write a network as a torch.export program with signature, noise as example and versions: no pickle."""
+    """Write a network as a torch.export program without pickle, with signature, noise as example, and versions of libraries."""
     import torch
     from mlflow.models import ModelSignature
     from mlflow.pytorch import save_model
@@ -241,14 +241,14 @@ def save_network(network: nn.Module, example: np.ndarray[Any, Any], shapes: Sequ
     needs = [f"{package}=={version}" for package, version in versions.items()]
     signature = ModelSignature(inputs=inputs, outputs=outputs)
     with warnings.catch_warnings(), exported_through_memory():
-        warnings.filterwarnings("ignore", message="No complete tensor found")  # said of weights off the CPU; these are on it
+        warnings.filterwarnings("ignore", message="No complete tensor found")  # concerns weights outside the CPU
         save_model(network, target, signature=signature, input_example=example, pip_requirements=needs, serialization_format="pt2")
 
 
 def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callable[[], None]:
-    """Record the machine's load, memory, disk and network every ten seconds, until the returned function is called.
+    """Record load, memory, disk and network of the machine every ten seconds until the returned function is called.
 
-    With MLflow's samplers, but not its loop, which asks the server at every sample, and ends at the first that is not answered.
+    Uses MLflow's samplers without its loop, which calls the server at every sample and ends at the first failure.
     """
     from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
     from mlflow.system_metrics.metrics import cpu_monitor, disk_monitor, gpu_monitor, network_monitor, rocm_monitor
@@ -256,14 +256,14 @@ def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callabl
     makers: Any = (cpu_monitor.CPUMonitor, disk_monitor.DiskMonitor, network_monitor.NetworkMonitor)
     samplers = [maker() for maker in makers]
     for maker in (gpu_monitor.GPUMonitor, rocm_monitor.ROCMMonitor):
-        with suppress(Exception):  # no such GPU, or nothing that reads it
+        with suppress(Exception):  # no such GPU, or the library to query it is missing
             samplers.append(maker())
     every, ended = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or SAMPLED_EVERY_S, threading.Event()
 
     def watch() -> None:
         step = 0
         while not ended.wait(every):
-            with suppress(Exception):  # one sample less: a counter that the system does not give, say
+            with suppress(Exception):  # skip a sample, for example if the system lacks a counter
                 for sampler in samplers:
                     sampler.clear_metrics()
                     sampler.collect_metrics()
@@ -282,7 +282,7 @@ def watch_machine(record: Callable[[Mapping[str, float], int], None]) -> Callabl
 
 @contextmanager
 def or_store_error() -> Iterator[None]:
-    """Turn any exception of a store into a StoreError: backends raise others than MLflow declares."""
+    """Convert any exception of a store to StoreError, because backends raise more than MLflow declares."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -292,5 +292,5 @@ def or_store_error() -> Iterator[None]:
     except Exception as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 400 if isinstance(error, ImportError) else 503
         if "Invalid url" in str(error):
-            status = 400  # no server will ever answer there
+            status = 400  # permanent
         raise StoreError(in_short(str(error).strip() or type(error).__name__), status >= 500 or status in LATER) from error

@@ -1,6 +1,6 @@
-"""A saved view of each experiment, which MLflow's pages show first: its scores as columns and over its settings as a plot.
+"""Saved MLflow view of each experiment: columns for scores, and a plot of scores over settings.
 
-MLflow keeps a saved view as a tag of the experiment; the pages list it under "Views", and `?viewStateShareKey=scores` opens it.
+MLflow stores a saved view as a tag of the experiment. Its pages list it under "Views", and `?viewStateShareKey=scores` opens it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ VIEW = "scores"
 TAG = f"mlflow.sharedViewState.{VIEW}"
 VALIDATION = ("val_dsc", "val_hd95_mm")
 TEST = ("test_dsc", "test_hd95_mm")
-# Settings of all models: the plot leaves out a run that lacks one of them.
+# Settings that all models have, because the plot omits runs without one of them.
 GENERATOR = ("model", "generator.kind", "generator.steps", "generator.batch_size", "generator.width")
 SWEEP = ("model", "generator.critic_iterations", "generator.learning_rate_generator", "generator.learning_rate_critic")
 SETTINGS: Mapping[str, tuple[str, ...]] = {
@@ -21,12 +21,12 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "transfer": ("start", "site", "n_patients", "transfer.learning_rate"),
     "sweep": SWEEP,
 }
-MADE_MS = 1_767_225_600_000  # MLflow asks when a view was made, but shows it nowhere that matters: 2026-01-01
-SECTIONS = {"Scores": "scores", "Model metrics": "model-metrics", "System metrics": "system-metrics"}  # name -> id, in their order
+MADE_MS = 1_767_225_600_000  # required creation time of a view, fixed to 2026-01-01
+SECTIONS = {"Scores": "scores", "Model metrics": "model-metrics", "System metrics": "system-metrics"}  # name -> id, in display order
 
 
 def saved_view(experiment: str) -> str | None:
-    """The tag's value for one of the project's experiments; None where its runs have no scores to compare."""
+    """Return the value of the tag for an experiment; None if its runs have no scores to compare."""
     if experiment not in SETTINGS:
         return None
     settings = SETTINGS[experiment]

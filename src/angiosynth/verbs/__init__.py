@@ -1,1 +1,1 @@
-"""What the command line does beside the stages of dvc.yaml: segment, release, sweep, doctor."""
+"""Implement the commands that are not stages of dvc.yaml, among them segment, release, sweep and doctor."""

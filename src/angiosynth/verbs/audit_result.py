@@ -1,4 +1,4 @@
-"""An audit that was made before, as lines of text, for `audit --show`."""
+"""Format a finished audit as lines of text, for `audit --show`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from angiosynth.runtime.output import read_json
 
 
 def audit_lines(home: Workspace, model: str) -> list[str]:
-    """The verdict, the worst-placed patient and what to do next, as on the audit's page, then a line for each measure.
+    """Return the verdict, the patient at the highest risk and the next steps, as on the audit's page, and one line for each measure.
 
     Raises:
-        InputError: there is no audit, or its file is damaged.
+        InputError: no audit exists, or its file is damaged.
     """
     path = home.audit(model) / "audit.json"
     if not path.is_file():
@@ -27,9 +27,9 @@ def audit_lines(home: Workspace, model: str) -> list[str]:
         lines += [f"- {step}" for step in summary.steps]
         others = ", ".join(f"{holder}: {audit['verdicts'][holder]}" for holder in HOLDERS[1:])
         lines += ["", f"verdicts if more than the set is released: {others}", "", f"{'value':>8}{'control':>9}{'limit':>8}  measure"]
-        for one in audit["findings"]:
-            figures = f"{one['value']:>8.4f}{one['control']:>9.4f}{one['limit']:>8.3f}"
-            lines.append(f"{figures}  {one['description']}: {state_of(one)}")
+        for finding in audit["findings"]:
+            figures = f"{finding['value']:>8.4f}{finding['control']:>9.4f}{finding['limit']:>8.3f}"
+            lines.append(f"{figures}  {finding['description']}: {state_of(finding)}")
         old = audit["set_digest"] != data_digest(home.synthetic(model))
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path}: damaged or of another version; run `dvc repro audit@{model}` to make it anew") from error

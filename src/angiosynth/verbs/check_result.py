@@ -1,4 +1,4 @@
-"""One line of doctor's table."""
+"""Define one line of doctor's table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class CheckResult:
 
     Attributes:
         subject: the checked thing, such as "disk".
-        result: the state in which it is.
-        advice: how to mend it; "" where all is well.
-        fault: whether it keeps the stages from running.
+        result: its state, in words.
+        advice: how to repair it; "" if the check passed.
+        fault: whether it prevents the stages from running.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""Command doctor: checks of everything that a run needs, with advice where something is missing."""
+"""Command doctor: check everything that a run needs, and give advice for each fault."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from angiosynth.verbs.privacy_on_disk import left_behind, open_to_others
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK_GB, FAIR_DISK_GB = 2.0, 10.0  # the demo with its environment takes about five
-LEAST_PLACE_GB = 0.2  # of the temporary folder and the like, which hold a model or a table for a moment
+LEAST_PLACE_GB = 0.2  # of the temporary folder and similar folders, which hold a model or a table for a short time
 LEAST_MEMORY_GB = 4.0
-# The first steps of `dvc repro` (the repository, its git, its lock), and then the settings that doctor reports.
+# Repeat the first steps of `dvc repro` (open the repository, its git and its lock), then print the settings that doctor reports.
 ASK_DVC = """import json
 from dvc.repo import Repo
 repo = Repo('.')
@@ -42,10 +42,13 @@ GB = 1e9
 
 
 def doctor(root: Path) -> tuple[str, bool]:
-    """Look at everything a run needs, from the project's folder.
+    """Run all checks of a project.
+
+    Args:
+        root: the project's folder.
 
     Returns:
-        The table, and whether all can run.
+        The table of results, and whether no check found a fault that prevents a run.
     """
     results = [result for check in CHECKS for result in check(root)]
     width = max(len(result.subject) for result in results)
@@ -106,7 +109,7 @@ def _settings(root: Path) -> Iterator[CheckResult]:
 
 
 def _scans(root: Path) -> Iterator[CheckResult]:
-    """Patients and split, as `cohort` will see them; it checks the voxels itself."""
+    """Check patients and split by the rules of stage `cohort`, without reading voxels, which `cohort` checks when it runs."""
     settings = _loaded(root)
     if settings is None:
         return
@@ -117,21 +120,21 @@ def _scans(root: Path) -> Iterator[CheckResult]:
             continue
         surveyed = survey(root / path)
         faults = surveyed.faults
-        facts: Any = [SimpleNamespace(id=patient.id, labelled=patient.label is not None) for patient in surveyed.patients]
+        patients: Any = [SimpleNamespace(id=patient.id, labelled=patient.label is not None) for patient in surveyed.patients]
         if not faults:
             try:
-                split_patients(facts, site_settings.split, cohort.seed, site)
+                split_patients(patients, site_settings.split, cohort.seed, site)
             except InputError as error:
                 faults = [str(error)]
-        labelled = sum(fact.labelled for fact in facts)
-        counts = f"{path}: {len(facts)} patients, {labelled} with a label"
+        labelled = sum(patient.labelled for patient in patients)
+        counts = f"{path}: {len(patients)} patients, {labelled} with a label"
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         listed = f"{faults[0]}{more}; `python cli.py cohort --site {site}` lists all" if faults else ""
         yield CheckResult(f"scans of {site}", counts, listed, bool(faults))
 
 
 def _sizes(root: Path) -> Iterator[CheckResult]:
-    """Whether every network of the settings can be trained here."""
+    """Check that every network of the settings fits this machine's memory."""
     from angiosynth.project.preflight import all_sections, known_needs, refuse_sizes
 
     settings = _loaded(root)
@@ -161,7 +164,7 @@ def _dvc(root: Path) -> Iterator[CheckResult]:
     if fault := _dvc_fault(done):
         yield CheckResult("DVC", "not usable here", fault, fault=True)
         return
-    names, analytics = json.loads(done.stdout.strip().splitlines()[-1])  # remotes by name alone: a URL may name a host or a person
+    names, analytics = json.loads(done.stdout.strip().splitlines()[-1])  # only names of remotes: a URL may name a host or a person
     advice = "" if names else "data is on this machine alone; `dvc remote add -d store /some/folder && dvc push` keeps a copy"
     yield CheckResult("DVC remote", ", ".join(names) or "none", advice)
     if analytics is not False:
@@ -169,7 +172,7 @@ def _dvc(root: Path) -> Iterator[CheckResult]:
 
 
 def _dvc_fault(done: subprocess.CompletedProcess[str]) -> str:
-    """Why `dvc repro` would refuse, by the output of ASK_DVC, and how to mend it; "" where it would not."""
+    """Return why `dvc repro` would fail, by the output of ASK_DVC, and the repair; "" if it would not fail."""
     if shutil.which("git") is None:
         return "git is not installed, and DVC needs it: `apt install git`, `brew install git` or `winget install Git.Git`"
     if done.returncode == 0:
@@ -202,7 +205,7 @@ def _store(root: Path) -> Iterator[CheckResult]:
     try:
         reach_store(root)
     except InputError as error:
-        yield CheckResult("MLflow store", f"{kind}, does not open", str(error).splitlines()[0])  # trainings go on without their server
+        yield CheckResult("MLflow store", f"{kind}, does not open", str(error).splitlines()[0])  # no fault: trainings run without it
         return
     pages = "its pages are at MLFLOW_TRACKING_URI" if kind.startswith("http") else "`make ui` shows it"
     yield CheckResult("MLflow store", f"{kind}, opens; {pages}")
@@ -222,7 +225,7 @@ def _studies(root: Path) -> Iterator[CheckResult]:
 
 
 def _aside(variable: str, database: str) -> str:
-    """How to go on without a store that does not open: with the project's own, or with a new one."""
+    """Return the command that replaces a database that does not open: by the project's default, or by a new one."""
     if os.environ.get(variable):
         return f"`unset {variable}` for the project's own"
     return f"`mv mlruns/{database} mlruns/{database}.aside` for a new one"
@@ -236,7 +239,7 @@ def _disk(root: Path) -> Iterator[CheckResult]:
 
 
 def _places(root: Path) -> Iterator[CheckResult]:
-    """The folders that stages write to: the project's, the temporary one, DVC's cache, MLflow's files."""
+    """Check the folders that stages write to: the project's, the temporary folder, DVC's cache, MLflow's files."""
     cache = _called(root, sys.executable, "-m", "dvc", "cache", "dir") if (root / ".dvc").is_dir() else None
     places = {"project": root, "mlruns": root / "mlruns", ".work": root / ".work", "temporary folder": Path(tempfile.gettempdir())}
     if cache and cache.strip():
@@ -269,10 +272,10 @@ def _memory(root: Path) -> Iterator[CheckResult]:
     yield CheckResult("processor", processor())
 
 
-def _called(root: Path, *words: str) -> str | None:
-    """The output of a command; None where it fails."""
+def _called(root: Path, *arguments: str) -> str | None:
+    """Run a command and return its standard output, or None if it fails."""
     try:
-        done = subprocess.run(words, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=60)
+        done = subprocess.run(arguments, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

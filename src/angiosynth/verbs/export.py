@@ -1,4 +1,4 @@
-"""Command export: a package in the form that another tool reads."""
+"""Command export: write a package in the format of another tool."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from angiosynth.verbs.release import project_identifiers
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """An export as the user asks for it.
+    """The user's choices for an export.
 
     Attributes:
-        package: the folder that `release` made.
-        to: name of the format.
-        target: the new folder.
-        spacing_mm: voxel size (x, y, z) for a package whose card has none.
-        trusted: the sender's public key; unsigned packages are refused then.
-        key: ed25519 private key to sign the export with.
-        allowed_words: words that the export may hold though this machine, its user or a folder is called so.
+        package: a folder written by `release`.
+        to: the format, a key of EXPORTS.
+        target: the folder to create.
+        spacing_mm: voxel size (x, y, z) in mm, for a package whose card has none.
+        trusted: the sender's public key; if given, unsigned packages are refused.
+        key: ed25519 private key that signs the export.
+        allowed_words: words that may appear in the export although they are names of this machine, its user or a folder.
     """
 
     package: Path
@@ -44,18 +44,18 @@ class ExportRequest:
 
 
 def export(settings: Settings, home: Workspace, request: ExportRequest) -> str:
-    """Write a package's pairs in another format.
+    """Write a package's pairs in another format, and the manifest lineage/export-PACKAGE-FORMAT.json.
 
     Returns:
-        A line that names the folder and the next step. lineage/export-PACKAGE-FORMAT.json is the export's manifest.
+        A line that names the folder and the next step.
 
     Raises:
-        InputError: the format is unknown, the package differs from its checksums, the folder exists, or an identifier is in it.
+        InputError: the format is unknown, the package differs from its checksums, the folder exists, or the export contains an identifier.
     """
     if request.to not in EXPORTS:
         raise InputError(f"--to {request.to}: no such format; there are {', '.join(EXPORTS)}")
     target = request.target
-    if target.exists() or target.is_symlink():  # before the work
+    if target.exists() or target.is_symlink():  # checked before the package is unpacked
         raise InputError(f"{target}: is there already; name a new folder with -o")
     chosen = EXPORTS[request.to]
     identifiers = project_identifiers(settings, home, request.allowed_words)

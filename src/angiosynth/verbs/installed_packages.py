@@ -1,4 +1,4 @@
-"""Doctor's check of the installed packages: against requirements.lock in a checkout, against the package's own needs in a project."""
+"""Check the installed packages for doctor: against requirements.lock in a clone, against the package's metadata in a project."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from packaging.requirements import Requirement
 from angiosynth.reading import read_text
 from angiosynth.verbs.check_result import CheckResult
 
-SHOWN = 4  # faults that a line names
+SHOWN = 4  # faults listed in one line
 
 
 def packages(root: Path) -> Iterator[CheckResult]:
-    """Whether all packages are installed, in the versions that requirements.lock or, without one, the package's metadata name."""
+    """Check that all packages are installed in the versions of requirements.lock or, without a lock, of the package's metadata."""
     lock = root / "requirements.lock"
     if lock.is_file():
         yield _as_locked(read_text(lock))
@@ -66,7 +66,7 @@ def _as_required() -> CheckResult:
 
 
 def _version(name: str) -> str:
-    """The installed version, "" where there is none."""
+    """Return the installed version, or "" if the package is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

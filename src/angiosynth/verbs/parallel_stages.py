@@ -1,7 +1,11 @@
-"""Stages of dvc.yaml side by side: `dvc repro` runs one at a time, but several of it may run at once, each with a stage of its own.
+"""Run stages of dvc.yaml in parallel.
 
-A stage starts when all that it needs have ended; of several that could, the one with the longest chain of stages behind it (list scheduling
-by critical path, Graham 1969). The same rule, played through with the estimated seconds, says how long all will take.
+One `dvc repro` runs one stage at a time. DVC allows several `dvc repro --single-item` processes at once, and each runs one stage.
+
+Scheduling is list scheduling by critical path (R. L. Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969).
+A stage is ready when all stages that it needs have ended. Of several ready stages, the one with the longest remaining path starts first:
+its estimated seconds plus those of the longest chain of stages that depend on it. A simulation of the same rule with the estimated seconds
+gives the time left.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from pathlib import Path
 
 from angiosynth.runtime.progress import duration, say, tell
 
-# Lines that DVC prints at the end of every call: of one stage among many they only hide the others.
+# Advice that DVC prints at the end of every call, left out because each stage would repeat it.
 ADVICE = re.compile(
     r"((Updating|Generating) lock file '|To (track the changes|enable auto staging)|\tgit add|\tdvc config|Use `dvc push`|$)"
 )
@@ -25,7 +29,7 @@ ADVICE = re.compile(
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage that has changed, or that rests on one that has, its command, and the planned stages that it needs."""
+    """A stage to run, because it or a stage that it depends on has changed; its command; and the planned stages that it needs."""
 
     name: str
     command: str
@@ -33,33 +37,40 @@ class Planned:
 
 
 class Plan:
-    """An order of stages with their estimated seconds, for a number of stages at a time.
+    """An order of stages by critical path, with their estimated seconds.
 
     Args:
-        stages: each after those that it needs.
-        seconds: of each by name; 1 where there is none.
-        jobs: stages at a time.
+        stages: in topological order: each after the stages that it needs.
+        seconds: the estimate of each stage by name; 1 for a stage without one.
+        jobs: the most stages that run at once.
     """
 
     def __init__(self, stages: Sequence[Planned], seconds: Mapping[str, float], jobs: int) -> None:
         self.jobs = jobs
         self.seconds = {stage.name: seconds.get(stage.name, 1.0) for stage in stages}
         self._needs = {stage.name: stage.needs for stage in stages}
-        path = dict(self.seconds)  # of a stage and the longest chain of those that wait for it
+        # Longest remaining path: in reverse topological order, the path of a stage is final before the stages that it needs read it.
+        path = dict(self.seconds)
         for stage in reversed(stages):
             for name in stage.needs:
                 path[name] = max(path[name], self.seconds[name] + path[stage.name])
         self.order = sorted(path, key=lambda name: -path[name])
 
     def ready(self, done: Collection[str], begun: Collection[str]) -> list[str]:
-        """Stages that can start, the most urgent first; `begun` are those that have started, whether they have ended or not."""
+        """Return the stages that can start, longest remaining path first. `begun` includes the stages that have ended."""
         return [name for name in self.order if name not in begun and self._needs[name] <= set(done)]
 
     def time_left(self, done: Collection[str], running: Mapping[str, float]) -> float:
-        """Seconds until all have ended; `running` holds the seconds for which those that run have run."""
+        """Simulate the plan and return the seconds until all stages have ended.
+
+        Args:
+            done: names of the stages that have ended.
+            running: for each running stage, the seconds since its start.
+        """
         ended, now = set(done), 0.0
         ends = {name: max(0.0, self.seconds[name] - taken) for name, taken in running.items()}
         while len(ended) < len(self.order):
+            # Start ready stages in the free places, then advance the clock to the first end.
             for name in self.ready(ended, ended | ends.keys())[: max(0, self.jobs - len(ends))]:
                 ends[name] = now + self.seconds[name]
             first = min(ends, key=lambda name: ends[name])
@@ -69,32 +80,32 @@ class Plan:
 
 
 class Clock:
-    """How much longer stages take than was thought, by those that have ended."""
+    """The ratio of actual to estimated seconds over the stages that have ended."""
 
-    PRIOR_S = 20.0  # one short stage does not change the whole estimate
+    PRIOR_S = 20.0  # added to both sums, so that one short stage changes the ratio little
 
     def __init__(self) -> None:
         self._expected = self._taken = self.PRIOR_S
 
     def add(self, expected: float, taken: float) -> None:
-        """Count a stage that has ended."""
+        """Add a stage that has ended."""
         self._expected += expected
         self._taken += taken
 
     @property
     def factor(self) -> float:
-        """Seconds taken over seconds expected."""
+        """Seconds taken divided by seconds expected."""
         return self._taken / self._expected
 
 
 class ParallelStages:
-    """Runs a plan's stages, each by `dvc repro --single-item`.
+    """Run a plan's stages, each by `dvc repro --single-item`.
 
     Args:
-        root: the project.
-        plan: what to run.
-        environment: of the stages.
-        announce: called when a stage starts, with its name, its number, and the seconds left for all.
+        root: the project's folder.
+        plan: the stages to run.
+        environment: environment variables of the stages.
+        announce: called when a stage starts, with its name, its number, and the seconds left for all stages.
     """
 
     def __init__(self, root: Path, plan: Plan, environment: Mapping[str, str], announce: Callable[[str, int, float], None]) -> None:
@@ -103,13 +114,19 @@ class ParallelStages:
         self._clock = Clock()
 
     def run(self) -> int:
-        """Run all; gives 0, or DVC's exit code for the first stage that failed. Those beside it go on to their end, no other begins."""
+        """Run all stages.
+
+        After a failure the running stages finish, and no other stage starts.
+
+        Returns:
+            0, or DVC's exit code for the first stage that failed.
+        """
         try:
             return self._run()
-        except KeyboardInterrupt:  # a terminal sends it to DVC too
+        except KeyboardInterrupt:  # a terminal sends the signal to the DVC processes too
             raise
         except BaseException:
-            for process in list(self._processes):  # threads still take out those that end
+            for process in list(self._processes):  # a copy: threads remove processes that end
                 process.terminate()
             raise
 
@@ -120,13 +137,13 @@ class ParallelStages:
         code = 0
         pool = ThreadPoolExecutor(self._plan.jobs)
         while len(done) < len(self._plan.order) and (running or not code):
-            # start what can start
+            # Start ready stages in the free places; none after a failure.
             for name in self._plan.ready(done, begun)[: self._plan.jobs - len(running)] if not code else ():
                 begun.add(name)
                 running[pool.submit(self._dvc, name)] = name, time.monotonic()
                 taken = {other: time.monotonic() - start for other, start in running.values()}
                 self._announce(name, len(begun), self._clock.factor * self._plan.time_left(done, taken))
-            # wait for the first that ends
+            # Wait until at least one stage ends.
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 name, start = running.pop(future)
@@ -140,10 +157,10 @@ class ParallelStages:
         return code
 
     def _dvc(self, name: str) -> int:
-        words = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
-        # One stream: bars of several stages would overwrite each other, so their progress comes as lines.
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
+        # Output through a pipe, so that stages print progress as lines: progress bars of several stages would overwrite each other.
         process = subprocess.Popen(
-            words,
+            command,
             cwd=self._root,
             env=self._environment,
             stdout=subprocess.PIPE,

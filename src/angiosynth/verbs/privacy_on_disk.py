@@ -1,4 +1,4 @@
-"""Doctor's checks of patients' data on this disk: folders open to other users, and leftovers of killed runs."""
+"""Check patients' data on this disk for doctor: folders open to other users, and leftovers of killed runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from angiosynth.verbs.check_result import CheckResult
 
 
 def open_to_others(root: Path) -> Iterator[CheckResult]:
-    """A line for each place that holds patients and that another user of this machine may look into.
+    """Report each folder that holds patients' data and that another user of this machine can read.
 
-    Places are the project's folders, the scans', DVC's cache and remotes on this disk, and MLflow's.
+    Checked are the project's folders, the folders of the scans, DVC's cache and its remotes on this disk, and MLflow's files.
     """
     places = [*(root / name for name in PLACES), *_scans(root), *kept_by_dvc(root), *_recorded(root)]
     opened = {place.resolve(): place for place in open_places(places)}
@@ -34,7 +34,7 @@ def open_to_others(root: Path) -> Iterator[CheckResult]:
 
 
 def left_behind(root: Path) -> Iterator[CheckResult]:
-    """A line for each file or folder that a killed run left."""
+    """Report each file or folder left by a killed run."""
     for path in abandoned(root):
         cure = "`python cli.py doctor --fix` removes it, as does any other command as it starts"
         yield CheckResult("killed runs", f"{path.relative_to(root)} was left behind", cure)
@@ -47,7 +47,7 @@ def _scans(root: Path) -> Iterator[Path]:
 
 
 def _recorded(root: Path) -> Iterator[Path]:
-    """Where MLflow's files lie, or its SQLite database, if the user has named a place on this disk."""
+    """Yield the folder of MLflow's files and its SQLite database, if the user has set them to places on this disk."""
     named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
     uri = tracking_uri(root)
     if named and "://" not in named:

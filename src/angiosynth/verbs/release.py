@@ -1,4 +1,4 @@
-"""Command release: one generator's set as a package for others."""
+"""Command release: write one generator's set as a package for other labs."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from angiosynth.settings.texts import LONGEST_REASON, line_fault
 from angiosynth.stages.audit import SHARED, audit_digest
 from angiosynth.verbs.manifest import manifest_path, sha256_of, write_manifest
 
-NOBODYS = {"", "root", "user", "localhost"}  # logins and names of machines that identify nobody
+NOBODYS = {"", "root", "user", "localhost"}  # names of users and machines that identify nobody
 
 
 @dataclass(frozen=True)
 class ReleaseRequest:
-    """A release as the user asks for it.
+    """The user's choices for a release.
 
     Attributes:
-        name: of the package.
-        override: a written reason to release against the audit's verdict, "" for none.
-        key: ed25519 private key to sign with.
-        allowed_words: words that the package may hold though this machine, its user or a folder is called so.
-        with_unet: whether the U-net that was trained on the set goes along.
-        with_generator: whether the generator goes along.
+        name: name of the package.
+        override: a written reason to release against the audit's verdict; "" for none.
+        key: ed25519 private key that signs the package.
+        allowed_words: words that may appear in the package although they are names of this machine, its user or a folder.
+        with_unet: whether to add the U-net that was trained on the set.
+        with_generator: whether to add the generator.
     """
 
     name: str
@@ -59,23 +59,24 @@ class ReleaseRequest:
 
 
 def release(settings: Settings, home: Workspace, model: str | None, request: ReleaseRequest) -> str:
-    """Pack one generator's set into releases/<name>, if its audit allows.
+    """Write one generator's set to releases/<name>, if its audit permits, and the manifest lineage/release-NAME.json.
 
     Args:
-        settings: all of them.
-        home: the working folder.
-        model: the generator; None takes the one that validation patients chose.
-        request: name, override, key, allowed words.
+        settings: all settings.
+        home: the project's folder.
+        model: the generator; None for the one selected on validation patients.
+        request: the user's choices.
 
     Returns:
-        A line that names the package and the next steps. lineage/release-NAME.json is the release's manifest.
+        A line that names the package and the next steps.
 
     Raises:
-        InputError: there is no audit, it is of another set, or it speaks against a release and no reason is given.
+        InputError: no audit exists, it is of another set, or its verdict is against a release and no reason is given.
     """
     override = request.override.strip()
     if override and (fault := line_fault(override, LONGEST_REASON)):
         raise InputError(f"--override: {fault}")
+    # The audit must exist and be of this set and these settings; its verdict can be overridden by a written reason.
     chosen = model or str(read_json(home.metrics / "evaluation.json")["chosen_by_validation"])
     folder = home.audit(chosen)
     if not (folder / "audit.json").is_file():
@@ -86,10 +87,12 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
         raise InputError(
             f'{folder / "index.html"}: {against}; read it. `--override "the reason"` releases all the same and prints the reason'
         )
+    # Faults that cannot be overridden: those by the privacy promise, and of the generator if it is released too.
     synthetic = open_patch_set(home.synthetic(chosen))
     if fault := promise_fault(synthetic.meta.get("promise", {}), request.with_unet):
         raise InputError(f"{synthetic.folder}: {fault}")
     drawn_by = _generator(settings, home, chosen, synthetic, audit) if request.with_generator else None
+    # Texts written by the user must not contain a patient's name; the whole package is searched again before it is put in place.
     identifiers = project_identifiers(settings, home, request.allowed_words)
     texts = {"the name of the package": request.name, "--override": override}
     refuse_originals(texts | {f"release.{field}": str(value) for field, value in settings.release}, identifiers)
@@ -117,10 +120,10 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
 
 
 def _generator(settings: Settings, home: Workspace, model: str, synthetic: PatchSet, audit: Mapping[str, Any]) -> TrainedSource:
-    """The generator that drew the set.
+    """Return the generator that drew the set.
 
     Raises:
-        InputError: it may not leave.
+        InputError: it must not be released.
     """
     folder = home.generator(model)
     if fault := generator_fault(audit, synthetic.meta.get("promise", {}), generator_digest(folder)):
@@ -129,7 +132,7 @@ def _generator(settings: Settings, home: Workspace, model: str, synthetic: Patch
 
 
 def _with_spacing(settings: Settings, home: Workspace, synthetic: PatchSet) -> PatchSet:
-    """The set with its voxel size in its metadata: of the scans that its generator learnt from, or of the grid that a promise names."""
+    """Add the voxel size to the set's metadata: that of the training scans, or that of the grid in the privacy promise."""
     if promise := synthetic.meta.get("promise"):
         return replace(synthetic, meta={**synthetic.meta, "spacing_mm": promise["spacing_mm"], "spacing_varies": False})
     source = settings.cohort.source
@@ -138,24 +141,24 @@ def _with_spacing(settings: Settings, home: Workspace, synthetic: PatchSet) -> P
 
 
 def _shared(audit: Mapping[str, Any], folder: Path, model: str) -> dict[str, Any]:
-    """The part of an audit that may be released, which its folder holds as well.
+    """Return the part of an audit that may be released, after a comparison with the file in the audit's folder.
 
     Raises:
-        InputError: the folder's is not the one that this version makes.
+        InputError: the audit is damaged, or the file differs from the part that this version computes.
     """
     again = f"run `dvc repro audit@{model}` to make it anew"
     try:
-        facts = shared_audit(audit)
+        shared = shared_audit(audit)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'audit.json'}: damaged or of another version; {again}") from error
     path = folder / SHARED / AUDIT_FILES[0]
-    if not path.is_file() or read_json(path) != facts:
+    if not path.is_file() or read_json(path) != shared:
         raise InputError(f"{path}: differs from what may be released of {folder / 'audit.json'}; {again}")
-    return facts
+    return shared
 
 
 def project_identifiers(settings: Settings, home: Workspace, allowed: Sequence[str] = ()) -> Identifiers:
-    """The names and paths of the project's patients, sites, machine and user."""
+    """Collect the names and paths of the project's patients, sites, machine and user, which a package must not contain."""
     root = home.root.resolve()
     secret: list[str] = [str(root), str(Path.home())]
     words = dict.fromkeys(_words_of(root), "part of the project's path")
@@ -164,7 +167,7 @@ def project_identifiers(settings: Settings, home: Workspace, allowed: Sequence[s
         words |= dict.fromkeys(_words_of(Path(path)), f"part of the path of {site}'s scans")
         secret += [str(resolved(home.site_root(settings, site))), *([path.rstrip("/")] if len(Path(path).parts) > 1 else [])]
         secret += _patients(settings, home, site)
-    # A folder's name is sub-LABEL: the label alone is a name too.
+    # A patient's folder is called sub-LABEL; LABEL without the prefix identifies the patient too.
     labels = [name.removeprefix("sub-") for name in secret if name.startswith("sub-")]
     words |= {label: "in a patient's name" for label in labels if not label.isdigit()}
     host = platform.node()
@@ -176,12 +179,12 @@ def project_identifiers(settings: Settings, home: Workspace, allowed: Sequence[s
 
 
 def _words_of(path: Path) -> list[str]:
-    """The names of the folders of a path; numbers, such as a year, are in every date."""
+    """Return the names of the folders of a path, without numbers: a year, for example, occurs in every date."""
     return [name for name in path.parts if name not in ("/", "..") and not name.isdigit()]
 
 
 def _patients(settings: Settings, home: Workspace, site: str) -> list[str]:
-    """The names of a site's patients, of its folder and of its split; none if its scans are not on this machine."""
+    """Return the names of a site's patients, from its folder and its split; none if its scans are not on this machine."""
     if not home.site_root(settings, site).is_dir():
         return []
     split = load_split(home.splits, site)
@@ -190,7 +193,7 @@ def _patients(settings: Settings, home: Workspace, site: str) -> list[str]:
 
 
 def _login() -> str:
-    """The user's name; "" if the system knows none, as in some containers."""
+    """Return the user's login name, or "" if the system has none, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

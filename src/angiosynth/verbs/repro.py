@@ -1,4 +1,4 @@
-"""`dvc repro` with the time that all stages together will take, from a warm process."""
+"""Run `dvc repro` in forks of a process with loaded libraries, and print the estimated time left."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ RUNNING = "Running stage '"
 
 
 def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0) -> int:
-    """Run `dvc repro`, say at its start and at every stage how long all will take; returns DVC's exit code.
+    """Run `dvc repro`; print at its start and at every stage the estimated time for all stages.
 
     Args:
-        settings: what the stages will run with.
-        root: the project.
-        targets: names of stages, as `dvc repro` takes them; all where there is none.
-        jobs: stages at a time, where they do not need each other; 0 for as many as `threads` of the settings leaves cores for.
+        settings: the settings of the stages.
+        root: the project's folder.
+        targets: names of stages, as `dvc repro` accepts them; empty for all stages.
+        jobs: the most independent stages that run at once; 0 for the number of cores divided by setting `threads`.
+
+    Returns:
+        DVC's exit code.
     """
-    # Libraries that the estimate brings add variables, and a stage in another environment than the warm process's starts by itself.
+    # Copied before the estimate imports libraries that add variables: the warm process forks only stages with its environment.
     environment = os.environ | {"PATH": path_with_own_programs()}  # stages call `python`
     with warm_server(root, environment=environment) as variables:
         environment |= variables
@@ -44,7 +47,7 @@ def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0)
 
 
 def jobs_for(settings: Settings) -> int:
-    """Stages at a time: 1 where a stage takes all cores or a GPU."""
+    """Return the number of stages to run at once: 1 if a stage uses all cores or a GPU."""
     if settings.threads == "auto":
         return 1
     from angiosynth.compute.precision import device
@@ -53,9 +56,11 @@ def jobs_for(settings: Settings) -> int:
 
 
 def planned(root: Path, targets: Sequence[str]) -> list[Planned]:
-    """The stages that `dvc repro` would run, in its order, unless what changed turns out to give the same results as before.
+    """Return the stages that `dvc repro` would run, in its order.
 
-    Empty where DVC cannot read the project or knows no such target; `dvc repro` then says why.
+    DVC itself may run fewer: it skips a stage whose dependencies turn out to be unchanged.
+
+    Empty if DVC cannot read the project or does not know a target; `dvc repro` then prints the reason.
     """
     from dvc.exceptions import DvcException
 
@@ -74,7 +79,7 @@ def _planned(root: Path, targets: Sequence[str]) -> list[Planned]:
         chosen = [stage for target in targets for stage in repo.stage.collect(target)]
         order = plan_repro(graph, chosen or None)
         changed = set(repo.status(list(targets) or None, with_deps=True))
-    needs: dict[str, frozenset[str]] = {}  # of the stages that run
+    needs: dict[str, frozenset[str]] = {}  # only of the stages to run
     for stage in order:  # those that a stage rests on come before it
         needed = frozenset(other.addressing for other in graph.successors(stage)) & needs.keys()
         if stage.cmd and (needed or stage.addressing in changed):
@@ -83,32 +88,32 @@ def _planned(root: Path, targets: Sequence[str]) -> list[Planned]:
 
 
 def stage_lines(root: Path, targets: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Run `dvc repro` and give the lines of its standard output as they come.
+    """Run `dvc repro` and yield the lines of its standard output as it prints them.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    words = [sys.executable, "-m", "dvc", "repro", *targets]
-    with subprocess.Popen(words, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield from (line.rstrip("\n") for line in process.stdout)
-        except KeyboardInterrupt:  # a terminal sends it to DVC too
+        except KeyboardInterrupt:  # a terminal sends the signal to DVC too
             raise
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, words)
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def stage_of(line: str) -> str | None:
-    """The stage that a line of `dvc repro` says is starting."""
+    """Return the stage whose start a line of `dvc repro` announces, or None."""
     return line.removeprefix(RUNNING).partition("'")[0] if line.startswith(RUNNING) else None
 
 
 def _estimate(settings: Settings, stages: Sequence[Planned]) -> dict[str, float]:
-    """Seconds by stage."""
+    """Estimate the seconds of each stage."""
     from angiosynth.project.pace import Estimate, measure
 
     estimate = Estimate(settings, measure(settings))
@@ -116,7 +121,7 @@ def _estimate(settings: Settings, stages: Sequence[Planned]) -> dict[str, float]
 
 
 def _follow(root: Path, targets: Sequence[str], environment: Mapping[str, str], seconds: dict[str, float]) -> int:
-    """Print DVC's lines, and the time left where a stage begins. Stages that took longer than was thought make the others longer."""
+    """Print DVC's lines and, at the start of each stage, the time left, scaled by the ratio of actual to estimated seconds so far."""
     order, clock = list(seconds), Clock()
     current, begun = "", time.monotonic()
     try:
@@ -141,6 +146,6 @@ def _announce(name: str, number: int, of: int, left: float) -> None:
 
 
 def _rounded(seconds: float) -> str:
-    """To half minutes above two, to ten seconds below."""
+    """Format a duration, rounded to 30 s above two minutes and to 10 s below."""
     step = 30 if seconds > 120 else 10
     return duration(max(step, round(seconds / step) * step))

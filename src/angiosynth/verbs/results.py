@@ -1,4 +1,4 @@
-"""The results as lines of text, for `summary --show`."""
+"""Format the results as lines of text, for `summary --show`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from angiosynth.settings import Settings
 
 
 def table(settings: Settings, home: Workspace) -> str:
-    """The results as lines of text, for a terminal."""
+    """Return the tables of all results, for a terminal."""
     evaluation: dict[str, Any] = read_json(home.metrics / "evaluation.json")
     transfer: dict[str, Any] = read_json(home.metrics / "transfer.json")
     several = evaluation["real"]["n_seeds"] > 1
     lines = [f"{'trained on':<14}{'DSC':>7}  {'95% interval':<15}{'95HD mm':>8}{'max mm':>8}{'of real':>9}{'val DSC':>9}"]
     lines[0] += f"{'seeds SD':>10}" if several else ""
+    # Test scores of each training set and of the threshold, with the validation score.
     for data in (*settings.training_data, THRESHOLD):
         row = evaluation[data]
         ratio = evaluation["ratio_to_real"].get(data)
@@ -32,6 +33,7 @@ def table(settings: Settings, home: Workspace) -> str:
     lines += ["", f"chosen by validation patients: {chosen}; synthetic to real DSC on {evaluation['real']['n_patients']} test patients: "]
     lines[-1] += f"{evaluation['ratio_to_real'][chosen]:.3f}" if evaluation["ratio_to_real"][chosen] is not None else "undefined"
     lines += _worth_lines(read_json(home.metrics / "worth.json"), Look.of(evaluation))
+    # One table for each target site: starts as rows, numbers of patients as columns.
     for site, starts in transfer.items():
         counts = sorted({int(count) for points in starts.values() for count in points})
         lines += ["", f"{f'to {site}, from':<20}" + "".join(f"{_patients(count):>26}" for count in counts)]
@@ -42,7 +44,7 @@ def table(settings: Settings, home: Workspace) -> str:
 
 
 def _worth_lines(worth: dict[str, Any], look: Look) -> list[str]:
-    """The DSC of real patches by number of patients, and each set's worth; [] where it was not measured."""
+    """Return the DSC of real patches by number of patients, and the worth of each set; [] if stage worth has not run."""
     if not worth:
         return []
     curve = ", ".join(f"{point['dsc']:.3f} of {count}" for count, point in worth["curve"].items())
@@ -50,7 +52,7 @@ def _worth_lines(worth: dict[str, Any], look: Look) -> list[str]:
 
 
 def _audit_lines(settings: Settings, home: Workspace) -> list[str]:
-    """Verdicts of each audit against holders of the set, the generator and the critic; [] where no audit exists."""
+    """Return each audit's verdicts on attackers who hold the set, the generator and the critic; [] if no audit exists."""
     folders = {model: home.audit(model) for model in settings.generators if (home.audit(model) / "audit.json").is_file()}
     if not folders:
         return []
@@ -68,6 +70,6 @@ def _patients(count: int) -> str:
 
 
 def _transfer_cell(start: str, point: dict[str, float]) -> str:
-    """The DSC and, for a pre-training, the interval of its gain."""
+    """Format the DSC and, for a pre-trained start, the interval of its gain."""
     gain = f" ({point['dsc_gain_low']:+.3f}..{point['dsc_gain_high']:+.3f})" if start != SCRATCH and "dsc_gain" in point else ""
     return f"{point['dsc']:.3f}{gain}"

@@ -1,4 +1,4 @@
-"""Command segment: the vessels of scans that the project has never seen."""
+"""Command segment: segment the vessels of scans from outside the project."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ class Work:
 def segment(
     scan: Path, target: Path, brain: Path | None, model: str, *, force: bool = False, report: Path | None = None, device: str = "auto"
 ) -> str:
-    """Segment one scan; write the mask in the scan's grid and, beside it, a PNG to look at.
+    """Segment one scan; write the mask in the scan's grid and, in the same folder, a PNG for inspection.
 
     Args:
         scan: NIfTI of any orientation, or another format that `import` reads.
         target: the mask to write, .nii or .nii.gz; the PNG has the same name.
-        brain: its brain mask. Without one the whole volume is searched.
+        brain: the scan's brain mask; None segments the whole volume.
         model: a folder such as models/unet/real, or an MLflow URI: runs:/RUN, models:/NAME/VERSION, models:/NAME@ALIAS.
-        force: overwrite an existing mask, PNG and report, which may be somebody's work.
-        report: JSON to write on model, settings, versions and the volume, which names no patient.
+        force: overwrite an existing mask, PNG and report, which may be manual work.
+        report: JSON file to write, with model, settings, versions and volume, without a patient's name.
         device: "auto", "cpu", "cuda" or "mps".
 
     Returns:
-        A line with the number and volume of vessel voxels.
+        A line with the number of vessel voxels and their volume.
 
     Raises:
-        InputError: scan, mask or model are unusable, the target is no NIfTI name, there is no such device, or something would be
+        InputError: scan, mask or model are unusable, the target is no NIfTI name, the device does not exist, or a file would be
             overwritten.
     """
     work = Work(scan, brain, target)
@@ -74,19 +74,34 @@ def segment(
 def segment_one(
     work: Work, segmenter: Segmenter, intensity: IntensitySettings, force: bool, *, number: int = 1, shown: bool = True
 ) -> tuple[str, VolumeReport]:
-    """Segment a scan; gives a line and the entry `number` of the report. `shown`: with a progress bar. InputError as `segment`."""
+    """Segment one scan with a loaded model and write its mask and PNG.
+
+    Args:
+        work: the scan and the mask to write.
+        segmenter: the trained U-net.
+        intensity: the intensity rule of its training.
+        force: overwrite an existing mask and PNG.
+        number: number of the scan in the report.
+        shown: whether to show a progress bar.
+
+    Returns:
+        A line with the number of vessel voxels and their volume, and the scan's entry in the report.
+
+    Raises:
+        InputError: as of `segment`.
+    """
     scan, target = work.scan, work.target
     picture = _picture_of(target)
     if work.brain is None:
         say(f"{scan}: no brain mask, so the whole volume is searched; vessels of the scalp count too. Give one with --mask")
     loaded = load_scan(Patient("scan", scan, work.brain, None), intensity)
     vessels = segmenter.segment(loaded.image, loaded.brain, f"segment {scan.name}" if shown else None)
-    refuse_overwriting(work, None, force)  # again: the work takes minutes, in which someone may have drawn a label
+    refuse_overwriting(work, None, force)  # again, because somebody may have written a label in the minutes since the first check
     new = not picture.exists()
     segmented_figure(loaded.image, loaded.brain, vessels, picture, loaded.spacing_mm)
     try:
         write_mask(vessels, scan, target)
-    except InputError:  # a full disk: picture and mask or none of them
+    except InputError:  # such as a full disk: leave no picture without a mask
         if new:
             picture.unlink(missing_ok=True)
         raise
@@ -118,10 +133,10 @@ def _picture_of(target: Path) -> Path:
 
 
 def refuse_overwriting(work: Work, report: Path | None, force: bool) -> None:
-    """Check that mask, picture and report replace no input and, unless `force`, no file.
+    """Check that mask, picture and report overwrite no input and, unless `force`, no existing file.
 
     Raises:
-        InputError: they would.
+        InputError: a file would be overwritten.
     """
     paths = [work.target, _picture_of(work.target), *([report] if report else [])]
     for path in paths:
@@ -133,7 +148,7 @@ def refuse_overwriting(work: Work, report: Path | None, force: bool) -> None:
 def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None:
     if any(resolved(path) == resolved(other) for other in inputs):
         raise InputError(f"{path}: is an input; name another file for the mask")
-    if path.is_symlink():  # into DVC's cache, or to a forgotten folder
+    if path.is_symlink():  # the link may lead into DVC's cache
         raise InputError(f"{path}: is a link to {os.readlink(path)}; name that file, or another, with -o")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file with -o, such as {path / 'vessels.nii.gz'}")
@@ -143,12 +158,12 @@ def _refuse_overwriting(path: Path, inputs: Sequence[Path], force: bool) -> None
 
 @contextmanager
 def loaded_model(model: str, target: Path) -> Iterator[tuple[Segmenter, IntensitySettings, ModelReport]]:
-    """A trained U-net, the intensity rule that it was trained with, and its description, from a folder or from MLflow.
+    """Load a trained U-net, the intensity rule of its training and its description, from a folder or from MLflow.
 
-    MLflow's is fetched into a temporary folder beside `target`, as there may be no project.
+    A model of MLflow is fetched into a temporary folder next to `target`, because the command may run outside a project.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the model is missing or damaged.
     """
     if not model.startswith(TRACKED):
         yield _from_folder(Path(model), "")

@@ -1,4 +1,4 @@
-"""Command segment on many scans: a BIDS data set, or a folder of scans of any format."""
+"""Command segment for many scans: a BIDS data set, or a folder of scans of any format."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from angiosynth.runtime.progress import progress
 from angiosynth.verbs.segment import Work, loaded_model, refuse_overwriting, segment_one
 from angiosynth.verbs.segment_report import VolumeReport, leave_report
 
-# Not the name of a label: a prediction that is taken for one would be trained on and tested against.
+# Differs from the name of a label, so that no stage trains on a prediction or scores against it.
 PREDICTED = "_desc-predicted_mask"
 
 
 def is_many(scan: Path) -> bool:
-    """Whether a path is a folder of scans, not one scan: a folder of DICOM slices is one."""
+    """Return whether a path is a folder of scans. A folder of DICOM slices is one scan."""
     return scan.is_dir() and not any(path.is_file() and is_dicom(path) for path in scan.iterdir())
 
 
 def works_in(folder: Path, target: Path, scan: str, brain: str) -> list[Work]:
-    """The scans of a folder, with the masks to write.
+    """Find the scans of a folder, and name the masks to write.
 
     Args:
-        folder: a BIDS data set, whose scans and brain masks are known by their names, or any other folder.
-        target: a folder; masks are named like the scans, in the same folders below it.
-        scan: how scans are named, a pattern as of `import`; "" in BIDS.
-        brain: how brain masks are named; "" for none, and in BIDS.
+        folder: a BIDS data set, in which names identify scans and brain masks, or any other folder.
+        target: the folder of the masks, which keep the names and subfolders of the scans.
+        scan: pattern of the scans' names, as of `import`; "" for BIDS.
+        brain: pattern of the brain masks' names; "" for none, and for BIDS.
 
     Raises:
-        InputError: there is no scan; files cannot be told apart; patterns are given for BIDS; two scans would have one mask.
+        InputError: no scan matches; a file matches ambiguously; patterns are given for BIDS; or two scans would have the same mask.
     """
     if any(folder.glob("sub-*/**/anat")):
         if scan or brain:
@@ -57,18 +57,18 @@ def works_in(folder: Path, target: Path, scan: str, brain: str) -> list[Work]:
 
 
 def segment_many(works: Sequence[Work], model: str, *, force: bool = False, report: Path | None = None, device: str = "auto") -> list[str]:
-    """Segment scans one after the other; one that cannot be segmented is reported at the end, and keeps no other from it.
+    """Segment scans one after the other. Scans that fail are reported at the end and do not stop the others.
 
     Args:
-        works: the scans.
+        works: the scans and the masks to write.
         model, force, report, device: as of `segment`.
 
     Returns:
         A line for each scan.
 
     Raises:
-        InputError: before anything is done: the model is unusable, there is no such device, or something would be overwritten. At the end:
-            a line for each scan without a mask.
+        InputError: before the first scan, if the model is unusable, the device does not exist, or a file would be overwritten; after the
+            last, with a line for each scan without a mask.
     """
     for work in works:
         refuse_overwriting(work, report, force)
@@ -92,7 +92,7 @@ def segment_many(works: Sequence[Work], model: str, *, force: bool = False, repo
 
 
 def _without_paths(line: str, work: Work, number: int) -> str:
-    """A fault without the names of files, which may be patients'."""
+    """Replace the names of files in a fault, because they may contain patients' names."""
     for path, kind in ((work.target, "its mask"), (work.brain, "its brain mask"), (work.scan, f"volume {number}")):
         if path is not None:
             for text in (str(path), path.name):

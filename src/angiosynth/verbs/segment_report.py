@@ -1,4 +1,4 @@
-"""The report of command segment: by which model, settings and versions the masks were made, without a name or path of a patient."""
+"""Write the report of command segment: model, settings and versions behind the masks, without a patient's name or path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,20 @@ LIBRARIES: tuple[Any, ...] = (torch, numpy, scipy, nibabel)
 
 @dataclass(frozen=True)
 class VolumeReport:
-    """One scan. sha256: of the scan's file, or of all slices of a series. fault: why there is no mask, "" where there is one."""
+    """The entry of one scan.
+
+    Attributes:
+        number: position of the scan, from 1.
+        sha256: digest of the scan's file, or of all slices of a series.
+        shape: number of voxels along each axis.
+        spacing_mm: voxel size along each axis, in mm.
+        brain_mask: whether a brain mask was given.
+        vessel_voxels: number of vessel voxels.
+        vessel_ml: their volume in millilitres.
+        vessel_share: their share of the searched voxels, 0 to 1.
+        warnings: reasons to look at the mask.
+        fault: why no mask was written; "" if it was.
+    """
 
     number: int
     sha256: str = ""
@@ -44,7 +57,7 @@ class VolumeReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """The model by the SHA-256 of its files, and the rules that it brings."""
+    """The model: the SHA-256 of its files, and the settings stored with it."""
 
     name: str
     sha256: dict[str, str]
@@ -57,7 +70,7 @@ class ModelReport:
 
 
 def describe_model(name: str, folder: Path, segmenter: Segmenter, intensity: IntensitySettings) -> ModelReport:
-    """The facts of a loaded model; `name` is an address of MLflow, or "" for a folder, whose place is the user's own."""
+    """Describe a loaded model. `name` is its MLflow URI, or "" for a folder, because a path may identify the user."""
     libraries = {library.__name__: str(library.__version__) for library in LIBRARIES}
     return ModelReport(
         name=name,
@@ -70,10 +83,10 @@ def describe_model(name: str, folder: Path, segmenter: Segmenter, intensity: Int
 
 
 def leave_report(path: Path | None, model: ModelReport, volumes: Sequence[VolumeReport]) -> None:
-    """Write the report to the file that was asked for, and, in a project's folder, to lineage/segment-DIGEST.json, of model and scans.
+    """Write the report to `path`, if given, and in a project also to lineage/segment-DIGEST.json (digest of model and scans).
 
     Raises:
-        InputError: it cannot be written.
+        InputError: a file cannot be written.
     """
     kept = manifest_path(Path(), "segment", digest(model.sha256, [volume.sha256 for volume in volumes]))
     for place in (path, kept):
@@ -82,10 +95,10 @@ def leave_report(path: Path | None, model: ModelReport, volumes: Sequence[Volume
 
 
 def write_report(path: Path, model: ModelReport, volumes: Sequence[VolumeReport]) -> None:
-    """Write the report as JSON, for its user alone.
+    """Write the report as JSON, readable by its owner only.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     described = asdict(model)
     settings = {name: described[name] for name in ("intensity", "precision", "device", "threshold", "margin_voxels")}

@@ -1,4 +1,4 @@
-"""Sweeps: one trial is the same stage functions with other settings, in a scratch folder, on validation patients only."""
+"""Run sweeps: a trial runs the stage functions with other settings, in a scratch folder, on validation patients only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from angiosynth.tracking.runs import project_root
 class ModelTrial:
     """The trial of a sweep: train the generator, draw pairs, train a U-net on them.
 
-    Test patients are in no way part of it: neither stage reads them.
+    A trial never reads test patients, because none of these stages does.
     """
 
     model: str
@@ -46,13 +46,13 @@ class ModelTrial:
 
 
 def sweep(settings: Settings, home: Workspace, model: str, trials: int, study: str | None = None, workers: int = 1) -> SweepResult:
-    """Bring the model's study to so many trials; its tables and figures go to its folder and its MLflow run."""
+    """Run the model's study until it has `trials` trials; write its tables and figures to its folder and its MLflow run."""
     preflight(settings, home, (f"generators.{model}", "unet"), workers)
     return run_sweep(_sweep_of(settings, home, model), trials, study, workers=workers, draw=partial(show, home=home))
 
 
 def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
-    """Work on a study that was begun elsewhere: on this machine or, with studies in PostgreSQL, on any."""
+    """Run trials of an existing study in this process. With studies in PostgreSQL, workers may be on several machines."""
     return join_sweep(project_root(), study, partial(_sweep_of, settings, home))
 
 
@@ -62,7 +62,7 @@ def _sweep_of(settings: Settings, home: Workspace, model: str) -> Sweep:
 
 
 def basis(settings: Settings, home: Workspace) -> dict[str, str]:
-    """Digests on which every trial of a study rests besides settings and patches: training patients, validation scans, code."""
+    """Return digests of the training patients, the validation scans and the code, which every trial depends on besides the settings."""
     source = settings.cohort.source
     split = load_split(home.splits, source)
     scans = scans_digest(home.patients(settings, source, split.validation))
@@ -70,10 +70,19 @@ def basis(settings: Settings, home: Workspace) -> dict[str, str]:
 
 
 def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
-    """Write the values of a trial, or of the front's point by the rule, into the settings file; returns the changes and the reason as text.
+    """Write the values of one trial into the settings file.
+
+    Args:
+        params: the settings file.
+        study: name of the study.
+        number: the trial; None for the point of the Pareto front that `rule` selects.
+        rule: "knee", "dsc" or "hd95_mm".
+
+    Returns:
+        The changes, and the reason for the choice, as text.
 
     Raises:
-        InputError: no such study or trial, or one without a score.
+        InputError: the study or the trial does not exist, or the trial has no score.
     """
     result = load_sweep(project_root(), study)
     row, why = (_complete(result, number), "chosen by hand") if number is not None else chosen(result.front, rule)
@@ -85,14 +94,14 @@ def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee"
 
 
 def show(result: SweepResult, home: Workspace) -> list[Path]:
-    """Write sweeps/<study>.json, which the report shows, and draw the study's figures in its folder; gives these."""
+    """Write sweeps/<study>.json for the report, draw the study's figures in its folder, and return the figures' paths."""
     summary = facts(result)
     write_json(home.sweeps / f"{result.study}.json", summary)
     return list(sweep_figures(summary, result.folder).values())
 
 
 def facts(result: SweepResult) -> dict[str, Any]:
-    """The facts of a study that the report shows. No run ids, times or folders: the report is made anew only where a result has changed."""
+    """Return the results of a study for the report, without run ids, times and folders: DVC remakes the report only if a result changes."""
     trials = [
         {
             "number": row.number,
@@ -116,7 +125,7 @@ def facts(result: SweepResult) -> dict[str, Any]:
 
 
 def result_table(result: SweepResult) -> str:
-    """The study as lines of text, its Pareto front starred."""
+    """Format the study as lines of text, with a star at each trial of the Pareto front."""
     lines = [f"study {result.study}: {len(result.trials)} trials, tables in mlruns/sweeps/{result.folder.name}/"]
     best = {row.number for row in result.front}
     for row in result.trials:

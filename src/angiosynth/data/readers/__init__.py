@@ -1,1 +1,1 @@
-"""Volumes in other formats than single-file NIfTI, each read into voxels and a NIfTI header with type, shape and grid alone."""
+"""Readers of other formats than single-file NIfTI. Each gives voxels and a NIfTI header with only type, shape and grid."""

@@ -1,7 +1,7 @@
-"""A volume before its voxels are read: what readers of all formats make of a file's header.
+"""Common representation of a file's header for all readers, and helpers to parse headers.
 
-A header is text or numbers from outside. It is read up to a limit, only the fields that say type, shape, grid and place of the voxels are
-looked at, and the declared size is compared with the file before memory is taken for it.
+Headers are untrusted. They are read up to a limit, only the fields for type, shape, grid and location of the voxels are parsed, and the
+declared size is compared with the file before memory is allocated.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from angiosynth.runtime.unpacking import Packing
 
 nib: Any = nibabel
 
-MOST_HEADER = 1 << 16  # bytes of a text header; ITK writes half a kilobyte, 3D Slicer's segmentations some ten
+MOST_HEADER = 1 << 16  # bytes of a text header; ITK writes half a kilobyte, 3D Slicer about ten for segmentations
 MOST_FIELDS = 2000
-LONGEST_AXIS = 2**15 - 1  # voxels, by the header of NIfTI-1
+LONGEST_AXIS = 2**15 - 1  # voxels; the limit of NIfTI-1 headers
 NUMBER = re.compile(r"[-+]?(\d{1,30}(\.\d{0,40})?|\.\d{1,40})([eE][-+]?\d{1,3})?")
-# From the axes of DICOM and ITK (towards left, posterior, superior) to those of NIfTI (right, anterior, superior).
+# Converts axes of DICOM and ITK (left, posterior, superior) to those of NIfTI (right, anterior, superior).
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class Described:
-    """A volume's header, of nibabel, and the function that reads its voxels.
+    """Header of a volume, in nibabel's form, and the function that reads its voxels.
 
-    `read` gives the stored numbers, flat (n,), the first axis fastest, and the SHA-256 of the files that they come from.
+    `read` returns the stored numbers as a flat array (n,), first axis fastest, and the SHA-256 of the files.
     """
 
     header: Any
@@ -48,10 +48,15 @@ class Described:
 
 @dataclass(frozen=True)
 class RawVoxels:
-    """Where voxels lie as plain numbers.
+    """Location of voxels that are stored as plain numbers.
 
-    path: the file. dtype: with byte order. start: bytes of a plain header in the same file. packing: of the bytes behind. offset: unpacked
-    bytes before the first voxel, or None for voxels at the end of an unpacked file. header: the bytes of a header in another file.
+    Attributes:
+        path: the file.
+        dtype: data type including byte order.
+        start: bytes of an uncompressed header in the same file.
+        packing: compression of the bytes after the header.
+        offset: unpacked bytes before the first voxel; None if the voxels are at the end of an uncompressed file.
+        header: bytes of a header in another file.
     """
 
     path: Path
@@ -62,10 +67,10 @@ class RawVoxels:
     header: bytes = b""
 
     def read(self, shape: tuple[int, int, int]) -> tuple[NDArray[Any], str]:
-        """The numbers, flat (n,), in little-endian order, and the digest of header and data.
+        """Read the numbers as a flat little-endian array (n,), and the digest of header and data.
 
         Raises:
-            InputError: the file is missing, cut short, damaged, or larger than declared.
+            InputError: the file is missing, truncated, damaged, or larger than declared.
         """
         with opened(self.path, start=self.start, packing=self.packing) as source:
             offset = self.offset if self.offset is not None else source.size - math.prod(shape) * self.dtype.itemsize
@@ -77,16 +82,16 @@ class RawVoxels:
 
 
 def little_endian(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers in little-endian order, changed in place where they were not."""
+    """Convert an array to little-endian byte order, in place."""
     little = array.dtype.newbyteorder("<")
     return array if array.dtype == little else array.byteswap(inplace=True).view(little)
 
 
 def text_beginning(path: Path) -> bytes:
-    """The first MOST_HEADER bytes of a file, in which a text header ends.
+    """Read the first MOST_HEADER bytes of a file, which must include the whole text header.
 
     Raises:
-        InputError: it cannot be read, or is empty.
+        InputError: the file cannot be read, or is empty.
     """
     with opened(path, packing="none") as source:
         beginning = source.read(MOST_HEADER)
@@ -96,15 +101,15 @@ def text_beginning(path: Path) -> bytes:
 
 
 def companion(header: Path, name: str) -> Path:
-    """The data file that a header names: in the header's folder or below it, never elsewhere.
+    """Return the path of the data file that a header names. It must lie in the header's folder or below it.
 
     Raises:
-        InputError: the name leads elsewhere, by itself or by a link.
+        InputError: the name or a link leads outside the folder, or to the header.
     """
     bare = name.strip()
     pure = (PurePosixPath(bare), PureWindowsPath(bare))
     candidate = header.parent / bare
-    outside = not bare or "\0" in bare or any(one.is_absolute() or one.drive or ".." in one.parts for one in pure)
+    outside = not bare or "\0" in bare or any(form.is_absolute() or form.drive or ".." in form.parts for form in pure)
     if outside or leads_outside(candidate, header.parent):
         raise InputError(f"{header}: names a data file outside its folder, {bare!r}; put it beside the header and name it there")
     if resolved(candidate) == resolved(header):
@@ -113,21 +118,21 @@ def companion(header: Path, name: str) -> Path:
 
 
 def real_numbers(text: str, count: int | None, path: Path, field: str) -> list[float]:
-    """Finite numbers between spaces, `count` of them unless it is None.
+    """Parse finite numbers separated by spaces, exactly `count` of them unless it is None.
 
     Raises:
-        InputError: there are others.
+        InputError: the text has another form.
     """
-    words = text.split()
-    numbers = [float(word) for word in words if NUMBER.fullmatch(word)]
-    if len(numbers) != len(words) or not numbers or (count is not None and len(numbers) != count) or not all(map(math.isfinite, numbers)):
+    tokens = text.split()
+    numbers = [float(token) for token in tokens if NUMBER.fullmatch(token)]
+    if len(numbers) != len(tokens) or not numbers or (count is not None and len(numbers) != count) or not all(map(math.isfinite, numbers)):
         wanted = "numbers" if count is None else f"{count} numbers"
         raise InputError(f"{path}: {field} is {text[:60]!r}, {wanted} are needed; convert the scan again")
     return numbers
 
 
 def whole_numbers(text: str, count: int | None, path: Path, field: str) -> list[int]:
-    """Whole numbers between spaces; see `real_numbers`."""
+    """Parse integers separated by spaces; see `real_numbers`."""
     numbers = real_numbers(text, count, path, field)
     if any(not number.is_integer() for number in numbers):
         raise InputError(f"{path}: {field} is {text[:60]!r}, whole numbers are needed; convert the scan again")
@@ -135,10 +140,10 @@ def whole_numbers(text: str, count: int | None, path: Path, field: str) -> list[
 
 
 def three_axes(lengths: Sequence[int], path: Path) -> tuple[int, int, int]:
-    """The shape (i, j, k) of a volume; further axes of length 1 are dropped.
+    """Return the shape (i, j, k) of a volume; trailing axes of length 1 are dropped.
 
     Raises:
-        InputError: there are fewer or more than three axes, or one is empty or longer than NIfTI can hold.
+        InputError: there are not three axes, or an axis is empty or longer than NIfTI supports.
     """
     shape = tuple(lengths)
     while len(shape) > 3 and shape[-1] == 1:
@@ -151,17 +156,17 @@ def three_axes(lengths: Sequence[int], path: Path) -> tuple[int, int, int]:
 
 
 def nifti_header(path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], steps: NDArray[Any], origin: NDArray[Any]) -> Any:
-    """A NIfTI-1 header whose sform and qform state the grid.
+    """Build a NIfTI-1 header whose sform and qform describe a grid.
 
     Args:
         path: the file, for messages.
         shape: (i, j, k).
-        dtype: of the voxels, any byte order.
-        steps: (3, 3), column a is the way from a voxel to the next along axis a, in mm towards right, anterior, superior.
-        origin: (3,), the centre of the first voxel, likewise.
+        dtype: data type of the voxels, any byte order.
+        steps: (3, 3), column a is the vector from a voxel to the next along axis a, in mm (right, anterior, superior).
+        origin: (3,) centre of the first voxel, in the same coordinates.
 
     Raises:
-        InputError: the steps are no numbers, of no length, or not at right angles.
+        InputError: the steps are not finite, have length 0, or are not orthogonal.
     """
     lengths = np.linalg.norm(steps, axis=0)
     if not (np.isfinite(steps).all() and np.isfinite(origin).all() and (lengths > 0).all()):

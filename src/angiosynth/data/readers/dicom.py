@@ -1,7 +1,7 @@
-"""The slices of a DICOM file: their geometry, type and voxels. No name, date, text or private element is ever looked at.
+"""Read the slices of a DICOM file: geometry, type and voxels. Names, dates, texts and private elements are never read.
 
-A file holds one slice, or as an enhanced object many frames. Source: DICOM PS3.3 (image plane and image pixel modules) and PS3.5 (transfer
-syntaxes).
+A file contains one slice or, as an enhanced object, many frames. Source: DICOM PS3.3 (image plane and image pixel modules) and PS3.5
+(transfer syntaxes).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from angiosynth.errors import InputError
 from angiosynth.reading import read_bytes
 
 MOST_FILE = 1 << 29  # bytes; 512 frames of 512 x 512 voxels of 32 bits
-MOST_RATIO = 64  # of unpacked to packed bytes, for RLE
-# Transfer syntaxes whose voxels are plain numbers -> byte order.
+MOST_RATIO = 64  # ratio of unpacked to packed bytes of RLE
+# Transfer syntaxes of uncompressed voxels -> byte order.
 PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", "1.2.840.10008.1.2.2": ">"}
 TRANSFER_SYNTAX = (0x0002, 0x0010)
 FIELDS = (
@@ -42,12 +42,21 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's facts.
+    """Description of one slice. Coordinates are left-posterior-superior, as in DICOM.
 
-    series: the UID. number: that of the series on the scanner, or None. shape: (columns, rows). dtype: of the stored numbers. used_bits: of
-    each. rows_mm, columns_mm: (3,), the steps from a voxel to the next along a row and along a column, in mm towards left, posterior,
-    superior. position_mm: (3,), the centre of the first voxel. scaling: slope and intercept. sha256: of the file. frame, frames: its place
-    among those of the file. syntax: by which the voxels are stored.
+    Attributes:
+        path: the file.
+        series: UID of the series.
+        number: number of the series on the scanner, or None.
+        shape: (columns, rows).
+        dtype: data type of the stored numbers, including byte order.
+        used_bits: significant bits of each number.
+        rows_mm, columns_mm: (3,) vectors from a voxel to the next along a row and along a column.
+        position_mm: (3,) centre of the first voxel.
+        scaling: slope and intercept.
+        sha256: digest of the file.
+        frame, frames: index of the slice in the file, and number of slices in the file.
+        syntax: transfer syntax of the voxels.
     """
 
     path: Path
@@ -67,16 +76,16 @@ class Slice:
 
 
 def read_slices(path: Path) -> list[Slice]:
-    """Read the facts of a file's slices: one, or those of an enhanced object.
+    """Read the descriptions of the slices in a file: one, or those of an enhanced object.
 
     Raises:
-        InputError: it is damaged, holds no slices of grey values, or its voxels are compressed in a way that is not read.
+        InputError: the file is damaged, contains no slices of grey values, or its compression is not supported.
     """
     with _quiet():
-        return _facts_of(path)
+        return _slices_of(path)
 
 
-def _facts_of(path: Path) -> list[Slice]:
+def _slices_of(path: Path) -> list[Slice]:
     data = _bytes_of(path)
     syntax = _transfer_syntax(data, path)
     order = PLAIN.get(syntax, "<")
@@ -88,7 +97,7 @@ def _facts_of(path: Path) -> list[Slice]:
         frames, samples = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel", 1))
         signed, shades = int(header["PixelRepresentation"].value), str(header["PhotometricInterpretation"].value)
         high = int(header.get("HighBit", stored - 1))
-    except Exception as error:  # pydicom raises many kinds for a damaged element
+    except Exception as error:  # pydicom raises various exceptions for a damaged element
         raise InputError(f"{path}: lacks what an image slice has, or is damaged; export the series again") from error
     places = frames_of(header, frames, path)
     if samples != 1 or shades != "MONOCHROME2":
@@ -105,50 +114,50 @@ def _facts_of(path: Path) -> list[Slice]:
     return [Slice(*fixed, *_plane(place, path), _scaling(place, path), digest, frame, frames, syntax) for frame, place in enumerate(places)]
 
 
-def read_voxels(parts: Sequence[Slice]) -> NDArray[Any]:
-    """The stored numbers of slices of one file, (slices, columns * rows), the columns' index fastest, in little-endian order.
+def read_voxels(slices: Sequence[Slice]) -> NDArray[Any]:
+    """Read the stored numbers of slices of one file, (slices, columns * rows) with the column index fastest, little-endian.
 
     Raises:
-        InputError: the file has changed since `read_slices`, has fewer bytes of voxels than it declares or more, or cannot be decoded.
+        InputError: the file has changed since `read_slices`, has fewer or more bytes of voxels than declared, or cannot be decoded.
     """
-    part = parts[0]
-    data = _bytes_of(part.path)
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise InputError(f"{part.path}: was changed while it was read; run again")
+    first = slices[0]
+    data = _bytes_of(first.path)
+    if hashlib.sha256(data).hexdigest() != first.sha256:
+        raise InputError(f"{first.path}: was changed while it was read; run again")
     with _quiet():
-        voxels = _dataset(data, part.path, ("PixelData",)).get("PixelData")
-        length = part.shape[0] * part.shape[1] * part.dtype.itemsize
+        voxels = _dataset(data, first.path, ("PixelData",)).get("PixelData")
+        length = first.shape[0] * first.shape[1] * first.dtype.itemsize
         if not isinstance(voxels, bytes):
-            raise InputError(f"{part.path}: has 0 bytes of voxels instead of {length * part.frames}; copy it again")
-        frames = [_plain_frame(voxels, one, length) if one.syntax in PLAIN else _decoded(voxels, one, length) for one in parts]
-    array = np.stack([np.frombuffer(frame, part.dtype) for frame in frames]).astype(part.dtype.newbyteorder("<"))
-    unused = 8 * part.dtype.itemsize - part.used_bits
-    # Old scanners keep overlays in the bits above; shifting up and down clears them and spreads the sign.
+            raise InputError(f"{first.path}: has 0 bytes of voxels instead of {length * first.frames}; copy it again")
+        frames = [_plain_frame(voxels, plane, length) if plane.syntax in PLAIN else _decoded(voxels, plane, length) for plane in slices]
+    array = np.stack([np.frombuffer(frame, first.dtype) for frame in frames]).astype(first.dtype.newbyteorder("<"))
+    unused = 8 * first.dtype.itemsize - first.used_bits
+    # Old scanners store overlays in the unused high bits. Shifting left and right clears them and extends the sign.
     return array << unused >> unused if unused else array
 
 
-def _plain_frame(voxels: bytes, part: Slice, length: int) -> bytes:
-    expected = length * part.frames
-    # An odd number of bytes is filled up by one.
+def _plain_frame(voxels: bytes, plane: Slice, length: int) -> bytes:
+    expected = length * plane.frames
+    # An odd number of bytes is padded by one.
     if not expected <= len(voxels) <= expected + 1:
-        raise InputError(f"{part.path}: has {len(voxels)} bytes of voxels instead of {expected}; copy it again")
-    return voxels[part.frame * length : (part.frame + 1) * length]
+        raise InputError(f"{plane.path}: has {len(voxels)} bytes of voxels instead of {expected}; copy it again")
+    return voxels[plane.frame * length : (plane.frame + 1) * length]
 
 
-def _decoded(voxels: bytes, part: Slice, length: int) -> bytes:
-    signed, bits = part.dtype.kind == "i", (8 * part.dtype.itemsize, part.used_bits)
+def _decoded(voxels: bytes, plane: Slice, length: int) -> bytes:
+    signed, bits = plane.dtype.kind == "i", (8 * plane.dtype.itemsize, plane.used_bits)
     try:
-        frame = decoded_frame(voxels, part.syntax, (part.frame, part.frames), part.shape, bits, signed)
-    except Exception as error:  # decoders raise many kinds for damaged data
-        raise InputError(f"{part.path}: its compressed voxels are damaged or not as declared; {DCM2NIIX}") from error
+        frame = decoded_frame(voxels, plane.syntax, (plane.frame, plane.frames), plane.shape, bits, signed)
+    except Exception as error:  # decoders raise various exceptions for damaged data
+        raise InputError(f"{plane.path}: its compressed voxels are damaged or not as declared; {DCM2NIIX}") from error
     if len(frame) != length:
-        raise InputError(f"{part.path}: has {len(frame)} bytes of voxels instead of {length}; copy it again")
+        raise InputError(f"{plane.path}: has {len(frame)} bytes of voxels instead of {length}; copy it again")
     return frame
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without pydicom's warnings and log, which quote the values of elements."""
+    """Suppress pydicom's warnings and log, which quote values of elements, within this context."""
     log = logging.getLogger("pydicom")
     before = log.disabled
     log.disabled = True
@@ -171,13 +180,13 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _transfer_syntax(data: bytes, path: Path) -> str:
-    """How the voxels are stored, which is read first: some have the whole file compressed, without a bound."""
+    """Read the transfer syntax before anything else: some syntaxes compress the whole file, which pydicom would unpack without a limit."""
     stream = io.BytesIO(data)
     stream.seek(DICOM_PREAMBLE + len(DICOM_MAGIC))
     try:
         meta = data_element_generator(stream, False, True, stop_when=lambda tag, vr, length: tag.group != TRANSFER_SYNTAX[0])
         value = next(bytes(element.value or b"") for element in meta if element.tag == TRANSFER_SYNTAX)
-    except Exception as error:  # pydicom raises many kinds for a damaged file
+    except Exception as error:  # pydicom raises various exceptions for a damaged file
         raise InputError(f"{path}: damaged DICOM file; export the series again") from error
     syntax = value.decode("ascii", "replace").rstrip("\0 ")
     if syntax not in PLAIN and not is_decoded(syntax):
@@ -187,19 +196,19 @@ def _transfer_syntax(data: bytes, path: Path) -> str:
 
 
 def _dataset(data: bytes, path: Path, fields: tuple[str, ...]) -> Any:
-    """The elements of these names alone."""
+    """Parse only the elements with these names."""
     try:
         return pydicom.dcmread(io.BytesIO(data), specific_tags=list(fields))
-    except Exception as error:  # pydicom raises many kinds for a damaged file
+    except Exception as error:  # pydicom raises various exceptions for a damaged file
         raise InputError(f"{path}: damaged DICOM file; export the series again") from error
 
 
 def _plane(header: Any, path: Path) -> tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]:
-    """Steps along a row and along a column, and the position of the first voxel."""
+    """Vectors from a voxel to the next along a row and along a column, and the position of the first voxel, in mm."""
     try:
-        directions = np.array([float(one) for one in header["ImageOrientationPatient"].value]).reshape(2, 3)
-        between_rows, between_columns = (float(one) for one in header["PixelSpacing"].value)
-        x, y, z = (float(one) for one in header["ImagePositionPatient"].value)
+        directions = np.array([float(number) for number in header["ImageOrientationPatient"].value]).reshape(2, 3)
+        between_rows, between_columns = (float(number) for number in header["PixelSpacing"].value)
+        x, y, z = (float(number) for number in header["ImagePositionPatient"].value)
     except Exception as error:
         raise InputError(f"{path}: does not say where it lies (orientation, position, voxel size); {DCM2NIIX}") from error
     if not np.isfinite([*directions.ravel(), between_rows, between_columns, x, y, z]).all() or min(between_rows, between_columns) <= 0:

@@ -1,4 +1,4 @@
-"""The frames of an enhanced DICOM object: where each lies, and how its values are scaled.
+"""Position and scaling of the frames of an enhanced DICOM object.
 
 Source: DICOM PS3.3 C.7.6.16 (multi-frame functional groups).
 """
@@ -14,7 +14,7 @@ from angiosynth.errors import InputError
 
 DCM2NIIX = "convert the series with dcm2niix"
 MOST_FRAMES = 4096
-# What a frame's functional groups say of it -> the sequence that holds it.
+# Element of a frame's functional groups -> sequence that contains it.
 GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -25,7 +25,7 @@ GROUPS = {
 
 
 def frames_of(header: Any, frames: int, path: Path) -> list[Any]:
-    """For each frame the elements that say where it lies and how its values are scaled: its own functional groups', or the shared ones'."""
+    """Position and scaling elements of each frame, from its per-frame functional groups or else from the shared ones."""
     if frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
         return [header]
     try:
@@ -35,7 +35,7 @@ def frames_of(header: Any, frames: int, path: Path) -> list[Any]:
         return [_frame_of(group, shared[0]) for group in each]
     except InputError:
         raise
-    except Exception as error:  # pydicom raises many kinds for a damaged element
+    except Exception as error:  # pydicom raises various exceptions for a damaged element
         raise InputError(f"{path}: the places of its frames are damaged; export the series again") from error
 
 

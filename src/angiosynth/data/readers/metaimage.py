@@ -1,6 +1,6 @@
-"""MetaImage, .mha and .mhd: lines `Key = value`, of which ElementDataFile is the last, then the voxels or the name of their file.
+"""MetaImage (.mha, .mhd): lines `Key = value`; the last one, ElementDataFile, names the file of the voxels or announces them.
 
-Source: MetaIO's documentation (itk.org, "MetaIO"). The file states directions towards left, posterior and superior, as ITK does.
+Source: documentation of MetaIO (itk.org, "MetaIO"). Coordinates are left, posterior, superior, as in ITK.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from angiosynth.errors import InputError
 
 TYPES = {
     **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"},
-    # MetaIO's long has four bytes on every machine.
+    # A long of MetaIO has four bytes on every machine.
     **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
 }
-# Names of one field, as versions of the format have them.
+# Alternative names of a field in different versions of the format.
 DIRECTIONS, ORIGINS = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin")
 BIG_ENDIAN = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 LAST_LINE = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*([^\r\n]*)\r?\n?", re.MULTILINE)
@@ -42,7 +42,7 @@ def describe_metaimage(path: Path) -> Described:
     """Read the header of a MetaImage.
 
     Raises:
-        InputError: it is damaged, or states what is not read: several channels, text voxels, several data files, no voxel size.
+        InputError: it is damaged or unsupported: several channels, voxels as text, several data files, no voxel size.
     """
     beginning = text_beginning(path)
     last = LAST_LINE.search(beginning)
@@ -64,14 +64,14 @@ def describe_metaimage(path: Path) -> Described:
 
 
 def meta_fields(text: str, path: Path) -> dict[str, str]:
-    """The fields of a header of MetaIO; a comment's text is dropped.
+    """Parse the fields of a MetaIO header. The text of comments and names is dropped.
 
     Raises:
-        InputError: a line is no field, or a field occurs twice.
+        InputError: a line is not a field, or a field occurs twice.
     """
     fields: dict[str, str] = {}
     for line in filter(str.strip, text.splitlines()):
-        key, sign, value = (word.strip() for word in line.partition("="))
+        key, sign, value = (token.strip() for token in line.partition("="))
         if not sign or key in fields or len(fields) > MOST_FIELDS:
             reason = f"has {key[:40]!r} twice" if sign and key in fields else f"has a line without a field, {line[:40]!r}"
             raise InputError(f"{path}: damaged header, {reason}; copy it again or {CONVERT}")
@@ -88,12 +88,12 @@ def _refuse_others(fields: dict[str, str], path: Path) -> None:
     if channels != "1":
         raise InputError(f"{path}: has {channels[:10]} channels, like a colour picture; one grey value a voxel is needed, export the scan")
     scale = (fields.get("ElementToIntensityFunctionSlope", "1"), fields.get("ElementToIntensityFunctionOffset", "0"))
-    if [real_numbers(one, 1, path, "ElementToIntensityFunction")[0] for one in scale] != [1.0, 0.0]:
+    if [real_numbers(text, 1, path, "ElementToIntensityFunction")[0] for text in scale] != [1.0, 0.0]:
         raise InputError(f"{path}: scales its voxels, which programs read differently; {CONVERT}")
 
 
 def _grid(fields: dict[str, str], axes: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (3, 3) and origin (3,) towards right, anterior, superior; unturned and at 0 where the header has neither, as MetaIO has it."""
+    """Steps (3, 3) and origin (3,), right-anterior-superior. As in MetaIO they default to the identity directions and 0."""
     if "ElementSpacing" not in fields:
         raise InputError(f"{path}: has no voxel size, ElementSpacing; write it into the header")
     spacing = real_numbers(fields["ElementSpacing"], axes, path, "ElementSpacing")[:3]
@@ -101,7 +101,7 @@ def _grid(fields: dict[str, str], axes: int, path: Path) -> tuple[np.ndarray, np
         raise InputError(f"{path}: voxel size {spacing} is zero or negative; mend the header's ElementSpacing")
     matrix = next((real_numbers(fields[name], axes * axes, path, name) for name in DIRECTIONS if name in fields), None)
     origin = next((real_numbers(fields[name], axes, path, name) for name in ORIGINS if name in fields), [0.0] * axes)
-    # The file lists the direction of one axis after the other.
+    # The file lists the direction vectors of the axes one after the other, so they are the rows of the parsed matrix.
     directions = np.eye(3) if matrix is None else np.reshape(matrix, (axes, axes))[:3, :3].T
     return LPS_TO_RAS @ directions * spacing, LPS_TO_RAS @ np.array(origin[:3])
 

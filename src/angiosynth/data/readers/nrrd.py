@@ -1,4 +1,4 @@
-"""NRRD, .nrrd and .nhdr: lines `field: value` up to an empty line, then the voxels, or the name of their file.
+"""NRRD (.nrrd, .nhdr): lines `field: value` up to an empty line, followed by the voxels unless a field names their file.
 
 Source: "Definition of NRRD File Format", teem.sourceforge.net/nrrd/format.html.
 """
@@ -40,7 +40,7 @@ NAMES_OF_TYPES = {
 }
 TYPES = {name: kind for kind, names in NAMES_OF_TYPES.items() for name in names}
 PACKINGS: dict[str, Packing] = {"raw": "none", "gzip": "gzip", "gz": "gzip"}
-# Spaces that say where left and right are -> from theirs to right, anterior, superior.
+# Spaces with defined left and right -> matrix that converts them to right, anterior, superior.
 SPACES = {
     **dict.fromkeys(("left-posterior-superior", "lps"), LPS_TO_RAS),
     **dict.fromkeys(("right-anterior-superior", "ras"), np.eye(3)),
@@ -55,8 +55,8 @@ def describe_nrrd(path: Path) -> Described:
     """Read the header of a NRRD file.
 
     Raises:
-        InputError: it is damaged, or states what is not read: several values a voxel, text voxels, several data files, a space that does
-            not say where left and right are.
+        InputError: it is damaged or unsupported: several values per voxel, voxels as text, several data files, a space without defined left
+            and right.
     """
     beginning = text_beginning(path)
     end = END.search(beginning)
@@ -76,7 +76,7 @@ def describe_nrrd(path: Path) -> Described:
 
 
 def _fields(text: str, path: Path) -> dict[str, str]:
-    """Fields by their names without spaces, in small letters; comments and `key:=value` pairs, which hold free text, are dropped."""
+    """Parse fields; names are converted to lower case without spaces. Comments and `key:=value` pairs, which are free text, are dropped."""
     magic, *lines = text.splitlines() or [""]
     if not re.fullmatch(r"NRRD000[1-5]", magic.strip()):
         raise InputError(f"{path}: is no NRRD file, it begins with {magic[:20]!r}; copy it again")
@@ -104,7 +104,7 @@ def _type(fields: dict[str, str], path: Path) -> np.dtype:
 
 
 def _grid(fields: dict[str, str], axes: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (3, 3) and origin (3,) towards right, anterior, superior."""
+    """Steps (3, 3) and origin (3,), right-anterior-superior."""
     space = fields.get("space", "").lower()
     if space not in SPACES:
         reason = f"its space is {space[:40]!r}" if space else "it has no field space"

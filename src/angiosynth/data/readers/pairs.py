@@ -1,4 +1,4 @@
-"""Pairs of .hdr and .img: NIfTI in two files, and Analyze 7.5."""
+"""Pairs of .hdr and .img files: two-file NIfTI, and Analyze 7.5."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from angiosynth.errors import InputError
 nib: Any = nibabel
 
 ANALYZE_BYTES = 348
-ANALYZE_BEGINNINGS = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # the length of the header, in either byte order
+ANALYZE_BEGINNINGS = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # length of the header, in either byte order
 PAIR = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
 
 
@@ -28,7 +28,7 @@ def describe_pair(path: Path) -> Described:
     """Read the header of a pair; `path` is either file.
 
     Raises:
-        InputError: it is damaged, or its other file is missing or lies elsewhere.
+        InputError: it is damaged, or the other file is missing or outside the folder.
     """
     header_path, image_path = _files(path)
     with opened(header_path) as source:
@@ -46,26 +46,26 @@ def describe_pair(path: Path) -> Described:
 
 
 def _files(path: Path) -> tuple[Path, Path]:
-    """Header and image of a pair. They are named alike but for the ending, whose capitals and packing are those of the one named."""
+    """Paths of header and image. They differ only in the suffix, which has the case and compression of the given file's."""
     ending = PAIR.search(path.name)
     assert ending is not None
     stem, packed = path.name[: ending.start()], ending[2] or ""
     pair = {kind: path.with_name(f"{stem}.{kind.upper() if ending[1].isupper() else kind}{packed}") for kind in ("hdr", "img")}
-    for kind, one in pair.items():
-        if not one.is_file():
-            raise InputError(f"{path}: its other file {one.name} is not beside it; bring the .{kind} file")
-        if leads_outside(one, path.parent):
-            raise InputError(f"{one}: is a link that leads outside its folder; put a copy in its place")
+    for kind, file in pair.items():
+        if not file.is_file():
+            raise InputError(f"{path}: its other file {file.name} is not beside it; bring the .{kind} file")
+        if leads_outside(file, path.parent):
+            raise InputError(f"{file}: is a link that leads outside its folder; put a copy in its place")
     return pair["hdr"], pair["img"]
 
 
 def _analyze_header(beginning: bytes, path: Path) -> Any:
-    """The shape, type and voxel size of an Analyze 7.5 header as a NIfTI header without forms and, which `grid_of` asks for, magic."""
+    """Shape, type and voxel size of an Analyze 7.5 header as a NIfTI header without affines, and without magic, which `grid_of` checks."""
     try:
         old = nib.AnalyzeHeader(beginning[:ANALYZE_BYTES])
         shape, dtype, lengths = old.get_data_shape(), old.get_data_dtype(), np.asarray(old["pixdim"][1:4], np.float64)
         offset = int(old["vox_offset"])
-    except Exception as error:  # nibabel raises many kinds for a damaged header
+    except Exception as error:  # nibabel raises various exceptions for a damaged header
         raise InputError(f"{path}: damaged Analyze header; convert the scan again") from error
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise InputError(f"{path}: voxel size {lengths.tolist()} is zero or not a number; mend the header's pixdim")

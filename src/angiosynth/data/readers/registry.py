@@ -1,4 +1,4 @@
-"""Which reader reads a path: by the ending of its name, or as a folder of DICOM slices."""
+"""Select the reader of a path by the suffix of its name, or as a folder of DICOM slices."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ READERS: tuple[tuple[re.Pattern[str], Callable[[Path], Described]], ...] = (
 
 
 def described(path: Path, series: int | None = None) -> Described | None:
-    """The header of a volume in another format than single-file NIfTI; None for what is to be read as NIfTI.
+    """Read the header of a volume in another format than single-file NIfTI; None if the path is to be read as NIfTI.
 
     Args:
         path: a file, or a folder of DICOM slices.
-        series: the number of the series to take from such a folder.
+        series: number of the series to read from a folder.
 
     Raises:
-        InputError: the header is damaged or states what is not read.
+        InputError: the header is damaged or unsupported.
     """
     if path.is_dir():
-        from angiosynth.data.readers.series import describe_series  # pydicom takes half a second, for labs that have DICOM
+        from angiosynth.data.readers.series import describe_series  # pydicom takes half a second to import
 
         return describe_series(path, series)
     return next((reader(path) for ending, reader in READERS if ending.search(path.name)), None)

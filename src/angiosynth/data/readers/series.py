@@ -1,4 +1,4 @@
-"""A DICOM series in a folder of its own, put together from its slices."""
+"""Assemble a DICOM series from the slices in a folder."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from angiosynth.data.readers.frames import DCM2NIIX
 from angiosynth.data.stored import MOST_VOXELS, refuse_memory
 from angiosynth.errors import InputError
 
-MOST_SLICES = 4096  # of a folder, all its series together
+MOST_SLICES = 4096  # slices of all series in a folder
 SERIES_SHOWN = 20
-# Positions are written with as few as three digits; a missing slice makes a gap of twice the distance.
+# Positions may have only three digits; a missing slice doubles the gap.
 GAP_TOLERANCE, GAP_TOLERANCE_MM = 0.01, 2e-3
 
 
 def describe_series(folder: Path, number: int | None = None) -> Described:
-    """Read the headers of the slices in a folder and put one series together.
+    """Read the headers of the slices in a folder and assemble one series.
 
     Args:
-        folder: the slices lie in it, not below it; files that are no DICOM are ignored.
-        number: of the series to take, as the scanner gave it. None where the folder holds but one.
+        folder: contains the slices directly; subfolders and files in other formats are ignored.
+        number: number of the series, as assigned by the scanner; None if the folder contains only one series.
 
     Raises:
-        InputError: there is no slice, or more than one series to choose from; a slice is damaged, missing or of another grid.
+        InputError: there is no slice or no unique series; a slice is damaged, missing or on another grid.
     """
     paths = series_files(folder)
     if not paths:
@@ -41,9 +41,10 @@ def describe_series(folder: Path, number: int | None = None) -> Described:
     slices = _in_order(folder, slices)
     shape = three_axes((*slices[0].shape, len(slices)), folder)
     _refuse_size(folder, shape, slices)
-    first, last = (np.array(one.position_mm) for one in (slices[0], slices[-1]))
+    first, last = (np.array(plane.position_mm) for plane in (slices[0], slices[-1]))
     steps = np.column_stack([slices[0].rows_mm, slices[0].columns_mm, (last - first) / (len(slices) - 1)])
-    scaled = len({one.scaling for one in slices}) > 1
+    # Slices with different scaling are scaled while they are read; a common scaling goes into the header.
+    scaled = len({plane.scaling for plane in slices}) > 1
     dtype = np.dtype("<f4") if scaled else slices[0].dtype.newbyteorder("<")
     header = nifti_header(folder, shape, dtype, LPS_TO_RAS @ steps, LPS_TO_RAS @ first)
     if not scaled:
@@ -52,11 +53,11 @@ def describe_series(folder: Path, number: int | None = None) -> Described:
 
 
 def series_files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder, those below it left out.
+    """List the DICOM files directly in a folder.
 
     Raises:
-        InputError: there are more than MOST_SLICES, one is a link that leads outside the folder, or a file named like them is no DICOM,
-            as a slice that was cut to nothing is: without it the stack would be shorter by one.
+        InputError: there are more than MOST_SLICES; one is a link that leads outside the folder; or a file with the same suffix is not
+            DICOM, such as a truncated slice, without which the volume would lack a slice.
     """
     files = sorted(
         path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file() and path.name.upper() != "DICOMDIR"
@@ -82,22 +83,23 @@ def _all_slices(folder: Path, paths: Sequence[Path]) -> list[Slice]:
 
 
 def _ending(path: Path) -> str:
-    """A name's ending in small letters, "" for one that is a number, as of names that are UIDs."""
+    """Suffix of a file name in lower case; "" for a numeric suffix, as in names that are UIDs."""
     return path.suffix.lower() if path.suffix[1:2].isalpha() else ""
 
 
 def _one_series(folder: Path, slices: Sequence[Slice], number: int | None) -> list[Slice]:
-    """The slices of the series of this number, or of the only one. A series is named by numbers alone: its description is free text."""
+    """The slices of the series with this number, or of the only series. Messages show only numbers, since descriptions are free text."""
     by_uid: dict[str, list[Slice]] = {}
-    for one in slices:
-        by_uid.setdefault(one.series, []).append(one)
-    series = sorted(by_uid.values(), key=lambda one: (one[0].number is None, one[0].number or 0, one[0].path))
-    taken = [one for one in series if number is None or one[0].number == number]
+    for plane in slices:
+        by_uid.setdefault(plane.series, []).append(plane)
+    series = sorted(by_uid.values(), key=lambda stack: (stack[0].number is None, stack[0].number or 0, stack[0].path))
+    taken = [stack for stack in series if number is None or stack[0].number == number]
     if len(taken) == 1:
         return taken[0]
     listed = ", ".join(
-        f"{'without a number' if one[0].number is None else one[0].number} ({len(one)} slices of {one[0].shape[0]} x {one[0].shape[1]})"
-        for one in series[:SERIES_SHOWN]
+        f"{'without a number' if stack[0].number is None else stack[0].number} "
+        f"({len(stack)} slices of {stack[0].shape[0]} x {stack[0].shape[1]})"
+        for stack in series[:SERIES_SHOWN]
     )
     more = f" and {len(series) - SERIES_SHOWN} more" if len(series) > SERIES_SHOWN else ""
     cure = "take one with --series NUMBER, or give each a folder of its own"
@@ -107,25 +109,26 @@ def _one_series(folder: Path, slices: Sequence[Slice], number: int | None) -> li
 
 
 def _in_order(folder: Path, slices: Sequence[Slice]) -> list[Slice]:
-    """The slices along the normal of their plane.
+    """Sort slices along the normal of their plane.
 
     Raises:
-        InputError: they differ in size, type, direction or voxel size; one is missing, or two lie at one place.
+        InputError: slices differ in size, type, direction or voxel size; one is missing, or two have the same position.
     """
     if len(slices) < 2:
         raise InputError(f"{folder}: holds one slice, which is no volume; bring the others")
     first = slices[0]
-    grids = [np.array([*one.rows_mm, *one.columns_mm]) for one in slices]
-    for one, grid in zip(slices, grids, strict=True):
-        if one.shape != first.shape or one.dtype != first.dtype or one.used_bits != first.used_bits:
-            raise InputError(f"{one.path}: is of another size or type than {first.path.name} of the same series; export the series again")
+    grids = [np.array([*plane.rows_mm, *plane.columns_mm]) for plane in slices]
+    for plane, grid in zip(slices, grids, strict=True):
+        if plane.shape != first.shape or plane.dtype != first.dtype or plane.used_bits != first.used_bits:
+            raise InputError(f"{plane.path}: is of another size or type than {first.path.name} of the same series; export the series again")
         if np.abs(grid - grids[0]).max() > 1e-4:
-            raise InputError(f"{one.path}: lies in another plane than {first.path.name} of the same series; {DCM2NIIX}")
+            raise InputError(f"{plane.path}: lies in another plane than {first.path.name} of the same series; {DCM2NIIX}")
     normal = np.cross(first.rows_mm, first.columns_mm)
     if not normal.any():
         raise InputError(f"{folder}: its axes are not at right angles; {DCM2NIIX}")
     normal /= np.linalg.norm(normal)
-    heights = np.array([float(np.dot(one.position_mm, normal)) for one in slices])
+    # the order along the normal, and the gaps: none may be zero, and all must be equal
+    heights = np.array([float(np.dot(plane.position_mm, normal)) for plane in slices])
     order = np.argsort(heights, kind="stable")
     gaps = np.diff(heights[order])
     tolerance = max(GAP_TOLERANCE_MM, GAP_TOLERANCE * float(np.median(gaps)))
@@ -145,9 +148,9 @@ def _refuse_size(folder: Path, shape: tuple[int, int, int], slices: Sequence[Sli
 
 def _voxels(slices: Sequence[Slice], shape: tuple[int, int, int], dtype: np.dtype[Any], scaled: bool) -> tuple[NDArray[Any], str]:
     array = np.empty((shape[2], shape[0] * shape[1]), dtype)
-    files: dict[Path, list[int]] = {}  # each with the places of its slices
-    for place, one in enumerate(slices):
-        files.setdefault(one.path, []).append(place)
+    files: dict[Path, list[int]] = {}  # file -> positions of its slices in the volume
+    for place, plane in enumerate(slices):
+        files.setdefault(plane.path, []).append(place)
     for places in files.values():
         for place, voxels in zip(places, read_voxels([slices[place] for place in places]), strict=True):
             slope, intercept = slices[place].scaling

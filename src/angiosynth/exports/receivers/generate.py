@@ -1,4 +1,4 @@
-"""Draw pairs of a synthetic TOF-MRA patch and its vessel label from the generator beside this file. Needs torch and numpy.
+"""Draw pairs of a synthetic TOF-MRA patch and its vessel label from the generator next to this file. Needs torch and numpy.
 
     python __init__.py 100 pairs --seed 1
 
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-BATCH = 256  # pairs drawn at a time: as the lab that trained the generator draws them, so that a seed gives the same pairs
+BATCH = 256  # pairs drawn at once; the same as at the lab that trained the generator, so that a seed gives the same pairs
 HERE = Path(__file__).parent
 
 
 class PairNetwork(nn.Module):
-    """Standard normal numbers (n, latent) to pairs (n, 2, x, y): channel 0 is the image in [-1, 1], 1 the label before it is cut.
+    """Map standard normal numbers (n, latent) to pairs (n, 2, x, y): channel 0 is the image in [-1, 1], 1 the label before thresholding.
 
     Args:
         model_file: the exported program.
@@ -31,7 +31,7 @@ class PairNetwork(nn.Module):
 
     def __init__(self, model_file: str | Path) -> None:
         super().__init__()
-        # In a tuple, as an exported program is no module that changes between training and evaluation.
+        # In a tuple, so that it is no submodule: exported programs do not support train() and eval().
         self.program = (torch.export.load(str(model_file)).module(),)
 
     def forward(self, noise: Tensor) -> Tensor:
@@ -50,19 +50,19 @@ def generate(
     """Draw pairs; the parameters up to `save_images` are medigan's.
 
     Args:
-        model_file: the exported program, with generator.json beside it.
+        model_file: the exported program, with generator.json next to it.
         num_samples: number of pairs.
-        output_path: folder for the pictures.
-        save_images: False returns the pairs and writes nothing.
-        seed: the same pairs for the same seed; without one others each time.
-        threshold: that cuts labels; without one that of the set.
+        output_path: folder for the images.
+        save_images: whether to write images; otherwise the pairs are returned.
+        seed: equal seeds give equal pairs; None gives other pairs each time.
+        threshold: threshold of labels; None uses that of the set.
 
     Returns:
-        Pairs (x, y, 2) uint8 in RAS+ order, grey levels 0..255 for [-1, 1] and labels 0 or 1; empty where pictures are written.
+        Pairs (x, y, 2) uint8 in RAS+ order, grey levels 0..255 for [-1, 1] and labels 0 or 1; empty if images are written.
     """
-    facts = json.loads((Path(model_file).parent / "generator.json").read_text(encoding="utf-8"))
-    cut = facts["threshold"] if threshold is None else threshold
-    pairs = drawn(PairNetwork(model_file), facts["latent"], num_samples, seed, cut)
+    metadata = json.loads((Path(model_file).parent / "generator.json").read_text(encoding="utf-8"))
+    cut = metadata["threshold"] if threshold is None else threshold
+    pairs = drawn(PairNetwork(model_file), metadata["latent"], num_samples, seed, cut)
     if not save_images:
         return list(pairs)
     folder = Path(output_path)
@@ -77,7 +77,7 @@ def generate(
 
 @torch.no_grad()
 def drawn(network: PairNetwork, latent: int, count: int, seed: int | None, threshold: float) -> Iterator[np.ndarray]:
-    """Pairs (x, y, 2) one by one, drawn in batches."""
+    """Yield pairs (x, y, 2), drawn in batches."""
     random = torch.Generator()
     if seed is None:
         random.seed()
@@ -90,7 +90,7 @@ def drawn(network: PairNetwork, latent: int, count: int, seed: int | None, thres
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A PNG file of grey levels (rows, columns) uint8."""
+    """Encode grey levels (rows, columns) uint8 as a PNG file."""
     rows = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(picture))
     header = struct.pack(">IIBBBBB", picture.shape[1], picture.shape[0], 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
@@ -103,8 +103,8 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int)
-    words = parser.parse_args()
-    generate(HERE / "generator.pt2", words.count, words.folder, True, words.seed)
+    arguments = parser.parse_args()
+    generate(HERE / "generator.pt2", arguments.count, arguments.folder, True, arguments.seed)
 
 
 if __name__ == "__main__":

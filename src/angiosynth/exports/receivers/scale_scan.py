@@ -1,6 +1,6 @@
 """Scale a TOF-MRA scan by the intensity rule of this set: percentiles inside the brain become 0 and 1, the rest of the volume 0.
 
-The result is in RAS+ order, axial slices last, as the set's patches are. Needs numpy and nibabel, and card.json beside this file.
+The result is in RAS+ order, axial slices last, as the set's patches are. Needs numpy and nibabel, and card.json next to this file.
 
     python scale_scan.py scan.nii.gz --brain brain.nii.gz -o scans/head_0000.nii.gz
     python scale_scan.py scan.nii.gz --brain brain.nii.gz -o imagesTr/head_0000.nii.gz --label vessels.nii.gz labelsTr/head.nii.gz
@@ -21,9 +21,9 @@ nib: Any = nibabel
 
 
 def scaled(scan: np.ndarray[Any, Any], brain: np.ndarray[Any, Any], rule: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """The scan (x, y, z) in [0, 1] inside the brain, 0 outside, float32."""
+    """Scale a scan (x, y, z) to [0, 1] inside the brain and 0 outside, float32."""
     inside = brain > 0
-    # Rule "patch" scales by the extremes: what training patches had beyond it, each its own range, a volume cannot have.
+    # Rule "patch" first scales by the extremes of the brain. Its second step, a separate range for each patch, does not exist for volumes.
     percentiles = (rule["low"], rule["high"]) if rule["rule"] == "volume" else (0.0, 100.0)
     if not inside.any():
         sys.exit("scale_scan.py: the brain mask is empty")
@@ -35,7 +35,7 @@ def scaled(scan: np.ndarray[Any, Any], brain: np.ndarray[Any, Any], rule: dict[s
 
 
 def canonical(path: Path, like: Any = None) -> Any:
-    """A volume in RAS+ order; one that does not lie on the grid of `like` is refused."""
+    """Read a volume in RAS+ order; exits if it does not lie on the grid of `like`."""
     image = nib.as_closest_canonical(nib.load(path))
     if like is not None and (image.shape != like.shape or not np.allclose(image.affine, like.affine, atol=0.01)):
         sys.exit(f"scale_scan.py: {path} does not lie on the scan's grid")
@@ -43,7 +43,7 @@ def canonical(path: Path, like: Any = None) -> Any:
 
 
 def save(array: np.ndarray[Any, Any], like: Any, path: Path) -> None:
-    """Write an array on a grid, with a new header: a scan's may name the patient."""
+    """Write an array on the grid of `like` with a new header, because the header of a scan may contain the patient's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nib.Nifti1Image(array, like.affine)
     image.header.set_xyzt_units("mm")
@@ -56,14 +56,14 @@ def main() -> None:
     parser.add_argument("--brain", type=Path, required=True, help="its brain mask, on the same grid")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the scaled scan to write")
     parser.add_argument("--label", type=Path, nargs=2, metavar=("LABEL", "OUTPUT"), help="a vessel label to turn likewise")
-    words = parser.parse_args()
+    arguments = parser.parse_args()
     rule = json.loads((Path(__file__).parent / "card.json").read_text(encoding="utf-8"))["intensity"]
-    scan = canonical(words.scan)
-    brain = np.asarray(canonical(words.brain, scan).dataobj)
-    save(scaled(np.asarray(scan.dataobj, np.float32), brain, rule), scan, words.output)
-    if words.label:
-        label = np.asarray(canonical(words.label[0], scan).dataobj)
-        save(((label > 0) & (brain > 0)).astype(np.uint8), scan, words.label[1])
+    scan = canonical(arguments.scan)
+    brain = np.asarray(canonical(arguments.brain, scan).dataobj)
+    save(scaled(np.asarray(scan.dataobj, np.float32), brain, rule), scan, arguments.output)
+    if arguments.label:
+        label = np.asarray(canonical(arguments.label[0], scan).dataobj)
+        save(((label > 0) & (brain > 0)).astype(np.uint8), scan, arguments.label[1])
 
 
 if __name__ == "__main__":

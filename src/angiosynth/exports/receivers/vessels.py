@@ -1,6 +1,6 @@
-"""Vessels of a TOF-MRA scan by the U-net of this bundle, slice by slice: network, intensity rule and inferer for MONAI.
+"""Segment the vessels of a TOF-MRA scan with the U-net of this bundle, slice by slice: network, intensity rule and inferer for MONAI.
 
-The input for a slice is a window: the bounding box of the brain in that slice with a margin of 16 voxels or more on every side; voxels
+The input for a slice is a window: the bounding box of the brain in that slice with a margin of at least 16 voxels on every side. Voxels
 outside the brain or beyond the scan's border are air (-1). Needs torch, numpy, safetensors and MONAI.
 """
 
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 AIR = -1.0
 MARGIN = SIDE_MULTIPLE
-VOXELS_AT_ONCE = 150_000  # of a batch of windows; the results do not depend on it
+VOXELS_AT_ONCE = 150_000  # in a batch of windows; does not affect the results
 
 
 class VesselNet(nn.Module):
-    """Images (n, 1, x, y) in [-1, 1], -1 outside the brain, to the probability of vessel (n, 1, x, y); sides are multiples of 16."""
+    """Map images (n, 1, x, y) in [-1, 1], -1 outside the brain, to vessel probabilities (n, 1, x, y); sides are multiples of 16."""
 
     def __init__(self, width: int, mean: float, deviation: float, weights: str = "") -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class VesselNet(nn.Module):
 
 
 class ScaleByBraind(MapTransform):  # type: ignore[misc]
-    """Scale an image by percentiles inside the brain, which become -1 and 1; voxels outside become -1.
+    """Scale an image so that percentiles inside the brain become -1 and 1; voxels outside become -1.
 
     Args:
-        keys: of the images.
-        brain_key: of the brain mask, not 0 inside.
+        keys: keys of the images.
+        brain_key: key of the brain mask, which is not 0 inside the brain.
         low, high: percentiles.
     """
 
@@ -71,9 +71,9 @@ class ScaleByBraind(MapTransform):  # type: ignore[misc]
 
 
 class BrainWindows(Inferer):  # type: ignore[misc]
-    """Apply a network to every slice of a volume (1, 2, x, y, z): channel 0 is the scaled image, channel 1 the brain mask.
+    """Apply a network to every slice of a volume (1, 2, x, y, z), where channel 0 is the scaled image and channel 1 the brain mask.
 
-    Gives probabilities (1, 1, x, y, z), 0 outside the brain.
+    Returns probabilities (1, 1, x, y, z), 0 outside the brain.
     """
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -89,13 +89,13 @@ class BrainWindows(Inferer):  # type: ignore[misc]
                 volume, window = _overlap(corner, sides, brain.shape)
                 probability[(*volume, z)] = np.where(brain[(*volume, z)], drawn[(row, 0, *window)], np.float32(0.0))
         result = torch.from_numpy(probability)[None, None].to(inputs.device)
-        if isinstance(inputs, MetaTensor):  # for the way back to the scan's grid
+        if isinstance(inputs, MetaTensor):  # so that MONAI can invert the orientation
             result = MetaTensor(result, meta=inputs.meta, applied_operations=inputs.applied_operations)
         return result
 
 
 def _batches(brain: np.ndarray[Any, Any]) -> Iterator[tuple[tuple[int, int], list[tuple[int, tuple[int, int]]]]]:
-    """Windows (z, corner) of equal sides, VOXELS_AT_ONCE together; corners lie on one grid of 16, so that pooling joins the same voxels."""
+    """Yield batches of windows (z, corner) of equal sides. Corners lie on a grid of 16, so that pooling joins the same voxels."""
     slices = np.flatnonzero(brain.any(axis=(0, 1)))
     if slices.size == 0:
         return
@@ -116,7 +116,7 @@ def _batches(brain: np.ndarray[Any, Any]) -> Iterator[tuple[tuple[int, int], lis
 
 
 def _overlap(corner: tuple[int, int], sides: tuple[int, int], shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The slices (x, y) of a window's overlap with a volume: in the volume, and in the window."""
+    """Overlap of a window with a volume as slices (x, y): in the volume's coordinates, and in the window's."""
     ranges = [(max(0, at), min(length, at + side)) for at, side, length in zip(corner, sides, shape, strict=False)]
     volume = [slice(first, last) for first, last in ranges]
     window = [slice(first - at, last - at) for (first, last), at in zip(ranges, corner, strict=True)]

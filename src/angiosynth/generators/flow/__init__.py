@@ -1,1 +1,1 @@
-"""Flow matching: a network learns the velocities that carry noise to pairs, and sampling integrates them."""
+"""Flow matching: a network learns the velocity field that transports noise to pairs; sampling integrates it."""

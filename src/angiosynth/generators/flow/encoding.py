@@ -1,4 +1,4 @@
-"""Images and labels as the channels of a flow, and their mean and deviation."""
+"""Encode images and labels as the channels of a flow, and compute mean and standard deviation of each channel."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from torch import Tensor
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.flow.kinds import FlowSettings
 
-THRESHOLD = 0.0  # of the label's channel: half way between -1 and 1, or distance 0
-SAMPLED = 512  # pairs that give mean and deviation of a channel closely enough
-LEAST_DEVIATION = 0.05  # a set without vessels must not divide by zero
-APART = 1e6  # pixels between two patches of a batch
+THRESHOLD = 0.0  # of the label channel: half way between -1 and 1, or distance 0
+SAMPLED = 512  # pairs from which mean and standard deviation are estimated
+LEAST_DEVIATION = 0.05  # avoids division by zero for a set without vessels
+APART = 1e6  # spacing between the patches of a batch, in pixels
 
 
 def encode_pairs(settings: FlowSettings, image: Tensor, label: Tensor) -> Tensor:
-    """Images in [-1, 1] and labels 0 and 1 (n, x, y) as channels (n, 2, x, y); the label as -1 and 1, or as its signed distance."""
+    """Stack images in [-1, 1] and labels 0 or 1, (n, x, y) each, as channels (n, 2, x, y).
+
+    The label channel is -1 and 1 for `label` "mask", or the signed distance, clipped and scaled to [-1, 1], for "distance".
+    """
     if settings.label == "mask":
         return torch.stack([image, label * 2.0 - 1.0], dim=1)
     distance = signed_distance(label.numpy() > 0.5) / settings.distance_clip
@@ -26,11 +29,12 @@ def encode_pairs(settings: FlowSettings, image: Tensor, label: Tensor) -> Tensor
 
 
 def signed_distance(label: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance in pixels (n, x, y) of each pixel's centre to the label's border: positive within, negative outside.
+    """Signed distance (n, x, y), in pixels, from each pixel centre to the border of the label: positive inside, negative outside.
 
-    The border lies half way between pixels, so values are at least 1/2 away from 0. Where a patch has no border the value is huge.
+    The border lies half way between pixels, so absolute values are at least 1/2. A patch without border has huge values.
     """
-    # One call for all patches: they lie far apart along the first axis, and two more, one full and one empty, are always there as a target.
+    # One transform serves all patches: a huge spacing along the first axis keeps them from seeing each other. A full and an empty patch are
+    # appended, because the distance transform is undefined if an array has no background or no foreground at all.
     ends = np.stack([np.ones_like(label[0]), np.zeros_like(label[0])])
     stacked = np.concatenate([label, ends])
     spacing = (APART, 1.0, 1.0)
@@ -39,7 +43,7 @@ def signed_distance(label: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def channel_statistics(settings: FlowSettings, patches: PatchSet) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (2,) of image and label over at most 512 pairs spread evenly over the set."""
+    """Mean and standard deviation, (2,) each, of the image and label channels over at most 512 pairs spread evenly over the set."""
     rows = np.unique(np.linspace(0, len(patches) - 1, min(len(patches), SAMPLED)).round().astype(np.int64))
     image, label = (torch.from_numpy(array) for array in patches.pairs(rows))
     values = encode_pairs(settings, image, label).double()

@@ -1,4 +1,4 @@
-"""Flow matching as a kind: its settings and the ranges that a sweep searches. Imports no torch."""
+"""Settings and search space of flow matching. Must not import torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from angiosynth.generators.base import GeneratorSettings, Kind, Searched
 from angiosynth.sections import Decay, Number, PositiveFloat, Rate
 
-MOST_LEVELS = 4  # with packing they halve a patch four times, and sides are multiples of 16
+MOST_LEVELS = 4  # with packing 2 the sides are halved four times, and sides of patches are multiples of 16
 MOST_SAMPLING_STEPS = 200
 
 Levels = Annotated[int, Field(ge=1, le=MOST_LEVELS), Number]
@@ -23,18 +23,18 @@ class FlowSettings(GeneratorSettings):
     """Settings of flow matching."""
 
     kind: Literal["flow"] = "flow"
-    levels: Levels = 3  # resolutions of the network, each half of the one before
-    packing: Literal[1, 2] = 2  # side of the blocks of pixels that become channels of the first level
+    levels: Levels = 3  # resolutions of the network; each halves the sides
+    packing: Literal[1, 2] = 2  # side of the pixel blocks that are rearranged into channels of the first level
     learning_rate: Rate = 0.002
     betas: tuple[Decay, Decay] = (0.9, 0.99)
-    label: Literal["mask", "distance"] = "mask"  # distance: signed, in pixels, cut at zero when drawn
+    label: Literal["mask", "distance"] = "mask"  # distance: signed, in pixels, thresholded at zero when sampled
     distance_clip: PositiveFloat = 3.0  # pixels at which a distance counts as 1
-    time_mean: TimeMean = -0.8  # of the times' log-odds in training; 0 is half way from noise to pairs, vessels are decided before that
-    time_deviation: TimeDeviation = 1.2
-    sampling_steps: SamplingSteps = 10  # evaluations of the network for one pair
-    sampling_power: SamplingPower = 1.5  # of the times at which it is evaluated; above 1 they are denser near the noise
+    time_mean: TimeMean = -0.8  # mean log-odds of the training times; 0 is half way from noise to pairs, vessels form earlier
+    time_deviation: TimeDeviation = 1.2  # standard deviation of the log-odds
+    sampling_steps: SamplingSteps = 10  # network evaluations for one pair
+    sampling_power: SamplingPower = 1.5  # exponent of the time grid of sampling; above 1 it is denser near the noise
     ema: Decay = 0.995  # decay of the averaged network, 0 for none
-    decay: bool = True  # the learning rate falls to nothing over the second half
+    decay: bool = True  # linear decay of the learning rate to zero over the second half
     flip: bool = True  # mirror real pairs left-right at random
 
 

@@ -10,7 +10,7 @@ from angiosynth.generators.flow.transport import Flow, time_grid
 
 
 def build_flow(settings: FlowSettings, patch_size: int) -> Flow:
-    """A flow with fresh weights, which depend on the seed alone, not on the global random state."""
+    """Build a flow with initial weights that depend only on the seed, not on the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = VelocityNet(settings.width, settings.levels, settings.packing, patch_size)

@@ -1,7 +1,7 @@
-"""The network that predicts velocities: a U-net with residual blocks, scale and shift by time, and self-attention at the coarsest maps.
+"""Velocity network: a U-net with residual blocks modulated by time, and self-attention at the coarsest resolution.
 
-Residual blocks as Dhariwal and Nichol 2021, figure and appendix of the ablated diffusion model: group norm, SiLU, 3x3 convolution, twice,
-the second norm scaled and shifted by the embedded time. Sides of the input must be multiples of packing * 2**(levels - 1).
+Residual blocks follow the ablated diffusion model of Dhariwal and Nichol 2021: twice group norm, SiLU and a 3x3 convolution, where the
+second norm is scaled and shifted by the embedded time. Sides of the input must be multiples of packing * 2**(levels - 1).
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNELS = 2  # image and label
-GROUPS, LEAST_GROUP = 8, 4  # groups of a norm at most, and channels of one at least
-HEAD = 32  # channels of an attention's head
-WIDEST = 4  # channels of the coarsest levels, in widths
-FREQUENCIES = 16
-SLOWEST, FASTEST = math.pi / 2, 128 * math.pi  # radians from time 0 to 1
+GROUPS, LEAST_GROUP = 8, 4  # maximum number of groups of a norm, and minimum number of channels in a group
+HEAD = 32  # channels of an attention head
+WIDEST = 4  # channels of the coarsest levels, as a multiple of the width
+FREQUENCIES = 16  # of the time embedding
+SLOWEST, FASTEST = math.pi / 2, 128 * math.pi  # angular frequencies, radians between times 0 and 1
 
 
 class VelocityNet(nn.Module):
-    """Pairs with noise (n, 2, x, y) and times (n,) or (1,) in [0, 1] to a field (n, 2, x, y), zero before training.
+    """Map noisy pairs (n, 2, x, y) and times (n,) or (1,) in [0, 1] to a field (n, 2, x, y). The field is zero before training.
 
     Args:
-        width: channels of the finest level; they double with each level up to four times as many.
-        levels: resolutions, each half of the one before.
-        packing: blocks of so many pixels a side become channels first, and the field's channels become such blocks last. With 2 the finest
-            level has a quarter of the positions, so that four times the channels cost as much in elementwise work.
-        patch_size: side of the patches; a learnt map for it lets the network know where in a patch it is, for many are centred on a vessel.
+        width: channels of the finest level; they double at each level up to four times the width.
+        levels: number of resolutions; each halves the sides.
+        packing: side of the pixel blocks that are rearranged into channels at the input and back at the output. With 2 the finest level has
+            a quarter of the positions, so that four times the channels take the same elementwise work.
+        patch_size: side of the patches in pixels. A learnt map of this size encodes positions, since many patches are centred on a vessel.
     """
 
     def __init__(self, width: int, levels: int, packing: int, patch_size: int) -> None:
@@ -48,12 +48,15 @@ class VelocityNet(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         embedded = self.time(time)
+        # pixel blocks to channels, first convolution, position map
         x = self.first(F.pixel_unshuffle(x, self.packing)) + self.place
+        # downwards: halve the sides before every level except the first, and keep the features for the skip connections
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(F.avg_pool2d(x, 2) if level else x, embedded)
             skips.append(x)
         x = self.attention(self.middle(x, embedded))
+        # upwards: add the features of the same level (summing costs less than concatenating), then double the sides
         for level, block in reversed(list(enumerate(self.up))):
             x = block(x + skips.pop(), embedded)
             x = F.interpolate(x, scale_factor=2.0, mode="nearest") if level else x
@@ -62,7 +65,7 @@ class VelocityNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x, time), (n, inputs, x, y) to (n, outputs, x, y); f is zero before training."""
+    """Residual block x + f(x, time), (n, inputs, x, y) to (n, outputs, x, y). f is zero before training."""
 
     def __init__(self, inputs: int, outputs: int, embedded: int) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        """`embedded`: (n, channels) or (1, channels)."""
+        """Apply the block; `embedded` is the time embedding, (n, channels) or (1, channels)."""
         hidden = self.second_norm(self.first(F.silu(self.first_norm(x))))
         scale, shift = self.modulation(embedded)[:, :, None, None].chunk(2, dim=1)
         hidden = self.second(F.silu(hidden * (1.0 + scale) + shift))
@@ -82,7 +85,7 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + self-attention over all positions of the map (Vaswani et al. 2017, section 3.2), (n, channels, x, y); zero before training."""
+    """Add self-attention over all positions of a map (n, channels, x, y) (Vaswani et al. 2017, section 3.2); adds zero before training."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -100,7 +103,7 @@ class Attention(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Times (n,) to (n, size): sines and cosines of frequencies on a log scale, then two layers with SiLU."""
+    """Embed times (n,) as (n, size): sines and cosines of log-spaced frequencies, then two linear layers with SiLU."""
 
     frequencies: Tensor
 
@@ -117,13 +120,16 @@ class TimeEmbedding(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """With as many groups as divide the channels, of at least four each: a norm of single channels would undo every bias before it."""
+    """Group norm with the most groups (up to 8) that divide the channels and have at least four channels each.
+
+    Norms over single channels would cancel the bias of the preceding layer.
+    """
     groups = [count for count in range(1, GROUPS + 1) if channels % count == 0 and channels // count >= LEAST_GROUP]
     return nn.GroupNorm(max(groups, default=1), channels)
 
 
 def zeroed(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with weights of zero, so that what it ends adds nothing at first."""
+    """Set weights and bias to zero, so that the branch that ends with this convolution adds nothing before training."""
     nn.init.zeros_(convolution.weight)
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)

@@ -1,4 +1,4 @@
-"""A step of a flow's training; the loop is that of all families."""
+"""Training step of a flow; `generators.loop` holds the loop."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from angiosynth.runtime.recorder import Recorder
 
 
 class FlowTraining(Training[FlowSettings]):
-    """State of one training: the flow, its average, the optimiser, and what every `Training` has."""
+    """Training state of a flow: the network, its moving average and the optimiser, besides the state of `Training`."""
 
     average: Flow
 
     def __init__(self, settings: FlowSettings, patches: PatchSet) -> None:
         super().__init__(settings, patches)
         self.flow = build_flow(settings, patches.size)
-        self.average = build_flow(settings, patches.size).requires_grad_(False)  # the same weights, by the same seed
+        self.average = build_flow(settings, patches.size).requires_grad_(False)  # equal weights, since the seed is the same
         mean, deviation = self._statistics()
         for flow in (self.flow, self.average):
             flow.mean.copy_(mean)
@@ -38,13 +38,14 @@ class FlowTraining(Training[FlowSettings]):
         self.optimiser = torch.optim.Adam(self.flow.parameters(), settings.learning_rate, settings.betas, fused=True)
 
     def train_step(self) -> dict[str, Tensor]:
-        """Fit the velocity at one random time of each path of a batch.
+        """Fit the velocity at one random time on each path of a batch.
 
         Returns:
-            The loss and its parts by name.
+            The loss and its terms for image and label, by name.
         """
         settings = self.settings
         self.optimiser.param_groups[0]["lr"] = settings.learning_rate * (linear_decay(self.step, settings.steps) if settings.decay else 1.0)
+        # Regress the velocity at random points of straight paths from noise to real pairs.
         ends, noise, times = self._paths()
         with autocast(settings.precision, self.device):
             loss, numbers = self.loss(ends, noise, times)
@@ -56,9 +57,10 @@ class FlowTraining(Training[FlowSettings]):
         return {"velocity_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
 
     def _paths(self) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's rows of a batch: ends (n, 2, x, y), noise (n, 2, x, y) and times (n,)."""
+        """This process's rows of a batch: ends of paths (n, 2, x, y), their starts, noise (n, 2, x, y), and times (n,)."""
         settings = self.settings
         pairs = self._encoded(*self.real_batch(settings.flip))
+        # Every process draws the random numbers of the whole batch and takes its rows, so that the random states stay equal.
         noise = local_rows(torch.randn(settings.batch_size, *self.flow.shape, generator=self.random))
         times = local_rows(logit_normal(settings.batch_size, settings.time_mean, settings.time_deviation, self.random))
         ends = self.flow.standardised(pairs.to(self.device, memory_format=torch.channels_last))
@@ -71,19 +73,19 @@ class FlowTraining(Training[FlowSettings]):
         return channel_statistics(self.settings, self.patches)
 
     def rates(self) -> dict[str, float]:
-        """The learning rate of the last step."""
+        """Return the learning rate of the last step."""
         return {"learning_rate": float(self.optimiser.param_groups[0]["lr"])}
 
     def averaged(self) -> Flow:
-        """The averaged flow, ready to draw from."""
+        """Return the averaged flow; it has no buffers that training changes."""
         return self.average
 
     def sampler(self) -> NoiseSampler:
-        """Draws from the averaged flow."""
+        """Return a sampler of the averaged flow."""
         return flow_sampler(self.average, self.settings, self.device)
 
     def audited(self) -> dict[str, dict[str, Tensor]]:
-        """The averaged flow after the last step: it has seen the training patches most often."""
+        """Return the averaged flow after the last step, which has seen the training patches most often."""
         return {"last": copied(self.average)}
 
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -91,13 +93,13 @@ class FlowTraining(Training[FlowSettings]):
 
 
 def flow_sampler(flow: Flow, settings: FlowSettings, device: torch.device) -> NoiseSampler:
-    """Draws from a flow, by integrating its velocity from the noise on."""
+    """Return a sampler that draws noise and integrates the flow's velocity."""
     return NoiseSampler(flow, (flow.size,), THRESHOLD, settings.precision, device)
 
 
 def train_flow(
     name: str, settings: FlowSettings, patches: PatchSet, probe: Probe, checkpoints: Checkpoints, recorder: Recorder
 ) -> TrainedGenerator:
-    """Train a flow on the patches of training patients and choose a generator: see `Family.train`."""
+    """Train a flow on the patches of training patients and select a generator: see `Family.train`."""
     check_patches(patches)
     return run_training(name, FlowTraining(settings, patches), probe, checkpoints, recorder)

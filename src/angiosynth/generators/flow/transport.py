@@ -1,8 +1,9 @@
-"""Straight paths from noise to pairs, the velocity along them, and its integration.
+"""Flow matching: straight paths from noise to pairs, the velocity along them, and its integration.
 
-A path is x(t) = (1 - t) noise + t pair, t from 0 to 1, with the velocity pair - noise (Lipman et al. 2023, section 4.1, optimal transport
-paths; Liu et al. 2023, rectified flow). A network that fits it in the least squares predicts its mean over all paths through x(t), and
-integrating that mean carries noise to pairs.
+A path is x(t) = (1 - t) noise + t pair, t from 0 to 1, with velocity pair - noise (Lipman et al. 2023, section 4.1, optimal transport
+paths; Liu et al. 2023, rectified flow). Many paths pass through a point x(t); a network fitted by least squares predicts their mean
+velocity. The mean velocity satisfies the same continuity equation as the paths, so integrating it from noise yields the distribution of
+the pairs.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from torch import Tensor, nn
 
 from angiosynth.generators.flow.networks import CHANNELS, VelocityNet
 
-Field = Callable[[Tensor, Tensor], Tensor]  # points (n, 2, x, y) and times (n,) or (1,) to velocities
+Field = Callable[[Tensor, Tensor], Tensor]  # (points (n, 2, x, y), times (n,) or (1,)) -> velocities (n, 2, x, y)
 
 
 class Flow(nn.Module):
-    """Standard normal noise (n, size) to pairs (n, 2, x, y), by integrating a learnt velocity over a grid of times.
+    """Map standard normal noise (n, size) to pairs (n, 2, x, y) by integrating a learnt velocity over a grid of times.
 
     Attributes:
-        size: 2 * x * y, one number for each pixel of image and label.
-        mean, deviation: (2,) of the training's images and labels. Paths end at pairs of mean 0 and deviation 1 in each channel.
+        size: 2 * x * y, the number of values of a pair.
+        mean, deviation: (2,) mean and standard deviation of the training images and labels. Paths end at standardised pairs, with
+            mean 0 and standard deviation 1 in each channel.
     """
 
     mean: Tensor
@@ -39,11 +41,12 @@ class Flow(nn.Module):
         self.register_buffer("deviation", torch.ones(CHANNELS))
 
     def velocity(self, x: Tensor, time: Tensor) -> Tensor:
-        """The velocity (n, 2, x, y) at points of the paths and times (n,) or (1,).
+        """Return the velocity (n, 2, x, y) at points x (n, 2, x, y) and times (n,) or (1,).
 
-        The network's input and target have deviation 1 at all times, and what is linear in x is not left to it (Karras et al. 2022,
-        section 5, for straight paths): with s = 1 / sqrt(t^2 + (1 - t)^2) the points have deviation 1 / s, the best linear prediction of
-        the velocity is s^2 (2 t - 1) x, and the rest has deviation s.
+        The network's input and target are scaled to unit variance at all times, and the component of the velocity that is linear in x is
+        computed in closed form (the preconditioning of Karras et al. 2022, section 5, for straight paths). Let
+        s = 1 / sqrt(t^2 + (1 - t)^2). The points have standard deviation 1 / s, the best linear prediction of the velocity is
+        s^2 (2 t - 1) x, and the residual has standard deviation s. Hence velocity = s ((2 t - 1) (s x) + network(s x, t)).
         """
         t = time[:, None, None, None]
         scale = torch.rsqrt(t.square() + (1.0 - t).square())
@@ -56,56 +59,72 @@ class Flow(nn.Module):
         return self.restored(integrate(self.velocity, starts, self.times))
 
     def standardised(self, pairs: Tensor) -> Tensor:
-        """Pairs as ends of paths."""
+        """Standardise pairs (n, 2, x, y) with the channels' mean and deviation, giving ends of paths."""
         return (pairs - self.mean[:, None, None]) / self.deviation[:, None, None]
 
     def restored(self, ends: Tensor) -> Tensor:
-        """The inverse of `standardised`."""
+        """Invert `standardised`."""
         return self.mean[:, None, None] + self.deviation[:, None, None] * ends
 
 
 class VelocityLoss(nn.Module):
-    """Mean square of the velocity's error over image and label."""
+    """Mean squared error of the velocity over image and label."""
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self.flow = flow
 
     def forward(self, ends: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its parts by name. `ends`: standardised pairs (n, 2, x, y); `noise`: (n, 2, x, y); `times`: (n,)."""
+        """Compute the loss and its terms for image and label by name.
+
+        Args:
+            ends: standardised pairs, (n, 2, x, y).
+            noise: starts of the paths, (n, 2, x, y).
+            times: (n,) in [0, 1].
+        """
         errors = squared_errors(self.flow.velocity, ends, noise, times).mean(dim=0)
         return errors.mean(), {"velocity_loss_image": errors[0], "velocity_loss_label": errors[1]}
 
 
 def squared_errors(field: Field, ends: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Mean square (n, 2) of a field's error in each path and channel; arguments as of `VelocityLoss`."""
+    """Mean squared error (n, 2) of a field for each path and channel. Arguments as in `VelocityLoss.forward`."""
+    # The velocity of a straight path is constant: its end minus its start.
     t = times[:, None, None, None]
     error = field((1.0 - t) * noise + t * ends, times) - (ends - noise)
     return error.square().mean(dim=(2, 3))
 
 
 def logit_normal(count: int, mean: float, deviation: float, random: torch.Generator) -> Tensor:
-    """Times (count,) whose log-odds are normal: most of them half way, where the velocity is hardest to tell (Esser et al. 2024, 3.1)."""
+    """Draw times (count,) with normal log-odds: mostly mid-path, where the velocity is hardest to predict (Esser et al. 2024, 3.1)."""
     return torch.sigmoid(mean + deviation * torch.randn(count, generator=random))
 
 
 def time_grid(steps: int, power: float) -> list[float]:
-    """Times (steps + 1) from 0 to 1, (i / steps)^power: above 1 they are denser near the noise, where large structures are decided."""
+    """Return steps + 1 times (i / steps)^power from 0 to 1; above 1 it is denser near the noise, where large structures form."""
     return [(step / steps) ** power for step in range(steps + 1)]
 
 
 def integrate(field: Field, x: Tensor, times: Sequence[float]) -> Tensor:
-    """Integrate dx/dt = field(x, t) over a grid of times by the two-step method of Adams and Bashforth, of second order.
+    """Integrate dx/dt = field(x, t) over a grid of times with the two-step Adams-Bashforth method, which has order two.
 
-    Each step extrapolates the slope to the step's middle, linearly from the slopes at its start and at the start of the step before; the
-    first step is Euler's. It evaluates the field once a step, Heun's method twice: docs/flow.md compares them.
+    The slope at the middle of each step is extrapolated linearly from the slopes at the starts of this step and the previous one; the first
+    step is an Euler step. This evaluates the field once per step, Heun's method twice; docs/flow.md compares the two.
+
+    Args:
+        field: the velocity.
+        x: (n, 2, x, y) at the first time.
+        times: ascending; steps may differ in length.
+
+    Returns:
+        (n, 2, x, y) at the last time.
     """
-    before: tuple[float, Tensor] | None = None
-    for now, then in pairwise(times):
-        slope = field(x, x.new_full((1,), now))
+    previous: tuple[float, Tensor] | None = None  # time and slope at the start of the previous step
+    for start, end in pairwise(times):
+        slope = field(x, x.new_full((1,), start))
         middle = slope
-        if before is not None:
-            middle = slope + (then - now) / (2.0 * (now - before[0])) * (slope - before[1])
-        before = now, slope
-        x = x + (then - now) * middle
+        if previous is not None:
+            # the middle lies (end - start) / 2 after the start, at which the slope changes by (slope - previous slope) / (previous step)
+            middle = slope + (end - start) / (2.0 * (start - previous[0])) * (slope - previous[1])
+        previous = start, slope
+        x = x + (end - start) * middle
     return x

@@ -1,1 +1,1 @@
-"""The GANs: networks, losses, one training loop, synthesis."""
+"""GANs: networks, losses, training step and sampling."""

@@ -1,4 +1,4 @@
-"""How often pairs are augmented: never, with a fixed probability, or as often as the critic's overfitting asks for."""
+"""Probability of augmentation: zero, fixed, or controlled by the overfitting of the critic."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from angiosynth.generators.gan.augmentation import augment
 
 
 class Augmentation(nn.Module):
-    """Augments pairs on their way to the critic. Adaptive discriminator augmentation of Karras et al. 2020, section 3.
+    """Augment pairs before the critic scores them. Adaptive discriminator augmentation of Karras et al. 2020, section 3.
 
     Args:
-        mode: "off", "fixed", or "adaptive": the probability begins at 0 and rises while the critic orders pairs of a real and a
-            generated sample too well, else it falls.
-        probability: the fixed one.
-        target: mean sign of D(real) - D(fake) that an adaptive probability aims at. Karras et al. take the sign of D(real), with 0.6;
-            a relativistic critic's score has no zero, only differences.
-        pairs: number of real pairs in which an adaptive probability can rise from 0 to 1.
+        mode: "off", "fixed", or "adaptive". An adaptive probability starts at 0. It rises while the critic separates real from generated
+            samples better than `target`, and falls otherwise.
+        probability: the fixed probability.
+        target: target value of the mean sign of D(real) - D(fake). Karras et al. use the mean sign of D(real), with target 0.6; the zero of
+            a relativistic critic's score is arbitrary, so only differences have a meaning.
+        pairs: number of real pairs over which an adaptive probability can rise from 0 to 1.
     """
 
     probability: Tensor
@@ -31,22 +31,23 @@ class Augmentation(nn.Module):
         self.register_buffer("probability", torch.tensor(probability if mode == "fixed" else 0.0))
 
     def forward(self, pairs: Tensor, random: torch.Generator) -> Tensor:
-        """Pairs (n, 2, x, y) to the same shape; nothing is drawn where augmentation is off."""
+        """Augment pairs (n, 2, x, y); the shape stays. If the mode is "off" no random numbers are drawn."""
         return pairs if self.mode == "off" else augment(pairs, self.probability, random)
 
     @torch.no_grad()
     def adapt(self, order: Tensor, count: int) -> dict[str, Tensor]:
-        """Change an adaptive probability after a critic step.
+        """Update an adaptive probability after a critic step.
 
         Args:
             order: mean sign of D(real) - D(fake) over this process's rows.
-            count: real pairs of the step, over all processes.
+            count: number of real pairs of the step, over all processes.
 
         Returns:
-            The new probability by name, for the curves; nothing where it does not change.
+            The new probability by name, for the curves; empty unless the mode is "adaptive".
         """
         if self.mode != "adaptive":
             return {}
+        # One step up or down; the probability moves by 1 over `pairs` real pairs with the same sign.
         direction = torch.sign(mean_over_all(order) - self.target)
         self.probability.add_(direction * (count / self.pairs)).clamp_(0.0, 1.0)
         return {"augmentation_probability": self.probability.clone()}

@@ -1,15 +1,15 @@
-"""The convolutions of the GANs: without bias, with or without spectral norm, computed in the form that is fastest.
+"""Convolutions of the GANs: without bias, with or without spectral norm, computed in the fastest form for their shape.
 
-Deep in wide networks the maps are small and the weights large: at width 96 the last of the critic's strided layers has 29 million weights
-and 3x3 outputs. For such shapes torch's gradient for the weights is slow on CPUs, and one matrix product is several times faster:
+Deep in wide networks the maps are small and the weights large: at width 96 the last strided layer of the critic has 29 million weights and
+3x3 outputs. For such shapes torch's weight gradient is slow on CPUs, and a single matrix product is several times faster:
 
     gather    copy the k x k x c inputs under the window at each output position into a row, (positions, k * k * c)   [im2col]
-    multiply  with the weight as a matrix (outputs, k * k * c)
-    scatter   the transpose of gather: add rows to the input pixels that they were copied from                        [col2im]
+    multiply  by the weight as a matrix (outputs, k * k * c)
+    scatter   the transpose of gather: add each row to the input pixels from which it was copied                      [col2im]
 
-A convolution is gather then multiply; a transposed convolution is multiply then scatter. Gather and scatter are linear and each other's
-transpose, so each is the other's gradient, and the gradient penalty can differentiate twice. All other shapes use torch's convolutions,
-on a GPU with another second derivative.
+A convolution is gather, then multiply; a transposed convolution is multiply, then scatter. Gather and scatter are linear and transposes of
+each other, so each is the gradient of the other. Autograd can therefore differentiate any number of times, as the gradient penalty needs.
+All other shapes use torch's convolutions, on a GPU with the second derivative of `second_derivatives.py`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from torch.nn import functional as F
 from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, computed_dtype, convolve
 from angiosynth.generators.gan.spectral import SpectralScale, by_outputs
 
-# A matrix product was measured faster on CPUs from a million weights on, with positions over the batch up to twice the channels.
+# On CPUs the matrix product was measured faster from a million weights on, if a batch has at most twice as many positions as channels.
 LARGE_WEIGHT, SMALL_MAP = 1_000_000, 2
 
 
 class Convolution(PenalisedLayer):
-    """A convolution without bias, optionally with spectral norm. Maps (n, inputs, h, w) to (n, outputs, h', w').
+    """Convolution without bias, optionally with spectral norm, (n, inputs, h, w) to (n, outputs, h', w').
 
     Args:
-        inputs, outputs: channels.
+        inputs, outputs: numbers of channels.
         kernel: side k of the kernel.
-        form: "stride" halves the sides; "valid" has stride 1 and the given padding; "transposed" doubles the sides, and turns 1 x 1
-            maps into maps of side k - 2 padding; "resize" doubles the sides by nearest-neighbour enlargement before a 5x5 convolution.
-        padding: of "valid", and of "transposed" for 1 x 1 maps.
+        form: "stride" halves the sides. "valid" has stride 1 and the given padding. "transposed" doubles the sides, but maps 1 x 1 inputs
+            to outputs of side k - 2 padding. "resize" doubles the sides by nearest-neighbour enlargement before a 5x5 convolution.
+        padding: of "valid", and of "transposed" for 1 x 1 inputs.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Convolution(PenalisedLayer):
         self.shared: Tensor | None = None
 
     def add_spectral_norm(self) -> Convolution:
-        """Divide the weight by its spectral norm from now on; returns self."""
+        """Divide the weight by its spectral norm in every following call; returns self."""
         self.scale = SpectralScale(self.weight, output_axis=1 if self.form == "transposed" else 0)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self._effective_weight()
-        if self.form == "transposed" and x.shape[-1] == 1:
+        if self.form == "transposed" and x.shape[-1] == 1:  # the latent vector as a 1 x 1 map
             return transposed_convolution(x, weight, 1, self.padding, 0)
         if self.form == "transposed":
             return transposed_convolution(x, weight, 2, 2, 1)
@@ -70,9 +70,10 @@ class Convolution(PenalisedLayer):
         return convolution(x, weight, Geometry(2, 2) if self.form == "stride" else Geometry(1, self.padding), self)
 
     def _effective_weight(self) -> Tensor:
-        """The weight, divided by its spectral norm if that was added, in the dtype of the computation."""
+        """Return the weight in the dtype of the computation, divided by its spectral norm if that was added."""
         if self.shared is not None:
             return self.shared
+        # Cast, or divide and cast in one pass over the weight.
         dtype = computed_dtype(self.weight)
         weight = self.weight.to(dtype) if self.scale is None else self.scale(self.weight, dtype)
         if self.shares:
@@ -82,9 +83,9 @@ class Convolution(PenalisedLayer):
 
 @contextmanager
 def sharing_weights(network: nn.Module) -> Iterator[None]:
-    """Within this context, cast and normalise each weight once, however often the network is called. The weights must not change.
+    """Cast and normalise each weight only once within this context, however often the network is called. Weights must not change meanwhile.
 
-    At small batches these passes over the weights cost as much as the convolutions.
+    For small batches these passes over the weights cost as much as the convolutions.
     """
     convolutions = [module for module in network.modules() if isinstance(module, Convolution)]
     for module in convolutions:
@@ -97,20 +98,20 @@ def sharing_weights(network: nn.Module) -> Iterator[None]:
 
 
 def iterate_spectral_norms(network: nn.Module) -> None:
-    """One power iteration in every spectrally normed convolution: once before a network's training step."""
+    """Run one power iteration in every convolution with spectral norm; call it once before each training step of the network."""
     for module in network.modules():
         if isinstance(module, Convolution) and module.scale is not None:
             module.scale.iterate(module.weight)
 
 
 def convolution(x: Tensor, weight: Tensor, geometry: Geometry, layer: PenalisedLayer) -> Tensor:
-    """Convolve, as `torch.nn.functional.conv2d`; differentiable twice.
+    """Convolve as `torch.nn.functional.conv2d`; differentiable twice.
 
     Args:
         x: (n, inputs, h, w).
         weight: (outputs, inputs, k, k).
-        geometry: without groups.
-        layer: the one that has the weight.
+        geometry: stride and padding; one group.
+        layer: the layer that owns the weight.
 
     Returns:
         (n, outputs, h', w') with h' = (h + 2 padding - k) // stride + 1, w' likewise.
@@ -119,30 +120,33 @@ def convolution(x: Tensor, weight: Tensor, geometry: Geometry, layer: PenalisedL
     stride, padding = geometry.stride, geometry.padding
     window = _Window(kernel, stride, padding, *((side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]))
     if not window.matrix_product_is_faster(x, outputs, weight):
-        if x.device.type == "cpu":  # of strided layers and few channels torch's second derivative was measured as fast there
+        if x.device.type == "cpu":  # for strided layers and few channels torch's second derivative was measured to be as fast here
             return F.conv2d(x, weight, stride=stride, padding=padding)
         return convolve(x.to(weight.dtype), weight, None, geometry, layer)
+    # Gather, then multiply; rows of the product are output positions in the order (n, h', w').
     patches: Tensor = _Gather.apply(x.to(weight.dtype), window)  # type: ignore[no-untyped-call]
     product = patches @ by_outputs(weight, 0).T
     return product.view(len(x), window.height, window.width, outputs).movedim(-1, 1)
 
 
 def transposed_convolution(x: Tensor, weight: Tensor, stride: int, padding: int, output_padding: int) -> Tensor:
-    """Convolve transposed, as `torch.nn.functional.conv_transpose2d`; differentiable twice.
+    """Transposed convolution as `torch.nn.functional.conv_transpose2d`; differentiable twice.
 
     Args:
         x: (n, inputs, h, w).
         weight: (inputs, outputs, k, k).
-        stride, padding, output_padding: the same on both axes.
+        stride, padding, output_padding: for both axes.
 
     Returns:
         (n, outputs, h', w') with h' = (h - 1) stride - 2 padding + k + output_padding, w' likewise.
     """
     inputs, outputs, kernel, _ = weight.shape
     height, width = ((side - 1) * stride - 2 * padding + kernel + output_padding for side in x.shape[2:])
+    # A transposed convolution has the roles of the maps exchanged: the input is the small map, the output the large one.
     window = _Window(kernel, stride, padding, *x.shape[2:])
     if not window.matrix_product_is_faster(x, inputs, weight):
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding, output_padding=output_padding)
+    # Multiply, then scatter: each input position gives the values that it adds to its k x k window of the output.
     patches = x.to(weight.dtype).movedim(1, -1).reshape(-1, inputs) @ weight.movedim(1, -1).flatten(1)
     result: Tensor = _Scatter.apply(patches, window, (len(x), outputs, height, width))  # type: ignore[no-untyped-call]
     return result
@@ -150,7 +154,7 @@ def transposed_convolution(x: Tensor, weight: Tensor, stride: int, padding: int,
 
 @dataclass(frozen=True)
 class _Window:
-    """A k x k window that moves over a large map, one position for each pixel of a small map of height x width."""
+    """A k x k window that slides over a large map; each of its positions belongs to one pixel of a small map (height, width)."""
 
     kernel: int
     stride: int
@@ -159,43 +163,45 @@ class _Window:
     width: int
 
     def matrix_product_is_faster(self, x: Tensor, channels: int, weight: Tensor) -> bool:
-        """Whether the weight is so large and the positions so few that a matrix product is faster than torch's convolution."""
-        if torch.compiler.is_exporting():  # an exported program takes batches of any size, so it cannot choose by the batch
+        """Return whether a matrix product is faster than torch's convolution: on CPUs, for large weights and few positions."""
+        if torch.compiler.is_exporting():  # exported programs accept any batch size, so the choice cannot depend on it
             return False
         positions = len(x) * self.height * self.width
         return x.device.type == "cpu" and weight.numel() >= LARGE_WEIGHT and positions <= SMALL_MAP * channels
 
     def gather(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) -> (n * height * width, k * k * c): the input values under the window at each position."""
+        """Copy the input values under the window at each position: (n, c, h, w) -> (n * height * width, k * k * c)."""
         n, c, h, w = x.shape
-        # Zeros on both sides, at the far one as many as the last position reaches beyond the map.
+        # Pad with zeros: `padding` before the map, and after it as many as the last window position reaches beyond.
         reach = [(side - 1) * self.stride + self.kernel - self.padding for side in (self.height, self.width)]
         x = F.pad(x.movedim(1, -1), (0, 0, self.padding, max(0, reach[1] - w), self.padding, max(0, reach[0] - h))).contiguous()
-        # Channels lie last in memory, so k pixels of a row are one run of k * c numbers: positions are a strided view, copied once.
+        # In channels-last order the k pixels of a window row are k * c consecutive numbers. All windows form one strided view (windows
+        # overlap, nothing is copied); `reshape` makes the only copy.
         row = x.shape[2] * c
         shape = (n, self.height, self.width, self.kernel, self.kernel * c)
         strides = (x.shape[1] * row, self.stride * row, self.stride * c, row, 1)
         return x.as_strided(shape, strides).reshape(n * self.height * self.width, -1)
 
     def scatter(self, patches: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
-        """The transpose of `gather`, (n * height * width, k * k * c) -> `shape`: overlapping values are summed."""
+        """Transpose of `gather`, (n * height * width, k * k * c) -> `shape`: values of overlapping windows are summed."""
         n, c, h, w = shape
         values = patches.view(n, self.height, self.width, self.kernel, self.kernel, c)
-        values = values.to(torch.promote_types(values.dtype, torch.float32))  # sums in bfloat16 would lose bits
+        values = values.to(torch.promote_types(values.dtype, torch.float32))  # sums in bfloat16 would lose precision
         reach = [(side - 1) * self.stride + 1 for side in (self.height, self.width)]
-        # First the k columns of the window are summed into rows, then its k rows into the map: 2 k additions of slices instead of k * k.
+        # The sum over the window is separable: first add its k columns, then its k rows. This takes 2 k slice additions instead of k * k.
         rows = values.new_zeros(n, self.height, max(reach[1] + self.kernel - 1, w + self.padding), self.kernel, c)
         for tap in range(self.kernel):
             rows[:, :, tap : tap + reach[1] : self.stride] += values[:, :, :, :, tap]
         padded = values.new_zeros(n, max(reach[0] + self.kernel - 1, h + self.padding), rows.shape[2], c)
         for tap in range(self.kernel):
             padded[:, tap : tap + reach[0] : self.stride] += rows[:, :, :, tap]
+        # Cut off the padding, and convert to the dtype of the rows.
         inside = padded[:, self.padding : self.padding + h, self.padding : self.padding + w]
         return patches.new_empty(shape).to(memory_format=torch.channels_last).copy_(inside.movedim(-1, 1))
 
 
 class _Gather(torch.autograd.Function):
-    """`_Window.gather`; its gradient is `_Scatter`."""
+    """Autograd function of `_Window.gather`; its gradient is `_Scatter`."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, window: _Window) -> Tensor:
@@ -208,7 +214,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Scatter(torch.autograd.Function):
-    """`_Window.scatter`; its gradient is `_Gather`."""
+    """Autograd function of `_Window.scatter`; its gradient is `_Gather`."""
 
     @staticmethod
     def forward(context: Any, patches: Tensor, window: _Window, shape: tuple[int, int, int, int]) -> Tensor:
@@ -221,19 +227,20 @@ class _Scatter(torch.autograd.Function):
 
 
 def fold_enlargement(weight: Tensor) -> Tensor:
-    """Kernel of a 3x3 convolution that equals nearest-neighbour enlargement by two followed by a 5x5 convolution.
+    """Fold nearest-neighbour enlargement by two into the kernel of the following 5x5 convolution: an equivalent 3x3 convolution.
 
-    After enlargement each input pixel is a 2x2 block. An output pixel has one of four phases, its place in such a block, and the 25 taps
-    around it fall on 3x3 blocks; taps on one block share its value, so their weights are added. The result is the same with 9/25 of the
-    arithmetic.
+    After enlargement each input pixel is a 2x2 block of equal values. An output pixel has one of four phases, its position in such a block.
+    The 25 taps around it fall on 3x3 blocks. Taps on the same block multiply the same value, so their weights can be added beforehand. Each
+    phase becomes an output channel of a 3x3 convolution on the small map, and `pixel_shuffle` interleaves the phases. The result is equal
+    up to rounding, with 9/25 of the arithmetic.
 
     Args:
         weight: (outputs, inputs, 5, 5).
 
     Returns:
-        (4 * outputs, inputs, 3, 3), in the order that `pixel_shuffle` takes.
+        (4 * outputs, inputs, 3, 3), in the channel order of `pixel_shuffle`.
     """
-    # Rows: the taps of a 5-tap kernel that fall on the block before, on the pixel's and on the block after, for each phase of an axis.
+    # For each phase along an axis, three rows: which of the 5 taps fall on the previous block, on the pixel's block, and on the next one.
     even = [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
     odd = [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
     taps = torch.tensor([even, odd], dtype=weight.dtype, device=weight.device)

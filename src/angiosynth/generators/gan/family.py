@@ -1,4 +1,4 @@
-"""The GANs behind the registry's interface; `Family` documents the functions."""
+"""GANs as a `Family`, which documents the functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from angiosynth.generators.gan.sampling import GanLatents, GanSampler
 from angiosynth.generators.gan.training import GanTraining, train_gan
 from angiosynth.runtime.rehearsal import Need, Rehearsal, doubles
 
-# A GAN's step allocates and frees tensors of many sizes, which fragments memory. Conservative: benchmarks/memory.py compares the estimates
-# with trainings.
+# Allowance for memory fragmentation by tensors of many sizes, as a fraction of a step's temporary tensors. It is conservative:
+# benchmarks/memory.py compares the estimates with trainings.
 GAPS = 1.5
 
 train = train_gan
@@ -48,7 +48,7 @@ def critic(settings: GanSettings, patch_size: int, weights: Mapping[str, Mapping
 
 
 class GanCritic:
-    """The last step's critic: a `PairCritic`. It has seen the training patches more often than that of the chosen step."""
+    """The critic of the last step as a `PairCritic`. It has seen the training patches more often than the critic of the selected step."""
 
     def __init__(self, network: nn.Module, settings: GanSettings) -> None:
         self.network, self.settings, self.batch_size = network, settings, settings.batch_size
@@ -63,7 +63,7 @@ class GanCritic:
 
 
 class _BlankTraining(GanTraining):
-    """A GAN's training whose batches have no content."""
+    """A GAN training on constant batches, for measuring time and memory."""
 
     def _real_batch(self) -> Tensor:
         size = self.patches.size
@@ -80,15 +80,16 @@ def blank_training(settings: GanSettings, patch_size: int) -> Callable[[], objec
 
 
 def rehearse(settings: GanSettings, patch_size: int, counted: Rehearsal) -> Need:
-    # One critic step is as large as several, and it shall be one with a penalty.
+    # All critic steps take the same memory, so one suffices. It must include the penalty, which takes the most.
     ones = {name: 1 for name in ("critic_iterations", "gradient_penalty_every") if hasattr(settings, name)}
     training = _blank(settings.model_copy(update=ones), patch_size)
-    moments = doubles(training.gan.generator), doubles(training.gan.critic)  # Adam's, which come with the first step
+    moments = doubles(training.gan.generator), doubles(training.gan.critic)  # Adam's two moments, which the first step would allocate
     training.train_step()
     del moments
     lasting = counted.alive
     with torch.no_grad():
         training.average(torch.zeros(CHUNK, training.gan.generator.latent_size, device=training.device))
-    checkpoint = 3 * lasting if training.device.type == "cpu" else lasting  # it is put together in memory, twice
+    # A checkpoint is assembled in main memory, twice, in addition to the state.
+    checkpoint = 3 * lasting if training.device.type == "cpu" else lasting
     gaps = int(GAPS * max(0, counted.peak - lasting - counted.large))
     return Need(max(counted.peak + gaps, checkpoint), lasting)

@@ -11,14 +11,14 @@ from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLaye
 
 
 class GroupedConvolution(PenalisedLayer):
-    """A convolution that keeps the sides. Maps (n, inputs, h, w) to (n, outputs, h, w).
+    """Convolution that keeps the sides, (n, inputs, h, w) to (n, outputs, h, w).
 
     Args:
-        inputs, outputs: channels.
+        inputs, outputs: numbers of channels.
         kernel: side of the kernel, odd.
-        groups: the channels are split into as many groups, which do not mix.
-        gain: weights are drawn from N(0, gain^2 / k), k inputs of an output value; biases begin at zero.
-        bias: whether a bias is learnt.
+        gain: weights are drawn from N(0, gain^2 / k), where k is the number of inputs of an output value. Biases start at zero.
+        groups: number of channel groups, which do not mix.
+        bias: whether to learn a bias.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, gain: float, groups: int = 1, *, bias: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The three GANs of the paper, and R3GAN, as kinds: their settings and the ranges that a sweep searches. Imports no torch."""
+"""Settings and search spaces of the three GANs of the paper and of R3GAN. Must not import torch."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class GanSettings(GeneratorSettings):
     learning_rate_generator: Rate
     learning_rate_critic: Rate
     betas: tuple[Decay, Decay]
-    noise: bool = True  # maps of noise beside the latent vector, for the grain of the scan
-    label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, cut at 0.8, as published
+    noise: bool = True  # noise maps in addition to the latent vector, for the grain of the scan
+    label_range: Literal["signed", "binary"] = "signed"  # binary: 0 and 1, thresholded at 0.8, as published
     ema: Decay = 0.995  # decay of the averaged generator, 0 for none
-    decay: bool = True  # learning rates fall to nothing over the second half
+    decay: bool = True  # linear decay of the learning rates to zero over the second half
     flip: bool = True  # mirror real pairs left-right at random
 
 
 class PublishedSettings(GanSettings):
-    """Settings of the paper's GANs, which share a generator."""
+    """Settings of the paper's GANs, which share a generator architecture."""
 
     upsampling: Literal["resize", "transposed"] = "resize"
-    sharpen: bool = True  # one more layer in the generator, at the patch's own resolution
+    sharpen: bool = True  # one more generator layer at full resolution
 
 
 class DcganSettings(PublishedSettings):
     kind: Literal["dcgan"] = "dcgan"
     real_target: Ends = (0.7, 1.2)
     fake_target: Ends = (0.0, 0.3)
-    feature_matching_weight: PositiveFloat = 0.01  # the generator's whole loss
+    feature_matching_weight: PositiveFloat = 0.01  # feature matching is the only loss of the generator
     minibatch_kernels: Batch = 100
     minibatch_dimensions: Batch = 5
 
@@ -56,7 +56,7 @@ class DcganSettings(PublishedSettings):
 class WassersteinSettings(PublishedSettings):
     gradient_penalty_weight: NonNegative = 10.0
     gradient_penalty: Literal["sample", "batch"] = "sample"
-    gradient_penalty_every: Positive = 1  # critic steps from one penalty to the next, whose weight is multiplied by this
+    gradient_penalty_every: Positive = 1  # critic steps between penalties; the weight of each is multiplied by this
 
 
 class WganGpSettings(WassersteinSettings):
@@ -69,24 +69,24 @@ class WganGpSnSettings(WassersteinSettings):
 
 
 class R3ganSettings(GanSettings):
-    """Huang et al. 2024, for small networks and few steps."""
+    """Settings of R3GAN (Huang et al. 2024), with defaults for small networks and few steps."""
 
     kind: Literal["r3gan"] = "r3gan"
     critic_iterations: Positive = 1
     betas: tuple[Decay, Decay] = (0.0, 0.99)
-    gamma: PositiveFloat = 1.0  # of R1 and R2 at the first step
-    gamma_fall: PositiveFloat = 1.0  # gamma at the first step over gamma at the last
-    gradient_penalty_every: Positive = 2  # critic steps from one pair of penalties to the next, whose weight is multiplied by this
+    gamma: PositiveFloat = 1.0  # weight of R1 and R2 at the first step
+    gamma_fall: PositiveFloat = 1.0  # ratio of gamma at the first step to gamma at the last
+    gradient_penalty_every: Positive = 2  # critic steps between penalties; the weight of each is multiplied by this
     blocks: Batch = 1  # residual blocks at each resolution
-    expansion: Batch = 1  # channels within a block over those between blocks
-    group_channels: Batch = 16  # of a group of the 3x3 convolutions; one group where they do not divide the channels
+    expansion: Batch = 1  # ratio of the channels within a block to those between blocks
+    group_channels: Batch = 16  # channels in a group of the 3x3 convolutions; a single group if they do not divide the channels
     augmentation: Literal["off", "fixed", "adaptive"] = "off"  # of real and generated pairs before the critic
-    augmentation_probability: Fraction = 0.2  # of each transformation, where fixed
-    augmentation_target: Fraction = 0.6  # where adaptive: mean sign of D(real) - D(fake) above which the probability rises
-    augmentation_pairs: Positive = 500_000  # where adaptive: real pairs in which the probability can rise from 0 to 1
+    augmentation_probability: Fraction = 0.2  # "fixed": probability of each transformation
+    augmentation_target: Fraction = 0.6  # "adaptive": mean sign of D(real) - D(fake) above which the probability rises
+    augmentation_pairs: Positive = 500_000  # "adaptive": number of real pairs over which the probability can rise from 0 to 1
 
 
-# A sampler draws values in the order of a kind's search: another order would be another study for the same seed.
+# Optuna's sampler draws values in the order of `search`. Changing the order changes the study of a seed.
 ITERATIONS = {"critic_iterations": Searched("whole", (1, 5))}
 PENALTY = {"gradient_penalty_weight": Searched("log", (1.0, 20.0))}
 RATES = {
@@ -95,7 +95,7 @@ RATES = {
 }
 DRAWN_WITH = ("latent_size", "width", "noise", "label_range", "precision")
 PUBLISHED = (*DRAWN_WITH, "upsampling", "sharpen")
-FIXUP_RATES = {name: Searched("log", (2e-4, 4e-3)) for name in RATES}  # blocks that begin as the identity take higher ones
+FIXUP_RATES = {name: Searched("log", (2e-4, 4e-3)) for name in RATES}  # blocks that start as the identity tolerate higher rates
 KINDS = (
     Kind(
         "dcgan",
@@ -132,12 +132,12 @@ KINDS = (
 
 
 def memoriser(defaults: Mapping[str, Any], steps: int, seed: int) -> GanSettings:
-    """Settings of a GAN that memorises a few pairs: a small latent, no noise, small batches, high and constant learning rates.
+    """Return the settings of a GAN that memorises a few pairs: small latent, no noise, small batches, high constant learning rates.
 
     Args:
-        defaults: section `generator_defaults`, for the networks' sizes.
-        steps: of the generator.
-        seed: of weights and batches.
+        defaults: section `generator_defaults`, for the sizes of the networks.
+        steps: number of generator steps.
+        seed: seed of weights and batches.
     """
     shape = {name: defaults[name] for name in ("width", "upsampling", "sharpen", "label_range", "precision") if name in defaults}
     return WganGpSettings(

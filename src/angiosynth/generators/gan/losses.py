@@ -1,7 +1,8 @@
-"""The losses of the GANs: for each GAN one module for the critic and one for the generator.
+"""Losses of the GANs: one module for the critic and one for the generator of each GAN.
 
-A critic step is one `forward` that returns the whole scalar and then one `backward`. Real pairs and generated ones are
-(n, 2, x, y). Random numbers come from the `torch.Generator` argument, so that a resumed training draws the same ones.
+A critic step is one `forward`, which returns the whole scalar, and one `backward`: under DDP several backward passes would let processes
+fall out of step. Real and generated pairs have shape (n, 2, x, y). Random numbers come from the `torch.Generator` argument, so that a
+resumed training draws the same numbers.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ Numbers = dict[str, Tensor]
 
 
 class WassersteinCriticLoss(nn.Module):
-    """E[D(fake)] - E[D(real)] + weight * penalty (Gulrajani et al. 2017, eq. 3).
+    """Wasserstein critic loss E[D(fake)] - E[D(real)] + weight * penalty (Gulrajani et al. 2017, eq. 3).
 
-    With `penalty_every` k > 1 only the last of k critic steps has the penalty, with k times its weight: lazy regularisation
-    (Karras et al. 2020, appendix B). The penalty's second derivative is about half of a critic step's arithmetic.
+    With `penalty_every` k > 1 only every k-th critic step includes the penalty, with k times the weight: lazy regularisation (Karras et al.
+    2020, appendix B). The second derivative of the penalty is about half of the arithmetic of a critic step.
     """
 
     def __init__(self, critic: Critic, penalty_weight: float, penalty: Literal["sample", "batch"], penalty_every: int = 1) -> None:
@@ -35,7 +36,7 @@ class WassersteinCriticLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
         with sharing_weights(self.critic):
-            # Nothing in these critics mixes samples, so real and fake go through in one pass.
+            # These critics have no batch statistics that mix samples, so real and fake share one pass.
             scores = self.critic(torch.cat([real, fake]))
             real_score, fake_score = scores[: len(real)].mean(), scores[len(real) :].mean()
             distance = real_score - fake_score
@@ -46,7 +47,7 @@ class WassersteinCriticLoss(nn.Module):
 
 
 class WassersteinGeneratorLoss(nn.Module):
-    """-E[D(fake)]."""
+    """Wasserstein generator loss -E[D(fake)]."""
 
     def __init__(self, critic: Critic) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class WassersteinGeneratorLoss(nn.Module):
 
 
 class DcganCriticLoss(nn.Module):
-    """Binary cross-entropy with smoothed targets; some lie above 1, hence the logits form."""
+    """Binary cross-entropy with smoothed targets. Some targets exceed 1, hence the form with logits."""
 
     def __init__(self, critic: Discriminator, real_target: tuple[float, float], fake_target: tuple[float, float]) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class DcganCriticLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
         del number
-        # Batch norm and minibatch discrimination mix samples: real and fake stay apart.
+        # Batch norm and minibatch discrimination mix samples, so real and fake need separate passes.
         with sharing_weights(self.critic):
             on_real, on_fake = self.critic(real), self.critic(fake)
         loss_real = F.binary_cross_entropy_with_logits(on_real, smooth_targets(on_real, self.real_target, random))
@@ -76,7 +77,7 @@ class DcganCriticLoss(nn.Module):
 
 
 class FeatureMatchingLoss(nn.Module):
-    """weight * L1 distance of the discriminator's mean features for real and fake (Salimans et al. 2016, section 3.1)."""
+    """Feature matching: weight * L1 distance of the discriminator's mean features of real and fake (Salimans et al. 2016, section 3.1)."""
 
     def __init__(self, critic: Discriminator, weight: float) -> None:
         super().__init__()
@@ -89,17 +90,17 @@ class FeatureMatchingLoss(nn.Module):
 
 
 class RelativisticCriticLoss(nn.Module):
-    """E[softplus(D(fake) - D(real))] + gamma / 2 * (R1 + R2) (Huang et al. 2024, sections 2 and 3).
+    """Relativistic critic loss E[softplus(D(fake) - D(real))] + gamma / 2 * (R1 + R2) (Huang et al. 2024, sections 2 and 3).
 
-    A real and a generated pair are compared row by row. R1 and R2 are the mean squared norms of D's gradient at the real and at the
-    generated pairs. gamma falls log-linearly over the training. With `penalty_every` k > 1 the penalties come with the last of k critic
-    steps, with k times their weight, as in `WassersteinCriticLoss`.
+    Each real pair is compared with the generated pair of the same row. R1 and R2 are the mean squared norms of the gradient of D at the
+    real and at the generated pairs. gamma decreases log-linearly over the training. With `penalty_every` k > 1 only every k-th critic step
+    includes the penalties, with k times their weight, as in `WassersteinCriticLoss`.
 
     Args:
         critic: must not mix samples.
-        gamma: at the first step.
-        fall: gamma at the first step over gamma at the last.
-        steps: critic steps of the whole training.
+        gamma: weight of the penalties at the first step.
+        fall: ratio of gamma at the first step to gamma at the last.
+        steps: number of critic steps of the whole training.
         penalty_every: k.
     """
 
@@ -108,13 +109,14 @@ class RelativisticCriticLoss(nn.Module):
         self.critic, self.gamma, self.fall, self.steps, self.penalty_every = critic, gamma, fall, steps, penalty_every
 
     def weight(self, number: int) -> float:
-        """gamma at a critic step, counted from 0."""
+        """gamma at a critic step; steps are counted from 0."""
         share = number / max(1, self.steps - 1)
         return self.gamma * math.exp(-share * math.log(self.fall))
 
     def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
         del random
         penalised = (number + 1) % self.penalty_every == 0
+        # One pass for both; pixels require gradients only if the penalties need them.
         pairs = torch.cat([real, fake]).detach().requires_grad_(penalised)
         scores = self.critic(pairs)
         ahead = scores[: len(real)] - scores[len(real) :]
@@ -122,6 +124,7 @@ class RelativisticCriticLoss(nn.Module):
         numbers = {"critic_distance": ahead.mean(), "critic_order": ahead.sign().mean()}
         if not penalised:
             return loss, numbers
+        # Samples do not mix, so the gradient of the sum of scores holds each sample's gradient. `create_graph` keeps it differentiable.
         with input_gradients_only(self.critic):
             gradient: Tensor = torch.autograd.grad(scores.sum(), pairs, create_graph=True)[0]
         squares = gradient.float().square().sum(dim=(1, 2, 3))
@@ -131,7 +134,7 @@ class RelativisticCriticLoss(nn.Module):
 
 
 class RelativisticGeneratorLoss(nn.Module):
-    """E[softplus(D(real) - D(fake))], row by row."""
+    """Relativistic generator loss E[softplus(D(real) - D(fake))], row by row."""
 
     def __init__(self, critic: nn.Module) -> None:
         super().__init__()
@@ -144,21 +147,35 @@ class RelativisticGeneratorLoss(nn.Module):
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:
-    """(|grad D(x)| - 1)^2 at random points between real and fake pairs.
+    """Compute the mean of (|grad D(x)| - 1)^2 at random points x between real and fake pairs (Gulrajani et al. 2017, eq. 3).
 
-    `sample`: one weight and one norm a sample, as Gulrajani et al. 2017 state it. `batch`: one weight and one norm over the
-    whole batch, as in the paper's published code: the joint gradient of all samples is driven to norm 1.
+    The optimal Wasserstein critic has gradient norm 1 almost everywhere on straight lines between coupled real and fake samples, so the
+    penalty is evaluated at random points of such lines.
+
+    Args:
+        critic: must not mix samples.
+        real, fake: (n, 2, x, y).
+        random: draws the positions on the lines.
+        form: "sample" draws one position and takes one norm per sample, as Gulrajani et al. 2017 define it. "batch" draws one position and
+            takes one norm for the whole batch, as the paper's published code does: the joint gradient of all samples is driven to norm 1.
+
+    Returns:
+        A scalar, differentiable in the critic's weights.
     """
+    # Every process draws the positions of the whole batch and takes those of its rows, so that the random states stay equal.
     shape = (len(real) * world_size() if form == "sample" else 1, 1, 1, 1)
     drawn = torch.rand(shape, generator=random)
     weights = (local_rows(drawn) if form == "sample" else drawn).to(real.device)
     between = torch.lerp(real.detach(), fake.detach(), weights).requires_grad_(True)
     scores = critic(between).sum()
+    # Samples do not mix, so the gradient of the summed scores holds the gradient of each sample. `create_graph` lets the loss differentiate
+    # it once more, by the weights.
     with input_gradients_only(critic):
         gradient: Tensor = torch.autograd.grad(scores, between, create_graph=True)[0]
-    # In float32: bfloat16 has too few digits for a norm near 1.
+    # In float32, because bfloat16 has too few digits for a norm near 1.
     flat = gradient.float().flatten(1 if form == "sample" else 0)
     norm = torch.linalg.vector_norm(flat, dim=-1)
+    # the norm over the batches of all processes: their squares add up
     if form == "batch" and world_size() > 1:
         norm = (world_size() * mean_over_all(norm**2)).sqrt()
     penalty: Tensor = ((norm - 1.0) ** 2).mean()
@@ -166,6 +183,6 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
 
 
 def smooth_targets(like: Tensor, bounds: tuple[float, float], random: torch.Generator) -> Tensor:
-    """One target a sample, uniform within `bounds`."""
+    """Draw one target for each sample, uniform within `bounds`; shape and device as `like`."""
     low, high = bounds
     return (low + (high - low) * local_rows(torch.rand(len(like) * world_size(), generator=random))).to(like.device)

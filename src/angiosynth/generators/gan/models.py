@@ -29,7 +29,7 @@ GeneratorLoss = WassersteinGeneratorLoss | FeatureMatchingLoss | RelativisticGen
 
 @dataclass(frozen=True)
 class Gan:
-    """One model, ready to train. Initial weights depend on the seed alone, not on the global random state."""
+    """Networks and losses of one GAN. Initial weights depend only on the seed, not on the global random state."""
 
     generator: AnyGenerator
     critic: nn.Module
@@ -39,15 +39,15 @@ class Gan:
 
 
 def build_gan(settings: GanSettings, patch_size: int) -> Gan:
-    """The networks and losses of a GAN."""
+    """Build the networks and losses of a GAN with initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        generator = build_generator(settings, patch_size)  # first: the seed fixes the order in which weights are drawn
+        generator = build_generator(settings, patch_size)  # before the critic: the order of drawing determines the weights
         return Gan(generator, *CRITICS[settings.kind](settings, patch_size), _augmentation(settings))
 
 
 def build_generator(settings: GanSettings, patch_size: int) -> AnyGenerator:
-    """The generator alone, with fresh weights."""
+    """Build the generator alone, with initial weights."""
     if isinstance(settings, R3ganSettings):
         return ResidualGenerator(settings.latent_size, patch_size, _shape(settings), settings.noise)
     assert isinstance(settings, PublishedSettings)
@@ -56,7 +56,7 @@ def build_generator(settings: GanSettings, patch_size: int) -> AnyGenerator:
 
 
 def encode_pairs(settings: GanSettings, image: Tensor, label: Tensor) -> Tensor:
-    """Images in [-1, 1] and labels 0 and 1 (n, x, y) on the GAN's ranges, (n, 2, x, y): labels -1 and 1, or 0 and 1 as published."""
+    """Stack images in [-1, 1] and labels 0 or 1, (n, x, y) each, as (n, 2, x, y); labels become -1 and 1, or stay 0 and 1 as published."""
     return torch.stack([image, label * 2.0 - 1.0 if settings.label_range == "signed" else label], dim=1)
 
 
@@ -91,14 +91,14 @@ def _shape(settings: R3ganSettings) -> Shape:
 
 
 def _augmentation(settings: GanSettings) -> Augmentation:
-    """What augments pairs before the critic: nothing, for kinds that have no such setting."""
+    """The augmentation before the critic; switched off for kinds without this setting."""
     if not isinstance(settings, R3ganSettings):
         return Augmentation("off", 0.0, 0.0, 1)
     probability, target, pairs = settings.augmentation_probability, settings.augmentation_target, settings.augmentation_pairs
     return Augmentation(settings.augmentation, probability, target, pairs)
 
 
-# Kind -> builder of its critic and the two losses.
+# Kind -> builder of its critic and its two losses.
 CRITICS: dict[str, Callable[[Any, int], tuple[nn.Module, CriticLoss, GeneratorLoss]]] = {
     "dcgan": _dcgan,
     "wgan-gp": _wgan_gp,

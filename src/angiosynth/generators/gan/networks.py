@@ -1,7 +1,7 @@
-"""Generator and critics of Kossen et al. 2021, for any patch size that is 3 or 4 times a power of two.
+"""Generator and critics of Kossen et al. 2021, for patch sizes that are 3 or 4 times a power of two.
 
-None of the convolutions learns a bias; weights are drawn from N(0, 0.05). With 96x96 patches and width 96 the
-generator (latent 128, batch norm) has 44,093,952 weights and the critic of the Wasserstein GANs 39,211,200.
+No convolution has a bias. Initial weights have mean 0 and standard deviation 0.05. For 96x96 patches and width 96 the generator
+(latent 128, batch norm) has 44,093,952 weights and the critic of the Wasserstein GANs 39,211,200.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from angiosynth.generators.gan.convolution import Convolution
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label
 KERNEL = 5
-SLOPE = 0.2  # of the leaky rectifier on its negative side
+SLOPE = 0.2  # negative slope of the leaky rectifier
 
 
 def pyramid(patch_size: int) -> tuple[int, int]:
-    """Side of the smallest map and number of doublings from it to `patch_size`: 96 -> (3, 5), 64 -> (4, 4)."""
+    """Return the side of the smallest map, and the number of doublings from it to `patch_size`: 96 -> (3, 5), 64 -> (4, 4)."""
     base, levels = patch_size, 0
     while base % 2 == 0 and base > 4:
         base, levels = base // 2, levels + 1
@@ -32,10 +32,10 @@ def pyramid(patch_size: int) -> tuple[int, int]:
 
 
 class LeakyReLU(nn.Module):
-    """max(x, 0.2 x), in place, with a backward that is differentiable in the incoming gradient alone.
+    """In-place max(x, 0.2 x) whose backward pass is differentiable only in the incoming gradient.
 
-    The gradient penalty differentiates the backward pass once more. The slope is piecewise constant in x, so that derivative is zero;
-    torch's LeakyReLU computes these zeros and sends them through the whole critic, a sixth of a critic step's arithmetic.
+    The gradient penalty differentiates the backward pass. The slope is piecewise constant in x, so its derivative by x is zero. torch's
+    LeakyReLU computes these zeros and propagates them through the whole critic, which takes a sixth of the arithmetic of a critic step.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class LeakyReLU(nn.Module):
 
 
 class _LeakyReLU(torch.autograd.Function):
-    """The output is saved in place of the input, which is overwritten: both have the same sign."""
+    """Saves the output for the backward pass, since the input is overwritten; both have the same sign."""
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ class _LeakyReLU(torch.autograd.Function):
 
 
 class NoiseMaps(nn.Module):
-    """Adds a map of noise to features, scaled by a learnt weight for each channel (after Karras et al. 2019, section 3.2).
+    """Adds a noise map to the features, scaled by a learnt weight per channel (after Karras et al. 2019, section 3.2).
 
-    They supply the grain of the scan, so that the latent vector can encode the course of the vessels.
+    Noise maps provide the grain of the scan, so that the latent vector can encode the course of the vessels.
     """
 
     def __init__(self, channels: int, side: int) -> None:
@@ -75,15 +75,15 @@ class NoiseMaps(nn.Module):
         nn.init.normal_(self.weight, 0.0, 0.05)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """(n, channels, side, side) and (n, size) -> the first one's shape."""
+        """Add noise (n, size) to features (n, channels, side, side)."""
         return x + F.conv2d(noise.view(-1, *self.shape), self.weight)
 
 
 class Generator(nn.Module):
-    """Latent vectors (n, latent_size) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label.
+    """Map latent vectors (n, latent_size) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label.
 
     Attributes:
-        latent_size: length of the whole input, `vector_size` and then the noise maps' pixels, all standard normal.
+        latent_size: length of the input: `vector_size` values, then the pixels of all noise maps, all standard normal.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Generator(nn.Module):
         first = Convolution(vector_size, channels[0], kernel, "transposed", padding=(kernel - base) // 2)
         convolutions = [first, *(Convolution(a, b, KERNEL, upsampling) for a, b in itertools.pairwise(channels))]
         blocks: list[nn.Module] = []
-        if sharpen:  # features at full resolution; without them each pixel is a sum of features of half the resolution
+        if sharpen:  # features at full resolution; otherwise each pixel is a sum of features at half the resolution
             convolutions.append(Convolution(width, CHANNELS, 3, "valid", padding=1))
         for level, (convolution, outputs) in enumerate(zip(convolutions[:-1], channels, strict=False)):
             blocks += _normed(convolution, outputs, norm)
@@ -126,13 +126,13 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Pairs (n, 2, size, size) to one score each (n,): strided convolutions down to the base, then one to a scalar."""
+    """Map pairs (n, 2, size, size) to scores (n,): strided convolutions down to the smallest map, then one convolution to a scalar."""
 
     def __init__(self, patch_size: int, width: int, norm: Norm) -> None:
         super().__init__()
         levels = pyramid(patch_size)[1]
         self.body = _strided(width, levels, norm)
-        # Padding 1 leaves one value of a 3x3 map and four of a 4x4 one, which are averaged.
+        # With padding 1 a 3x3 map yields one value and a 4x4 map four values, which are averaged.
         self.head = Convolution(width * 2 ** (levels - 1), 1, KERNEL, "valid", padding=1)
 
     def forward(self, pairs: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class Critic(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Closeness of each sample's features to those of the others (Salimans et al. 2016, section 3.2)."""
+    """Minibatch discrimination: closeness of each sample's features to those of the other samples (Salimans et al. 2016, section 3.2)."""
 
     def __init__(self, features: int, kernels: int, dimensions: int) -> None:
         super().__init__()
@@ -150,14 +150,14 @@ class MinibatchDiscrimination(nn.Module):
         nn.init.normal_(self.tensor.weight, 0.0, 0.05)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, features) -> (n, kernels): sum over the other samples of exp(-L1 distance)."""
+        """Map features (n, features) to (n, kernels), the sums over the other samples of exp(-L1 distance)."""
         m = self.tensor(features).float().view(-1, self.kernels, self.dimensions)
         distance = (m[:, None] - gathered(m)[None]).abs().sum(dim=3)
         return torch.exp(-distance).sum(dim=1) - 1.0  # each sample's distance to itself gives exp(0) = 1
 
 
 class Discriminator(nn.Module):
-    """DCGAN's discriminator, pairs (n, 2, size, size) to logits (n,): convolutions with batch norm, then the minibatch head."""
+    """Discriminator of DCGAN, pairs (n, 2, size, size) to logits (n,): convolutions with batch norm, then minibatch discrimination."""
 
     def __init__(self, patch_size: int, width: int, kernels: int, dimensions: int) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class Discriminator(nn.Module):
         nn.init.zeros_(self.score.bias)
 
     def features(self, pairs: Tensor) -> Tensor:
-        """The last features before the minibatch head: (n, 200) for 96x96 patches."""
+        """Return the features before minibatch discrimination: (n, 200) for 96x96 patches."""
         reduced: Tensor = self.reduce(self.body(pairs))
         return reduced.flatten(1).float()
 
@@ -182,7 +182,7 @@ class Discriminator(nn.Module):
 
 
 def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
-    """Stride-2 convolutions 2-w-2w-4w-...; the first is not batch or instance normed (Radford et al. 2016)."""
+    """Stride-2 convolutions with channels 2-w-2w-4w-...; the first has no batch or instance norm (Radford et al. 2016)."""
     channels = [CHANNELS] + [width * 2**level for level in range(levels)]
     blocks: list[nn.Module] = []
     for level, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
@@ -193,7 +193,7 @@ def _strided(width: int, levels: int, norm: Norm) -> nn.Sequential:
 
 
 def _normed(convolution: Convolution, channels: int, norm: Norm) -> list[nn.Module]:
-    """The convolution and its normalisation."""
+    """The convolution followed by its normalisation."""
     makers: dict[Norm, Callable[[], list[nn.Module]]] = {
         "batch": lambda: [convolution, BatchNorm2d(channels)],
         "instance": lambda: [convolution, nn.InstanceNorm2d(channels)],

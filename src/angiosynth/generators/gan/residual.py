@@ -1,8 +1,8 @@
 """Generator and critic of R3GAN (Huang et al. 2024, section 3 and appendix), for the patch sizes of `networks.pyramid`.
 
-Both are pyramids of residual blocks without normalisation. The published networks are for large GPUs; here the number of blocks, their
-expansion and the size of a group are settings, and `width` is the channels at the patch's own resolution. They double with each halving
-of the sides, up to 8 times the width.
+Both are pyramids of residual blocks without normalisation. The published networks need large GPUs. Here the number of blocks, their
+expansion and the size of the groups are settings. `width` is the number of channels at full resolution; it doubles with each halving of the
+sides, up to 8 times the width.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from angiosynth.generators.gan.grouped import GroupedConvolution
 from angiosynth.generators.gan.networks import CHANNELS, SLOPE, LeakyReLU, NoiseMaps, pyramid
 
 GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))  # keeps the variance through a leaky rectifier (He et al. 2015, eq. 15)
-WIDEST = 8  # times the width
+WIDEST = 8  # channels of the coarsest levels, as a multiple of the width
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a pyramid of residual blocks is made of.
+    """Shape of a pyramid of residual blocks.
 
-    `width`: channels at the patch's resolution. `blocks`: residual blocks of a level. `expansion`: channels within a block over those
-    between blocks. `group_channels`: channels of a group of the 3x3 convolutions.
+    Attributes:
+        width: channels at full resolution.
+        blocks: residual blocks of a level.
+        expansion: ratio of the channels within a block to those between blocks.
+        group_channels: channels in a group of the 3x3 convolutions.
     """
 
     width: int
@@ -36,25 +39,25 @@ class Shape:
     group_channels: int
 
     def channels(self, patch_size: int) -> list[int]:
-        """Channels of each level, the coarsest first."""
+        """Return the channels of each level, coarsest level first."""
         return [self.width * min(2**level, WIDEST) for level in reversed(range(pyramid(patch_size)[1] + 1))]
 
     def level(self, channels: int, branches: int) -> list[nn.Module]:
-        """The blocks of a level."""
+        """Build the blocks of a level."""
         return [ResidualBlock(channels, self.expansion, self.group_channels, branches) for _ in range(self.blocks)]
 
 
 class ResidualBlock(nn.Module):
-    """x + project(act(mix(act(expand(x))))): 1x1, 3x3 in groups, 1x1 convolutions. Maps (n, channels, h, w) to the same shape.
+    """Residual block x + project(act(mix(act(expand(x))))) of 1x1, grouped 3x3 and 1x1 convolutions; keeps the shape (n, channels, h, w).
 
-    Without normalisation the variance would double with each of L blocks. As in Fixup (Zhang et al. 2019, section 3) the first two
-    weights are scaled by L^(-1 / (2 m - 2)), m = 3 layers, and the last one begins at zero: every block begins as the identity.
+    Without normalisation the variance would double with each of L blocks. As in Fixup (Zhang et al. 2019, section 3) the first two weights
+    are scaled by L^(-1 / (2 m - 2)) with m = 3 layers, and the last weight starts at zero, so that every block starts as the identity.
 
     Args:
-        channels: of input and output.
-        expansion: channels within, over `channels`.
-        group_channels: channels of a group of the 3x3 convolution; all in one group where they do not divide the channels within.
-        branches: L, the residual blocks of the whole network.
+        channels: channels of input and output.
+        expansion: ratio of the inner channels to `channels`.
+        group_channels: channels in a group of the 3x3 convolution; a single group if they do not divide the inner channels.
+        branches: L, the number of residual blocks of the whole network.
     """
 
     def __init__(self, channels: int, expansion: int, group_channels: int, branches: int) -> None:
@@ -73,7 +76,7 @@ class ResidualBlock(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """1x1 convolution, then twice the sides by bilinear interpolation."""
+    """1x1 convolution, then doubling of the sides by bilinear interpolation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -84,7 +87,7 @@ class Enlarge(nn.Module):
 
 
 class Reduce(nn.Module):
-    """Half the sides by bilinear interpolation, which is the mean of 2x2 pixels, then a 1x1 convolution."""
+    """Halving of the sides by bilinear interpolation, which equals the mean of 2x2 pixels, then a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -96,12 +99,12 @@ class Reduce(nn.Module):
 
 
 class ResidualGenerator(nn.Module):
-    """Latent vectors (n, latent_size) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label.
+    """Map latent vectors (n, latent_size) to pairs (n, 2, size, size) in [-1, 1]; channel 0 is the image, 1 the label.
 
-    It begins with learnt base x base maps, each scaled by a linear function of the vector.
+    The input of the pyramid are learnt maps (base, base), each scaled by a linear function of the latent vector.
 
     Attributes:
-        latent_size: length of the whole input, `sizes[0]` and then the noise maps' pixels, all standard normal.
+        latent_size: length of the input: `sizes[0]` values, then the pixels of all noise maps, all standard normal.
     """
 
     def __init__(self, vector_size: int, patch_size: int, shape: Shape, noise: bool) -> None:
@@ -123,6 +126,7 @@ class ResidualGenerator(nn.Module):
         self.latent_size = sum(self.sizes)
 
     def forward(self, latent: Tensor) -> Tensor:
+        # The latent vector scales the learnt maps at the coarsest level; each later level receives its noise map.
         vector, *noise = latent.split(self.sizes, dim=1)
         maps = iter(noise)
         x = (self.basis * self.modulate(vector)[:, :, None, None]).contiguous(memory_format=torch.channels_last)
@@ -132,7 +136,7 @@ class ResidualGenerator(nn.Module):
 
 
 class ResidualCritic(nn.Module):
-    """Pairs (n, 2, size, size) to one score each (n,)."""
+    """Map pairs (n, 2, size, size) to scores (n,)."""
 
     def __init__(self, patch_size: int, shape: Shape) -> None:
         super().__init__()
@@ -143,12 +147,12 @@ class ResidualCritic(nn.Module):
         for inputs, outputs in itertools.pairwise(channels):
             blocks += [*shape.level(inputs, branches), Reduce(inputs, outputs)]
         self.body = nn.Sequential(*blocks, *shape.level(channels[-1], branches))
-        # One weight for each value of the last maps, then one for each channel.
+        # Two linear maps without bias: a weight for each value of the last maps, then a weight for each channel.
         self.basis = nn.Parameter(torch.randn(channels[-1], base, base) / base)
         self.head = nn.Parameter(torch.randn(channels[-1]) * channels[-1] ** -0.5)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        # In float32: the loss takes differences of scores. A matrix product would be computed in bfloat16 under autocast.
+        # In float32, because the loss takes differences of scores. Under autocast a matrix product would run in bfloat16.
         features = (self.body(pairs).float() * self.basis).sum(dim=(2, 3))
         scores: Tensor = (features * self.head).sum(dim=1)
         return scores

@@ -1,4 +1,4 @@
-"""Draw pairs of image and label from a trained GAN, and map its latent vectors to pairs."""
+"""Sampler and latent space of a trained GAN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.models import AnyGenerator, encode_pairs
 from angiosynth.generators.sampling import NoiseSampler
 
-PUBLISHED_THRESHOLD = 0.8  # of the paper, for labels trained as 0 and 1
+PUBLISHED_THRESHOLD = 0.8  # the paper's threshold for labels trained as 0 and 1
 
 
 class GanSampler(NoiseSampler):
@@ -23,10 +23,10 @@ class GanSampler(NoiseSampler):
 
 
 class GanLatents:
-    """The latent vectors of a generator: a `LatentSpace`.
+    """The latent vectors of a generator as a `LatentSpace`.
 
-    Noise maps stay at their mean, zero: they have more values than a patch has pixels, and optimised they could reproduce any patch,
-    trained on or not.
+    Noise maps are fixed at their mean, zero. They have more values than a patch has pixels; if they were optimised too, any patch could be
+    reproduced, whether trained on or not.
     """
 
     def __init__(self, generator: AnyGenerator, settings: GanSettings, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class GanLatents:
         self.size = generator.sizes[0]
 
     def draw(self, vectors: Tensor) -> Tensor:
-        """Pairs (n, 2, x, y) of vectors (n, size)."""
+        """Generate pairs (n, 2, x, y) from vectors (n, size)."""
         noise = vectors.new_zeros(len(vectors), self.generator.latent_size - self.size)
         pairs: Tensor = self.generator(torch.cat([vectors, noise], dim=1))
         return pairs
@@ -44,5 +44,5 @@ class GanLatents:
 
 
 def default_threshold(settings: GanSettings) -> float:
-    """Half way between the two labels, or the paper's 0.8 where labels are 0 and 1."""
+    """Return the default threshold of the label channel: half way between -1 and 1, or the paper's 0.8 for labels 0 and 1."""
     return 0.0 if settings.label_range == "signed" else PUBLISHED_THRESHOLD

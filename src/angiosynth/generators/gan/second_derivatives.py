@@ -1,12 +1,15 @@
-"""A convolution whose second derivative is fast.
+"""Convolution with a fast second derivative, for gradient penalties.
 
-A gradient penalty differentiates the gradient of a score by the pixels, once more by the weights. torch computes that second derivative as
-a convolution whose kernel is a whole map, with copies of all maps: in the first layer of a wide critic it takes a GPU ten times as long as
-all other layers together. It is also the gradient of a weight in an ordinary backward pass:
+A gradient penalty takes the gradient of a score by the pixels and differentiates it once more, by the weights. torch computes this second
+derivative as a convolution whose kernel is a whole map, with copies of all maps. In the first layer of a wide critic this takes a GPU ten
+times as long as all other layers together. The same derivative can be computed as an ordinary weight gradient:
 
     y = w * x                    convolution
-    g_x = w^T * g_y              gradient by the input: linear in the weight and in g_y
-    <h, g_x> = <w * h, g_y>      for any h, so its gradient by w is that of a convolution of h whose output has the gradient g_y
+    g_x = w^T * g_y              gradient by the input, linear in w and in g_y
+    <h, g_x> = <w * h, g_y>      for any h, because w^T is the transpose of w
+
+Let h be the incoming gradient of g_x in the second backward pass. By the last line its derivative by w is the weight gradient of a
+convolution of the input h with output gradient g_y, and its derivative by g_y is the convolution w * h.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Geometry:
-    """Stride and zeros on each side, the same on both axes, and groups of channels that do not mix."""
+    """Stride and zero padding, equal on both axes, and the number of channel groups."""
 
     stride: int
     padding: int
@@ -31,7 +34,11 @@ class Geometry:
 
 
 class PenalisedLayer(nn.Module):
-    """A layer that convolves by `convolve`."""
+    """Base of layers that compute `convolve`.
+
+    Attributes:
+        inputs_only: whether backward passes skip the gradient of the weight; set by `input_gradients_only`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,16 +46,17 @@ class PenalisedLayer(nn.Module):
 
 
 def computed_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype in which a layer with this weight computes: autocast's where it is on."""
+    """Return the dtype in which a layer with this weight computes: that of autocast if it is enabled, else the weight's."""
     device = weight.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 @contextmanager
 def input_gradients_only(network: nn.Module) -> Iterator[None]:
-    """Within this context backward passes leave out the gradients of these layers' weights.
+    """Skip the weight gradients of the network's layers in backward passes within this context.
 
-    `torch.autograd.grad` by pixels alone would compute and discard them, since a `Function` does not learn what it is asked for.
+    `torch.autograd.grad` by the pixels would compute and discard them: an autograd `Function` knows which inputs require gradients, but not
+    which gradients the caller asked for.
     """
     layers = [module for module in network.modules() if isinstance(module, PenalisedLayer)]
     for layer in layers:
@@ -61,7 +69,7 @@ def input_gradients_only(network: nn.Module) -> Iterator[None]:
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, layer: PenalisedLayer) -> Tensor:
-    """As `torch.nn.functional.conv2d`, differentiable twice; all tensors in one dtype. `layer` is the one that has the weight."""
+    """Convolve as `torch.nn.functional.conv2d`, differentiable twice. All tensors have the same dtype; `layer` owns the weight."""
     y: Tensor = _Convolve.apply(x, weight, bias, geometry, layer)  # type: ignore[no-untyped-call]
     return y
 
@@ -75,6 +83,8 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # First backward pass: g_x by a differentiable function. Weight and bias gradients come from torch, as trainings do not
+        # differentiate them again.
         x, weight = context.saved_tensors
         by_x, by_weight, by_bias, *_ = context.needs_input_grad
         of_x = _InputGradient.apply(gradient, weight, x, context.geometry) if by_x else None  # type: ignore[no-untyped-call]
@@ -85,10 +95,11 @@ class _Convolve(torch.autograd.Function):
 
 
 class _InputGradient(torch.autograd.Function):
-    """Gradient of a convolution by its input, itself differentiable by the incoming gradient and the weight."""
+    """Gradient of a convolution by its input (g_x above), differentiable by the incoming gradient and the weight."""
 
     @staticmethod
     def forward(context: Any, gradient: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+        # x gives only its shape here: g_x is linear in g_y and w, and does not depend on x.
         context.save_for_backward(gradient, weight)
         context.geometry = geometry
         return _gradients(gradient, x, weight, geometry, (True, False, False))[0]
@@ -97,6 +108,8 @@ class _InputGradient(torch.autograd.Function):
     def backward(context: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight = context.saved_tensors
         geometry: Geometry = context.geometry
+        # Second backward pass. `outer` is h in the module's docstring, `gradient` is g_y: by g_y the derivative is w * h, by w it is the
+        # weight gradient of a convolution with input h and output gradient g_y.
         by_gradient, by_weight, *_ = context.needs_input_grad
         of_gradient = F.conv2d(outer, weight, None, geometry.stride, geometry.padding, groups=geometry.groups) if by_gradient else None
         of_weight = _gradients(gradient, outer, weight, geometry, (False, True, False))[1] if by_weight else None
@@ -104,7 +117,7 @@ class _InputGradient(torch.autograd.Function):
 
 
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, ...]) -> tuple[Tensor, ...]:
-    """Gradients of a convolution by x, weight and bias, as far as wanted."""
+    """Gradients of a convolution by x, weight and bias; those that are not wanted are None."""
     stride, padding = [geometry.stride] * 2, [geometry.padding] * 2
     gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         gradient, x, weight, [len(weight)], stride, padding, [1, 1], False, [0, 0], geometry.groups, list(wanted)

@@ -1,4 +1,4 @@
-"""Spectral norm of a convolution's kernel, with a gradient written out by hand."""
+"""Spectral normalisation of a convolution kernel, with an explicit gradient."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 
 class SpectralScale(nn.Module):
-    """Divides a kernel by its largest singular value, as a matrix (outputs, k * k * inputs) (Miyato et al. 2018).
+    """Divides a kernel by its largest singular value as a matrix (outputs, k * k * inputs) (Miyato et al. 2018).
 
-    The singular vectors u and v are estimated by power iteration, one step at each `iterate`. `forward` is differentiable in the weight,
-    also through sigma = u^T W v.
+    Power iteration estimates the first singular vectors u and v; each call of `iterate` makes one step. `forward` is differentiable in the
+    weight, including through sigma = u^T W v.
 
     Args:
-        weight: kernel of the convolution, for the shape and the first iterations.
-        output_axis: the axis of the output channels, 0 or 1.
-        iterations_at_start: steps of power iteration at construction.
+        weight: kernel of the convolution; gives the shape and the first iterations.
+        output_axis: axis of the output channels, 0 or 1.
+        iterations_at_start: power iterations at construction.
     """
 
     u: Tensor
@@ -36,27 +36,31 @@ class SpectralScale(nn.Module):
 
     @torch.no_grad()
     def iterate(self, weight: Tensor) -> None:
-        """Make one power iteration towards the first singular vectors of `weight`."""
+        """Run one power iteration towards the first singular vectors of `weight`."""
         matrix = by_outputs(weight, self.output_axis)
         self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
         self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
     def forward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """W / sigma in `dtype`, of the shape of `weight`."""
+        """Compute W / sigma in `dtype`, in the shape of `weight`."""
         scaled: Tensor = _Scaled.apply(weight, self.sigma(weight), self.u, self.v, self.output_axis, dtype)  # type: ignore[no-untyped-call]
         return scaled
 
     @torch.no_grad()
     def sigma(self, weight: Tensor) -> Tensor:
-        """u^T W v, a scalar."""
+        """Return the estimate u^T W v of the largest singular value, a scalar in the weight's dtype."""
         with torch.autocast(weight.device.type, enabled=False):
             return torch.dot(self.u, by_outputs(weight, self.output_axis) @ self.v)
 
 
 class _Scaled(torch.autograd.Function):
-    """W / sigma. Its gradient (G - <G, W> / sigma u v^T) / sigma takes three passes over the weight written out, eight by autograd."""
+    """W / sigma with its gradient (G - <G, W> / sigma u v^T) / sigma.
 
-    # Seven parameters: autograd functions take every tensor and constant as an argument of their own.
+    Derivation: d sigma = u^T dW v, since u and v are constants, so d(W / sigma) = dW / sigma - W (u^T dW v) / sigma^2. Written out, the
+    gradient takes three passes over the weight; autograd would take eight.
+    """
+
+    # Seven parameters: autograd functions take every tensor and constant as a separate argument.
     @staticmethod
     def forward(context: Any, weight: Tensor, sigma: Tensor, u: Tensor, v: Tensor, output_axis: int, dtype: torch.dtype) -> Tensor:
         inverse = sigma.reciprocal()
@@ -68,20 +72,21 @@ class _Scaled(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, u, v, inverse = context.saved_tensors
-        wide = gradient * inverse.view(1, 1, 1, 1)  # four axes, since a scalar would not promote bfloat16 to float32
-        projection = torch.dot(_flat(wide), _flat(weight)) * inverse
+        wide = gradient * inverse.view(1, 1, 1, 1)  # four axes, because a scalar tensor would not promote bfloat16 to float32
+        projection = torch.dot(_flat(wide), _flat(weight)) * inverse  # <G, W> / sigma, with `wide` = G / sigma
+        # u as a factor along the output axis, v as a factor along the kernel's sides and the input axis.
         sides = weight.shape[2:]
         rows = u.view(-1, 1, 1, 1) if context.output_axis == 0 else u.view(1, -1, 1, 1)
         columns = v.view(*sides, -1).permute(2, 0, 1).unsqueeze(context.output_axis)
-        # u v^T is never formed: it is the product of two broadcast tensors.
+        # u v^T is not materialised: `addcmul_` multiplies two broadcast tensors.
         return wide.addcmul_(rows * -projection, columns), None, None, None, None, None
 
 
 def by_outputs(weight: Tensor, output_axis: int) -> Tensor:
-    """(outputs, k * k * inputs), a view where the inputs come last in memory."""
+    """Return the kernel as a matrix (outputs, k * k * inputs); a view if the input channels are last in memory."""
     return weight.movedim(output_axis, 0).movedim(1, -1).flatten(1)
 
 
 def _flat(weight: Tensor) -> Tensor:
-    """All values, in memory order of a channels-last weight."""
+    """All values (n,) in the memory order of a channels-last weight."""
     return weight.movedim(1, -1).reshape(-1)

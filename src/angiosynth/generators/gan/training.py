@@ -1,4 +1,4 @@
-"""A step of a GAN's training; the loop is that of all families."""
+"""Training step of a GAN; `generators.loop` holds the loop."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STATISTICS_BATCH, STATISTICS_BATCHES = 128, 8
 
 
 class GanTraining(Training[GanSettings]):
-    """State of one training: networks, optimisers, averaged generator, and what every `Training` has."""
+    """Training state of a GAN: networks, optimisers and averaged generator, besides the state of `Training`."""
 
     average: AnyGenerator
 
     def __init__(self, settings: GanSettings, patches: PatchSet) -> None:
         super().__init__(settings, patches)
         self.gan: Gan = build_gan(settings, patches.size)
-        self.average = build_gan(settings, patches.size).generator.requires_grad_(False)  # the same weights, by the same seed
+        self.average = build_gan(settings, patches.size).generator.requires_grad_(False)  # equal weights, since the seed is the same
         for module in (self.gan.generator, self.gan.critic_loss, self.gan.generator_loss, self.average):
             place(module, self.device)
         self.gan.augmentation.to(self.device)
@@ -43,23 +43,26 @@ class GanTraining(Training[GanSettings]):
         self.critic_optimiser = torch.optim.Adam(self.gan.critic.parameters(), rate_critic, self.settings.betas, fused=True)
 
     def train_step(self) -> dict[str, Tensor]:
-        """Make `critic_iterations` critic steps, each with a fresh batch, then one generator step.
+        """Run `critic_iterations` critic steps, each on a new batch, then one generator step.
 
         Returns:
             Losses and other scalars of the last critic step and of the generator step, by name.
         """
+        # Set the learning rates of this step.
         factor = linear_decay(self.step, self.settings.steps) if self.settings.decay else 1.0
         for optimiser, rate in (
             (self.critic_optimiser, self.settings.learning_rate_critic),
             (self.generator_optimiser, self.settings.learning_rate_generator),
         ):
             optimiser.param_groups[0]["lr"] = rate * factor
+        # Train the critic, then the generator. Critic steps are numbered over the whole training for penalties of every k-th step.
         numbers: dict[str, Tensor] = {}
-        with sharing_weights(self.gan.generator):  # its weights do not change during the critic's steps
+        with sharing_weights(self.gan.generator):  # its weights do not change during the critic steps
             iterations = self.settings.critic_iterations
             for number in range(self.step * iterations, (self.step + 1) * iterations):
                 numbers |= self._critic_step(number)
         numbers["generator_loss"] = self._generator_step()
+        # Follow the generator with the exponential moving average, from which samples are drawn.
         self.step += 1
         self.update_average(self.gan.generator, self.settings.ema)
         return numbers
@@ -68,14 +71,16 @@ class GanTraining(Training[GanSettings]):
         iterate_spectral_norms(self.gan.critic)
         real = self._real_batch()
         with autocast(self.settings.precision, self.device):
-            with torch.no_grad():
+            with torch.no_grad():  # a critic step does not differentiate the generator
                 fake = self.gan.generator(self._latent())
+            # The critic sees real and generated pairs only after random augmentation with the same probability.
             real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, fake))
             loss, numbers = self.criticise(real, fake, self.random, number)
         loss.backward()
         self.critic_optimiser.step()
         self.critic_optimiser.zero_grad(set_to_none=True)
         numbers = {"critic_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
+        # Adjust the probability of augmentation by the overfitting of the critic.
         if "critic_order" in numbers:
             numbers |= self.gan.augmentation.adapt(numbers["critic_order"], self.settings.batch_size)
         return numbers
@@ -84,6 +89,7 @@ class GanTraining(Training[GanSettings]):
         iterate_spectral_norms(self.gan.generator)
         real = self._real_batch()
         with _frozen(self.gan.critic), autocast(self.settings.precision, self.device):
+            # The generator is differentiated through augmentation and critic.
             real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, self.generate(self._latent())))
             loss: Tensor = self.gan.generator_loss(real, fake)
         loss.backward()
@@ -92,7 +98,7 @@ class GanTraining(Training[GanSettings]):
         return loss.detach()
 
     def _real_batch(self) -> Tensor:
-        """(n, 2, x, y): image and label, mirrored left-right at random."""
+        """This process's rows of a random batch of real pairs, (n, 2, x, y), on the device."""
         pairs = encode_pairs(self.settings, *self.real_batch(self.settings.flip))
         return pairs.to(self.device, memory_format=torch.channels_last)
 
@@ -101,14 +107,16 @@ class GanTraining(Training[GanSettings]):
 
     @torch.no_grad()
     def averaged(self) -> AnyGenerator:
-        """The averaged generator, ready to draw from.
+        """Return the averaged generator with batch norm statistics and spectral norms that match its weights.
 
-        Activations under averaged weights differ from those in training, so batch norm's statistics are recomputed on a fixed set of
-        latents (Izmailov et al. 2018, section 3.2).
+        Averaged weights give other activations than those in training, so the statistics are recomputed on a fixed set of latents
+        (Izmailov et al. 2018, section 3.2).
         """
+        # Start from the singular vectors of the current generator; one power iteration adapts them to the averaged weights.
         for average, current in zip(self.average.buffers(), self.gan.generator.buffers(), strict=True):
             average.copy_(current)
         iterate_spectral_norms(self.average)
+        # Recompute the batch norm statistics on fixed latents.
         random = torch.Generator().manual_seed(self.settings.seed)
         latents = [torch.randn(STATISTICS_BATCH, self.average.latent_size, generator=random) for _ in range(STATISTICS_BATCHES)]
         with autocast(self.settings.precision, self.device):
@@ -116,16 +124,16 @@ class GanTraining(Training[GanSettings]):
         return self.average
 
     def rates(self) -> dict[str, float]:
-        """The learning rates of the last step."""
+        """Return the learning rates of the last step."""
         optimisers = {"generator": self.generator_optimiser, "critic": self.critic_optimiser}
         return {f"learning_rate_{name}": float(optimiser.param_groups[0]["lr"]) for name, optimiser in optimisers.items()}
 
     def sampler(self) -> GanSampler:
-        """Draws from the averaged generator."""
+        """Return a sampler of the averaged generator."""
         return GanSampler(self.averaged(), self.settings, self.device)
 
     def audited(self) -> dict[str, dict[str, Tensor]]:
-        """The critic's weights."""
+        """Return the weights of the critic."""
         return {"critic": {name: value.detach().cpu() for name, value in self.gan.critic.state_dict().items()}}
 
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -142,14 +150,14 @@ class GanTraining(Training[GanSettings]):
 def train_gan(
     name: str, settings: GanSettings, patches: PatchSet, probe: Probe, checkpoints: Checkpoints, recorder: Recorder
 ) -> TrainedGenerator:
-    """Train one GAN on the patches of training patients and choose a generator: see `Family.train`."""
+    """Train a GAN on the patches of training patients and select a generator: see `Family.train`."""
     check_patches(patches)
     return run_training(name, GanTraining(settings, patches), probe, checkpoints, recorder)
 
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Compute no gradients of the critic's weights in a generator step, where they are not needed."""
+    """Compute no gradients of the critic's weights within this context: a generator step does not use them."""
     network.requires_grad_(False)
     try:
         yield
