@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from angiosynth.search import storage
+from angiosynth.tracking.databases import wait_for
 from tests.stores import no_store_of_the_user, postgres, root, server_home
 
 __all__ = ["no_store_of_the_user", "postgres", "root", "server_home"]
@@ -23,7 +24,7 @@ def _write_tables(folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def studies(once: Callable[[str, Callable[[Path], None]], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A database of studies begins as a copy of one with Optuna's tables and no study, which takes Optuna half a second to make."""
-    tables, wait_for = once("optuna", _write_tables) / "optuna.db", storage.wait_for
+    tables = once("optuna", _write_tables) / "optuna.db"
 
     def laid(uri: str, name: str) -> None:
         path = Path(uri.removeprefix(SCHEME))
