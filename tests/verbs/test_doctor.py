@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from angiosynth.cli import commands
 from angiosynth.errors import InputError
+from angiosynth.project.dvc_record import RECORD, remove_broken
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.leftovers import MACHINE
 from angiosynth.settings import load_settings
@@ -237,6 +238,12 @@ def test_dvc_is_asked_as_repro_asks_it(tmp_path: Path, monkeypatch: pytest.Monke
         assert holder.stdout.readline() == b"held\n"
         assert "another dvc command" in _refused(tmp_path)
         holder.communicate(b"\n")
+    assert _dvc(tmp_path, "repro", "--force") == 0
+    (tmp_path / RECORD).write_text("")  # as a kill within its writing leaves it
+    assert "left half of" in _refused(tmp_path)
+    assert remove_broken(tmp_path)
+    assert _refused(tmp_path) == ""
+    assert not remove_broken(tmp_path)
     shutil.rmtree(tmp_path / ".git")
     assert "`git init` in the project's folder" in _refused(tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)

@@ -98,7 +98,8 @@ def sync() -> None:
 
 def doctor(
     fix: Annotated[
-        bool, typer.Option("--fix", help="First make the safe repairs: close patients' folders, remove leftovers of killed runs.")
+        bool,
+        typer.Option("--fix", help="First make the safe repairs: close patients' folders, remove leftovers of killed runs, of DVC's too."),
     ] = False,
 ) -> None:
     """Check everything that a run needs: Python, packages, torch and device, settings, DVC, MLflow, Optuna, disk, memory.
@@ -108,8 +109,11 @@ def doctor(
     from angiosynth.verbs import doctor as stage
 
     if fix:
+        from angiosynth.project.dvc_record import remove_broken
+
         close_places(Path())
         clear_project(Path())
+        remove_broken(Path())
     table, healthy = stage.doctor(Path())
     tell(*table.split("\n"))
     if not healthy:
