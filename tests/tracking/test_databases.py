@@ -15,7 +15,7 @@ import sqlalchemy
 from angiosynth.errors import InputError
 from angiosynth.search.study import studies_in
 from angiosynth.tracking import databases
-from angiosynth.tracking.databases import alone_at, is_postgres, sqlite_uri, wait_for
+from angiosynth.tracking.databases import alone_at, is_postgres, make_whole, sqlite_uri, wait_for
 from angiosynth.tracking.opening import remote
 from angiosynth.tracking.runs import ensure_store
 
@@ -128,3 +128,21 @@ def test_databases_lie_where_they_should_whatever_the_folder_is_called(name: str
 def test_a_folder_is_no_server(uri: str, far: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert remote(tmp_path) is far
+
+
+def test_a_database_whose_tables_were_half_made_is_none(tmp_path: Path) -> None:
+    """As a kill in the middle of MLflow's or Optuna's migrations would leave it."""
+
+    def cut_off(uri: str) -> None:
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database, database:
+            database.execute("create table runs (id)")
+        raise KeyboardInterrupt
+
+    place = tmp_path / "mlflow.db"
+    with pytest.raises(KeyboardInterrupt):
+        make_whole(sqlite_uri(place), cut_off)
+    assert list(tmp_path.iterdir()) == []
+    for content in (b"first", b"second"):
+        make_whole(sqlite_uri(place), lambda uri, content=content: Path(uri.removeprefix("sqlite:///")).write_bytes(content))
+    assert place.read_bytes() == b"first"
+    make_whole("postgresql://lab@localhost/mlflow", cut_off)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from angiosynth.errors import InputError
 from angiosynth.runtime.progress import say
 from angiosynth.search.workers import Pace
-from angiosynth.tracking.databases import CONNECT_S, alone_at, driven, is_postgres, studies_uri, unusable, wait_for
+from angiosynth.tracking.databases import CONNECT_S, alone_at, driven, is_postgres, make_whole, studies_uri, unusable, wait_for
 from angiosynth.tracking.runs import end_lost
 
 ALIVE = "alive"  # attribute of trials after their first heartbeat
@@ -60,6 +60,7 @@ def opened_storage(root: Path, pace: Pace) -> Iterator[RDBStorage]:
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are experimental
         try:
             with alone_at(uri, root / "mlruns", "studies"):
+                make_whole(uri, lambda new: RDBStorage(new).engine.dispose())
                 wait_for(uri, "mlruns/optuna.db")
                 beat, grace = pace.heartbeat_s, pace.grace_s
                 storage = PatientStorage(

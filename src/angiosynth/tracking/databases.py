@@ -7,13 +7,14 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.output import whole_file
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import without_secrets
 from angiosynth.tracking.lineage import alone_in
@@ -108,6 +109,21 @@ def wait_for(uri: str, name: str) -> None:
             say(f"{name}: locked by another program, waiting for it up to {LOCKED_S} s")
             announced = True
         time.sleep(0.2)
+
+
+def make_whole(uri: str, create: Callable[[str], object]) -> None:
+    """Create a missing SQLite database under a temporary name first, since a kill while tables are made leaves one that never opens.
+
+    To be called with the lock of `alone_at`.
+
+    Args:
+        uri: the database; nothing is done if it exists or belongs to a server.
+        create: makes all tables of a database given by its URI, and leaves no connection open.
+    """
+    path = _sqlite_file(uri)
+    if path is not None and not os.path.lexists(path):
+        with whole_file(path) as temporary:
+            create(sqlite_uri(temporary))
 
 
 def _why_not_writable(path: Path) -> str | None:

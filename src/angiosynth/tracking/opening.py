@@ -10,10 +10,10 @@ from pathlib import Path
 from angiosynth.errors import InputError
 from angiosynth.reading import read_text
 from angiosynth.runtime.progress import say
-from angiosynth.tracking.databases import alone_at, driven, file_location, is_postgres, sqlite_uri, wait_for
+from angiosynth.tracking.databases import alone_at, driven, file_location, is_postgres, make_whole, sqlite_uri, wait_for
 from angiosynth.tracking.outbox import Outbox
 from angiosynth.tracking.run import Store, StoreError
-from angiosynth.tracking.store import EXPERIMENTS, MlflowStore, or_store_error
+from angiosynth.tracking.store import EXPERIMENTS, MlflowStore, create_tables, or_store_error
 
 
 def tracking_uri(root: Path) -> str:
@@ -43,9 +43,11 @@ def open_store(root: Path) -> MlflowStore:
         return store
     named = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")  # as in `mlflow server`; a database stores no files
     with or_store_error(), alone_at(uri, root / "mlruns", "mlflow"):
+        location = named.rstrip("/") if named else file_location(root.resolve() / "mlruns" / "artifacts")
+        make_whole(uri, lambda new: create_tables(new, location))
         wait_for(uri, _named(root))
         store = MlflowStore(driven(uri))
-        store.ensure_experiments(named.rstrip("/") if named else file_location(root.resolve() / "mlruns" / "artifacts"))
+        store.ensure_experiments(location)
     return store
 
 

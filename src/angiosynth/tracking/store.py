@@ -29,13 +29,10 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # page for trainin
 # Failures of the store are reported in one line; MLflow would add a traceback for each call.
 NOISE = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR, "mlflow.store.db.utils": logging.CRITICAL}
 NOISE |= {"mlflow.utils.environment": logging.ERROR}  # it would warn for every model that environments made by uv have no pip
-METRICS_A_CALL = 1000  # MLflow's limits for one log_batch
-PARAMS_A_CALL = 100
-DIGEST_LENGTH = 36
-SAMPLED_EVERY_S = 10  # system metrics
+METRICS_A_CALL, PARAMS_A_CALL = 1000, 100  # MLflow's limits for one log_batch
+DIGEST_LENGTH, SAMPLED_EVERY_S = 36, 10  # characters; seconds between system metrics
 LOCAL = "local-"  # prefix of ids of runs that were started while the server was unreachable
-STARTED_AS = "started_as"  # tag that stores such an id
-PARENT = "mlflow.parentRunId"
+STARTED_AS, PARENT = "started_as", "mlflow.parentRunId"  # tags: such an id, and the run of a sweep or a grid
 LATER = (401, 403, 408, 429)  # temporary refusals: login, permission, timeout, rate limit
 OVER_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's defaults wait for minutes
 OVER_HTTP |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -43,6 +40,13 @@ OVER_HTTP |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 class NotThereYetError(StoreError):
     """The server does not yet have a run for an id that starts with "local-"."""
+
+
+def create_tables(uri: str, artifacts: str) -> None:
+    """Make MLflow's tables in a new database; its default experiment gets an artifact location under `artifacts`."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, artifacts).engine.dispose()
 
 
 class MlflowStore:
