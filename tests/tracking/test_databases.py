@@ -142,7 +142,7 @@ def test_a_database_whose_tables_were_half_made_is_none(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         make_whole(sqlite_uri(place), cut_off)
     assert list(tmp_path.iterdir()) == []
-    for content in (b"first", b"second"):
-        make_whole(sqlite_uri(place), lambda uri, content=content: Path(uri.removeprefix("sqlite:///")).write_bytes(content))
+    make_whole(sqlite_uri(place), lambda uri: Path(uri.removeprefix("sqlite:///")).write_bytes(b"first"))
+    make_whole(sqlite_uri(place), lambda uri: Path(uri.removeprefix("sqlite:///")).write_bytes(b"second"))
     assert place.read_bytes() == b"first"
     make_whole("postgresql://lab@localhost/mlflow", cut_off)
