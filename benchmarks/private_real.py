@@ -59,7 +59,7 @@ def _averaged(volume: NDArray[np.float32]) -> NDArray[np.float32]:
 def grid_of(scans: Sequence[Scan]) -> dict[str, Any]:
     """The phantom's grid: the mean size of the scans, which is public here."""
     sides = np.mean([scan.image.shape for scan in scans], axis=0)
-    shape = tuple(int(MULTIPLE * round(side / MULTIPLE)) for side in sides)
+    shape = tuple(MULTIPLE * max(1, round(side / MULTIPLE)) for side in sides)
     return {"shape": shape, "spacing_mm": tuple(round(size, 3) for size in scans[0].spacing_mm)}
 
 
