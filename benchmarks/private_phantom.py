@@ -52,6 +52,7 @@ PAIRS = 2048  # of a drawn set
 EVEN = 64  # settings drawn evenly from the ranges, or around winners
 REFERENCE = 20  # patients whose mean statistics stand for the hospital
 KERNEL = 0.1  # deviation, in ranges, of settings drawn around the winners
+LOOK: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.2}  # of the figure's lines
 UNET = UnetSettings(width=8, steps=200, learning_rate=2e-3, loss="dice_cross_entropy")
 EVOLVED, NOBODY = ("winners", "around winners", "posterior"), ("defaults", "ranges", "hidden settings")
 ALL = (*EVOLVED, *NOBODY)
@@ -176,7 +177,7 @@ def run_job(job: str, hospital: str, cache: Path, options: argparse.Namespace) -
 
 def run_jobs(options: argparse.Namespace, cache: Path) -> None:
     """Tell the rows of all jobs at all hospitals, and keep them with --rows, a job's as soon as it ends."""
-    held = set()
+    held: set[tuple[Any, ...]] = set()
     if options.rows and options.rows.exists():
         rows = map(json.loads, options.rows.read_text(encoding="utf-8").splitlines())
         held = {(row["hospital"], row["patients"], row["epsilon"], row["seed"]) for row in rows}
@@ -223,7 +224,8 @@ def order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
     """DSC over epsilon, a line for each number of patients with the range over seeds, a panel for each hospital."""
-    hospitals = sorted({row["hospital"] for row in rows})
+    hospitals, shown = sorted({row["hospital"] for row in rows}), [row for row in rows if row["drawing"] == drawing and "dsc" in row]
+    ticks, counts = sorted({float(row["epsilon"]) for row in shown}), sorted({row["patients"] for row in shown})  # of all panels
     with drawn(path, 4.5 * len(hospitals), 3.6) as canvas:
         for place, hospital in enumerate(hospitals, 1):
             axes = canvas.add_subplot(1, len(hospitals), place)
@@ -232,13 +234,14 @@ def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
                 if values := [np.mean(row["dsc"]) for row in here if row["drawing"] == level]:
                     axes.axhline(float(np.mean(values)), color="black", linestyle=style, linewidth=1, label=level)
             private = [row for row in here if row["drawing"] == drawing]
-            ticks = sorted({float(row["epsilon"]) for row in private})
-            for shift, count in enumerate(sorted({row["patients"] for row in private})):
+            for shift, count in enumerate(counts):
                 groups = [[float(np.mean(r["dsc"])) for r in private if r["patients"] == count and float(r["epsilon"]) == e] for e in ticks]
                 seen = [(index + 0.06 * shift, values) for index, values in enumerate(groups) if values]
+                if not seen:
+                    continue
                 places, means = [index for index, _ in seen], np.array([np.mean(values) for _, values in seen])
                 ends = np.array([[np.mean(v) - min(v), max(v) - np.mean(v)] for _, v in seen]).T
-                axes.errorbar(places, means, yerr=ends, marker="o", markersize=4, capsize=2, linewidth=1.2, label=f"{count} patients")
+                axes.errorbar(places, means, yerr=ends, color=f"C{shift}", label=f"{count} patients", **LOOK)
             axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
             axes.set(title=hospital, xlabel="epsilon of a patient", ylabel="DSC")
             axes.legend(fontsize=7)

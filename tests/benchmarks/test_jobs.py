@@ -18,7 +18,7 @@ from angiosynth.project.workspace import Workspace
 from angiosynth.settings import PatchSettings, Settings, UnetSettings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
-from benchmarks import models, private_hospitals, private_phantom
+from benchmarks import models, private_hospitals, private_phantom, private_use
 from tests.factories import changed, make_cohort, tiny_kinds, tiny_tree
 
 MISSING = """
@@ -124,6 +124,31 @@ def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsy
     assert (tmp_path / "dsc.png").stat().st_size > 0
     private_hospitals.tested.cache_clear()
     private_phantom.scale_of.cache_clear()
+
+
+@pytest.mark.usefixtures("tiny_hospitals")
+def test_starts_for_a_second_hospital_and_attacks_on_who_voted_are_told_with_their_control(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_use, "UNET", UnetSettings(width=2, steps=2))
+    monkeypatch.setattr(private_use, "FINE_TUNING", UnetSettings(width=2, steps=2))
+    monkeypatch.setattr(private_use, "CONTROLS", 1)
+    private_use.main(["--cache", str(tmp_path), "--patients", "2", "--json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()[5:]]
+    assert [row["start"] for row in rows] == ["scratch", "epsilon 8", "ranges"]
+    attacks = [row["membership"] for row in rows[1:]]
+    assert all(attack["members"] == attack["others"] == 2 for attack in attacks)
+    # real patches stand in either set's place, so the control is one and the same
+    assert attacks[0]["control"] == attacks[1]["control"]
+
+
+@pytest.mark.usefixtures("tiny_hospitals")
+def test_a_set_that_holds_voters_patches_is_found_by_the_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_use, "CONTROLS", 1)
+    copied = private_hospitals.patches_of_hospital("dim", 2, tmp_path)
+    statistics = private_use.membership(copied, "dim", 2, tmp_path, seed=1)
+    assert statistics["auc"] == 1
+    assert max(statistics["member_scores"]) == 0
 
 
 def test_settings_around_winners_stay_in_the_ranges_and_near_them() -> None:
