@@ -23,9 +23,12 @@ SHAPE, SPACING_MM, SIZE = (96, 112, 24), (1.6, 1.6, 2.0), 32
 CUT = PatchSettings(size=SIZE, on_vessels=80, on_bright=60, in_brain=60)
 INTENSITY: dict[str, Any] = {"rule": "volume", "low": 0.5, "high": 99.9}
 TESTED = 6  # test patients of a hospital
-HOSPITALS = {  # hidden: nothing but the drawing of patients and the distances reads them
+# Hidden: nothing but the drawing of patients and the distances reads them. `dim` is an old scanner with one thick slab: blood is saturated
+# long before its exit, and tissue stands out nearly as much. `bright` is the opposite: strong inflow, even tissue, hardly any noise.
+HOSPITALS = {
     "faint": Candidate(3, 0.25, 0.25, 1.2, 1.6, 1.0, 0.15, 0.7, 0.4),
     "bright": Candidate(1, 0.02, 0.7, 2.7, 0.6, 1.0, 0.03, 0.2, 0.08),
+    "dim": Candidate(1, 0.1, 0.75, 1.05, 1.9, 1.0, 0.05, 0.3, 0.3),
 }
 SCANNER_KEYS = [name for name in RANGES if name != "vein_contrast"]  # a site's veins have the phantom's own brightness
 

@@ -1,14 +1,15 @@
 """What differential privacy per patient costs: private evolution of the phantom for hospitals whose scanner it does not know.
 
-    python -m benchmarks.private_phantom --only N,EPSILON,SEED [--hospitals faint] [--cache FOLDER] [--no-unets]
+    python -m benchmarks.private_phantom --only N,EPSILON,SEED ... [--hospitals faint] [--cache FOLDER] [--rows FILE.jsonl] [--no-unets]
     python -m benchmarks.private_phantom --jobs [--patients 10 40 160] [--epsilons 0.5 1 2 4 8 inf] [--seeds 1 2 3]
     python -m benchmarks.private_phantom --collect ROWS.jsonl ... [--figure FILE.png] [--json]
 
 A job is one evolution: N patients, an epsilon, a seed; it prints a JSON object a line on standard output. `inf` draws no noise; `real` is
 no evolution but the N patients' own patches, which promise nothing; N = 0 asks nobody: the phantom's defaults, settings drawn evenly from
 the public ranges, and the hidden settings themselves, which nobody has, as the best that votes could find. --jobs prints what --only
-takes, one a line, for as many processes as there are cores (xargs -P); with --cache they share the hospitals' patients. Neither MLflow
-nor DVC nor Optuna is needed.
+takes, one a line, for as many processes as there are cores (xargs -P); with --cache they share the hospitals' patients. --rows keeps the
+rows of each job as it ends and leaves out those that it holds, so that a run can be continued; --drawings makes fewer of the sets. Neither
+MLflow nor DVC nor Optuna is needed.
 
 Hospitals are sites of the phantom with scanners far from its defaults, which the evolution does not know. A row has the distance of the
 drawn settings from the hidden ones (root mean square over the settings, as fractions of their ranges, and by setting), of the set's
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.loop import run_training
 from angiosynth.generators.private_evolution.evolution import Evolution, described_patients
@@ -50,7 +52,10 @@ PAIRS = 2048  # of a drawn set
 EVEN = 64  # settings drawn evenly from the ranges, or around winners
 REFERENCE = 20  # patients whose mean statistics stand for the hospital
 KERNEL = 0.1  # deviation, in ranges, of settings drawn around the winners
+LOOK: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.2}  # of the figure's lines
 UNET = UnetSettings(width=8, steps=200, learning_rate=2e-3, loss="dice_cross_entropy")
+EVOLVED, NOBODY = ("winners", "around winners", "posterior"), ("defaults", "ranges", "hidden settings")
+ALL = (*EVOLVED, *NOBODY)
 Drawn = tuple[Points, Any]  # settings of the phantom and the share of each in a set
 
 
@@ -69,8 +74,9 @@ def settings_of(epsilon: float, seed: int) -> PrivatePhantomSettings:
     return PrivatePhantomSettings(width=4, epsilon=finite, noise_source="seeded", shape=SHAPE, spacing_mm=SPACING_MM, seed=seed)
 
 
-def evolved(patches: PatchSet, epsilon: float, seed: int, proposals: str) -> Evolution:
-    settings = settings_of(epsilon, seed).model_copy(update={"proposals": proposals})
+def evolved(patches: PatchSet, epsilon: float, seed: int, proposals: str, **grid: Any) -> Evolution:
+    """An evolution that has ended; `grid`: shape and spacing_mm, where they are not those of the drawn hospitals."""
+    settings = settings_of(epsilon, seed).model_copy(update={"proposals": proposals, **grid})
     training = (Evolution if math.isfinite(epsilon) else WithoutNoise)(settings, patches)
     with tempfile.TemporaryDirectory() as folder:
         run_training("private-phantom", training, lambda *_: {}, Checkpoints(Path(folder)), NullRecorder())
@@ -84,24 +90,29 @@ def around(points: Points, weights: Any, seed: int) -> Drawn:
     return reflected(moved), np.full(EVEN, 1 / EVEN)
 
 
-def drawings(job: str, hospital: str, cache: Path) -> Iterator[tuple[str, Drawn]]:
-    """Name and settings of each set that a job compares."""
+def drawings(job: str, hospital: str, cache: Path, wanted: Sequence[str]) -> Iterator[tuple[str, Drawn]]:
+    """Name and settings of each wanted set that a job compares."""
     count, epsilon, seed = parsed(job)
     if not count:
-        yield "defaults", (point_of(USUAL)[None], np.ones(1))
-        yield "ranges", (spread_points(EVEN, seed), np.full(EVEN, 1 / EVEN))
-        yield "hidden settings", (point_of(HOSPITALS[hospital])[None], np.ones(1))
+        points = (point_of(USUAL)[None], spread_points(EVEN, seed), point_of(HOSPITALS[hospital])[None])
+        yield from ((name, (each, np.full(len(each), 1 / len(each)))) for name, each in zip(NOBODY, points, strict=True) if name in wanted)
         return
     real = patches_of_hospital(hospital, count, cache)
-    winners, posterior = (evolved(real, float(epsilon), seed, proposals).average for proposals in ("winners", "posterior"))
-    yield "winners", (winners.points.numpy(), winners.weights.numpy())
-    yield "around winners", around(winners.points.numpy(), winners.weights.numpy(), seed)
-    yield "posterior", (posterior.points.numpy(), posterior.weights.numpy())
+    if "winners" in wanted or "around winners" in wanted:
+        winners = evolved(real, float(epsilon), seed, "winners").average
+        if "winners" in wanted:
+            yield "winners", (winners.points.numpy(), winners.weights.numpy())
+        if "around winners" in wanted:
+            yield "around winners", around(winners.points.numpy(), winners.weights.numpy(), seed)
+    if "posterior" in wanted:
+        posterior = evolved(real, float(epsilon), seed, "posterior").average
+        yield "posterior", (posterior.points.numpy(), posterior.weights.numpy())
 
 
-def set_of(points: Points, weights: Any, seed: int) -> PatchSet:
-    """A set drawn from some settings of the phantom."""
-    simulator = Simulator(settings_of(1.0, seed).model_copy(update={"kept": len(points), "proposals": "winners"}), SIZE)
+def set_of(points: Points, weights: Any, seed: int, **grid: Any) -> PatchSet:
+    """A set drawn from some settings of the phantom; `grid` as in `evolved`."""
+    settings = settings_of(1.0, seed).model_copy(update={"kept": len(points), "proposals": "winners", **grid})
+    simulator = Simulator(settings, SIZE)
     simulator.points.copy_(torch.from_numpy(points))
     simulator.weights.copy_(torch.as_tensor(weights))
     image, label = SimulatorSampler(simulator).pairs(PAIRS, seed)
@@ -134,8 +145,13 @@ def scale_of(seed: int) -> Evolution:
 
 def worth(patches: PatchSet, hospital: str, seed: int) -> list[float]:
     """DSC of each test patient by a U-net trained on the patches; the last step's, so that nobody's scan chooses."""
+    return scored(patches, tested(hospital), seed)
+
+
+def scored(patches: PatchSet, scans: Sequence[Scan], seed: int) -> list[float]:
+    """DSC of each scan."""
     segmenter = train_segmenter(UNET.model_copy(update={"seed": seed}), patches, None, NullRecorder()).segmenter
-    return [dsc(scan.truth, segmenter.segment(scan.image, scan.brain)) for scan in tested(hospital)]
+    return [dsc(scan.truth, segmenter.segment(scan.image, scan.brain)) for scan in scans]
 
 
 def parsed(job: str) -> tuple[int, str, int]:
@@ -146,17 +162,34 @@ def parsed(job: str) -> tuple[int, str, int]:
     return int(count), epsilon, int(seed)
 
 
-def run_job(job: str, hospital: str, cache: Path, unets: bool) -> Iterator[dict[str, Any]]:
+def run_job(job: str, hospital: str, cache: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of a job."""
     count, epsilon, seed = parsed(job)
     row = {"hospital": hospital, "patients": count, "epsilon": epsilon, "seed": seed}
     if epsilon == "real":
         yield row | {"drawing": "real", "dsc": worth(patches_of_hospital(hospital, count, cache), hospital, seed)}
         return
-    for name, settings in drawings(job, hospital, cache):
+    for name, settings in drawings(job, hospital, cache, options.drawings):
         pairs = set_of(*settings, seed)
-        scores = {"dsc": worth(pairs, hospital, seed)} if unets else {}
+        scores = {"dsc": worth(pairs, hospital, seed)} if options.unets else {}
         yield row | {"drawing": name, **distances(settings, pairs, hospital, cache, seed), **scores}
+
+
+def run_jobs(options: argparse.Namespace, cache: Path) -> None:
+    """Tell the rows of all jobs at all hospitals, and keep them with --rows, a job's as soon as it ends."""
+    held: set[tuple[Any, ...]] = set()
+    if options.rows and options.rows.exists():
+        rows = map(json.loads, options.rows.read_text(encoding="utf-8").splitlines())
+        held = {(row["hospital"], row["patients"], row["epsilon"], row["seed"]) for row in rows}
+    for job in options.only:
+        for hospital in options.hospitals:
+            if (hospital, *parsed(job)) in held:
+                continue
+            lines = [json.dumps(row) for row in run_job(job, hospital, cache, options)]
+            tell(*lines)
+            if options.rows:
+                with options.rows.open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{line}\n" for line in lines))
 
 
 def jobs(options: argparse.Namespace) -> Iterator[str]:
@@ -191,7 +224,8 @@ def order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
     """DSC over epsilon, a line for each number of patients with the range over seeds, a panel for each hospital."""
-    hospitals = sorted({row["hospital"] for row in rows})
+    hospitals, shown = sorted({row["hospital"] for row in rows}), [row for row in rows if row["drawing"] == drawing and "dsc" in row]
+    ticks, counts = sorted({float(row["epsilon"]) for row in shown}), sorted({row["patients"] for row in shown})  # of all panels
     with drawn(path, 4.5 * len(hospitals), 3.6) as canvas:
         for place, hospital in enumerate(hospitals, 1):
             axes = canvas.add_subplot(1, len(hospitals), place)
@@ -200,13 +234,14 @@ def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
                 if values := [np.mean(row["dsc"]) for row in here if row["drawing"] == level]:
                     axes.axhline(float(np.mean(values)), color="black", linestyle=style, linewidth=1, label=level)
             private = [row for row in here if row["drawing"] == drawing]
-            ticks = sorted({float(row["epsilon"]) for row in private})
-            for shift, count in enumerate(sorted({row["patients"] for row in private})):
+            for shift, count in enumerate(counts):
                 groups = [[float(np.mean(r["dsc"])) for r in private if r["patients"] == count and float(r["epsilon"]) == e] for e in ticks]
                 seen = [(index + 0.06 * shift, values) for index, values in enumerate(groups) if values]
+                if not seen:
+                    continue
                 places, means = [index for index, _ in seen], np.array([np.mean(values) for _, values in seen])
                 ends = np.array([[np.mean(v) - min(v), max(v) - np.mean(v)] for _, v in seen]).T
-                axes.errorbar(places, means, yerr=ends, marker="o", markersize=4, capsize=2, linewidth=1.2, label=f"{count} patients")
+                axes.errorbar(places, means, yerr=ends, color=f"C{shift}", label=f"{count} patients", **LOOK)
             axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
             axes.set(title=hospital, xlabel="epsilon of a patient", ylabel="DSC")
             axes.legend(fontsize=7)
@@ -215,27 +250,27 @@ def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--only", metavar="N,EPSILON,SEED")
+    action.add_argument("--only", nargs="+", metavar="N,EPSILON,SEED")
     action.add_argument("--jobs", action="store_true")
     action.add_argument("--collect", nargs="+", type=Path, metavar="ROWS.jsonl")
     parser.add_argument("--hospitals", nargs="+", choices=HOSPITALS, default=list(HOSPITALS))
     parser.add_argument("--cache", type=Path, help="keeps the hospitals' patients for other jobs")
+    parser.add_argument("--rows", type=Path, metavar="FILE.jsonl", help="keeps each job's rows; jobs of which it has rows are left out")
+    parser.add_argument("--drawings", nargs="+", choices=ALL, default=list(ALL), help="sets to make, of those of a job")
     parser.add_argument("--no-unets", dest="unets", action="store_false")
     parser.add_argument("--patients", nargs="+", type=int, default=[10, 40, 160])
     parser.add_argument("--real", nargs="+", type=int, default=[40])
     parser.add_argument("--epsilons", nargs="+", default=["0.5", "1", "2", "4", "8", "inf"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--figure", type=Path)
-    parser.add_argument("--drawing", default="around winners", help="which sets the figure shows")
+    parser.add_argument("--drawing", default="posterior", choices=EVOLVED, help="which sets the figure shows")
     parser.add_argument("--json", action="store_true", help="with --collect: all rows instead of the table")
     options = parser.parse_args(arguments)
     if options.jobs:
         tell(*jobs(options))
     elif options.only:
         with tempfile.TemporaryDirectory() as folder:
-            for hospital in options.hospitals:
-                for row in run_job(options.only, hospital, options.cache or Path(folder), options.unets):
-                    tell(json.dumps(row))
+            run_jobs(options, options.cache or Path(folder))
     else:
         rows = [json.loads(line) for path in options.collect for line in path.read_text(encoding="utf-8").splitlines()]
         tell(*(map(json.dumps, rows) if options.json else table(rows).splitlines()))

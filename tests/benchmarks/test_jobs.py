@@ -18,7 +18,7 @@ from angiosynth.project.workspace import Workspace
 from angiosynth.settings import PatchSettings, Settings, UnetSettings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
-from benchmarks import models, private_hospitals, private_phantom
+from benchmarks import models, private_hospitals, private_phantom, private_use
 from tests.factories import changed, make_cohort, tiny_kinds, tiny_tree
 
 MISSING = """
@@ -110,10 +110,11 @@ def tiny_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("tiny_hospitals")
 @pytest.mark.long
 def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for job in ("0,0,1", "2,real,1", "2,8,1"):
-        private_phantom.main(["--only", job, "--hospitals", "faint", "--cache", str(tmp_path / "cache")])
+    kept = ["--hospitals", "faint", "--cache", str(tmp_path / "cache"), "--rows", str(tmp_path / "rows.jsonl")]
+    private_phantom.main(["--only", "0,0,1", *kept])
+    private_phantom.main(["--only", "0,0,1", "2,real,1", "2,8,1", *kept])  # the first one is not made again
     rows = capsys.readouterr().out
-    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == rows
     names = [json.loads(row)["drawing"] for row in rows.splitlines()]
     assert names == ["defaults", "ranges", "hidden settings", "real", "winners", "around winners", "posterior"]
     hidden = json.loads(rows.splitlines()[2])
@@ -125,6 +126,31 @@ def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsy
     assert (tmp_path / "dsc.png").stat().st_size > 0
     private_hospitals.tested.cache_clear()
     private_phantom.scale_of.cache_clear()
+
+
+@pytest.mark.usefixtures("tiny_hospitals")
+def test_starts_for_a_second_hospital_and_attacks_on_who_voted_are_told_with_their_control(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_use, "UNET", UnetSettings(width=2, steps=2))
+    monkeypatch.setattr(private_use, "FINE_TUNING", UnetSettings(width=2, steps=2))
+    monkeypatch.setattr(private_use, "CONTROLS", 1)
+    private_use.main(["--cache", str(tmp_path), "--patients", "2", "--json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()[5:]]
+    assert [row["start"] for row in rows] == ["scratch", "epsilon 8", "ranges"]
+    attacks = [row["membership"] for row in rows[1:]]
+    assert all(attack["members"] == attack["others"] == 2 for attack in attacks)
+    # real patches stand in either set's place, so the control is one and the same
+    assert attacks[0]["control"] == attacks[1]["control"]
+
+
+@pytest.mark.usefixtures("tiny_hospitals")
+def test_a_set_that_holds_voters_patches_is_found_by_the_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_use, "CONTROLS", 1)
+    copied = private_hospitals.patches_of_hospital("dim", 2, tmp_path)
+    statistics = private_use.membership(copied, "dim", 2, tmp_path, seed=1)
+    assert statistics["auc"] == 1
+    assert max(statistics["member_scores"]) == 0
 
 
 def test_settings_around_winners_stay_in_the_ranges_and_near_them() -> None:
