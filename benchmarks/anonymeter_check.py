@@ -22,8 +22,9 @@ from scipy import ndimage
 
 from angiosynth.data.patches import PatchSet
 from angiosynth.runtime.tables import write_table
-from benchmarks.audit_errors import SIZES, Task, run, set_of, split_of
-from benchmarks.audit_sets import SetMaker
+from benchmarks.audit_errors import SIZES, Task, run, set_of
+from benchmarks.audit_people import load_people
+from benchmarks.audit_sets import SetMaker, draw_cohort
 
 KINDS = ("strangers", "noisy-0.1", "as-they-lie-0.1", "noisy-1", "as-they-lie-1")
 COLUMNS = ("vessel_fraction", "components", "largest_component", "mean_intensity", "deviation", "mean_in_vessels")
@@ -33,7 +34,7 @@ MEASURES = ("images", "images_closest", "features", "inference", "copies", "link
 
 def described(patches: PatchSet) -> list[tuple[float, ...]]:
     """COLUMNS of each patch: vessels' share, their connected components, the largest in pixels; grey levels of the patch and in vessels."""
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for image, label in zip(patches.image[patches.rows], patches.label[patches.rows], strict=True):
         numbered, components = ndimage.label(label)
         largest = int(np.bincount(numbered.ravel())[1:].max()) if components else 0
@@ -51,12 +52,13 @@ def write_described(patches: PatchSet, path: Path) -> None:
 
 def risks_of(cohort: str, seed: int, cache: Path, python: Path) -> dict[str, Any]:
     """Anonymeter's risks of every kind of set."""
-    split = split_of(cohort, seed, 0, cache)
-    maker = SetMaker(split.people, split.cohort, seed, cache)
+    people = load_people(cache, 1)
+    drawn = draw_cohort(people, SIZES[cohort], seed)
+    maker = SetMaker(people, drawn, seed, cache)
     with TemporaryDirectory(prefix="angiosynth-anonymeter-") as name:
         folder = Path(name)
-        write_described(split.real.training, folder / "training.csv")
-        write_described(split.real.test, folder / "control.csv")
+        write_described(people.patches_of(drawn.training, folder), folder / "training.csv")
+        write_described(people.patches_of(drawn.test, folder), folder / "control.csv")
         for kind in KINDS:
             write_described(set_of(kind, maker).pairs, folder / f"{kind}.csv")
         finished = subprocess.run([python, RISKS, folder], check=True, capture_output=True, text=True)

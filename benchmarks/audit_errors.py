@@ -32,7 +32,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from angiosynth.generators.registry import CONTROL
 from angiosynth.privacy.audit import Audit
@@ -135,13 +134,14 @@ def split_of(cohort: str, seed: int, detector: int, cache: Path) -> Split:
     return Split(people, drawn, real, References(learnt))
 
 
-def detector_of(steps: int, cache: Path) -> dict[str, NDArray[np.float32]]:
+def detector_of(steps: int, cache: Path) -> dict[str, Any]:
     """Weights of the copy detector of the benchmark's patches, kept in the cache folder."""
     path = cache / f"detector-{steps}.npz"
     if not path.exists():
-        np.savez(path, **train_detector(PATCHES.size, steps, SETTINGS.seed))
-    with np.load(path, allow_pickle=False) as weights:
-        return dict(weights)
+        weights: dict[str, Any] = dict(train_detector(PATCHES.size, steps, SETTINGS.seed))
+        np.savez(path, **weights)
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def set_of(kind: str, maker: SetMaker) -> Audited:

@@ -36,9 +36,12 @@ from benchmarks.audit_sets import DISTORTERS, PAIRS, SPOILERS, SetMaker
 STRANGERS = "strangers"
 KINDS = {**SPOILERS, **DISTORTERS}
 COUNT = 60  # copies of each kind
-COPIED = (3, 4, 6, 8, 10, 15, 20, 30)  # pairs of a set
+COPIED = (3, 4, 6, 8, 10, 15, 20, 30, 60)  # pairs of a set
 MEASURES = 12  # of the audit of a set without its generator; one more with the detector
 NOBODY = -1
+GROUPS = {"plain": tuple(SPOILERS), **{kind: (kind,) for kind in DISTORTERS}}  # of kinds whose sets are counted together
+DRAWN_GROUPS = {"plain": "copies as they lie, noisy, turned", "deformed": "deformed copies"}
+SIDEWAYS = 1.025  # factor between the places of two cohorts' intervals, so that none hides another
 
 # For each patch of a search: its kind, and by "space side" the person of whom it counts as a copy, or NOBODY; "space people" has the
 # numbers of people of either side.
@@ -54,7 +57,7 @@ def suspected_of(cohort: str, seed: int, detector: int, cache: Path) -> Suspecte
         return dict(stored)
 
 
-def _search(cohort: str, seed: int, detector: int, cache: Path) -> dict[str, NDArray[Any]]:
+def _search(cohort: str, seed: int, detector: int, cache: Path) -> dict[str, Any]:
     split = split_of(cohort, seed, detector, cache)
     training, strangers = split.real.training, SetMaker(split.people, split.cohort, seed, cache).strangers().pairs
     parts = {STRANGERS: Pairs(strangers.image, strangers.label)}
@@ -66,7 +69,7 @@ def _search(cohort: str, seed: int, detector: int, cache: Path) -> dict[str, NDA
     copies = CopyAudit(RealData(split.real, split.references), SETTINGS.model_copy(update={"detector_steps": detector}))
     # All copies are aligned exactly, and as many strangers' patches as in an audit of that benchmark.
     searches = copies.search(together, COUNT * len(KINDS) + SETTINGS.checked, f"{cohort} {seed}")
-    arrays: dict[str, NDArray[Any]] = {"kind": np.repeat(list(parts), [len(one.image) for one in parts.values()])}
+    arrays: dict[str, Any] = {"kind": np.repeat(list(parts), [len(one.image) for one in parts.values()])}
     for space, search in searches.items():
         arrays[f"{space} people"] = np.array(copies.people_of(space))
         for side, suspicion in (("training", search.training), ("others", search.others)):
@@ -131,7 +134,7 @@ def power_of(searches: Mapping[str, list[Suspected]]) -> Power:
     """Counts of sets for each cohort, number of copies and group of kinds."""
     power: Power = {}
     for cohort, splits in searches.items():
-        for group, kinds in (("plain", SPOILERS), ("distorted", DISTORTERS)):
+        for group, kinds in GROUPS.items():
             for copied in COPIED:
                 for learnt in (False, True):
                     over = [one for split in splits for kind in kinds for one in sets_over(split, kind, copied, learnt=learnt)]
@@ -141,7 +144,7 @@ def power_of(searches: Mapping[str, list[Suspected]]) -> Power:
 
 def power_table(power: Power, cohorts: Iterable[str]) -> list[str]:
     """A row for each cohort and number of copies, a column for each group of kinds, without and with the detector."""
-    columns = [(group, learnt) for group in ("plain", "distorted") for learnt in (False, True)]
+    columns = [(group, learnt) for group in GROUPS for learnt in (False, True)]
     head = " | ".join(f"{group}{', with the detector' if learnt else ''}" for group, learnt in columns)
     rows = [f"| cohort | copies of {PAIRS:,} | {head} |", f"|---|---:|{'---:|' * len(columns)}"]
     for cohort in cohorts:
@@ -156,23 +159,25 @@ def power_table(power: Power, cohorts: Iterable[str]) -> list[str]:
 
 
 def draw_power(power: Power, cohorts: Iterable[str], path: Path) -> None:
-    """Power over the share of copies, a curve for each cohort: plain copies on the left, distorted ones on the right."""
-    with drawn(path, 8.4, 3.4) as figure:
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, group, title in zip(panels, ("plain", "distorted"), ("as they lie, noisy, turned", "deformed, altered"), strict=True):
+    """Power over the share of copies, a curve for each cohort, with the 95% intervals of those with the detector."""
+    shares = np.array(COPIED) / PAIRS * 100
+    with drawn(path, 8.8, 3.7) as figure:
+        panels = figure.subplots(1, len(DRAWN_GROUPS), sharey=True)
+        for axes, (group, title) in zip(panels, DRAWN_GROUPS.items(), strict=True):
             for number, cohort in enumerate(cohorts):
+                places = shares * SIDEWAYS**number
+                look = {"marker": SIGNS[number], "color": PALETTE[number], "markersize": 5}
                 for learnt in (False, True):
                     counts = [power[cohort, copied, group, learnt] for copied in COPIED]
-                    shares, values = [100 * copied / PAIRS for copied in COPIED], [over / sets for over, sets in counts]
-                    style = {"linestyle": "-" if learnt else ":", "marker": SIGNS[number], "color": PALETTE[number], "markersize": 5}
-                    axes.plot(shares, values, label=f"{cohort}{', with the detector' if learnt else ''}", **style)
-                    if learnt:
-                        ends = np.array([interval(*one) for one in counts])
-                        axes.fill_between(shares, ends[:, 0], ends[:, 1], color=PALETTE[number], alpha=0.12, linewidth=0)
-            axes.set(xlabel="copies, % of the set", title=title, ylim=(-0.03, 1.03))
-            axes.axvline(100 * SETTINGS.limits.copies, color="#8C8C8C", linewidth=1)
+                    label = f"{cohort}{', with the detector' if learnt else ''}"
+                    axes.plot(places, [over / sets for over, sets in counts], ls="-" if learnt else ":", label=label, **look)
+                ends = np.array([interval(*one) for one in counts])
+                axes.vlines(places, ends[:, 0], ends[:, 1], color=PALETTE[number], linewidth=0.8)
+            axes.set(xscale="log", xlabel="copies, % of the set", title=title, ylim=(-0.03, 1.03))
+            axes.set_xticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
+            axes.minorticks_off()
         panels[0].set_ylabel('share of sets "over" by copies')
-        panels[1].legend(fontsize=7, loc="upper left")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(list(cohorts)), fontsize=8)
 
 
 def main() -> None:

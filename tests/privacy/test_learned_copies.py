@@ -141,6 +141,6 @@ def test_drawn_patches_are_a_heads_and_another_heads_are_others() -> None:
     settings = PatchSettings(size=SIDE, on_vessels=4, on_bright=2, in_brain=2)
     (image, label), (other, _) = (drawn_patches(scanner, settings, 1, number, "detector") for number in (1, 2))
     assert image.shape == label.shape == (8, SIDE, SIDE)
-    assert (image.dtype, label.dtype) == (np.uint8, np.uint8)
+    assert image.dtype == label.dtype == np.uint8
     assert label[:4, SIDE // 2, SIDE // 2].all()  # centred on vessels
     assert not np.array_equal(image, other)
