@@ -6,8 +6,9 @@
 Heads are drawn once (96, a minute or two) and kept in the cache folder, which may be carried to another machine. For each seed and size
 of cohort people are split anew at random into those who were trained on, those who were not and strangers. Harmless sets: real patches
 of strangers, and a GAN trained on strangers. Leaky ones: the former with 1%, 3% or 10% copies of training patches, as they lie, turned
-and moved, or noisy; a GAN overfitted to one patient; a GAN trained on few patients for long. Each set is audited by the code of the stage
-`audit`, with the demo's limits and fewer patches looked at.
+and moved, or noisy; a GAN overfitted to a few pairs of one patient; one overfitted for long to a few of three. `gan-few` is trained as
+usual on few patients for long, which does not make it repeat their pairs; it counts as neither. Each set is audited by the code of the
+stage `audit`, with the demo's limits and fewer patches looked at.
 
 Results go to FOLDER/results.jsonl, one a line, as they come; a second call goes on with what is missing. Remove the file after a change
 of the code. `--seconds` starts no audit after so many. Neither MLflow nor DVC nor Optuna is needed. A GPU is used where there is one;
@@ -53,7 +54,8 @@ SIZES: dict[str, tuple[int, ...]] = {"8/4": (8, 4, 2), "8/4+12": (8, 4, 2, 12), 
 SHARES = (0.01, 0.03, 0.1)
 SMALL_SHARES = (0.001, 0.002, 0.003, 0.005)  # for the curve of power alone; the least is what `limits.copies` allows
 HARMLESS = ("strangers", "gan-strangers")
-LEAKY = (*(f"{kind}-{share:g}" for kind in SPOILERS for share in SHARES), "gan-one", "gan-few")
+LEAKY = (*(f"{kind}-{share:g}" for kind in SPOILERS for share in SHARES), "gan-one", "gan-three")
+MILD = ("gan-few",)  # it does not repeat its pairs, so it counts as neither
 FAINT = tuple(f"{kind}-{share:g}" for kind in SPOILERS for share in SMALL_SHARES)
 DISTORTED = tuple(f"{kind}-{share:g}" for kind in DISTORTERS for share in (*SMALL_SHARES, *SHARES))
 REPEATS = {"strangers": 4, "gan-strangers": 2}  # audits of a harmless kind for each of a leaky one
@@ -200,7 +202,7 @@ def _side_by_side(pool: ProcessPoolExecutor, tasks: list[Task], cache: Path, job
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Error rates: of harmless sets called "over", of leaky ones called so, for all and for each kind and cohort."""
     harmless = [one for one in results if one["kind"] in HARMLESS]
-    leaky = [one for one in results if one["kind"] not in HARMLESS]
+    leaky = [one for one in results if one["kind"] not in (*HARMLESS, *MILD)]
     cells: dict[str, list[bool]] = defaultdict(list)
     measures: dict[str, int] = defaultdict(int)
     for one in results:
@@ -245,7 +247,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cohorts", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--kinds", nargs="+", choices=(*HARMLESS, *LEAKY, *FAINT, *DISTORTED), default=[*HARMLESS, *LEAKY])
+    parser.add_argument("--kinds", nargs="+", choices=(*HARMLESS, *LEAKY, *MILD, *FAINT, *DISTORTED), default=[*HARMLESS, *LEAKY])
     parser.add_argument("--quick", action="store_true", help="two seeds of a few kinds in the first cohort")
     parser.add_argument("--detector", type=int, default=0, metavar="STEPS", help="with the learnt copy detector, trained for so many steps")
     parser.add_argument("--jobs", type=int, default=2)

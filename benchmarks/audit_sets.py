@@ -30,7 +30,8 @@ CONTRAST, MORE_NOISE = 0.35, 6.0  # of altered copies: nats at most, grey levels
 SHAPE = {"width": 8, "precision": "float32"}  # of all GANs
 STEPS, LONG = 300, 900
 LEARNT = 8  # pairs of one patient that a GAN is overfitted to
-FEW, FEW_PAIRS = 3, 20  # patients of the GAN that is trained for long, and pairs of each
+FEW, FEW_PAIRS = 3, 20  # patients of the GAN that is trained as usual for long, and pairs of each, which it does not learn by heart
+LEARNT_OF_EACH = 4  # pairs of each of as many patients that another is overfitted to for long
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,15 @@ class SetMaker:
         return Audited(as_patches(image, label, self.scratch))
 
     def gan(self, kind: str) -> Audited:
-        """Pairs of a GAN that was trained on strangers (harmless), overfitted to one training patient, or trained on a few for long."""
+        """Pairs of a GAN that was trained on strangers (harmless), overfitted to one training patient or to a few, or trained on a few."""
         seed = seed_of("gan", kind, self.seed) % 1000
         if kind == "strangers":
             return self._drawn(_settings(STEPS, seed), self.people.patches_of(self.cohort.strangers, self.scratch))
-        count, pairs, settings = {"one": (1, LEARNT, CONTROL(SHAPE, STEPS, seed)), "few": (FEW, FEW_PAIRS, _settings(LONG, seed))}[kind]
+        count, pairs, settings = {
+            "one": (1, LEARNT, CONTROL(SHAPE, STEPS, seed)),
+            "three": (FEW, LEARNT_OF_EACH, CONTROL(SHAPE, LONG, seed)),
+            "few": (FEW, FEW_PAIRS, _settings(LONG, seed)),
+        }[kind]
         training = self.people.patches_of(self.cohort.training, self.scratch)
         of_each = [few_pairs_of(training, name, pairs, seed) for name in np.unique(training.patient)[:count]]
         return self._drawn(settings, replace(of_each[0], rows=np.concatenate([one.rows for one in of_each])))
