@@ -11,10 +11,10 @@ import pytest
 from angiosynth.privacy.copies import LEARNED, SPACES
 from benchmarks import copy_searches
 from benchmarks.audit_sets import PAIRS
-from benchmarks.copy_searches import COUNT, NOBODY, draw_power, interval, is_over, power_of, power_table, seen_table, sets_over
+from benchmarks.copy_searches import COUNT, NOBODY, Suspected, draw_power, interval, is_over, power_of, power_table, seen_table, sets_over
 
 
-def _suspected() -> dict[str, np.ndarray[Any, Any]]:
+def _suspected() -> Suspected:
     """Eight people trained on, eight not. Pixels see every noisy copy, the detector every deformed one too; nothing else sees any."""
     kinds = ["strangers"] * PAIRS + [kind for kind in copy_searches.KINDS for _ in range(COUNT)]
     arrays: dict[str, np.ndarray[Any, Any]] = {"kind": np.array(kinds)}
@@ -57,7 +57,7 @@ def test_each_copy_is_in_one_set_and_the_detector_counts_where_it_is_asked_for()
 
 
 def test_tables_and_figure(tmp_path: Path) -> None:
-    searches = {"8/4": [_suspected(), _suspected()]}
+    searches: dict[str, list[Suspected]] = {"8/4": [_suspected(), _suspected()]}
     power = power_of(searches)
     assert power["8/4", 30, "plain", False] == (4, 12)  # noisy ones of three kinds
     assert power["8/4", 30, "deformed", True] == (4, 4)
