@@ -56,7 +56,8 @@ def test_each_copy_is_in_one_set_and_the_detector_counts_where_it_is_asked_for()
     assert len(sets_over(suspected, "turned", 8, learnt=True)) == COUNT // 8
 
 
-def test_tables_and_figure(tmp_path: Path) -> None:
+def test_tables_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy_searches, "COPIED", (15, 30))
     searches: dict[str, list[Suspected]] = {"8/4": [_suspected(), _suspected()]}
     power = power_of(searches)
     assert power["8/4", 30, "plain", False] == (4, 12)  # noisy ones of three kinds
