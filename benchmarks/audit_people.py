@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from angiosynth.arrays import ImagePatches, LabelPatches, to_levels
-from angiosynth.data.intensity import Scan, intensity_range
-from angiosynth.data.patch_centres import cut_square, draw_centres
+from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet
-from angiosynth.phantom.drawing import generate_patient
+from angiosynth.privacy.drawn_patches import drawn_patches
 from angiosynth.runtime.progress import progress
-from angiosynth.settings import IntensitySettings, PatchSettings, ScannerSettings
+from angiosynth.settings import PatchSettings, ScannerSettings
 
 PEOPLE = 96
 SITE, SEED = "audited", 11  # other people than those of the demo's sites
@@ -77,17 +75,7 @@ def _draw_people(folder: Path, jobs: int) -> None:
 
 
 def _patches_of_one(number: int) -> tuple[ImagePatches, LabelPatches]:
-    """Draw one person, every second one diseased, and cut patches from the scaled scan."""
-    volume, brain, label, _ = generate_patient(SCANNER, SEED, number, number % 2 == 0, SITE)
-    path = Path(f"sub-{number:03d}")
-    bottom, top = intensity_range(volume[brain].astype(np.float32), IntensitySettings(), path)
-    scaled = np.clip((volume.astype(np.float32) - bottom) * (2.0 / (top - bottom)) - 1.0, -1.0, 1.0).astype(np.float32)
-    scaled[~brain] = -1.0
-    scan = Scan(path.name, scaled, brain, label, SCANNER.spacing_mm, path)
-    centres, _ = draw_centres(scan, PATCHES)
-    image = np.stack([cut_square(scaled[:, :, z], x, y, PATCHES.size, outside=-1.0) for x, y, z in centres])
-    mask = np.stack([cut_square(label[:, :, z], x, y, PATCHES.size, outside=0) for x, y, z in centres])
-    return to_levels(image), mask.astype(np.uint8)
+    return drawn_patches(SCANNER, PATCHES, SEED, number, SITE)
 
 
 def seed_of(*parts: object) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.compute.precision import device
@@ -24,10 +25,13 @@ from benchmarks.audit_people import People, as_patches, seed_of
 PAIRS = 3000  # of a set
 NOISE = 4.0  # grey levels, of noisy copies
 DEGREES, PIXELS = 9.0, 1  # at most, of turned copies
+NODES, MOVED = 4, 1.5 / 32  # along a side, and deviation of their moves in sides of a patch, of deformed copies
+CONTRAST, MORE_NOISE = 0.35, 6.0  # of altered copies: nats at most, grey levels
 SHAPE = {"width": 8, "precision": "float32"}  # of all GANs
 STEPS, LONG = 300, 900
 LEARNT = 8  # pairs of one patient that a GAN is overfitted to
-FEW, FEW_PAIRS = 3, 20  # patients of the GAN that is trained for long, and pairs of each
+FEW, FEW_PAIRS = 3, 20  # patients of the GAN that is trained as usual for long, and pairs of each, which it does not learn by heart
+LEARNT_OF_EACH = 4  # pairs of each of as many patients that another is overfitted to for long
 
 
 @dataclass(frozen=True)
@@ -75,20 +79,24 @@ class SetMaker:
         return Audited(as_patches(*self._pairs_of_strangers(), self.scratch))
 
     def copies(self, kind: str, share: float) -> Audited:
-        """Patches of strangers of which a share was replaced by copies of training patches, spoiled by one of SPOILERS."""
+        """Patches of strangers of which a share was replaced by copies of training patches, spoiled by one of SPOILERS or DISTORTERS."""
         image, label = self._pairs_of_strangers()
         training = self.people.patches_of(self.cohort.training, self.scratch)
         count, rng = round(share * len(image)), np.random.default_rng(seed_of("copies", kind, share, self.seed))
         rows = rng.choice(len(training), count, replace=False)
-        image[:count], label[:count] = SPOILERS[kind](training.image[rows], training.label[rows], rng)
+        image[:count], label[:count] = {**SPOILERS, **DISTORTERS}[kind](training.image[rows], training.label[rows], rng)
         return Audited(as_patches(image, label, self.scratch))
 
     def gan(self, kind: str) -> Audited:
-        """Pairs of a GAN that was trained on strangers (harmless), overfitted to one training patient, or trained on a few for long."""
+        """Pairs of a GAN that was trained on strangers (harmless), overfitted to one training patient or to a few, or trained on a few."""
         seed = seed_of("gan", kind, self.seed) % 1000
         if kind == "strangers":
             return self._drawn(_settings(STEPS, seed), self.people.patches_of(self.cohort.strangers, self.scratch))
-        count, pairs, settings = {"one": (1, LEARNT, CONTROL(SHAPE, STEPS, seed)), "few": (FEW, FEW_PAIRS, _settings(LONG, seed))}[kind]
+        count, pairs, settings = {
+            "one": (1, LEARNT, CONTROL(SHAPE, STEPS, seed)),
+            "three": (FEW, LEARNT_OF_EACH, CONTROL(SHAPE, LONG, seed)),
+            "few": (FEW, FEW_PAIRS, _settings(LONG, seed)),
+        }[kind]
         training = self.people.patches_of(self.cohort.training, self.scratch)
         of_each = [few_pairs_of(training, name, pairs, seed) for name in np.unique(training.patient)[:count]]
         return self._drawn(settings, replace(of_each[0], rows=np.concatenate([one.rows for one in of_each])))
@@ -137,3 +145,28 @@ def _turned(image: ImagePatches, label: LabelPatches, rng: np.random.Generator) 
 
 
 SPOILERS: dict[str, Spoiler] = {"as-they-lie": _as_they_lie, "noisy": _noisy, "turned": _turned}
+
+
+def _deformed(image: ImagePatches, label: LabelPatches, rng: np.random.Generator) -> tuple[ImagePatches, LabelPatches]:
+    """Each pair deformed smoothly: a few nodes are moved at random, cubic splines lie between them."""
+    side = image.shape[1]
+    deformed: list[list[np.ndarray]] = [[], []]
+    for pair in zip(image, 255 * label, strict=True):
+        moves = [ndimage.zoom(rng.normal(0.0, MOVED * side, (NODES, NODES)), side / NODES, order=3) for _ in range(2)]
+        places = np.mgrid[:side, :side] + np.stack(moves)
+        for kept, array in zip(deformed, pair, strict=True):
+            kept.append(ndimage.map_coordinates(array.astype(np.float32), places, order=1, mode="nearest"))
+    return np.rint(deformed[0]).clip(0, 255).astype(np.uint8), (np.array(deformed[1]) > 127).astype(np.uint8)
+
+
+def _altered(image: ImagePatches, label: LabelPatches, rng: np.random.Generator) -> tuple[ImagePatches, LabelPatches]:
+    """Turned, deformed, of other contrast and noisy."""
+    image, label = _deformed(*_turned(image, label, rng), rng)
+    mean = image.mean(axis=(1, 2), keepdims=True)
+    contrast = np.exp(rng.uniform(-CONTRAST, CONTRAST, (len(image), 1, 1)))
+    changed = (image - mean) * contrast + mean + rng.normal(0.0, MORE_NOISE, image.shape)
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8), label
+
+
+# Copies that no search by poses recognises; for the learnt detector.
+DISTORTERS: dict[str, Spoiler] = {"deformed": _deformed, "altered": _altered}

@@ -1,5 +1,6 @@
 """Environments with tools that tests run beside the project's own: the readers of exports, for tests/exports/test_real_tools.py (nnU-Net,
-Hugging Face datasets, MONAI, medigan, the BIDS validator), and DVC with its remotes and an S3 store, for tests/test_remotes.py.
+Hugging Face datasets, MONAI, medigan, the BIDS validator), DVC with its remotes and an S3 store, for tests/test_remotes.py, and
+Anonymeter, for benchmarks/anonymeter_check.py.
 
     python -m benchmarks.export_tools FOLDER
     ANGIOSYNTH_TOOLS=FOLDER python -m pytest tests/exports/test_real_tools.py tests/test_remotes.py
@@ -23,6 +24,7 @@ TOOLS = {
     "medigan": ("torch==2.13.0", "medigan==1.0.0", "setuptools==80.9.0"),  # which has the pkg_resources that medigan imports
     "bids": ("bids-validator-deno==3.0.2",),
     "remotes": (f"dvc=={metadata.version('dvc')}", "dvc-ssh==4.3.0", "dvc-s3==3.3.0"),
+    "anonymeter": ("anonymeter==1.1.0", "numpy==1.26.4", "pandas==3.0.6"),
     "moto": ("moto[s3,server]==5.2.2",),
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from angiosynth.privacy.verdict import COPIES, judge
+from angiosynth.privacy.copies import SPACES
+from angiosynth.privacy.verdict import judge
 from angiosynth.settings.audit import AuditLimits, AuditSettings
 from tests.privacy.test_verdict import numbers
 
@@ -22,7 +23,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
         attack |= {f"tpr_{rate}{end}": 0.5 for rate in (10, 1) for end in ("", "_low", "_high")}
     likeness = {"precision": 0.8, "recall": 0.6, "density": 0.7, "coverage": 0.5}
     vessels = {"fraction": 0.02, "calibre_px": 2.0, "components": 1.2, "empty": 0.3}
-    for space in COPIES:
+    for space in SPACES:
         measured[space] |= {"copies_count": 0, "member_counts": [0, 0], "other_counts": [0, 0], "p_worst": 0.321}
         measured[space] |= {"ratio": 0.4, "least_ratio": 0.7}
     return {

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from angiosynth.privacy.verdict import ATTACKS, COPIES, holm, judge
+from angiosynth.privacy.copies import LEARNED, SPACES
+from angiosynth.privacy.verdict import ATTACKS, holm, judge
 from angiosynth.settings.audit import AuditLimits
 
 LIMITS = AuditLimits()
@@ -16,7 +17,7 @@ LIMITS = AuditLimits()
 
 def planted(share: float, **changes: float) -> dict[str, float]:
     """Planted copies that were detected, but for some changes."""
-    return {"share": share, **dict.fromkeys(COPIES, share), "auc": 1.0, "p": 0.001, **changes}
+    return {"share": share, **dict.fromkeys(SPACES, share), "auc": 1.0, "p": 0.001, **changes}
 
 
 def numbers() -> dict[str, Any]:
@@ -28,7 +29,7 @@ def numbers() -> dict[str, Any]:
     return {
         "membership": {name: {**plain, "p": 0.3, "least_p": 0.002} for name, *_ in ATTACKS},
         "linkage": {"agreement": 0.3, "held_out": 0.28, "excess": 0.02, "excess_low": -0.01, "excess_high": 0.05, "p": 0.3},
-        **{space: dict(copies) for space in COPIES},
+        **{space: dict(copies) for space in SPACES},
         "nearer": {"images": dict(nearer), "features": dict(nearer)},
         "planted": [planted(share) for share in (0.01, 0.1)],
         "overfitted": {
@@ -95,6 +96,18 @@ def test_an_attack_is_over_beyond_chance_and_control(change: dict[str, float], v
 )
 def test_every_other_measure_can_fail(changes: dict[str, float], verdict: str) -> None:
     assert _verdicts(**changes)["set"] == verdict
+
+
+def test_a_detector_is_one_more_measure_and_one_more_search_for_planted_copies() -> None:
+    tree = numbers()
+    measures = len(judge(tree, LIMITS)["findings"])
+    copies = {**tree["copies"], "copies": 0.01, "p": 0.001}
+    judged = judge({**tree, LEARNED: copies}, LIMITS)
+    assert len(judged["findings"]) == measures + 1
+    assert judged["verdicts"]["set"] == "over"
+    assert judge({**tree, LEARNED: tree["copies"]}, LIMITS)["verdicts"]["set"] == "within"
+    blind = {**tree, LEARNED: tree["copies"], "planted": [planted(0.01, **{LEARNED: 0.0})]}
+    assert judge(blind, LIMITS)["verdicts"]["set"] == "inconclusive"
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
+from angiosynth.privacy.copies import LEARNED
 from angiosynth.privacy.shared import shared_audit
+from angiosynth.privacy.verdict import judge
 from angiosynth.report.audit_figures import leakage_figure, patient_scores_figure
 from angiosynth.report.audit_page import audit_overview, build_audit_page
 from angiosynth.report.audit_summary import SENTENCES, STEPS, VERDICTS, audit_summary
 from angiosynth.report.style import Look
-from tests.audits import audit_tree
+from tests.audits import LIMITS, audit_tree
 from tests.privacy.test_verdict import LEAK
 from tests.report.pages import cells_of
 
@@ -76,6 +78,22 @@ def test_the_worst_placed_patient_stands_in_the_house_alone() -> None:
     assert "worst-placed" not in page
     assert "37" not in page
     assert "8.2" not in page
+
+
+def test_a_learnt_detector_stands_on_the_page_and_leaves_rounded(tmp_path: Path) -> None:
+    audit = audit_tree()
+    audit[LEARNED] = {**audit["copies"], "copies": 0.0123, "p": 0.0001, "member_counts": [0, 7], "p_worst": 0.0001}
+    audit["planted"] = [{**planted, LEARNED: 0.0456} for planted in audit["planted"]]
+    audit |= judge(audit, LIMITS)
+    page = build_audit_page(audit, b"png")
+    assert "4.56% in a learnt embedding" in page
+    assert "arXiv 2512.14421" in page
+    assert "7 synthetic patches count as copies of one, in a learnt embedding" in page
+    shared = shared_audit(audit)
+    (finding,) = (one for one in shared["findings"] if one["name"] == LEARNED)
+    assert (finding["state"], finding["value"]) == ("over", 0.013)  # up to a multiple of the limit
+    assert shared["planted"][0][LEARNED] == 0.05
+    patient_scores_figure(audit, tmp_path / "scores.png")
 
 
 def test_what_leaves_holds_no_figure_of_a_person() -> None:

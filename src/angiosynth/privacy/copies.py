@@ -14,6 +14,7 @@ from angiosynth.privacy.audited import RealData, Standardised, evenly
 from angiosynth.privacy.copy_counts import CopyThreshold, copy_statistics, threshold_from
 from angiosynth.privacy.feature_copies import Described, DescribedPeople, search_in_features, with_smoothed
 from angiosynth.privacy.label_copies import PairReferences, label_images, labels_of, search_pairs
+from angiosynth.privacy.learned_copies import RATIO, CopyDetector, EmbeddedPeople, search_embedded, train_detector
 from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, PixelSearch, References, search_copies
 from angiosynth.privacy.nearest import Indices, Points
 from angiosynth.settings.audit import AuditSettings
@@ -23,6 +24,7 @@ LEVEL = 96.0  # mean of a levelled patch, of 0..255: low, since vessels are far 
 LABELS = "copies_labels"
 OF_LABELS = (LABELS, "copies_pairs")
 SPACES = ("copies", "copies_features", *OF_LABELS)  # keys of audit.json
+LEARNED = "copies_learned"  # a further one, where a detector is trained
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class CopyAudit:
         """Search for copies among pairs, `checked` of them exactly.
 
         Returns:
-            For each of SPACES the search: in pixels, in features, in label maps, and in image and label together.
+            For each of SPACES the search: in pixels, in features, in label maps, and in image and label together; LEARNED, in a learnt
+            embedding, where the settings have a detector.
         """
         images = levelled(pairs.image)
         by_image = self._search_images(images, checked, description)
@@ -84,7 +87,13 @@ class CopyAudit:
         """In pixels and in features, for which nobody needs a label; the images are `levelled`."""
         in_pixels = search_copies(images, self.people, checked, f"copies, {description} patches", excluded)
         few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, self._describe(images))
-        return {"copies": in_pixels, "copies_features": search_in_features(queries, self._people, few, self._describe, in_pixels, excluded)}
+        searches = {
+            "copies": in_pixels,
+            "copies_features": search_in_features(queries, self._people, few, self._describe, in_pixels, excluded),
+        }
+        if self._detector is not None:
+            searches[LEARNED] = search_embedded(images, self._embedded_people, self._detector, excluded)
+        return searches
 
     def _search_labels(
         self,
@@ -124,17 +133,25 @@ class CopyAudit:
         rows = evenly(len(labelled.images), self.settings.compared)  # the same rows where nobody is without a label
         images, label, person = labelled.images[rows], self.others.label[rows], labelled.person[rows]
         reference |= self._search_labels(images, label, checked, "others'", in_pixels, person)
-        distinctive = {space: limits.distinctive_labels if space == LABELS else limits.distinctive for space in SPACES}
-        return {space: threshold_from(search, limits, distinctive[space]) for space, search in reference.items()}
+        thresholds = {}
+        for space, search in reference.items():
+            distinctive = limits.distinctive_labels if space == LABELS else limits.distinctive
+            of_space = limits.model_copy(update={"copy_ratio": RATIO}) if space == LEARNED else limits
+            thresholds[space] = threshold_from(search, of_space, distinctive)
+        return thresholds
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """`copy_statistics` of each of SPACES."""
-        statistics = {}
-        for space, search in self.synthetic.items():
-            sides = self.references.images if space in OF_LABELS else self.people
-            people = sides.training.people, sides.others.people
-            statistics[space] = copy_statistics(search, self.thresholds[space], people, self.settings.bootstrap, self.settings.seed)
-        return statistics
+        settings = self.settings
+        return {
+            space: copy_statistics(search, self.thresholds[space], self.people_of(space), settings.bootstrap, settings.seed)
+            for space, search in self.synthetic.items()
+        }
+
+    def people_of(self, space: str) -> tuple[int, int]:
+        """Numbers of people who were trained on and who were not, among whom a search of this space looks."""
+        sides = self.references.images if space in OF_LABELS else self.people
+        return sides.training.people, sides.others.people
 
     def detected(self, pairs: Pairs, description: str) -> dict[str, float]:
         """Share of pairs, all of them checked, that count as copies, for each of SPACES."""
@@ -164,6 +181,20 @@ class CopyAudit:
         sides, known = (self.people.training, self.people.others), self._levelled_features
         described = [Described(side.images, known[name]) for side, name in zip(sides, ("training", "others"), strict=True)]
         return DescribedPeople(described[0], sides[0].person, described[1], sides[1].person)
+
+    @cached_property
+    def _detector(self) -> CopyDetector | None:
+        steps, seed, size = self.settings.detector_steps, self.settings.seed, self.training.image.shape[1]
+        if not steps:
+            return None
+        return CopyDetector(self.data.references.get("copy detector", lambda: train_detector(size, steps, seed)))
+
+    @cached_property
+    def _embedded_people(self) -> EmbeddedPeople:
+        assert self._detector is not None
+        embed, sides = self._detector.embed, {"training": self.people.training, "others": self.people.others}
+        points = self.data.references.get("embedded", lambda: {name: embed(side.images) for name, side in sides.items()})
+        return EmbeddedPeople(points["training"], sides["training"].person, points["others"], sides["others"].person)
 
 
 def levelled(images: ImagePatches) -> ImagePatches:

@@ -149,7 +149,7 @@ def _at_most(share: float, limit: float) -> float:
 
 def _round_planted(planted: Mapping[str, Any], step: float) -> dict[str, float]:
     rounded = {"share": planted["share"], "auc": to_step(planted["auc"], step), "p": p_bound(planted["p"])}
-    return rounded | {name: coarse(planted[name]) for name in COPIES}
+    return rounded | {name: coarse(planted[name]) for name in COPIES if name in planted}
 
 
 def _round_overfitted(overfitted: Mapping[str, Any], step: float) -> dict[str, Any]:

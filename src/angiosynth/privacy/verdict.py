@@ -41,10 +41,11 @@ ATTACKS = (
 LABELLED = frozenset({"inference", "generator", "critic"})  # attacks for which a person needs a vessel label
 
 
-# Space of a search for copies -> end of its words for the page.
+# Space of a search for copies -> end of its words for the page. An audit without a detector has no copies_learned.
 COPIES = {
     "copies": "",
     "copies_features": ", in U-net features",
+    "copies_learned": ", in a learnt embedding",
     "copies_labels": ", in label maps",
     "copies_pairs": ", in image and label together",
 }
@@ -95,7 +96,7 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     membership = numbers["membership"]
     measures = [_membership_measure(attack, membership[attack.name], limits) for attack in ATTACKS if attack.name in membership]
     measures += [_linkage_measure(numbers["linkage"], limits)]
-    measures += [_copies_measure(name, numbers[name], limits) for name in COPIES]
+    measures += [_copies_measure(name, numbers[name], limits) for name in COPIES if name in numbers]
     measures += [_nearer_measure(space, numbers["nearer"][space], limits) for space in ("images", "features")]
     corrected = holm([measure.p for measure in measures])
     measures = [measure.judged(p, limits.alpha) for measure, p in zip(measures, corrected, strict=True)]
@@ -134,7 +135,7 @@ def controls_detected(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[s
     planted, overfitted = numbers["planted"], numbers["overfitted"]
     greatest = max(planted, key=lambda one: float(one["share"]))
     detected: dict[str, bool] = {name: overfitted[name]["auc"] > limits.auc and overfitted[name]["p"] <= limits.alpha for name in HOLDERS}
-    searched = all(one[name] > limits.copies for one in planted for name in COPIES)
+    searched = all(one[name] > limits.copies for one in planted for name in COPIES if name in one)
     linked = overfitted["linkage"]["first"] and overfitted["linkage"]["share"] > overfitted["linkage"]["share_held_out"] + limits.linkage
     by_set = detected["set"] and searched and greatest["auc"] > limits.auc and greatest["p"] <= limits.alpha and linked
     return {**detected, "set": bool(by_set)}

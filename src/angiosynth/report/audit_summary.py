@@ -99,6 +99,8 @@ def _worst_placed(audit: Mapping[str, Any]) -> tuple[str, float]:
             attack = audit["membership"][name]
             measures.append((attack["worst_p"], f"{description}: {attack['worst_excess']:+.1f} standard deviations from matched people"))
     for name, ending in COPIES.items():
+        if name not in audit:
+            continue
         copies = audit[name]
         one, other = (copies[f"{side}_counts"][-1] for side in ("member", "other"))
         text = f"{one} synthetic patches count as copies of one{ending}, and at most {other} of anybody who was not trained on"

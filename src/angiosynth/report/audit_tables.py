@@ -20,6 +20,7 @@ RESTS_ON = {
     "linkage": ("whether neighbours are of one patient, beside other people's real patches", "WP29 opinion 05/2014"),
     "copies": ("counts of distinctive copies of each person, beside people who were not trained on", ""),
     "copies_features": ("the same in features", ""),
+    "copies_learned": ("the same in an embedding that was learnt from drawn heads", "after LCMem (arXiv 2512.14421)"),
     "copies_labels": ("the same in label maps", "RELICT-NI (Neuroinformatics 2025)"),
     "copies_pairs": ("the same in image and label together", "RELICT-NI (Neuroinformatics 2025)"),
     "nearer_images": ("who is nearer to the set, training patients or as many others; permuted people", ""),

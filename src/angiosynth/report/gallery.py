@@ -20,7 +20,13 @@ from angiosynth.report.style import drawn, show_picture
 
 SHOWN = 10  # pairs of each search
 # By key of audit.json.
-SPACE_TITLES = {"copies": "image", "copies_features": "features", "copies_labels": "label", "copies_pairs": "image and label"}
+SPACE_TITLES = {
+    "copies": "image",
+    "copies_features": "features",
+    "copies_learned": "learnt embedding",
+    "copies_labels": "label",
+    "copies_pairs": "image and label",
+}
 GAP = 0.1  # between patches, in sides
 
 

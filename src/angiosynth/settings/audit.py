@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from angiosynth.sections import Fraction, Positive, Rate, Resamples, Section, Seed
+from angiosynth.sections import Count, Fraction, Positive, Rate, Resamples, Section, Seed
 from angiosynth.settings.texts import licence_fault, line_fault, url_fault
 
 
@@ -51,6 +51,7 @@ class AuditSettings(Section):
     planted: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.01, 0.1)
     overfit_patches: Positive = 8  # patches of one patient that a control GAN is trained to memorise
     overfit_steps: Positive = 300
+    detector_steps: Count = 0  # of a copy detector that learns from drawn heads; 0 for none, 500 are enough
     seed: Seed = 1
     limits: AuditLimits = AuditLimits()
 
