@@ -36,7 +36,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import yaml
 
-from angiosynth.project.dvc_record import BROKEN, remove_broken
+from angiosynth.project.dvc_files import repair
 from angiosynth.runtime.warm import warm_server
 from angiosynth.verbs.repro import stage_of
 from benchmarks.same_results import compare_results
@@ -56,7 +56,7 @@ class Outcome:
     Attributes:
         hit: stage -> kills while it ran.
         faults: what went wrong, in words.
-        mended: records of DVC's that a kill left half-written, removed so that `dvc repro` runs again.
+        mended: plain `dvc repro` that failed since a kill had left a part of a file of DVC's, which was repaired.
     """
 
     kills: int = 0
@@ -195,9 +195,9 @@ def _round(
             continue
         if code := start.end():
             last = "\n".join(start.lines[-30:])
-            if words == PLAIN and BROKEN in last and remove_broken(project):  # DVC's, and what docs/problems.md says to do
+            if words == PLAIN and (repaired := repair(project)):  # `cli.py repro` does it by itself; docs/problems.md names the command
                 outcome.mended += 1
-                tell("half a record of DVC's removed")
+                tell(f"repaired: {', '.join(map(str, repaired))}")
                 continue
             outcome.faults.append(f"{' '.join(words)} ended with {code} and was not killed:\n{last}")
         return
@@ -219,7 +219,7 @@ def differences(reference: Path, project: Path) -> list[str]:
 
 
 def _digests(project: Path) -> dict[str, str]:
-    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    lock = yaml.safe_load((project / "dvc.lock").read_text()) or {"stages": {}}
     return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", ())}
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from angiosynth.cli import commands
 from angiosynth.errors import InputError
-from angiosynth.project.dvc_record import RECORD, remove_broken
+from angiosynth.project.dvc_files import LOCK, RECORD, repair
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.leftovers import MACHINE
 from angiosynth.settings import load_settings
@@ -239,11 +239,13 @@ def test_dvc_is_asked_as_repro_asks_it(tmp_path: Path, monkeypatch: pytest.Monke
         assert "another dvc command" in _refused(tmp_path)
         holder.communicate(b"\n")
     assert _dvc(tmp_path, "repro", "--force") == 0
-    (tmp_path / RECORD).write_text("")  # as a kill within its writing leaves it
-    assert "left half of" in _refused(tmp_path)
-    assert remove_broken(tmp_path)
-    assert _refused(tmp_path) == ""
-    assert not remove_broken(tmp_path)
+    for path in (RECORD, LOCK):
+        whole = (tmp_path / path).read_text()
+        for length in (0, len(whole) // 2):  # as a kill within its writing leaves it
+            (tmp_path / path).write_text(whole[:length])
+            assert f"left a part of {path}" in _refused(tmp_path)
+            assert repair(tmp_path) == [path]
+            assert _refused(tmp_path) == ""
     shutil.rmtree(tmp_path / ".git")
     assert "`git init` in the project's folder" in _refused(tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)

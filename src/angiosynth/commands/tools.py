@@ -109,11 +109,11 @@ def doctor(
     from angiosynth.verbs import doctor as stage
 
     if fix:
-        from angiosynth.project.dvc_record import remove_broken
+        from angiosynth.project.dvc_files import repair
 
         close_places(Path())
         clear_project(Path())
-        remove_broken(Path())
+        repair(Path())
     table, healthy = stage.doctor(Path())
     tell(*table.split("\n"))
     if not healthy:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from angiosynth.project.dvc_record import RECORD, remove_broken
+from angiosynth.project.dvc_files import repair
 from angiosynth.runtime.machine import cpu_count, processor
 from angiosynth.runtime.programs import path_with_own_programs
 from angiosynth.runtime.progress import duration, say, tell
@@ -34,8 +34,8 @@ def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0)
     """
     # Copied before the estimate imports libraries that add variables: the warm process forks only stages with its environment.
     environment = os.environ | {"PATH": path_with_own_programs()}  # stages call `python`
-    if remove_broken(root):
-        say(f"{RECORD}: removed; a killed run of DVC had left half of it")
+    for path in repair(root):
+        say(f"{path}: put aside; a killed run of DVC had left a part of it, and DVC makes it anew")
     with warm_server(root, environment=environment) as variables:
         environment |= variables
         stages = planned(root, targets)
