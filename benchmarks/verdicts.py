@@ -1,11 +1,14 @@
 """Run the demo with several seeds, and compare each set's DSC and the verdict of its audit between seeds.
 
-    python -m benchmarks.verdicts FOLDER [--models wgan-gp] [--seeds 1 2 3 4 5] [--no-audit] [--jobs N] [--json]
+    python -m benchmarks.verdicts FOLDER [--models wgan-gp] [--seeds 1 2 3 4 5] [--no-audit | --same-set] [--jobs N] [--json]
 
 Run it in a project's folder after `dvc repro patches`, with the settings of its params.yaml. For each seed it runs the stages select-unet
 and train-unet on real patches, and for each model train-generator, synthesize, train-unet, evaluate and audit, in FOLDER/seed-<n> and
 without tracking. The seed sets networks, batches, synthesis, U-net and audit; patches, patients and all other settings do not change.
 Existing results of a seed's folder are kept, so an interrupted call can be continued.
+
+With --same-set, after a whole `dvc repro`, only the audit gets the seed: the set and the generator are the project's. A second call in
+another folder, with ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY of an older processor, shows whether the verdict depends on rounding.
 
 FOLDER/verdicts.jsonl gets one JSON object per line: model and seed, DSC and 95HD of each test patient, the verdicts, and the state of each
 measure. It does not need MLflow or DVC, and uses a GPU if one is available.
@@ -61,6 +64,20 @@ def one_seed(folder: Path, seed: int, models: Sequence[str], audited: bool) -> l
     return rows
 
 
+def one_audit(folder: Path, seed: int, models: Sequence[str]) -> list[dict[str, Any]]:
+    """Audit the project's finished sets with a seed, and return a row for each model, with the scores of the project's U-nets."""
+    settings, home = load_settings(Path("params.yaml")), Workspace(folder / f"audit-{seed}")
+    settings = settings.model_copy(update={"audit": settings.audit.model_copy(update={"seed": seed})})
+    for name in ("models", "data/synthetic"):
+        (home.root / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (home.root / name).exists():
+            (home.root / name).symlink_to(Path(name).resolve())
+    for model in models:
+        if not home.audit(model).exists():
+            audit(settings, home, model)
+    return [{"model": model, "seed": seed, **_scores(Workspace(), model), **_verdict(home.audit(model) / "audit.json")} for model in models]
+
+
 def _scored(settings: Settings, home: Workspace, data: str) -> None:
     if not home.unet(data).exists():
         train_unet(settings, home, data)
@@ -96,7 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", default=["wgan-gp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument("--no-audit", action="store_true")
+    audits = parser.add_mutually_exclusive_group()
+    audits.add_argument("--no-audit", action="store_true")
+    audits.add_argument("--same-set", action="store_true")
     parser.add_argument("--jobs", type=int, default=1, help="number of seeds in parallel")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -104,7 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        jobs = [pool.submit(one_seed, options.folder, seed, options.models, not options.no_audit) for seed in options.seeds]
+        if options.same_set:
+            jobs = [pool.submit(one_audit, options.folder, seed, options.models) for seed in options.seeds]
+        else:
+            jobs = [pool.submit(one_seed, options.folder, seed, options.models, not options.no_audit) for seed in options.seeds]
         for job in as_completed(jobs):
             # A failed seed has no row; the next call continues it.
             if fault := job.exception():

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
+from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.output import write_json
+from angiosynth.settings import Settings
+from benchmarks import verdicts
 from benchmarks.models import with_seed
-from benchmarks.verdicts import summary
-from tests.factories import tiny_settings
+from benchmarks.verdicts import one_audit, summary
+from tests.factories import tiny_settings, tiny_tree
 
 
 def _row(model: str, seed: int, dsc: tuple[float, float], verdict: str = "") -> dict[str, Any]:
@@ -30,3 +38,27 @@ def test_a_seed_changes_trainings_and_attacks_and_leaves_patients_and_patches() 
     assert {generator.seed for generator in other.generators.values()} == {other.unet.seed, other.synthesis.seed, other.audit.seed} == {7}
     for section in ("cohort", "patches", "phantom", "probe"):
         assert getattr(other, section) == getattr(settings, section)
+
+
+def test_the_same_set_is_audited_with_another_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny_tree()), encoding="utf-8")
+    home = Workspace()
+    for place in (home.generator("wgan-gp"), home.synthetic("wgan-gp"), home.metrics / "patients"):
+        place.mkdir(parents=True)
+    (home.generator("wgan-gp") / "generator.pt").write_bytes(b"weights")
+    monkeypatch.setattr(verdicts, "_scores", lambda home, model: {"dsc": {"sub-01": 0.5}})
+    seeds: list[int] = []
+
+    def audit(settings: Settings, other: Workspace, model: str) -> None:
+        assert (other.generator(model) / "generator.pt").read_bytes() == b"weights"
+        seeds.append(settings.audit.seed)
+        other.audit(model).mkdir(parents=True)
+        write_json(other.audit(model) / "audit.json", {"verdicts": {"set": "within"}, "findings": [{"name": "images", "state": "within"}]})
+
+    monkeypatch.setattr(verdicts, "audit", audit)
+    for _ in range(2):  # the second call continues, and audits nothing
+        (row,) = one_audit(tmp_path / "again", 7, ["wgan-gp"])
+        assert (row["seed"], row["verdicts"], row["measures"]) == (7, {"set": "within"}, {"images": "within"})
+    assert seeds == [7]
+    assert not home.audit("wgan-gp").exists()
