@@ -48,7 +48,7 @@ def demo(
 ) -> None:
     """Make a project folder with the demo's settings. It needs no scans: the phantom simulates heads with vessels.
 
-    Example; the second line takes about a quarter of an hour on two cores:
+    Example; the second line takes about 13 minutes on two cores:
 
     angiosynth demo -o demo
 
