@@ -5,7 +5,9 @@ PYTHON ?= python3
 MODEL ?= models:/unet-real@champion
 PORT ?= 5001
 UI_PORT ?= 5000
-ASKED := budgets demo flow_steps leave_one_out near_copies same_results scale shipped_membership soak soak_project # they take long, or folders that are named to them
+# They take long, or something that is named to them: a folder, a cache, a finished project, an environment of other tools.
+ASKED := anonymeter_check anonymeter_risks audit_errors budgets copy_searches demo errors_by_kind export_tools flow_steps leave_one_out models \
+	near_copies nnunet_transfer private_attack private_phantom private_use same_results scale shipped_membership soak soak_project verdicts
 BENCH ?= $(filter-out $(ASKED:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
 PARALLEL := --numprocesses logical --dist loadfile --no-loadscope-reorder
@@ -66,7 +68,7 @@ docs: ## the documentation as a site, build/site/index.html, checked strictly; m
 	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict
 
 bench: env ## measure against peers: every script in benchmarks/, or BENCH=benchmarks/one.py
-	@set -e; for script in $(BENCH); do echo "== $$script"; python $$script; done
+	@set -e; for script in $(BENCH); do echo "== $$script"; python -m benchmarks.$$(basename $$script .py); done
 
 ui: env ## MLflow's pages on http://127.0.0.1:5000, or UI_PORT=5002
 	@python cli.py ui --port $(UI_PORT)

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from angiosynth.privacy.audited import RealData
 from angiosynth.privacy.copies import LEARNED, CopyAudit, Pairs
@@ -32,6 +31,7 @@ from angiosynth.report.style import PALETTE, SIGNS, drawn
 from benchmarks.audit_errors import SETTINGS, SIZES, split_of
 from benchmarks.audit_people import seed_of
 from benchmarks.audit_sets import DISTORTERS, PAIRS, SPOILERS, SetMaker
+from benchmarks.shares import exact_interval
 
 STRANGERS = "strangers"
 KINDS = {**SPOILERS, **DISTORTERS}
@@ -105,12 +105,6 @@ def sets_over(suspected: Suspected, kind: str, copied: int, *, learnt: bool) -> 
     return [is_over(suspected, np.concatenate([handful, strangers]), spaces, MEASURES + learnt) for handful in handfuls]
 
 
-def interval(successes: int, trials: int) -> tuple[float, float]:
-    """95% interval of a share (Clopper and Pearson 1934)."""
-    between = stats.binomtest(successes, trials).proportion_ci(0.95, method="exact")
-    return float(between.low), float(between.high)
-
-
 def seen_table(searches: list[Suspected]) -> list[str]:
     """A row for each kind of patch, a column for each search."""
     spaces = spaces_of(searches[0])
@@ -152,7 +146,7 @@ def power_table(power: Power, cohorts: Iterable[str]) -> list[str]:
             cells = []
             for column in columns:
                 over, sets = power[cohort, copied, *column]
-                low, high = interval(over, sets)
+                low, high = exact_interval(over, sets)
                 cells.append(f"{over} of {sets} ({low:.2f} to {high:.2f})")
             rows.append(f"| {cohort} | {copied} ({copied / PAIRS:.2%}) | {' | '.join(cells)} |")
     return rows
@@ -171,7 +165,7 @@ def draw_power(power: Power, cohorts: Iterable[str], path: Path) -> None:
                     counts = [power[cohort, copied, group, learnt] for copied in COPIED]
                     label = f"{cohort}{', with the detector' if learnt else ''}"
                     axes.plot(places, [over / sets for over, sets in counts], ls="-" if learnt else ":", label=label, **look)
-                ends = np.array([interval(*one) for one in counts])
+                ends = np.array([exact_interval(*one) for one in counts])
                 axes.vlines(places, ends[:, 0], ends[:, 1], color=PALETTE[number], linewidth=0.8)
             axes.set(xscale="log", xlabel="copies, % of the set", title=title, ylim=(-0.03, 1.03))
             axes.set_xticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])

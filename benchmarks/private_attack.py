@@ -22,7 +22,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from angiosynth.arrays import to_levels
 from angiosynth.data.patches import PatchSet
@@ -33,6 +32,7 @@ from angiosynth.generators.private_evolution.simulator import USUAL, cut, draw_c
 from angiosynth.generators.private_evolution.space import Candidate, Points
 from angiosynth.generators.private_evolution.voting import tally, vote
 from angiosynth.runtime.progress import progress, say
+from benchmarks.shares import exact_interval
 
 SHAPE, SPACING_MM, SIZE = (40, 40, 4), (4.8, 4.8, 12.0), 16
 OTHERS, PATCHES = 20, 60
@@ -112,8 +112,7 @@ def judged(inside: list[int], outside: list[int], epsilon: float) -> dict[str, f
     settings = settings_of(epsilon)
     votes, count = settings.steps * settings.votes, len(inside)
     true, false = sum(score > votes / 2 for score in inside), sum(score > votes / 2 for score in outside)
-    low = float(stats.beta.ppf(0.025, true, count - true + 1)) if true else 0.0
-    high = float(stats.beta.ppf(0.975, false + 1, count - false)) if false < count else 1.0
+    low, high = exact_interval(true, count)[0], exact_interval(false, count)[1]
     return {
         "true_positives": true / count,
         "false_positives": false / count,

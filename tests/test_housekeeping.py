@@ -225,3 +225,17 @@ def defined_in(module: str) -> set[str]:
         names.update({node.name} if isinstance(node, (ast.ClassDef, ast.FunctionDef)) else ())
         names.update({alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else ())
     return names
+
+
+def test_make_bench_calls_what_needs_no_argument() -> None:
+    """A benchmark that asks for a folder or an option would end the whole run."""
+    done = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True)
+    called = re.findall(r"benchmarks/(\w+)\.py", done.stdout)
+    assert {"metrics", "gan_step"} < set(called)
+    for name in called:
+        for call in ast.walk(ast.parse((ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+                option = ast.unparse(call.args[0]).lstrip("f")[1:].startswith("-")
+                assert given.get("required") != "True", f"{name}: {ast.unparse(call)}"
+                assert option or given.get("nargs") in {"'*'", "'?'"}, f"{name}: {ast.unparse(call)}"

@@ -11,7 +11,8 @@ import pytest
 from angiosynth.privacy.copies import LEARNED, SPACES
 from benchmarks import copy_searches
 from benchmarks.audit_sets import PAIRS
-from benchmarks.copy_searches import COUNT, NOBODY, Suspected, draw_power, interval, is_over, power_of, power_table, seen_table, sets_over
+from benchmarks.copy_searches import COUNT, NOBODY, Suspected, draw_power, is_over, power_of, power_table, seen_table, sets_over
+from benchmarks.shares import exact_interval
 
 
 def _suspected() -> Suspected:
@@ -29,8 +30,8 @@ def _suspected() -> Suspected:
 
 def test_the_interval_of_none_and_of_all() -> None:
     """Clopper and Pearson: of n without a success the upper end is 1 - 0.025 ** (1 / n)."""
-    assert interval(0, 60) == pytest.approx((0.0, 1 - 0.025 ** (1 / 60)))
-    assert interval(6, 6) == pytest.approx((0.025 ** (1 / 6), 1.0))
+    assert exact_interval(0, 60) == pytest.approx((0.0, 1 - 0.025 ** (1 / 60)))
+    assert exact_interval(6, 6) == pytest.approx((0.025 ** (1 / 6), 1.0))
 
 
 def test_copies_are_over_where_their_number_is_beyond_chance_and_limit() -> None:

@@ -27,10 +27,12 @@ def cut_off(root: Path) -> list[Path]:
 
 def repair(root: Path) -> list[Path]:
     """Remove `rwlock`, or put `dvc.lock` aside, if it is cut off and no process of DVC is writing it; return the files repaired."""
-    repaired = []
-    for path in cut_off(root):
-        from dvc.lock import LockError, make_lock
+    if not (damaged := cut_off(root)):
+        return []  # DVC takes half a second to import
+    from dvc.lock import LockError, make_lock
 
+    repaired = []
+    for path in damaged:
         guard = root / GUARDS[path]
         with suppress(LockError), make_lock(str(guard), tmp_dir=str(guard.parent)):
             if path in cut_off(root):  # it may have been in the middle of a write before
