@@ -46,6 +46,7 @@ from tests.pipeline import Stage, stages_of
 PLAIN, SIDE_BY_SIDE, ONE_BY_ONE = ("-m", "dvc", "repro"), ("cli.py", "repro"), ("cli.py", "repro", "--jobs", "1")
 COMMANDS, SHARES = (PLAIN, SIDE_BY_SIDE, ONE_BY_ONE), (8, 3, 1)
 MOST_STAGES, MOST_SECONDS = 3, 4.0  # of a start before its kill
+REAPED_S = 10.0  # for which killed processes are waited for
 SINGLE = 0.25  # share of the kills that hit one process
 
 
@@ -56,7 +57,7 @@ class Outcome:
     Attributes:
         hit: stage -> kills while it ran.
         faults: what went wrong, in words.
-        mended: plain `dvc repro` that failed since a kill had left a part of a file of DVC's, which was repaired.
+        mended: plain `dvc repro` that failed since a kill had damaged a file of DVC's, which was repaired.
     """
 
     kills: int = 0
@@ -145,14 +146,18 @@ class Start:
         while self._group():
             self.kill_all()
             time.sleep(0.01)
+        # Orphans may be waited for late by the first process of the machine: until then their ids exist, and DVC takes them for running.
+        until = time.monotonic() + REAPED_S
+        while self._group(zombies=True) and time.monotonic() < until:
+            time.sleep(0.05)
         self._reader.join(10)
         return code
 
-    def _group(self) -> list[int]:
+    def _group(self, zombies: bool = False) -> list[int]:
         members = []
         for process in psutil.process_iter():
             with suppress(OSError, psutil.Error):
-                if os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if os.getpgid(process.pid) == self.process.pid and (zombies or process.status() != psutil.STATUS_ZOMBIE):
                     members.append(process.pid)
         return sorted(members)
 

@@ -18,7 +18,7 @@ from angiosynth.errors import InputError
 from angiosynth.generators.gan.kinds import GanSettings
 from angiosynth.generators.gan.training import GanTraining
 from angiosynth.project import preflight
-from angiosynth.project.preflight import memory_needs
+from angiosynth.project.preflight import memory_needs, needs_of_commands
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.runtime.rehearsal import rehearsal
@@ -203,3 +203,17 @@ def test_a_size_that_settings_would_let_pass_is_found_by_the_networks(size: int)
     settings = tiny_settings()
     with pytest.raises(InputError, match=r"params\.yaml: (generators|unet|probe).*its networks cannot be trained with these sizes"):
         memory_needs(settings.model_copy(update={"patches": settings.patches.model_copy(update={"size": size})}), ["unet", "probe"])
+
+
+def test_the_memory_of_stages_that_train_is_known_by_their_commands(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    commands = {
+        "gan": "python cli.py train-generator wgan-gp",
+        "unet": "python cli.py train-unet --data real",
+        "score": "python cli.py evaluate --data real",
+    }
+    known, needs = memory_needs(settings), needs_of_commands(settings, Workspace(tmp_path, tmp_path), commands)
+    assert needs["score"] == preflight.BESIDES
+    assert needs["gan"] == preflight.BESIDES + max(known["generators.wgan-gp"].peak, known["probe"].peak)
+    assert needs["unet"] == preflight.BESIDES + known["unet"].peak
+    assert needs_of_commands(settings, Workspace(tmp_path, tmp_path), {"score": commands["score"], "other": "make x"}) == {}

@@ -243,7 +243,7 @@ def test_dvc_is_asked_as_repro_asks_it(tmp_path: Path, monkeypatch: pytest.Monke
         whole = (tmp_path / path).read_text()
         for length in (0, len(whole) // 2):  # as a kill within its writing leaves it
             (tmp_path / path).write_text(whole[:length])
-            assert f"left a part of {path}" in _refused(tmp_path)
+            assert f"a killed run damaged {path}" in _refused(tmp_path)
             assert repair(tmp_path) == [path]
             assert _refused(tmp_path) == ""
     shutil.rmtree(tmp_path / ".git")

@@ -30,10 +30,22 @@ SECONDS = {"a": 10.0, "b": 1.0, "c": 5.0, "d": 1.0, "e": 1.0}
 
 def test_the_longest_chain_begins() -> None:
     plan = Plan(STAGES, SECONDS, 2)
-    assert plan.ready((), ()) == ["a", "c"]
-    assert plan.ready({"c"}, {"a", "c"}) == []
-    assert plan.ready({"a", "c"}, {"a", "c"}) == ["b", "e"]
-    assert plan.ready({"a", "b", "c"}, {"a", "b", "c", "e"}) == ["d"]
+    assert plan.starts((), ()) == ["a", "c"]
+    assert plan.starts((), ("a",)) == ["c"]
+    assert plan.starts({"c"}, ("a",)) == []
+    assert plan.starts({"a", "c"}, ()) == ["b", "e"]
+    assert plan.starts({"a", "b", "c"}, ("e",)) == ["d"]
+
+
+def test_stages_start_beside_others_as_far_as_their_memory_fits() -> None:
+    """By hand, of 10 bytes: a takes 8 and c 3, which do not fit; x takes 12 and runs alone."""
+    plan = Plan(STAGES, SECONDS, 3, {"a": 8, "c": 3, "b": 2, "e": 7}, 10)
+    assert plan.starts((), ()) == ["a"], "c waits"
+    assert plan.starts((), ("c",)) == []
+    assert plan.starts({"a"}, ()) == ["c", "b"]
+    assert plan.starts({"a", "c"}, ("b",)) == ["e"], "9 of 10"
+    assert plan.time_left((), {}) == 16.0, "a, then c beside b and d, then e"
+    assert Plan([_stage("x"), _stage("y")], {}, 2, {"x": 12, "y": 12}, 10).starts((), ()) == ["x"]
 
 
 @pytest.mark.parametrize(("jobs", "seconds"), [(1, 18.0), (2, 12.0), (3, 12.0)])

@@ -29,6 +29,7 @@ from angiosynth.settings import Settings, digest
 
 UNETS = ("probe", "unet", "transfer")
 GB = 1e9
+BESIDES = 500_000_000  # of a stage besides its training's tensors, in bytes: scans, patches, MLflow
 NO_SIZES = frozenset({"steps", "seed", "seeds", "learning_rate", "learning_rate_generator", "learning_rate_critic", "betas", "patients"})
 NO_SIZES |= {"probes", "validations", "checkpoint_every", "checkpoint_choice", "critic_iterations", "pairs", "slice_stride", "subsets"}
 NO_SIZES |= {"sampling_steps", "sampling_power", "time_mean", "time_deviation", "label", "distance_clip"}
@@ -74,6 +75,38 @@ def refuse_sizes(needs: Mapping[str, Need], sections: Sequence[str], processes: 
             available = f"{free / GB:.1f} GB are free {'on the GPU' if processor.type == 'cuda' else 'in memory'}"
             takes = f"training would take about {processes * need.peak / GB:.1f} GB"
             raise InputError(f"params.yaml: {section}: {takes}, {available}; lower {_cure(section, need, processes)}")
+
+
+def needs_of_commands(settings: Settings, home: Workspace, commands: Mapping[str, str]) -> dict[str, int]:
+    """Estimate the memory of stages that train, in bytes, by stage.
+
+    Args:
+        settings: all settings.
+        home: workspace, whose resume files cache the result.
+        commands: stage -> its command, such as "python cli.py train-unet --data real".
+
+    Raises:
+        InputError: a network cannot be built.
+    """
+    sections = {name: _sections_of(command) for name, command in commands.items()}
+    if not any(sections.values()):
+        return {}
+    needs = known_needs(settings, home)
+    return {name: BESIDES + max((needs[section].peak for section in several), default=0) for name, several in sections.items()}
+
+
+def _sections_of(command: str) -> tuple[str, ...]:
+    """Sections of params.yaml whose networks a stage trains."""
+    match command.split():
+        case [_, _, "train-generator", *_, name]:
+            return f"generators.{name}", "probe"
+        case [_, _, "audit", *_, name]:
+            return (f"generators.{name}",)  # its control generator
+        case [_, _, "train-unet" | "select-unet" | "worth", *_]:
+            return ("unet",)
+        case [_, _, "transfer", *_]:
+            return ("transfer",)
+    return ()
 
 
 def all_sections(settings: Settings) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 from angiosynth.data.bids import survey
 from angiosynth.data.split import split_patients
 from angiosynth.errors import InputError, printable_lines
-from angiosynth.project.dvc_files import cut_off
+from angiosynth.project.dvc_files import damaged_files
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.machine import memory_available, not_writable, processor
 from angiosynth.settings import Settings, load_settings
@@ -161,9 +161,9 @@ def _loaded(root: Path) -> Settings | None:
 
 
 def _dvc(root: Path) -> Iterator[CheckResult]:
-    if files := cut_off(root):
+    if files := damaged_files(root):
         named = " and ".join(map(str, files))
-        yield CheckResult("DVC", "not usable here", f"a killed run left a part of {named}; `python cli.py doctor --fix`", fault=True)
+        yield CheckResult("DVC", "not usable here", f"a killed run damaged {named}; `python cli.py doctor --fix`", fault=True)
         return
     done = subprocess.run([sys.executable, "-c", ASK_DVC], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if fault := _dvc_fault(done):

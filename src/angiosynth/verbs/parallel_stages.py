@@ -4,8 +4,8 @@ One `dvc repro` runs one stage at a time. DVC allows several `dvc repro --single
 
 Scheduling is list scheduling by critical path (R. L. Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969).
 A stage is ready when all stages that it needs have ended. Of several ready stages, the one with the longest remaining path starts first:
-its estimated seconds plus those of the longest chain of stages that depend on it. A simulation of the same rule with the estimated seconds
-gives the time left.
+its estimated seconds plus those of the longest chain of stages that depend on it. A stage whose memory does not fit beside the running
+stages waits, and a smaller one may start before it. A simulation of the same rule with the estimated seconds gives the time left.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from angiosynth.runtime.progress import duration, say, tell
@@ -43,10 +44,15 @@ class Plan:
         stages: in topological order: each after the stages that it needs.
         seconds: the estimate of each stage by name; 1 for a stage without one.
         jobs: the most stages that run at once.
+        memory: the memory that stages need, in bytes, by name; 0 for a stage without an entry.
+        free: the memory for all stages that run at once, in bytes. A stage that needs more runs alone.
     """
 
-    def __init__(self, stages: Sequence[Planned], seconds: Mapping[str, float], jobs: int) -> None:
+    def __init__(
+        self, stages: Sequence[Planned], seconds: Mapping[str, float], jobs: int, memory: Mapping[str, int] | None = None, free: float = inf
+    ) -> None:
         self.jobs = jobs
+        self._memory, self._free = memory or {}, free
         self.seconds = {stage.name: seconds.get(stage.name, 1.0) for stage in stages}
         self._needs = {stage.name: stage.needs for stage in stages}
         # Longest remaining path: in reverse topological order, the path of a stage is final before the stages that it needs read it.
@@ -56,9 +62,18 @@ class Plan:
                 path[name] = max(path[name], self.seconds[name] + path[stage.name])
         self.order = sorted(path, key=lambda name: -path[name])
 
-    def ready(self, done: Collection[str], begun: Collection[str]) -> list[str]:
-        """Return the stages that can start, longest remaining path first. `begun` includes the stages that have ended."""
-        return [name for name in self.order if name not in begun and self._needs[name] <= set(done)]
+    def starts(self, done: Collection[str], running: Collection[str]) -> list[str]:
+        """Return the stages to start beside the running ones, longest remaining path first, as many as there are places and memory for."""
+        ended, beside = set(done), list(running)
+        taken = sum(self._memory.get(name, 0) for name in beside)
+        for name in self.order:
+            if name in ended or name in beside or not self._needs[name] <= ended or len(beside) >= self.jobs:
+                continue
+            needed = self._memory.get(name, 0)
+            if not beside or taken + needed <= self._free:
+                beside.append(name)
+                taken += needed
+        return beside[len(running) :]
 
     def time_left(self, done: Collection[str], running: Mapping[str, float]) -> float:
         """Simulate the plan and return the seconds until all stages have ended.
@@ -71,7 +86,7 @@ class Plan:
         ends = {name: max(0.0, self.seconds[name] - taken) for name, taken in running.items()}
         while len(ended) < len(self.order):
             # Start ready stages in the free places, then advance the clock to the first end.
-            for name in self.ready(ended, ended | ends.keys())[: max(0, self.jobs - len(ends))]:
+            for name in self.starts(ended, ends):
                 ends[name] = now + self.seconds[name]
             first = min(ends, key=lambda name: ends[name])
             now = ends.pop(first)
@@ -133,16 +148,14 @@ class ParallelStages:
     def _run(self) -> int:
         done: set[str] = set()
         running: dict[Future[int], tuple[str, float]] = {}
-        begun: set[str] = set()
         code = 0
         pool = ThreadPoolExecutor(self._plan.jobs)
         while len(done) < len(self._plan.order) and (running or not code):
             # Start ready stages in the free places; none after a failure.
-            for name in self._plan.ready(done, begun)[: self._plan.jobs - len(running)] if not code else ():
-                begun.add(name)
+            for name in self._plan.starts(done, [name for name, _ in running.values()]) if not code else ():
                 running[pool.submit(self._dvc, name)] = name, time.monotonic()
                 taken = {other: time.monotonic() - start for other, start in running.values()}
-                self._announce(name, len(begun), self._clock.factor * self._plan.time_left(done, taken))
+                self._announce(name, len(done) + len(running), self._clock.factor * self._plan.time_left(done, taken))
             # Wait until at least one stage ends.
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:

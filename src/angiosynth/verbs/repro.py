@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from angiosynth.project.dvc_files import repair
-from angiosynth.runtime.machine import cpu_count, processor
+from angiosynth.project.workspace import Workspace
+from angiosynth.runtime.machine import cpu_count, memory_available, processor
 from angiosynth.runtime.programs import path_with_own_programs
 from angiosynth.runtime.progress import duration, say, tell
 from angiosynth.runtime.warm import warm_server
@@ -31,22 +32,36 @@ def repro(settings: Settings, root: Path, targets: Sequence[str], jobs: int = 0)
 
     Returns:
         DVC's exit code.
+
+    Raises:
+        InputError: stages run in parallel, and a network of the settings cannot be built.
     """
     # Copied before the estimate imports libraries that add variables: the warm process forks only stages with its environment.
     environment = os.environ | {"PATH": path_with_own_programs()}  # stages call `python`
     for path in repair(root):
-        say(f"{path}: put aside; a killed run of DVC had left a part of it, and DVC makes it anew")
+        say(f"{path}: put aside; a killed run of DVC had damaged it, and DVC makes it anew")
     with warm_server(root, environment=environment) as variables:
         environment |= variables
         stages = planned(root, targets)
         seconds = _estimate(settings, stages) if stages else {}
-        plan = Plan(stages, seconds, min(jobs or jobs_for(settings), max(1, len(stages))))
+        plan = _plan(settings, root, stages, seconds, min(jobs or jobs_for(settings), max(1, len(stages))))
         if seconds:
             several = f", {plan.jobs} at a time" if plan.jobs > 1 else ""
             say(f"{len(stages)} stages{several}, about {_rounded(plan.time_left((), {}))} on {processor()}")
         if plan.jobs > 1:
             return ParallelStages(root, plan, environment, lambda name, number, left: _announce(name, number, len(stages), left)).run()
         return _follow(root, targets, environment, seconds)
+
+
+def _plan(settings: Settings, root: Path, stages: Sequence[Planned], seconds: Mapping[str, float], jobs: int) -> Plan:
+    """Order the stages; several at once only as far as their memory fits into what is free now."""
+    free = memory_available()
+    if jobs == 1 or not free:
+        return Plan(stages, seconds, jobs)
+    from angiosynth.project.preflight import needs_of_commands
+
+    commands = {stage.name: stage.command for stage in stages}
+    return Plan(stages, seconds, jobs, needs_of_commands(settings, Workspace(root, root), commands), free)
 
 
 def jobs_for(settings: Settings) -> int:
