@@ -10,5 +10,6 @@ if __name__ == "__main__":  # worker processes import this file again
 
     hand_over(ROOT)
     from angiosynth.cli import app
+    from angiosynth.runtime.stop import end_with
 
-    app()
+    end_with(app)

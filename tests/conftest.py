@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -10,12 +11,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from angiosynth.runtime.memory import collect_garbage_seldom
 
 # Scans are patients: a test never reports home, and never writes into a tracking store of the user's.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -41,6 +44,18 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if BUILDS in config.stash and not hasattr(config, "workerinput"):
         shutil.rmtree(config.stash[BUILDS], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Search for no garbage while test files are imported, and later seldom, and not among what they import: torch, SciPy, MLflow."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        collect_garbage_seldom()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

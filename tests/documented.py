@@ -69,7 +69,8 @@ def commands_of(block: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """A user's, with this code and this Python, without a home's settings of git."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_"))}
+    others = ("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_", "PYTHONDONTWRITE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     quiet = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "ANGIOSYNTH_TRACKING": "off"}
     who = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     return {**kept, **quiet, **who, "PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -43,7 +43,9 @@ pytestmark = pytest.mark.slow
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_"))}
+    # PYTHONDONTWRITEBYTECODE too: all stages would compile the project's code, which is a copy.
+    others = ("MLFLOW_", "DVC_", "ANGIOSYNTH_", "GIT_", "PYTHONDONTWRITE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     own = Path(sys.executable).parent  # dvc.yaml says `python`: this one
     quiet = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     paths = {"PYTHONPATH": f"{ROOT / 'tests' / 'recorded'}{os.pathsep}src", "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}

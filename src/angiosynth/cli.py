@@ -15,7 +15,7 @@ from angiosynth.errors import InputError
 from angiosynth.runtime.faults import fault_line
 from angiosynth.runtime.leftovers import clear_project
 from angiosynth.runtime.machine import heed_quota
-from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.memory import collect_garbage_seldom, keep_freed_memory
 from angiosynth.runtime.private import close_places, write_for_the_user_alone
 from angiosynth.runtime.progress import print_anything, say
 from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
@@ -46,6 +46,7 @@ def app(run: Callable[[], object] = commands) -> None:
     write_for_the_user_alone()
     end_in_order()
     keep_freed_memory()
+    collect_garbage_seldom()
     hide_secrets_in_tracebacks_and_logs()
     heed_quota()
     print_anything()

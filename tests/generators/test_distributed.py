@@ -16,6 +16,7 @@ from angiosynth.generators.base import Sampler, TrainedGenerator
 from angiosynth.generators.registry import KINDS, family_of
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder
+from angiosynth.runtime.stop import end_with
 from angiosynth.settings import Settings
 from tests.factories import tiny_kinds, tiny_patches, tiny_tree
 
@@ -82,4 +83,4 @@ def test_only_the_first_process_chooses(pair: Path, case: str) -> None:
 
 
 if __name__ == "__main__":
-    _in_each_process(Path(sys.argv[1]))
+    end_with(lambda: _in_each_process(Path(sys.argv[1])))

@@ -54,7 +54,7 @@ def phantom(
     stage.phantom(settings, Workspace(), site)
 
 
-# Thirteen parameters: each is an argument or option of the command line, which typer reads from the signature.
+# More than six parameters, because typer reads the command's arguments and options from the signature.
 def import_scans(
     folder: Annotated[Path, typer.Argument(help="The folder with the lab's files, as they are.")],
     scan: Annotated[str, typer.Option("--scan", help="How scans are named, such as '*_tof' or '*/tof' or 'images/*'.")] = "",
@@ -150,6 +150,7 @@ def patches(site: Site = None, params: Params = PARAMS) -> None:
 
 
 def _table(checked_scans: list[Checked]) -> list[str]:
+    """Lines of a table with a row for each patient."""
     rows: list[tuple[str, ...]] = [("scan", "vessels", "brain", "voxels", "mm", "stored", "grid from", "vessel share", "notes")]
     for checked in checked_scans:
         files = [path.name if path else "-" for path in (checked.sources.vessels, checked.sources.brain)]
@@ -157,13 +158,13 @@ def _table(checked_scans: list[Checked]) -> list[str]:
         spacing = " x ".join(f"{length:.3g}" for length in checked.spacing_mm)
         share = f"{checked.vessel_voxels / checked.brain_voxels:.2%}" if checked.sources.vessels else "-"
         rows.append((checked.sources.name, *files, size, spacing, checked.orientation, checked.grid_from, share, "; ".join(checked.notes)))
-    rows = [tuple(map(shown, row)) for row in rows]  # before they are measured
-    wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows]
+    rows = [tuple(map(shown, row)) for row in rows]  # escape unprintable characters before the columns' widths are computed
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _split(target: Path, labelled: int, unlabelled: int) -> str:
-    """A suggestion for params.yaml: about three fifths train, the others validate and test, those without a label serve the audit."""
+    """The next steps, with a split for params.yaml: 60% training, the rest validation and test, unlabelled patients held out."""
     if labelled < 3:
         return f"{labelled} with a label are too few: one to train, one to validate and one to test are the least"
     test = validation = max(1, labelled // 5)

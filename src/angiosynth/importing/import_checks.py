@@ -1,4 +1,4 @@
-"""Check a lab's files of one patient, and interpret them by the import's rules."""
+"""Read and check a lab's files of one patient, interpreted by the import's rules."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ from angiosynth.importing.tubes import drawn_tubes
 from angiosynth.reading import file_digest
 
 WithoutBrain: TypeAlias = Literal["refuse", "nonzero", "whole"]
-NEAR_GRID = 3.0  # voxels; a header that fits so well is no program's default
-LEAST_BACKGROUND = 0.05  # of a scan's voxels; a head that is not stripped, or a crop of a brain, has less that is exactly 0
+NEAR_GRID = 3.0  # voxels; a header whose grid deviates less than this was not a program's default
+LEAST_BACKGROUND = 0.05  # least fraction of zeros in a stripped scan; heads with skull, and crops of brains, have fewer
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How to interpret files that are ambiguous.
+    """How to interpret ambiguous files.
 
-    vessel_values: the classes of a label that are vessels; empty where it has but one, None for every class. without_brain: the rule
-    for a scan without a brain mask. trust_shape: place a mask of the scan's stored shape voxel by voxel on the scan's grid, whatever its
-    header says. geometry: the description of the grid to use where a header contradicts itself. series: the number of the DICOM series to
-    take from folders that hold several.
+    Attributes:
+        vessel_values: classes of a label that are vessels; empty for labels with a single class, None for all classes.
+        without_brain: rule for scans without a brain mask.
+        trust_shape: if a mask has the scan's stored shape, place it voxel by voxel on the scan's grid, whatever its header says.
+        geometry: description of the grid to use if a header contradicts itself.
+        series: number of the DICOM series to read from folders with several.
     """
 
     vessel_values: ClassRanges = ()
@@ -48,9 +50,19 @@ class Rules:
 
 @dataclass(frozen=True)
 class Checked:
-    """One patient whose files are sound. `masks` is None where only facts are kept; `notes` describe how files were interpreted.
+    """A patient whose files passed all checks.
 
-    sha256: of the files as they were read, by kind ("scan", "vessels", "brain"); of a series, over its slices'.
+    Attributes:
+        sources: the files.
+        shape: (x, y, z) of the scan.
+        spacing_mm: of the scan.
+        orientation: stored orientation of the scan, such as "LPS".
+        grid_from: description of the grid that was used.
+        vessel_voxels: number of label voxels; 0 without a label.
+        brain_voxels: number of voxels of the brain mask, or of the scan if the whole volume is used.
+        notes: how files were interpreted, one line each.
+        sha256: digests of the files by kind ("scan", "vessels", "brain"); for a DICOM series, one digest over all slices.
+        masks: masks by kind ("vessels", "brain"), or None if only the other fields are kept.
     """
 
     sources: Sources
@@ -67,7 +79,7 @@ class Checked:
 
 @dataclass
 class _Reading:
-    """The reading of one patient in progress: masks and files' SHA-256 by kind ("brain", "vessels"), notes and faults, one line each."""
+    """Intermediate results for one patient: masks and digests by kind ("brain", "vessels"), notes and faults, one line each."""
 
     sources: Sources
     rules: Rules
@@ -78,25 +90,26 @@ class _Reading:
 
 
 def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
-    """Read one patient's files.
+    """Read and check one patient's files.
 
     Args:
         sources: the files.
         rules: how to interpret ambiguous files.
-        copies: scans and labels seen before; the patient's are added.
+        copies: scans and labels of other patients; this patient's are added.
 
     Raises:
-        InputError: they cannot be taken; one line for each fault.
+        InputError: the files cannot be used; one line for each fault.
     """
+    # The scan, then the masks on its grid; each of these steps appends its notes and faults to `reading`.
     scan = load_volume(sources.scan, prefer=rules.geometry, series=rules.series)
     array = scan.volume.array
     reading = _Reading(sources, rules, sha256={"scan": scan.sha256})
     if scan.grid.conflict:
         reading.notes.append(f"scan: {scan.grid.conflict}; grid taken from {scan.grid.source}")
-    sound = _check_scan(scan, reading)
+    is_scan = _check_scan(scan, reading)
     if sources.brain is not None:
         _read_mask(sources.brain, "brain", scan, reading)
-    if sound:
+    if is_scan:
         _check_scan_copies(scan, copies, reading)
     if sources.vessels is not None:
         _read_mask(sources.vessels, "vessels", scan, reading)
@@ -125,7 +138,7 @@ def check_files(sources: Sources, rules: Rules, copies: CopySearch) -> Checked:
 
 
 def _check_scan(scan: LoadedVolume, reading: _Reading) -> bool:
-    """Whether the scan has the values of one; a fault where it has not."""
+    """Whether the scan has more than two values; otherwise adds a fault."""
     path, array = reading.sources.scan, scan.volume.array
     low, high = array.min(), array.max()
     if low == high:
@@ -138,6 +151,7 @@ def _check_scan(scan: LoadedVolume, reading: _Reading) -> bool:
 
 
 def _check_scan_copies(scan: LoadedVolume, copies: CopySearch, reading: _Reading) -> None:
+    """Add a fault if the scan is a copy of another patient's, and a note if it is nearly one."""
     path = reading.sources.scan
     twin = copies.scan(str(path), scan.volume.array, reading.masks.get("brain"))
     if fault := copy_fault(path, "scan", twin):
@@ -147,6 +161,7 @@ def _check_scan_copies(scan: LoadedVolume, copies: CopySearch, reading: _Reading
 
 
 def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> None:
+    """Read a mask of a kind, "brain" or "vessels", from voxels or from tubes (vessels only), or add its faults."""
     try:
         if kind == "vessels" and (reason := no_vessel_label(path)):
             raise InputError(f"{path}: {reason}")
@@ -163,9 +178,12 @@ def _read_mask(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> 
 
 
 def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> LoadedVolume:
-    """A mask on the grid of its header or, where that does not fit and the shape is trusted, voxel by voxel on the scan's grid.
+    """Load a mask on the grid of its header or, if that differs from the scan's and the shape is trusted, on the scan's grid.
 
-    Trusting the shape means to trust the order of the stored voxels: the axes of a wrong header mean nothing.
+    Trusting the shape means trusting the order of the stored voxels, since the axes of a wrong header are meaningless.
+
+    Raises:
+        InputError: the mask cannot be read, or it does not lie on the scan's grid.
     """
     rules = reading.rules
     try:
@@ -178,11 +196,11 @@ def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> Lo
         if same_grid(scan.volume, loaded.volume):
             return loaded
         if loaded.orientation != scan.orientation and (voxels := grids_apart(scan.volume, loaded.volume)) < NEAR_GRID:
-            # The header is nearly right but for a shift: voxel by voxel the mask would be rotated or mirrored.
+            # The header is right except for a small shift, so taking the mask voxel by voxel would rotate or mirror it.
             raise InputError(f"{path}: lies {voxels:.1f} voxels off the scan's grid by its header; export it on the scan's grid")
-    stored_alike = loaded.stored_shape == scan.stored_shape
-    if not (rules.trust_shape and stored_alike):
-        hint = "; --trust-shape takes it voxel by voxel, in stored order" if stored_alike else ""
+    has_scans_shape = loaded.stored_shape == scan.stored_shape
+    if not (rules.trust_shape and has_scans_shape):
+        hint = "; --trust-shape takes it voxel by voxel, in stored order" if has_scans_shape else ""
         if rules.trust_shape:
             hint = f"; --trust-shape needs one stored shape, and {loaded.stored_shape} is not {scan.stored_shape}"
         raise InputError(grid_fault(path, loaded.volume, scan.volume) + hint)
@@ -191,6 +209,7 @@ def _on_grid(path: Path, kind: str, scan: LoadedVolume, reading: _Reading) -> Lo
 
 
 def _check_label_copies(copies: CopySearch, reading: _Reading) -> None:
+    """Add a fault if the label is a copy of another patient's."""
     path = reading.sources.vessels
     if (
         path is not None
@@ -201,15 +220,15 @@ def _check_label_copies(copies: CopySearch, reading: _Reading) -> None:
 
 
 def _without_brain(scan: LoadedVolume, reading: _Reading) -> None:
-    """Apply the rule for scans without a brain mask; whether a scan is skull-stripped is never guessed."""
+    """Apply the rule for scans without a brain mask, or add a fault. Whether a scan is skull-stripped is never guessed."""
     path, rule = reading.sources.scan, reading.rules.without_brain
     if rule == "whole":
         reading.notes.append("no brain mask: whole volume")
     elif rule == "nonzero":
-        empty = float(np.mean(scan.volume.array == 0))
-        if empty < LEAST_BACKGROUND:
+        zeros = float(np.mean(scan.volume.array == 0))
+        if zeros < LEAST_BACKGROUND:
             reading.faults.append(
-                f"{path}: {empty:.1%} of its voxels are 0, so its skull is not stripped; make a brain mask (docs/own-scans.md)"
+                f"{path}: {zeros:.1%} of its voxels are 0, so its skull is not stripped; make a brain mask (docs/own-scans.md)"
             )
             return
         reading.masks["brain"] = _filled(scan.volume.array != 0)
@@ -221,7 +240,7 @@ def _without_brain(scan: LoadedVolume, reading: _Reading) -> None:
 
 
 def _filled(mask: Mask) -> Mask:
-    """The largest connected component of a mask, its holes filled."""
+    """The largest connected component of a mask, with its holes filled."""
     pieces, count = ndimage.label(mask)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
@@ -230,14 +249,15 @@ def _filled(mask: Mask) -> Mask:
 
 
 def _check_label(reading: _Reading, shape: tuple[int, ...]) -> None:
+    """Check that the label lies within the brain and is not too small."""
     masks: Mapping[str, Mask] = reading.masks
     if "vessels" not in masks:
         return
-    lies = label_in_brain(masks["vessels"], masks["brain"] if "brain" in masks else np.ones(shape, np.bool_))
-    if lies.fault:
-        reading.faults.append(f"{reading.sources.vessels}: {lies.fault}")
-    if lies.note:
-        reading.notes.append(f"vessels: {lies.note}")
+    placement = label_in_brain(masks["vessels"], masks["brain"] if "brain" in masks else np.ones(shape, np.bool_))
+    if placement.fault:
+        reading.faults.append(f"{reading.sources.vessels}: {placement.fault}")
+    if placement.note:
+        reading.notes.append(f"vessels: {placement.note}")
     brain_voxels = np.count_nonzero(masks["brain"]) if "brain" in masks else np.prod(shape)
     if note := small_label_note(np.count_nonzero(masks["vessels"]) / max(1, int(brain_voxels))):
         reading.notes.append(note)

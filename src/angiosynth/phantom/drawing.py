@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import zlib
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import nibabel as nib
@@ -36,6 +38,7 @@ from angiosynth.runtime.tables import write_table
 from angiosynth.settings import ScannerSettings
 
 COMPRESSION = 1  # gzip level; noise does not compress, so higher levels only take time
+LIBRARIES = ["nibabel", "numpy", "pydantic", "ruamel.yaml", "scipy.interpolate", "scipy.ndimage", "scipy.spatial"]  # of a worker process
 
 
 def generate_patient(
@@ -127,14 +130,26 @@ def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
 
 def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
     """Draw and write the patients in worker processes; yields each patient's number on completion."""
-    # Processes are spawned, because forking a process with threads is unsafe. Workers ignore Ctrl-C; the parent lets them finish a volume.
-    pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    # Workers ignore Ctrl-C; the parent lets them finish a volume.
+    pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), _context(), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         jobs = [pool.submit(_write_patient, scanner, seed, site, patient, ill, folder) for patient, ill in enumerate(sick, 1)]
         for job in as_completed(jobs):
             yield job.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """How worker processes start: not by forking this one, which may have threads, but one that has only imported the libraries.
+
+    Only Linux supports that with NumPy. The project's code is not imported before the fork, since the search path is set after it.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
 
 
 def _write_patient(scanner: ScannerSettings, seed: int, site: str, patient: int, ill: bool, folder: Path) -> int:

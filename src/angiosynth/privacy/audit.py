@@ -1,4 +1,4 @@
-"""All attacks on one generator and its set, each beside its control: numbers, no judgement."""
+"""All attacks on one generator and its set, each with its control: the numbers, which `verdict` compares with limits."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from angiosynth.privacy.worst_placed import patient_excess
 from angiosynth.runtime.progress import progress
 from angiosynth.settings.audit import AuditSettings
 
-CRITICISED = 500  # patches a patient that the critic scores
-CHECKPOINT_FIGURES = ("auc", "auc_low", "auc_high", "control", "p")  # of a checkpoint, chosen or not
+CRITICISED = 500  # patches of each patient that the critic scores
+CHECKPOINT_FIGURES = ("auc", "auc_low", "auc_high", "control", "p")  # reported for every checkpoint
 
 
 class Audit(RealAudit):
@@ -37,10 +37,10 @@ class Audit(RealAudit):
         self.data = data
 
     def measured(self, title: str) -> dict[str, Any]:
-        """All numbers that `judge` needs, and those of the page beside them.
+        """Compute all numbers that `judge` and the audit's page need.
 
         Args:
-            title: of the audit, for progress.
+            title: text of the progress bar.
         """
         data, settings = self.data, self.settings
         parts: dict[str, Callable[[], Any]] = {
@@ -60,7 +60,7 @@ class Audit(RealAudit):
 
     @cached_property
     def neighbours(self) -> dict[str, Neighbours]:
-        """Of every candidate patch the nearest image of the set, and the nearest of validation patients as a control."""
+        """The nearest neighbour of every candidate patch in the set and, as a control, among validation patients' patches."""
         pixels = self.data.pixels
         return {"synthetic": Neighbours.among(candidates_of(pixels), pixels["synthetic"]), "validation": self.validation_neighbours}
 
@@ -70,7 +70,7 @@ class Audit(RealAudit):
         return -self.neighbours["synthetic"].distance, -self.neighbours["validation"].distance
 
     def set_attacks(self) -> dict[str, Any]:
-        """Attacks of who holds the set: nearest image in pixels, over all patches and over the closest; in features; medoids; inference."""
+        """Attacks that need the set alone: nearest image in pixels (all patches, closest patches) and in features, medoids, inference."""
         data = self.data
         attacks: dict[str, Any] = {}
         for name, share in (("images", 1.0), ("images_closest", CLOSEST)):
@@ -86,23 +86,23 @@ class Audit(RealAudit):
         return attacks
 
     def generator_attacks(self) -> dict[str, Any]:
-        """Attacks of who holds the generator, or the critic as well, as far as its kind has these."""
+        """Attacks that need the generator or its critic, where its kind has a latent space or a critic."""
         data, seed = self.data, self.settings.seed
         space, critic = data.inputs.latent_space, data.inputs.critic
         attacks: dict[str, Any] = {}
-        # The control of both is that of the nearest image, for the same patches: neither can be made without a generator.
+        # Neither attack can be made without a generator, so both have the nearest-image attack's control, for the same patches.
         if space is not None:
             rows = data.spread_rows(self.settings.reconstructed)
             scores = reconstruction_scores(space, data.candidate_pairs(space, rows), self.settings.reconstruction_steps, seed)
             attacks["generator"] = self._statistics(scores, self.nearest_image[1][rows], data.patient[rows])
         if critic is not None:
             rows = data.spread_rows(CRITICISED)
-            scores = critic_scores(critic, lambda some: data.candidate_pairs(critic, rows[some]), len(rows), seed)
+            scores = critic_scores(critic, lambda batch: data.candidate_pairs(critic, rows[batch]), len(rows), seed)
             attacks["critic"] = self._statistics(scores, self.nearest_image[1][rows], data.patient[rows])
         return attacks
 
     def checkpoints(self) -> list[dict[str, Any]]:
-        """The nearest-image attack on a set as large from every generator that the probe saw, beside the probe's scores of it."""
+        """The nearest-image attack on an equally large set from each probed checkpoint, with the probe's scores of the checkpoint."""
         inputs, control = self.data.inputs, self.nearest_image[1]
         checkpoints = []
         for probe in inputs.probes:
@@ -115,25 +115,25 @@ class Audit(RealAudit):
         return checkpoints
 
     def _scores_at(self, step: int) -> NDArray[np.float32]:
-        """Scores of the nearest-image attack on a set that the generator of another step draws."""
+        """Scores of the nearest-image attack on a set drawn by the checkpoint of another step."""
         inputs = self.data.inputs
         image, _ = inputs.at_step(step).pairs(len(inputs.synthetic), int(inputs.synthetic.meta["seed"]))
         return set_scores(candidates_of(self.data.pixels), as_points(image))
 
     def linkage(self) -> dict[str, Any]:
-        """Whether synthetic patches lead to one training patient, beside patches of people who were not trained on."""
+        """Linkage of synthetic patches to single training patients, compared with patches of people who were not trained on."""
         data, settings = self.data, self.settings
         return linkage_statistics(data.pixels["synthetic"], self.held_out, data.training_points, settings.bootstrap, settings.seed)
 
     def nearer(self) -> dict[str, Any]:
-        """Share of synthetic patches nearer to training patients than to others, and the same of validation patients' patches."""
+        """Share of synthetic patches nearer to training patients than to others, and the same share of validation patients' patches."""
         shares: dict[str, Any] = {}
         for space, validation in self.nearer_validation.items():
             shares[space] = self.nearer_of("synthetic", space) | {f"{name}_validation": value for name, value in validation.items()}
         return shares
 
     def plain_differences(self) -> dict[str, float]:
-        """How well grey level and vessel fraction alone tell training patients from others: AUC, never below a half."""
+        """AUC, at least 0.5, with which mean grey level or vessel fraction alone distinguishes training patients from others."""
         differences = {}
         for name, arrays in {"mean_intensity": self.data.images, "vessel_fraction": self.data.labels}.items():
             values = candidates_of(arrays).mean(axis=(1, 2))
@@ -142,7 +142,7 @@ class Audit(RealAudit):
         return differences
 
     def usefulness(self) -> dict[str, Any]:
-        """Likeness, variety, Frechet distance and vessels of the set, each beside what real patches give against each other."""
+        """Fidelity, diversity, Frechet distance and vessel statistics of the set, each with its value between two sets of real patches."""
         data, inputs = self.data, self.data.inputs
         count = min(self.settings.compared, len(inputs.synthetic), len(inputs.training), 2 * (len(inputs.training) // 2))
         real, synthetic = (data.features[name][evenly(len(data.features[name]), count)] for name in ("training", "synthetic"))
@@ -157,7 +157,7 @@ class Audit(RealAudit):
         }
 
     def _distances(self) -> dict[str, float]:
-        """Frechet distance of the set, and that of two halves of the training patients as its floor."""
+        """Frechet distance of the set to the training patches, and of two halves of the training patients as its floor."""
         features = self.data.raw_features
         halves = [features["training"][self.data.number % 2 == half] for half in (0, 1)]
         if not len(halves[1]):
@@ -167,7 +167,7 @@ class Audit(RealAudit):
     def _statistics(
         self, attack: NDArray[np.floating[Any]], control: NDArray[np.floating[Any]], patient: NDArray[np.str_], share: float = 1.0
     ) -> dict[str, Any]:
-        """Statistics of an attack and its control from scores of patches (n,), of the patients (n,)."""
-        attacked, plain = (self.data.split(by_patient(scores, patient, share)) for scores in (attack, control))
-        statistics = membership_statistics(attacked, plain, self.settings.bootstrap, self.settings.seed)
-        return {**statistics, **patient_excess(attacked, plain)}
+        """Statistics of an attack and its control from the scores (n,) of patches and their patients (n,)."""
+        by_attack, by_control = (self.data.split(by_patient(scores, patient, share)) for scores in (attack, control))
+        statistics = membership_statistics(by_attack, by_control, self.settings.bootstrap, self.settings.seed)
+        return {**statistics, **patient_excess(by_attack, by_control)}

@@ -22,50 +22,50 @@ from angiosynth.privacy.nearest import Points, as_points
 from angiosynth.privacy.references import References
 
 Encoder = LatentSpace | PairCritic
-OTHERS = ("test", "unlabelled")  # parts on which nothing was trained and which chose nothing
+OTHERS = ("test", "unlabelled")  # parts of the split that were used neither for training nor for choosing a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealInputs:
-    """The real patches of all parts of the split, and what they are looked at with."""
+    """The real patches of all parts of the split, and the models and settings that the attacks use."""
 
     training: PatchSet
-    test: PatchSet  # of test patients, and of people who are held out for the audit and have a label
-    validation: PatchSet  # for the controls, as these patients are unknown to the generator
-    control: GeneratorSettings | None  # of a generator that learns by heart; None where none is asked for
-    features: Callable[[ImagePatches], NDArray[np.float64]]  # of a U-net trained on real patches
-    scratch: Path  # for files that must not outlive the audit
-    unlabelled: PatchSet | None = None  # of people who are held out and have no label; their vessel masks serve no attack
+    test: PatchSet  # test patients, and labelled people held out for the audit
+    validation: PatchSet  # for the controls, since the generator was not trained on these patients
+    control: GeneratorSettings | None  # settings of the generator that is overfitted on purpose; None: no such control
+    features: Callable[[ImagePatches], NDArray[np.float64]]  # encoder of a U-net trained on real patches
+    scratch: Path  # folder of files that are removed after the audit
+    unlabelled: PatchSet | None = None  # unlabelled people held out for the audit; no attack reads their vessel masks
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditInputs(RealInputs):
-    """What is audited, beside the real patches."""
+    """The real patches, and the generator and the set to audit."""
 
     synthetic: PatchSet
-    latent_space: LatentSpace | None  # of the generator, where it has one that can be searched
-    critic: PairCritic | None  # where its kind trains one
-    step: int  # of the chosen generator
-    probes: Sequence[Mapping[str, float]]  # scores by the probe of this step's generator and of others', which are `at_step`
-    at_step: Callable[[int], Sampler]
+    latent_space: LatentSpace | None  # None if the generator has none that can be searched
+    critic: PairCritic | None  # None if the generator's kind trains none
+    step: int  # step of the chosen checkpoint
+    probes: Sequence[Mapping[str, float]]  # the probe's scores of all probed checkpoints, the chosen one included
+    at_step: Callable[[int], Sampler]  # the sampler of a probed checkpoint
 
 
 @dataclass(frozen=True)
 class Standardised:
-    """A scale on which each feature counts alike: mean and deviation (features,)."""
+    """Standardisation of features to mean 0 and deviation 1: mean and deviation, (features,) each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
     @classmethod
     def by(cls, features: NDArray[np.float64]) -> Standardised:
-        """The scale of some features (n, features)."""
+        """Fit to features (n, features)."""
         deviation = features.std(axis=0)
-        # A feature that hardly ever varies would be noise if it were scaled to a deviation of one.
+        # A floor on the deviation: scaled to 1, a feature that hardly varies would be noise.
         return cls(features.mean(axis=0), np.maximum(deviation, max(0.01 * float(deviation.max()), 1e-6)))
 
     def of(self, features: NDArray[np.float64]) -> Points:
-        """Features (n, features) on this scale."""
+        """Standardise features (n, features)."""
         points: Points = ((features - self.mean) / self.deviation).astype(np.float32)
         return points
 
@@ -73,14 +73,14 @@ class Standardised:
 class RealData:
     """The real patches of an audit as arrays, points and features, each computed once.
 
-    Mappings have the keys training, test and validation, and unlabelled where there are such people; those of labels do not have the
-    latter. Candidates are the patches whose membership is in question: those of training patients, then those of test patients, then
-    unlabelled people's. `labelled` is the number of the candidates with a label, the first ones.
+    Mappings have the keys training, test and validation, and unlabelled if there are such people; `labels` does not have the last. The
+    candidates, whose membership the attacks infer, are the patches of training patients, then of test patients, then of unlabelled
+    people. The first `labelled` candidates have a label.
 
     Args:
         inputs: the patches.
-        references: results that earlier audits of the same patches had.
-        synthetic: a further set in all mappings.
+        references: cached results of earlier audits of the same patches.
+        synthetic: further sets to add to all mappings.
     """
 
     def __init__(self, inputs: RealInputs, references: References | None = None, synthetic: Mapping[str, PatchSet] | None = None) -> None:
@@ -94,9 +94,9 @@ class RealData:
         names = {name: patches.patient[patches.rows] for name, patches in sets.items()}
         self.members = tuple(np.unique(names["training"]).tolist())
         self.others = tuple(name for part in OTHERS if part in names for name in np.unique(names[part]).tolist())
-        self.patient = candidates_of(names)  # of each candidate
+        self.patient = candidates_of(names)  # name of each candidate's patient
         self.labelled = len(training) + len(test)
-        # Of each patch its patient's number within the set.
+        # For each patch the number of its patient within the set.
         numbers = {name: np.unique(patients, return_inverse=True)[1] for name, patients in names.items()}
         self.number, self.test_number, self.validation_number = (numbers[name] for name in ("training", "test", "validation"))
         self.unlabelled_number = numbers.get("unlabelled", np.zeros(0, np.int64))
@@ -120,32 +120,32 @@ class RealData:
 
     @property
     def other_number(self) -> NDArray[np.int64]:
-        """Of each patch of `others_of` the number of its person."""
+        """The number of the person of each patch of `others_of`."""
         return np.concatenate([self.test_number, len(np.unique(self.test_number)) + self.unlabelled_number])
 
     @property
     def training_points(self) -> PatientPoints:
-        """Pixels of training patients."""
+        """Training patients' patches as points of pixels."""
         return PatientPoints(self.pixels["training"], self.number)
 
     @property
     def other_points(self) -> PatientPoints:
-        """Pixels of people on whom nothing was trained and who chose nothing."""
+        """Patches of test patients and unlabelled people as points of pixels."""
         return PatientPoints(others_of(self.pixels), self.other_number)
 
     def split(self, scores: Mapping[str, float]) -> Patients:
-        """Scores of patients, by the side that they are on."""
-        # A patient without a vessel has no score in the attack that looks at labels, one without a label in no such attack.
-        members, others = (tuple(name for name in side if name in scores) for side in (self.members, self.others))
+        """Separate patients' scores into members and non-members."""
+        # Attacks on labels give no score to patients without a label or without a vessel.
+        members, others = (tuple(name for name in group if name in scores) for group in (self.members, self.others))
         return split_scores(scores, members, others)
 
     def spread_rows(self, count: int) -> NDArray[np.int64]:
-        """Rows of so many labelled candidates of each patient, evenly over all the patient has."""
-        of_each = (np.flatnonzero(self.patient[: self.labelled] == name) for name in (*self.members, *self.others))
-        return np.concatenate([rows[evenly(len(rows), count)] for rows in of_each])
+        """Select at most `count` labelled candidates of each patient, evenly spaced; returns their rows."""
+        patients = (np.flatnonzero(self.patient[: self.labelled] == name) for name in (*self.members, *self.others))
+        return np.concatenate([rows[evenly(len(rows), count)] for rows in patients])
 
     def candidate_pairs(self, encoder: Encoder, rows: NDArray[np.int64]) -> Tensor:
-        """Pairs (k, 2, x, y) of labelled candidates, as the encoder makes them, in the order of the rows."""
+        """Encode the pairs of labelled candidates at `rows` (k,): (k, 2, x, y), in the order of the rows."""
         training = len(self.real.training)
         first = encoded_pairs(self.real.training, rows[rows < training], encoder)
         second = encoded_pairs(self.real.test, rows[rows >= training] - training, encoder)
@@ -154,7 +154,7 @@ class RealData:
 
 
 class AuditData(RealData):
-    """The patches of an audit; all mappings have the key synthetic, too."""
+    """The patches of an audit; all mappings also have the key synthetic."""
 
     def __init__(self, inputs: AuditInputs, references: References | None = None) -> None:
         super().__init__(inputs, references, {"synthetic": inputs.synthetic})
@@ -162,21 +162,21 @@ class AuditData(RealData):
 
 
 def candidates_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Of training patients, then of test patients, then of unlabelled people where the mapping has them."""
+    """Concatenate the arrays of training patients, test patients and, if the mapping has them, unlabelled people."""
     return np.concatenate([arrays["training"], others_of(arrays)])
 
 
 def others_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Of test patients, then of unlabelled people where the mapping has them."""
+    """Concatenate the arrays of test patients and, if the mapping has them, unlabelled people."""
     return np.concatenate([arrays[part] for part in OTHERS if part in arrays])
 
 
 def encoded_pairs(patches: PatchSet, rows: NDArray[np.int64], encoder: Encoder) -> Tensor:
-    """(k, 2, x, y): image and label as the networks see them."""
+    """Encode the pairs at `rows` (k,) as input of a network: (k, 2, x, y), image and label."""
     image, label = (torch.from_numpy(array) for array in patches.pairs(rows))
     return encoder.encode(image, label)
 
 
 def evenly(length: int, count: int) -> NDArray[np.int64]:
-    """At most `count` numbers below `length`, evenly spread."""
+    """At most `count` evenly spaced integers from 0 to `length` - 1."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))

@@ -1,10 +1,10 @@
-"""Attacks of whoever holds the synthetic set alone.
+"""Attacks that need only the synthetic set.
 
-Membership: the full black-box attack of GAN-Leaks (ACM CCS 2020, section 4.2). A generator that repeats its training data draws patches
-near to it, so a patch that was trained on lies nearer to the set than one that was not; the score is minus that distance.
+Membership: the full black-box attack of GAN-Leaks (ACM CCS 2020, section 4.2). A generator that memorises training patches draws patches
+close to them, so members lie closer to the set than non-members. The score is the negative distance to the nearest synthetic patch.
 
-Inference: an attacker who holds a person's image takes the label of the nearest synthetic image as a guess of that person's label
-(after Anonymeter, PETS 2023, section 4.3). The score is how good the guess is.
+Inference: an attacker who holds a person's image guesses the label to be that of the nearest synthetic image (after Anonymeter, PETS
+2023, section 4.3). The score is the DSC of the guess.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from numpy.typing import NDArray
 from angiosynth.arrays import LabelPatches
 from angiosynth.privacy.nearest import Neighbours, Points, nearest
 
-CLOSEST = 0.01  # of a patient's patches: where few were copied, the mean over all would hide them
+CLOSEST = 0.01  # fraction of a patient's patches: the mean over all patches would hide a few copied ones
 
 
 def set_scores(candidates: Points, synthetic: Points) -> NDArray[np.float32]:
-    """Minus the distance of each candidate patch to the nearest of the set: (n,)."""
+    """Return scores (n,): the negative distance of each candidate patch to the nearest synthetic one."""
     scores: NDArray[np.float32] = -nearest(candidates, synthetic)[0][:, 0]
     return scores
 
 
 def scores_with_copies(candidates: Points, synthetic: Points, neighbours: Neighbours, copies: Points) -> NDArray[np.float32]:
-    """`set_scores` of the set whose last patches gave way to as many copies, (n,).
+    """Return `set_scores` (n,) for the set with its last patches replaced by copies.
 
     Args:
         candidates: (n, coordinates).
-        synthetic: the set, (m, coordinates).
-        neighbours: of the candidates in the set. Only whose neighbour gave way looks for another.
-        copies: at most m.
+        synthetic: (m, coordinates) the set.
+        neighbours: nearest neighbours of the candidates in the set; only candidates whose neighbour is replaced are searched again.
+        copies: (k, coordinates), k at most m.
     """
-    kept = synthetic[: len(synthetic) - len(copies)]
-    distance, gone = neighbours.distance.copy(), neighbours.row >= len(kept)
-    if gone.any():
-        distance[gone] = Neighbours.among(candidates[gone], kept).distance if len(kept) else np.inf
+    remaining = synthetic[: len(synthetic) - len(copies)]
+    distance, is_replaced = neighbours.distance.copy(), neighbours.row >= len(remaining)
+    if is_replaced.any():
+        distance[is_replaced] = Neighbours.among(candidates[is_replaced], remaining).distance if len(remaining) else np.inf
     return np.maximum(-distance, set_scores(candidates, copies))
 
 
 def inference_scores(candidates: Points, label: LabelPatches, synthetic: Points, synthetic_label: LabelPatches) -> NDArray[np.float64]:
-    """DSC (n,) of each candidate's label and that of the nearest synthetic image; NaN where the candidate has no vessel.
+    """Return the DSC (n,) of each candidate's label and the label of the nearest synthetic image; NaN if the candidate has no vessel.
 
-    Some of it works for everybody, since vessels look alike; only the difference between members and others is a leak of the set.
+    Vessels of different people are similar, so non-members have a positive score too; only the excess of members is a leak.
     """
     return guess_scores(label, synthetic_label[nearest(candidates, synthetic)[1][:, 0]])
 
 
 def guess_scores(label: LabelPatches, guess: LabelPatches) -> NDArray[np.float64]:
-    """DSC (n,) of labels and guesses (n, x, y); NaN where the label has no vessel."""
-    truth, guessed = (one.reshape(len(label), -1).astype(bool) for one in (label, guess))
+    """Return the DSC (n,) of labels and guesses (n, x, y); NaN where the label has no vessel."""
+    truth, guessed = (masks.reshape(len(label), -1).astype(bool) for masks in (label, guess))
     sizes = guessed.sum(axis=1) + truth.sum(axis=1)
     return np.where(truth.any(axis=1), 2.0 * (guessed & truth).sum(axis=1) / np.maximum(sizes, 1), np.nan)

@@ -1,8 +1,8 @@
-"""Leaks made on purpose, which the attacks have to detect: an audit that cannot fail would say nothing.
+"""Positive controls: leaks made on purpose, which the attacks must detect. If they miss them, a negative result is no evidence.
 
-Two of them. Planted copies: part of the set is replaced by training patches with a little noise, as a generator would draw them that
-repeats a few. An overfitted generator: the project's GAN, trained on a few patches of one patient until it knows them by heart, for the
-attacks that need the generator or its critic.
+There are two. Planted copies: part of the set is replaced by training patches with a little noise, as a generator that memorised a few
+patches would draw them. Overfitted generator: the project's GAN trained on a few patches of one patient until it has memorised them, for
+the attacks that need the generator or its critic.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from angiosynth.generators.registry import family_of
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 
-NOISE = 3.0  # grey levels; without noise a comparison of bytes would detect a planted copy, and nothing would be tested
+NOISE = 3.0  # deviation in grey levels; without noise, comparing bytes would detect a planted copy, which would test nothing
 
 
 def noisy_copies(training: ImagePatches, count: int, seed: int) -> tuple[ImagePatches, NDArray[np.int64]]:
-    """Copy `count` training patches with a little noise.
+    """Copy `count` random training patches (n, x, y) with Gaussian noise of NOISE grey levels.
 
     Returns:
-        The copies (count, x, y) as levels, and the rows (count,) of `training` that they are made of.
+        The copies (count, x, y) as levels, and their rows (count,) in `training`.
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(training), count, replace=count > len(training)))
@@ -37,7 +37,7 @@ def noisy_copies(training: ImagePatches, count: int, seed: int) -> tuple[ImagePa
 
 
 def few_pairs_of(patches: PatchSet, patient: str, count: int, seed: int) -> PatchSet:
-    """A few pairs of one patient, those with vessels first, for the overfitted generator."""
+    """Select at most `count` random pairs of one patient, preferring pairs with vessels, for the overfitted generator."""
     of_patient = patches.of_patients([patient])
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(of_patient))
@@ -47,16 +47,19 @@ def few_pairs_of(patches: PatchSet, patient: str, count: int, seed: int) -> Patc
 
 
 def train_overfitted(settings: GeneratorSettings, few: PatchSet, scratch: Path) -> tuple[Sampler, LatentSpace, PairCritic]:
-    """Train a generator by the project's own loop on a few pairs alone, and return what the attacks need of it.
+    """Train a generator on a few pairs by the same loop as any other.
 
     Args:
-        settings: the registry's CONTROL, which learns by heart.
+        settings: the registry's CONTROL, which overfits.
         few: the pairs.
-        scratch: for its resume files, which reveal a patient's patches as these pairs do.
+        scratch: folder of its resume files, which are as confidential as the pairs.
+
+    Returns:
+        Its sampler, latent space and critic, which the attacks need.
     """
 
     def never(sampler: Sampler, step: int) -> dict[str, float]:
-        raise AssertionError("the last weights are taken, no probe is asked")
+        raise AssertionError("the last checkpoint is used without a probe")
 
     family = family_of(settings)
     trained = family.train("overfitted", settings, few, never, Checkpoints(scratch), NullRecorder())

@@ -1,4 +1,4 @@
-"""The search for copies in every space, and the thresholds that real patches of people who were not trained on give it."""
+"""Search for copies in every space, with thresholds computed from real patches of people who were not trained on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, PixelSea
 from angiosynth.privacy.nearest import Indices, Points
 from angiosynth.settings.audit import AuditSettings
 
-CHECKED_IN_FEATURES = 500  # queries that are searched for under all symmetries, at most
-LEVEL = 96.0  # mean of a levelled patch, of 0..255: low, since vessels are far brighter than the mean
+CHECKED_IN_FEATURES = 500  # most queries that are searched for under all symmetries
+LEVEL = 96.0  # mean grey level of a levelled patch, in 0..255; low, since vessels are far brighter than the mean
 LABELS = "copies_labels"
 OF_LABELS = (LABELS, "copies_pairs")
 SPACES = ("copies", "copies_features", *OF_LABELS)  # keys of audit.json
-LEARNED = "copies_learned"  # a further one, where a detector is trained
+LEARNED = "copies_learned"  # additional space if a detector is trained
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Pairs:
 
 
 class CopyAudit:
-    """Searches for copies of training patients' patches, and of people's who were not trained on as what chance gives.
+    """Search for copies of training patients' patches and, as a control, for copies of people who were not trained on.
 
-    These are test and validation patients and, in the searches that need no label, people who are held out without one.
+    The latter are test and validation patients and, in searches that need no label, unlabelled people who are held out.
     """
 
     def __init__(self, data: RealData, settings: AuditSettings) -> None:
         self.data, self.settings = data, settings
         self.training = self._pairs("training")
-        image, label = (np.concatenate([of["test"], of["validation"]]) for of in (data.images, data.labels))
-        self.others = Pairs(image, label)  # the labelled ones
+        image, label = (np.concatenate([arrays["test"], arrays["validation"]]) for arrays in (data.images, data.labels))
+        self.others = Pairs(image, label)  # labelled people only
         person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])
         images = References(PeoplesPatches(levelled(self.training.image), data.number), PeoplesPatches(levelled(image), person))
         self.references = PairReferences(images, labels_of(images, self.training.label, label))
@@ -56,14 +56,14 @@ class CopyAudit:
 
     @property
     def set(self) -> Pairs:
-        """The synthetic ones."""
+        """The synthetic pairs."""
         return self._pairs("synthetic")
 
     def _pairs(self, name: str) -> Pairs:
         return Pairs(self.data.images[name], self.data.labels[name])
 
     def _with_unlabelled(self, labelled: References) -> References:
-        """The labelled people and behind them those without a label; the very same object where there are none of these."""
+        """Append the unlabelled people to the labelled ones; returns the same object if there are none."""
         if "unlabelled" not in self.data.images:
             return labelled
         image = np.concatenate([labelled.others.images, levelled(self.data.images["unlabelled"])])
@@ -71,11 +71,16 @@ class CopyAudit:
         return replace(labelled, others=PeoplesPatches(image, person))
 
     def search(self, pairs: Pairs, checked: int, description: str) -> dict[str, CopySearch]:
-        """Search for copies among pairs, `checked` of them exactly.
+        """Search for copies among synthetic pairs.
+
+        Args:
+            pairs: the queries.
+            checked: number of queries that are aligned exactly.
+            description: kind of the queries, for the progress bar.
 
         Returns:
-            For each of SPACES the search: in pixels, in features, in label maps, and in image and label together; LEARNED, in a learnt
-            embedding, where the settings have a detector.
+            The search in each of SPACES (pixels, features, label maps, image and label together) and, if the settings have a detector,
+            in LEARNED, its embedding.
         """
         images = levelled(pairs.image)
         by_image = self._search_images(images, checked, description)
@@ -84,12 +89,12 @@ class CopyAudit:
     def _search_images(
         self, images: ImagePatches, checked: int, description: str, excluded: Indices | None = None
     ) -> dict[str, CopySearch]:
-        """In pixels and in features, for which nobody needs a label; the images are `levelled`."""
+        """Search for `levelled` images in the spaces that need no label: pixels, features and the learnt embedding."""
         in_pixels = search_copies(images, self.people, checked, f"copies, {description} patches", excluded)
-        few, queries = min(checked, CHECKED_IN_FEATURES), Described(images, self._describe(images))
+        checked_in_features, queries = min(checked, CHECKED_IN_FEATURES), Described(images, self._describe(images))
         searches = {
             "copies": in_pixels,
-            "copies_features": search_in_features(queries, self._people, few, self._describe, in_pixels, excluded),
+            "copies_features": search_in_features(queries, self._people, checked_in_features, self._describe, in_pixels, excluded),
         }
         if self._detector is not None:
             searches[LEARNED] = search_embedded(images, self._embedded_people, self._detector, excluded)
@@ -104,7 +109,7 @@ class CopyAudit:
         in_pixels: CopySearch | None = None,
         excluded: Indices | None = None,
     ) -> dict[str, CopySearch]:
-        """In label maps, and in image and label together, among labelled people; `in_pixels` serves where nobody is without a label."""
+        """Search in label maps, and in image and label together, among labelled people; `in_pixels` is reused if everybody has a label."""
         if not isinstance(in_pixels, PixelSearch) or self.people is not self.references.images:
             in_pixels = search_copies(images, self.references.images, checked, f"copies, {description} labelled patches", excluded)
         labels = label_images(label)
@@ -113,12 +118,12 @@ class CopyAudit:
 
     @cached_property
     def synthetic(self) -> dict[str, CopySearch]:
-        """The search among the set."""
+        """The searches for copies in the synthetic set."""
         return self.search(self.set, self.settings.checked, "synthetic")
 
     @cached_property
     def thresholds(self) -> dict[str, CopyThreshold]:
-        """For each of SPACES what counts as a copy, by real patches of people who were not trained on."""
+        """The threshold of each of SPACES, computed from real patches of people who were not trained on."""
 
         def computed() -> dict[str, Any]:
             return {space: asdict(threshold) for space, threshold in self._thresholds().items()}
@@ -126,11 +131,13 @@ class CopyAudit:
         return {space: CopyThreshold(**fields) for space, fields in self.data.references.get("thresholds", computed).items()}
 
     def _thresholds(self) -> dict[str, CopyThreshold]:
-        limits, checked, everybody = self.settings.limits, self.settings.checked, self.people.others
-        rows = evenly(len(everybody.images), self.settings.compared)
-        reference: dict[str, CopySearch] = self._search_images(everybody.images[rows], checked, "others'", everybody.person[rows])
+        limits, checked, others = self.settings.limits, self.settings.checked, self.people.others
+        # Searches that need no label, over all people who were not trained on.
+        rows = evenly(len(others.images), self.settings.compared)
+        reference: dict[str, CopySearch] = self._search_images(others.images[rows], checked, "others'", others.person[rows])
+        # Searches in label maps, over labelled people; if everybody has a label, these are the same rows.
         in_pixels, labelled = reference["copies"], self.references.images.others
-        rows = evenly(len(labelled.images), self.settings.compared)  # the same rows where nobody is without a label
+        rows = evenly(len(labelled.images), self.settings.compared)
         images, label, person = labelled.images[rows], self.others.label[rows], labelled.person[rows]
         reference |= self._search_labels(images, label, checked, "others'", in_pixels, person)
         thresholds = {}
@@ -149,38 +156,41 @@ class CopyAudit:
         }
 
     def people_of(self, space: str) -> tuple[int, int]:
-        """Numbers of people who were trained on and who were not, among whom a search of this space looks."""
-        sides = self.references.images if space in OF_LABELS else self.people
-        return sides.training.people, sides.others.people
+        """Numbers of people who were trained on and who were not, as far as a search in this space compares with them."""
+        references = self.references.images if space in OF_LABELS else self.people
+        return references.training.people, references.others.people
 
     def detected(self, pairs: Pairs, description: str) -> dict[str, float]:
-        """Share of pairs, all of them checked, that count as copies, for each of SPACES."""
+        """Share of pairs that count as copies in each of SPACES; all pairs are checked."""
         searches = self.search(pairs, len(pairs.image), description)
         return {space: float(self.thresholds[space].passed(search.training).mean()) for space, search in searches.items()}
 
     @cached_property
     def _levelled_features(self) -> dict[str, NDArray[Any]]:
-        """Features of both sides' levelled images, (m, features) each, `with_smoothed`, and their scale by the training patients'."""
+        """Features of all levelled real patches `with_smoothed`, standardised by the training patients', and that scale.
+
+        Keys: training and others, (2m, features) each; mean and deviation, (features,) each.
+        """
         return self.data.references.get("levelled_features", self._describe_people)
 
     def _describe_people(self) -> dict[str, NDArray[Any]]:
         features, (training, others) = self.data.real.features, (self.people.training.images, self.people.others.images)
-        of_training = features(training)
-        scale = Standardised.by(of_training)
-        described = {"training": with_smoothed(training, scale.of(of_training), lambda images: scale.of(features(images)))}
+        training_features = features(training)
+        scale = Standardised.by(training_features)
+        described = {"training": with_smoothed(training, scale.of(training_features), lambda images: scale.of(features(images)))}
         described["others"] = with_smoothed(others, scale.of(features(others)), lambda images: scale.of(features(images)))
-        return {**{name: one.features for name, one in described.items()}, "mean": scale.mean, "deviation": scale.deviation}
+        return {**{name: group.features for name, group in described.items()}, "mean": scale.mean, "deviation": scale.deviation}
 
     def _describe(self, images: ImagePatches) -> Points:
-        """Features of levelled images (n, x, y), on the scale of the training patients'."""
+        """Features (n, features) of levelled images (n, x, y), standardised by the training patients'."""
         scale = Standardised(self._levelled_features["mean"], self._levelled_features["deviation"])
         return scale.of(self.data.real.features(images))
 
     @cached_property
     def _people(self) -> DescribedPeople:
-        sides, known = (self.people.training, self.people.others), self._levelled_features
-        described = [Described(side.images, known[name]) for side, name in zip(sides, ("training", "others"), strict=True)]
-        return DescribedPeople(described[0], sides[0].person, described[1], sides[1].person)
+        training, others, features = self.people.training, self.people.others, self._levelled_features
+        described = Described(training.images, features["training"]), Described(others.images, features["others"])
+        return DescribedPeople(described[0], training.person, described[1], others.person)
 
     @cached_property
     def _detector(self) -> CopyDetector | None:
@@ -192,13 +202,13 @@ class CopyAudit:
     @cached_property
     def _embedded_people(self) -> EmbeddedPeople:
         assert self._detector is not None
-        embed, sides = self._detector.embed, {"training": self.people.training, "others": self.people.others}
-        points = self.data.references.get("embedded", lambda: {name: embed(side.images) for name, side in sides.items()})
-        return EmbeddedPeople(points["training"], sides["training"].person, points["others"], sides["others"].person)
+        embed, training, others = self._detector.embed, self.people.training, self.people.others
+        points = self.data.references.get("embedded", lambda: {"training": embed(training.images), "others": embed(others.images)})
+        return EmbeddedPeople(points["training"], training.person, points["others"], others.person)
 
 
 def levelled(images: ImagePatches) -> ImagePatches:
-    """Images (n, x, y) of levels, all shifted to one mean: how bright a patch is depends on the coil, and is no content to be copied."""
+    """Shift images (n, x, y) of levels to the same mean: a patch's brightness depends on the coil and is not part of its content."""
     shift: NDArray[np.float32] = LEVEL - images.reshape(len(images), -1).mean(axis=1, dtype=np.float32)
     levels: ImagePatches = np.clip(np.rint(images + shift[:, None, None]), 0, 255).astype(np.uint8)
     return levels

@@ -1,4 +1,4 @@
-"""Patches of heads that the phantom draws, cut as a site's are: real enough to learn from, and no patient's."""
+"""Training patches from heads drawn by the phantom, cut as a site's patches are. They contain no patient's data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from angiosynth.settings import IntensitySettings, PatchSettings, ScannerSetting
 
 
 def drawn_patches(scanner: ScannerSettings, patches: PatchSettings, seed: int, number: int, site: str) -> tuple[ImagePatches, LabelPatches]:
-    """Draw one head, every second one diseased, and cut patches from the scaled scan.
+    """Draw one head, diseased if its number is even, and cut patches from the scaled scan.
 
     Args:
-        scanner: as which scanner.
+        scanner: the scanner to simulate.
         patches: size and numbers of patches.
-        seed, number, site: all that the head depends on, beside the scanner.
+        seed, number, site: determine the head, together with the scanner.
 
     Returns:
         Images (n, x, y) of levels and labels (n, x, y).

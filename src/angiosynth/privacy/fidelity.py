@@ -1,4 +1,4 @@
-"""Fidelity of a set, to hold beside its leakage: likeness and variety in features, and statistics of its vessels."""
+"""Fidelity and diversity of a set in features, and statistics of its vessels, reported beside its leakage."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from scipy import ndimage
 from angiosynth.arrays import LabelPatches
 from angiosynth.privacy.nearest import Points, nearest
 
-K = 5  # neighbours, as in the paper on density and coverage
+K = 5  # neighbours, as in arXiv:2002.09797
 
 
 def manifold_scores(real: Points, synthetic: Points, k: int = K) -> dict[str, float]:
-    """Precision and recall (NeurIPS 2019, arXiv:1904.06991, eq. 3), density and coverage (ICML 2020, arXiv:2002.09797, eqs. 4 and 6).
+    """Compute precision and recall (arXiv:1904.06991, NeurIPS 2019, eq. 3), density and coverage (arXiv:2002.09797, ICML 2020, eqs. 4, 6).
 
-    A point's ball reaches to its k-th neighbour in its own set. Precision: share of synthetic points in some real ball. Recall: share
-    of real points in some synthetic ball. Density: real balls that hold a synthetic point, divided by k, mean over synthetic points;
-    it may pass 1. Coverage: share of real balls that hold a synthetic point.
+    The ball of a point has the distance to its k-th neighbour in the same set as radius. Precision: share of synthetic points in at least
+    one real ball. Recall: share of real points in at least one synthetic ball. Density: number of real balls that contain a synthetic
+    point, divided by k, mean over synthetic points; it can exceed 1. Coverage: share of real balls that contain a synthetic point.
 
     Args:
-        real: (n, features), more than k.
-        synthetic: (m, features), more than k; best as many as real, since all four depend on the numbers of points.
-        k: the neighbour that a ball reaches to.
+        real: (n, features), n > k.
+        synthetic: (m, features), m > k. All four scores depend on n and m, so sets are comparable only for equal numbers.
+        k: the neighbour whose distance is the radius.
     """
     real_radius = nearest(real, real, k + 1)[0][:, k]  # the first neighbour is the point itself
     synthetic_radius = nearest(synthetic, synthetic, k + 1)[0][:, k]
@@ -45,16 +45,16 @@ def manifold_scores(real: Points, synthetic: Points, k: int = K) -> dict[str, fl
 
 
 def vessel_statistics(label: LabelPatches) -> dict[str, float]:
-    """Measure how much vessel a patch holds, how wide it is and in how many pieces.
+    """Measure the fraction, the calibre and the number of pieces of vessels in patches.
 
     Args:
         label: (n, x, y), 0 or 1.
 
     Returns:
-        fraction: share of pixels. calibre_px: mean over pieces of their greatest width in pixels, twice the greatest distance to a
-        pixel outside the vessel, less one. components: pieces (8-connected) a patch. empty: share of patches without vessel.
+        fraction: fraction of vessel pixels. calibre_px: greatest width of a piece in pixels, twice the greatest distance of its pixels
+        to the background minus one, mean over pieces. components: pieces (8-connected) per patch. empty: share of patches without vessel.
     """
-    # All patches in one picture, with an empty line between them: one call of each function instead of one a patch.
+    # Stack all patches into one picture, separated by background, so that each function is called once instead of once per patch.
     padded = np.pad(np.asarray(label, np.uint8), ((0, 0), (1, 1), (1, 1)))
     picture = padded.reshape(-1, padded.shape[2])
     pieces, count = ndimage.label(picture, np.ones((3, 3)))
@@ -69,7 +69,7 @@ def vessel_statistics(label: LabelPatches) -> dict[str, float]:
 
 
 def _distances(first: Points, second: Points) -> NDArray[np.float64]:
-    """(n, m) root mean squares."""
+    """Root mean square distances (n, m)."""
     squares = (first.astype(np.float64) ** 2).sum(axis=1)[:, None] + (second.astype(np.float64) ** 2).sum(axis=1)
     products = first.astype(np.float64) @ second.astype(np.float64).T
     distances: NDArray[np.float64] = np.sqrt(np.clip(squares - 2.0 * products, 0.0, None) / first.shape[1])

@@ -1,16 +1,17 @@
-"""A learnt copy detector: an embedding in which a patch stays near to itself when it is rotated, moved, deformed, blurred or made noisy.
+"""Learnt copy detector: an embedding that is nearly invariant to rotation, shift, deformation, blur, contrast and noise.
 
-The other searches undo changes that are listed beforehand. A generator may also deform a patch, or deform it and change its contrast,
-which no list of poses undoes. Here a small network maps a patch onto the unit sphere. It learns by contrast (NT-Xent; Chen et al. 2020):
-two altered views of one patch shall be nearer to each other than to all other patches. Copy detectors are trained so for photographs
-(SSCD; Pizzi et al. 2022) and for medical images (LCMem, arXiv 2512.14421); DeepSSIM (arXiv 2509.16582) lets the embedding of altered
-brain MRI follow the structural similarity of the unaltered.
+The other searches undo a fixed list of transformations. A generator may also deform a patch or change its contrast, which no list of
+poses undoes. A small network maps patches to the unit sphere. It is trained by contrastive learning (NT-Xent; Chen et al. 2020): two
+augmented views of one patch are pulled together and pushed away from all other patches. Copy detectors for photographs (SSCD; Pizzi et
+al. 2022) and for medical images (LCMem, arXiv 2512.14421) are trained in the same way; DeepSSIM (arXiv 2509.16582) trains the embedding
+of augmented brain MRI to reproduce the structural similarity of the originals.
 
-It learns from heads that the phantom draws, and never sees a person. Had it learnt from people who were not trained on, their patches
-would be spread apart in the embedding and training patients' would not, and these would seem nearer to any set, a harmless one too.
+The network is trained on heads drawn by the phantom and never on a person's data. Training it on the people who are not in the
+generator's training set would spread their patches apart in the embedding, but not those of training patients, which would then seem
+nearer to any set, even a harmless one.
 
-Symmetries are not learnt: every patch is embedded under all eight. No pose is searched for, so real patches that give the thresholds are
-treated as synthetic ones are, and what is distinctive is so in the embedding alone.
+Invariance to symmetries is not learnt: every query is embedded under all eight. No pose is searched for, so the real patches that give
+the thresholds are treated as synthetic ones are, and whether a patch is distinctive is decided in the embedding alone.
 """
 
 from __future__ import annotations
@@ -33,28 +34,27 @@ from angiosynth.privacy.nearest import Indices, Points, as_points, nearest, near
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import PatchSettings, ScannerSettings
 
-# "Much nearer" in this embedding, at most; as `limits.copy_ratio`, which is for distances in pixels.
-RATIO = 0.5
+RATIO = 0.5  # upper bound on a copy's ratio of distances in this embedding; `limits.copy_ratio` is for distances in pixels
 HEADS, OF_EACH = 8, {"on_vessels": 128, "on_bright": 96, "in_brain": 96}
-SLAB, SPACING_MM = 32, 0.8  # slices of a drawn head; of a voxel, in the slice
-MARGIN = 1.4  # side of a drawn slice, at least, in sides of a patch
+SLAB, SPACING_MM = 32, 0.8  # number of slices of a drawn head; spacing within a slice
+MARGIN = 1.4  # smallest ratio of the side of a drawn slice to that of a patch
 BATCH, RATE, TEMPERATURE = 96, 0.002, 0.07
-WIDTH, COORDINATES, CELLS = 24, 64, 4  # channels of the first layer, of the embedding, cells along a side before the last layer
-# Alterations, each up to so much: degrees, sides of a patch, nats of contrast, grey levels in [-1, 1].
+WIDTH, COORDINATES, CELLS = 24, 64, 4  # channels of the first layer; dimension of the embedding; cells along a side before the last layer
+# Augmentations, greatest amounts: degrees; fractions of the side of a patch, twice; log of contrast; grey levels in [-1, 1], twice.
 DEGREES, SHIFT, DEFORMATION, CONTRAST, BRIGHTNESS, NOISE = 15.0, 0.1, 0.06, 0.35, 0.1, 0.08
-NODES = 4  # along a side, of a deformation
-CHUNK = 2048  # images that are embedded at once
+NODES = 4  # nodes of a deformation along a side
+CHUNK = 2048  # images embedded at once
 
 
 class Embedding(nn.Module):
-    """(n, 1, x, y) images of zero mean -> (n, COORDINATES) on the unit sphere."""
+    """Network from images (n, 1, x, y) of zero mean to points (n, COORDINATES) on the unit sphere."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for channels, more in ((1, WIDTH), (WIDTH, 2 * WIDTH), (2 * WIDTH, 4 * WIDTH)):
             layers += [nn.Conv2d(channels, more, 3, stride=2, padding=1), nn.GroupNorm(4, more), nn.SiLU()]
-        # Cells keep where in a patch something is, which tells patches apart.
+        # Pooling to cells instead of one mean keeps positions, which distinguish patches.
         layers += [nn.AdaptiveAvgPool2d(CELLS), nn.Flatten(), nn.Linear(4 * WIDTH * CELLS**2, COORDINATES)]
         self.layers = nn.Sequential(*layers)
 
@@ -66,7 +66,7 @@ class CopyDetector:
     """A trained embedding.
 
     Args:
-        weights: as `train_detector` returns them.
+        weights: the result of `train_detector`.
     """
 
     def __init__(self, weights: dict[str, NDArray[np.float32]]) -> None:
@@ -76,7 +76,7 @@ class CopyDetector:
 
     @torch.no_grad()
     def embed(self, images: ImagePatches) -> Points:
-        """Images (n, x, y) of levels -> (n, COORDINATES)."""
+        """Embed images (n, x, y) of levels: (n, COORDINATES)."""
         chunks = _inputs(images).split(CHUNK)
         return torch.cat([self._network(chunk.to(device())).cpu() for chunk in chunks]).numpy()
 
@@ -85,12 +85,12 @@ def train_detector(size: int, steps: int, seed: int) -> dict[str, NDArray[np.flo
     """Train an embedding on patches of drawn heads.
 
     Args:
-        size: side of the patches that it is for, in pixels.
-        steps: of BATCH patches.
-        seed: of heads, weights, batches and alterations.
+        size: side of the patches in pixels.
+        steps: number of steps, of BATCH patches each.
+        seed: seed of heads, weights, batches and augmentations.
 
     Returns:
-        Weights by name.
+        Weights of `Embedding` by name.
     """
     images = _inputs(_training_patches(size, seed))
     random = torch.Generator().manual_seed(seed)
@@ -112,7 +112,7 @@ def train_detector(size: int, steps: int, seed: int) -> dict[str, NDArray[np.flo
 
 @dataclass(frozen=True)
 class EmbeddedPeople:
-    """Points (m, COORDINATES) of training patients' patches and of others', and the number of each patch's person on either side."""
+    """Embedded patches (m, COORDINATES) of training patients and of others, and the number of each patch's person within its group."""
 
     training: Points
     training_person: Indices
@@ -125,24 +125,24 @@ def search_embedded(images: ImagePatches, people: EmbeddedPeople, detector: Copy
 
     Args:
         images: (n, x, y) of levels, the queries.
-        people: whom they may repeat.
-        detector: of the embedding.
-        excluded: (n,) number of a person among the others to whom a query is not compared, since it is that person's.
+        people: the real patches to compare with.
+        detector: the embedding.
+        excluded: (n,) number of a person among the others whom a query is not compared with, since it is that person's patch.
     """
-    every = np.arange(len(images))
-    near = Matches(np.full(len(images), np.inf), every * 0, Poses.of_symmetry(every * 0))
+    queries = np.arange(len(images))
+    near = Matches(np.full(len(images), np.inf), queries * 0, Poses.of_symmetry(queries * 0))
     distance = np.full((len(images), int(people.others_person.max()) + 1), np.inf)  # to each of the others
-    for number, posed in enumerate(symmetries(torch.from_numpy(images))):
-        points = detector.embed(posed.contiguous().numpy())
-        to_training, row = (one[:, 0] for one in nearest(points, people.training))
+    for number, transformed in enumerate(symmetries(torch.from_numpy(images))):
+        points = detector.embed(transformed.contiguous().numpy())
+        to_training, row = (column[:, 0] for column in nearest(points, people.training))
         better = to_training < near.distance
         near.distance[better], near.row[better], near.poses.symmetry[better] = to_training[better], row[better], number
         distance = np.minimum(distance, nearest_of_each(points, people.others, people.others_person))
     if excluded is not None:
-        distance[every, excluded] = np.inf
+        distance[queries, excluded] = np.inf
     far, rest = np.partition(distance, 1, axis=1)[:, :2].T
     members = Suspicion(ratio_of(near.distance, far), far[:, None], people.training_person[near.row])
-    return CopySearch(members, Suspicion(ratio_of(far, rest), rest[:, None], distance.argmin(axis=1)), every, near)
+    return CopySearch(members, Suspicion(ratio_of(far, rest), rest[:, None], distance.argmin(axis=1)), queries, near)
 
 
 def _training_patches(size: int, seed: int) -> ImagePatches:
@@ -153,28 +153,28 @@ def _training_patches(size: int, seed: int) -> ImagePatches:
 
 
 def contrastive_loss(points: Tensor) -> Tensor:
-    """NT-Xent of views (2n, d) on the unit sphere, of which i and n + i are of one patch."""
+    """NT-Xent loss (Chen et al. 2020, eq. 1) of views (2n, d) on the unit sphere; views i and n + i show the same patch."""
     count = len(points) // 2
-    likeness = points @ points.T / TEMPERATURE
-    likeness.fill_diagonal_(-torch.inf)
-    return F.cross_entropy(likeness, torch.arange(2 * count, device=points.device).roll(count))
+    similarity = points @ points.T / TEMPERATURE
+    similarity.fill_diagonal_(-torch.inf)
+    return F.cross_entropy(similarity, torch.arange(2 * count, device=points.device).roll(count))
 
 
 def altered(images: Tensor, random: torch.Generator) -> Tensor:
-    """Alter images (n, 1, x, y) as a generator might that repeats them: pose, shape, sharpness, contrast, noise, each at random."""
+    """Augment images (n, 1, x, y) by random pose, deformation, blur, contrast, brightness and noise, as a copying generator might."""
     n = len(images)
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=random)
 
-    # Rotation and shift, and a smooth deformation by random moves of a few nodes.
+    # Rotation and shift, and a smooth deformation by random displacements of a few nodes.
     angle = (2 * uniform(n) - 1) * math.radians(DEGREES)
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    shift = (2 * uniform(n, 2) - 1) * 2 * SHIFT  # a side is 2 long in the grid's coordinates
+    shift = (2 * uniform(n, 2) - 1) * 2 * SHIFT  # in the grid's coordinates a side has length 2
     pose = torch.stack([torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1)
-    moves = torch.randn(n, 2, NODES, NODES, generator=random) * 2 * DEFORMATION * uniform(n, 1, 1, 1)
-    smooth = F.interpolate(moves, images.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    grid = F.affine_grid(pose, list(images.shape), align_corners=False) + smooth
+    displacement = torch.randn(n, 2, NODES, NODES, generator=random) * 2 * DEFORMATION * uniform(n, 1, 1, 1)
+    deformation = F.interpolate(displacement, images.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    grid = F.affine_grid(pose, list(images.shape), align_corners=False) + deformation
     views = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     # Sharpness, contrast, brightness, noise.
     blurred = F.avg_pool2d(F.pad(views, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -184,7 +184,7 @@ def altered(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _inputs(images: ImagePatches) -> Tensor:
-    """(n, x, y) levels -> (n, 1, side, side) of zero mean, averaged down to about 32x32 where larger."""
+    """Convert levels (n, x, y) to network inputs (n, 1, side, side) of zero mean; larger images are averaged down to about 32x32."""
     points = torch.from_numpy(as_points(images))
     side = math.isqrt(points.shape[1])
     return (points - points.mean(dim=1, keepdim=True)).view(-1, 1, side, side)

@@ -1,9 +1,9 @@
-"""Which patient does a synthetic patch come from? Linkage by nearest training patches (WP29 opinion 05/2014, section 2.2.2).
+"""Linkability: whether the nearest training patches of a synthetic patch belong to one patient (WP29 opinion 05/2014, section 2.2.2).
 
-Patches that merely look like vessels have neighbours from many patients. If the set leads to one person, the nearest training
-patches of a synthetic patch belong to the same patient more often than those of a real patch of somebody who was not trained on. The
-statistic is that difference of agreement, between synthetic patches and held-out patients' patches: 0 means no more than any real
-patch, and it cannot pass 1.
+A plausible patch has neighbours from many patients. If the set can be linked to single people, the nearest training patches of a
+synthetic patch belong to the same patient more often than those of a real patch of somebody who was not trained on. The statistic is the
+excess of this agreement of synthetic patches over that of held-out patients' patches: 0 for no more agreement than any real patch has,
+at most 1.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ class PatientPoints:
 
 
 def neighbour_agreement(queries: Points, training: PatientPoints) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Compute how far the nearest training patches of each query agree in their patient, and whose the nearest is.
+    """Compute the agreement of the nearest training patches of each query in their patient.
 
     Args:
         queries: (n, coordinates).
-        training: of training patients.
+        training: training patients' patches.
 
     Returns:
-        (n,) share of the pairs among the 5 nearest that are of one patient, and (n,) the patient of the nearest.
+        Share (n,) of pairs among the NEIGHBOURS nearest training patches that belong to one patient, and the patient (n,) of the nearest.
     """
     patients = training.patient[nearest(queries, training.points, min(NEIGHBOURS, len(training.points)))[1]]
     k = patients.shape[1]
-    # Ordered pairs of neighbours of one patient, without each neighbour and itself.
+    # Number of ordered pairs of different neighbours that belong to one patient.
     same = (patients[:, :, None] == patients[:, None, :]).sum(axis=(1, 2)) - k
     return same / max(1, k * (k - 1)), patients[:, 0]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Of n real patches of people who were not trained on: their person's number, and `neighbour_agreement` among training patches."""
+    """Numbers (n,) of the people of n real patches that were not trained on, and their `neighbour_agreement` with training patches."""
 
     person: NDArray[np.int64]
     agreement: NDArray[np.float64]
@@ -54,7 +54,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, held_out: PatientPoints, training: PatientPoints) -> HeldOut:
-        """Of patches of such people."""
+        """Compute the agreement of held-out people's patches."""
         return cls(held_out.patient, *neighbour_agreement(held_out.points, training))
 
 
@@ -63,19 +63,19 @@ def linkage_statistics(synthetic: Points, held_out: HeldOut, training: PatientPo
 
     Args:
         synthetic: (n, coordinates).
-        held_out: patches of patients on whom nothing was trained.
-        training: patients behind the set.
-        bootstrap: resamples of synthetic patches and of held-out patients.
-        seed: of the resamples.
+        held_out: the agreement of held-out patients' patches.
+        training: training patients' patches.
+        bootstrap: number of resamples of synthetic patches and of held-out patients.
+        seed: seed of the resamples.
 
     Returns:
-        agreement (synthetic), held_out (the same of held-out patients, mean over patients), excess (the difference) with _low and
-        _high, its 95% bootstrap interval, and p, the share of resamples without an excess (1 where there is one held-out patient);
-        chance (agreement if neighbours were drawn at random); top_share and top_share_held_out, the share of queries that lead to the
-        patient to whom most lead.
+        agreement: mean over synthetic patches. held_out: mean over held-out patients. excess: their difference. excess_low, excess_high:
+        its 95% bootstrap interval. p: share of resamples without an excess, 1 for a single held-out patient. chance: agreement of
+        neighbours drawn at random. top_share, top_share_held_out: share of queries whose nearest patch belongs to the most frequent
+        patient.
     """
     agreement, patient = neighbour_agreement(synthetic, training)
-    # The person is the unit: a held-out patient counts once, however many patches the scan gave.
+    # The unit is the person: each held-out patient has the same weight, whatever the number of patches.
     names = np.unique(held_out.person)
     means = np.array([held_out.agreement[held_out.person == name].mean() for name in names])
     rng = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
-"""Nearest neighbours among patches, exactly, by faiss.
+"""Exact nearest neighbours among patches, by faiss.
 
-Distances are root mean squares over a point's coordinates, so that sizes of patches can be compared: 0.1 between two images in
+Distances are root mean square differences of coordinates, so they are comparable between sizes of patches: 0.1 between two images in
 [-1, 1] is a twentieth of the grey scale.
 """
 
@@ -20,12 +20,12 @@ from angiosynth.arrays import ImagePatches, from_levels
 Points = NDArray[np.float32]  # (n, coordinates)
 Distances = NDArray[np.float32]
 Indices = NDArray[np.int64]
-SIDE = 32  # larger images are averaged down to this: the search is for content, not grain, and its cost stays bounded
-ROWS = 8192  # of one chunk, so that memory stays bounded
+SIDE = 32  # larger images are averaged down to about this side, which removes noise and bounds the cost of a search
+ROWS = 8192  # rows of a chunk, which bounds the memory
 
 
 def as_points(images: ImagePatches) -> Points:
-    """Images (n, x, y) of levels 0..255 as points: values in [-1, 1], averaged down to about 32x32 where larger."""
+    """Convert images (n, x, y) of levels 0..255 to points of pixels in [-1, 1]; larger images are averaged down to about 32x32."""
     factor = max(1, images.shape[1] // SIDE)
     if factor == 1:
         return from_levels(images).reshape(len(images), -1)
@@ -34,7 +34,7 @@ def as_points(images: ImagePatches) -> Points:
 
 
 def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances, Indices]:
-    """Find the k nearest references of each query, exactly.
+    """Find the k nearest references of each query.
 
     Returns:
         Distances (n, k), ascending, and rows of `references` (n, k).
@@ -44,8 +44,8 @@ def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances,
     """
     if not 1 <= k <= len(references):
         raise ValueError(f"{k} neighbours asked of {len(references)} references")
-    # faiss computes |q|^2 - 2qr + |r|^2, which cancels badly where points lie far from the origin; so both are centred first, and the
-    # distances of the neighbours are computed anew from differences.
+    # faiss computes |q|^2 - 2qr + |r|^2, which loses precision by cancellation if points are far from the origin. Both sets are therefore
+    # centred first, and the distances of the neighbours are recomputed from differences.
     centre = references.mean(axis=0)
     _, rows = faiss.knn(queries - centre, references - centre, k)
     return _exact_distances(queries, references, rows)
@@ -60,29 +60,29 @@ class Neighbours:
 
     @classmethod
     def among(cls, queries: Points, references: Points) -> Neighbours:
-        """By an exact search."""
+        """Find the nearest reference of each query."""
         distance, row = nearest(queries, references)
         return cls(distance[:, 0], row[:, 0])
 
 
 def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int64]) -> Distances:
-    """Each query's distance to the nearest reference of each group: (n, groups).
+    """Return the distance of each query to the nearest reference of each group: (n, groups).
 
     Args:
         queries: (n, coordinates).
         references: (m, coordinates).
-        groups: (m,) numbers 0, 1, ..., each at least once.
+        groups: (m,) group of each reference: 0, 1, ..., each at least once.
     """
     return np.concatenate([nearest(queries, references[groups == group])[0] for group in range(int(groups.max()) + 1)], axis=1)
 
 
 def _exact_distances(queries: Points, references: Points, rows: Indices) -> tuple[Distances, Indices]:
-    """Root mean squares (n, k) between queries and the references at `rows` (n, k), and these rows, in ascending order."""
-    measured = []
+    """Distances (n, k) between queries and the references at `rows` (n, k), and these rows, in ascending order of distance."""
+    chunks = []
     for query, row in zip(_chunks(queries), _chunks(rows), strict=True):
-        gaps = [references[row[:, place]] - query for place in range(row.shape[1])]
-        measured.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in gaps], axis=1))
-    distances: Distances = np.concatenate(measured)
+        differences = [references[row[:, column]] - query for column in range(row.shape[1])]
+        chunks.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in differences], axis=1))
+    distances: Distances = np.concatenate(chunks)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
 

@@ -1,4 +1,4 @@
-"""The attacks tried on leaks that were made on purpose (`controls`): if they miss these, their silence on the set means nothing."""
+"""Run the attacks on leaks that were made on purpose (`controls`): if they miss these, their negative result on the set is no evidence."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from angiosynth.privacy.nearest import Neighbours, as_points
 from angiosynth.privacy.reconstruction import reconstruction_scores
 from angiosynth.settings.audit import AuditSettings
 
-UNSEEN = 64  # test patients' patches beside those that the control's generator was overfitted to
-DRAWN = 500  # patches that it draws
-PLANTED_CHECKED = 200  # planted copies that are searched for, at most
+UNSEEN = 64  # test patients' patches that serve as non-members of the overfitted generator
+DRAWN = 500  # patches that the overfitted generator draws
+PLANTED_CHECKED = 200  # most planted copies that are searched for
 
 
 def attack_planted_copies(data: AuditData, copies: CopyAudit, neighbours: Neighbours, settings: AuditSettings) -> list[dict[str, Any]]:
-    """Replace some of the set by noisy training patches, and try the search for copies and the attack on membership.
+    """Replace part of the set by noisy training patches, and run the searches for copies and the nearest-image attacks.
 
     Args:
-        data: of the audit.
+        data: the audit's patches.
         copies: the searches for copies.
-        neighbours: of every candidate patch the nearest image of the set.
-        settings: of the audit.
+        neighbours: the nearest synthetic image of every candidate patch.
+        settings: the audit's settings.
 
     Returns:
         For each share of `settings.planted`: share; for each space of a search for copies the detected share of the set; auc and p of
@@ -44,51 +44,52 @@ def attack_planted_copies(data: AuditData, copies: CopyAudit, neighbours: Neighb
         number = max(1, round(share * count))
         images, rows = noisy_copies(data.images["training"], number, settings.seed)
         scores = scores_with_copies(candidates, data.pixels["synthetic"], neighbours, as_points(images))
-        # Few copies show in the closest patches alone, many in all; an attacker would use the better score.
-        attacks = [data.split(by_patient(scores, data.patient, of_patches)) for of_patches in (1.0, CLOSEST)]
+        # A few copies change only a patient's closest patches, many change all; an attacker would use the better score.
+        attacks = [data.split(by_patient(scores, data.patient, closest)) for closest in (1.0, CLOSEST)]
         best = min(attacks, key=lambda attack: rank_p(attack.members, attack.others))
-        some = Pairs(images, data.labels["training"][rows]).select(evenly(number, PLANTED_CHECKED))
-        detected = copies.detected(some, f"planted {share:.0%}")
+        checked = Pairs(images, data.labels["training"][rows]).select(evenly(number, PLANTED_CHECKED))
+        detected = copies.detected(checked, f"planted {share:.0%}")
         figures = {"auc": auc(best.members, best.others), "p": rank_p(best.members, best.others)}
-        results.append({"share": share, **{space: part * number / count for space, part in detected.items()}, **figures})
+        results.append({"share": share, **{space: rate * number / count for space, rate in detected.items()}, **figures})
     return results
 
 
 def attack_overfitted_generator(data: RealData, control: GeneratorSettings, settings: AuditSettings) -> dict[str, Any]:
-    """Train a generator on a few patches of one patient until it knows them by heart, and try to tell these from others' patches.
+    """Overfit a generator to a few patches of one patient, and run the attacks that must distinguish these from others'.
 
     Args:
-        data: of the audit.
-        control: settings of that generator.
-        settings: of the audit.
+        data: the audit's real patches.
+        control: settings of the generator.
+        settings: the audit's settings.
 
     Returns:
-        For each holder auc and p over patches; linkage: the share of drawn patches that lead to that patient, the same of test
-        patients' patches, and whether the patient is the one to whom most lead.
+        For each holder auc and p over patches. linkage: share of drawn patches whose nearest training patch belongs to that patient, the
+        same share of test patients' patches, and whether the patient is the most frequent one.
     """
     inputs, seed = data.real, settings.seed
     few = few_pairs_of(inputs.training, data.members[0], settings.overfit_patches, seed)
     sampler, space, critic = train_overfitted(control, few, inputs.scratch / "overfitted")
     image, _ = sampler.pairs(DRAWN, seed)
     drawn = as_points(image)
-    # Here the unit is a patch: one person alone was learnt from, so there are no people to resample.
+    # The unit is the patch, since there is only one person in the training set.
     rows = evenly(len(inputs.test), UNSEEN)
-    candidates = np.concatenate([few.image[few.rows], data.images["test"][rows]])  # the learnt ones first
+    candidates = np.concatenate([few.image[few.rows], data.images["test"][rows]])  # members first
 
     def pairs(encoder: Encoder) -> Tensor:
         return torch.cat([encoded_pairs(few, np.arange(len(few)), encoder), encoded_pairs(inputs.test, rows, encoder)])
 
-    scored = pairs(critic)
+    # Membership by each attack: whether its scores separate the trained patches from test patients' patches.
+    critic_pairs = pairs(critic)
     scores = {
         "set": set_scores(as_points(candidates), drawn),
         "generator": reconstruction_scores(space, pairs(space), settings.reconstruction_steps, seed),
-        "critic": critic_scores(critic, lambda some: scored[torch.from_numpy(some)], len(scored), seed),
+        "critic": critic_scores(critic, lambda batch: critic_pairs[torch.from_numpy(batch)], len(critic_pairs), seed),
     }
     results: dict[str, Any] = {}
     for holder, by_holder in scores.items():
         members, others = np.split(np.asarray(by_holder, np.float64), [len(few)])
         results[holder] = {"auc": auc(members, others), "p": rank_p(members, others)}
-    # The patient who was learnt from has number 0, as the first of the members.
+    # Linkage: whether drawn patches lead to the patient of the training set, who is the first member and so has number 0.
     training = data.training_points
     patient, held_out = (neighbour_agreement(points, training)[1] for points in (drawn, data.pixels["test"]))
     shares = np.bincount(patient, minlength=len(data.members)) / len(patient)

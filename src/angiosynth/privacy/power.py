@@ -1,4 +1,4 @@
-"""What an audit of so many people can find, before it is made: the power of its rank test, and how many people it takes at least."""
+"""Power analysis of an audit: the power of its rank test for given numbers of people, and the fewest people that it needs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from scipy.stats import norm
 
 from angiosynth.privacy.membership import least_p
 
-AUCS = (0.7, 0.8, 0.9)  # of attacks for which the power is given
-DRAWS = 4000
+AUCS = (0.7, 0.8, 0.9)  # AUCs of attacks for which the power is reported
+DRAWS = 4000  # simulated audits
 SEED = 1
 
 
 def audit_power(members: int, others: int, level: float) -> dict[str, float]:
-    """Probability that attacks of each of AUCS are significant at a level, for one score a person.
+    """Simulate the probability that attacks with each of AUCS are significant in the exact rank test, with one score for each person.
 
-    Scores are normal with equal variance on both sides (binormal model; Hanley and McNeil 1982): an AUC is then a difference of means.
+    Scores are normal with equal variance in both groups (binormal model; Hanley and McNeil 1982), so that an AUC corresponds to a
+    difference of means. The simulation has a fixed seed.
 
     Args:
-        members: people who were trained on.
-        others: people who were not.
-        level: of significance, after the correction for the number of measures.
+        members: number of people who were trained on.
+        others: number of people who were not.
+        level: significance level after the correction for the number of measures.
 
     Returns:
-        Each AUC as text, such as "0.8" -> probability. The draws are the same at every call.
+        AUC as text, such as "0.8" -> power.
     """
     threshold = _critical_count(members, others, level)
     rng = np.random.default_rng(SEED)
@@ -40,7 +41,7 @@ def audit_power(members: int, others: int, level: float) -> dict[str, float]:
 
 
 def least_others(members: int, level: float) -> int:
-    """The fewest people who were not trained on with whom a perfect attack on so many members reaches a level of significance."""
+    """The smallest number of non-members with which a perfect attack on this number of members is significant at a level."""
     others = 1
     while least_p(members, others) > level:
         others += 1
@@ -48,14 +49,14 @@ def least_others(members: int, level: float) -> int:
 
 
 def _critical_count(members: int, others: int, level: float) -> int:
-    """The least number of pairs (member above other) with a one-sided exact rank test of at most `level`; one more than all if none."""
+    """The smallest Mann-Whitney U (pairs with the member above the other) that is significant at `level`; all pairs plus 1 if none is."""
     tail = np.cumsum(_pair_counts(members, others)[::-1])[::-1]
     significant = np.flatnonzero(tail / math.comb(members + others, members) <= level)
     return int(significant[0]) if len(significant) else members * others + 1
 
 
 def _pair_counts(members: int, others: int) -> NDArray[np.float64]:
-    """In how many orders of the people there are 0, 1, ... m*k such pairs: coefficients of a Gaussian binomial (Mann and Whitney 1947)."""
+    """Number of rankings of m members and k others with U = 0, 1, ..., m k: coefficients of a Gaussian binomial (Mann and Whitney 1947)."""
     counts = np.zeros(members * others + 1)
     counts[0] = 1.0
     for place in range(1, members + 1):

@@ -1,4 +1,4 @@
-"""The parts of an audit in which no generator has a part, each computed once for the audits of all generators."""
+"""The parts of an audit that do not depend on the generator, each computed once for the audits of all generators."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from angiosynth.privacy.planted_leaks import attack_overfitted_generator
 from angiosynth.runtime.progress import progress
 from angiosynth.settings.audit import AuditSettings
 
-SPACES = ("images", "features")  # in which nearness is measured
+SPACES = ("images", "features")  # spaces of the measure `nearer`
 
 
 class RealAudit:
-    """Features, thresholds, controls and the generator that learns by heart. All go through `data.references`."""
+    """Features, thresholds, controls and the overfitted generator of an audit, all cached in `data.references`."""
 
     def __init__(self, data: RealData, settings: AuditSettings) -> None:
         self.settings = settings
         self._real = data
 
     def prepare(self, title: str) -> None:
-        """Compute everything that `data.references` does not know.
+        """Compute everything that `data.references` does not hold yet.
 
         Args:
-            title: for progress.
+            title: text of the progress bar.
         """
         steps: tuple[Callable[[], Any], ...] = (
             lambda: self._real.raw_features,
@@ -49,7 +49,7 @@ class RealAudit:
 
     @cached_property
     def validation_neighbours(self) -> Neighbours:
-        """Of every candidate patch the nearest image of validation patients, a control."""
+        """The nearest validation patch of every candidate patch: the control of the nearest-image attack."""
 
         def computed() -> dict[str, NDArray[Any]]:
             pixels = self._real.pixels
@@ -59,7 +59,7 @@ class RealAudit:
 
     @cached_property
     def feature_controls(self) -> dict[str, NDArray[Any]]:
-        """Scores of all candidates in the controls of the attacks by features and by medoids."""
+        """Scores of all candidates in the controls of the attacks in features and by medoids: validation patches instead of the set."""
 
         def computed() -> dict[str, NDArray[Any]]:
             candidates, validation = candidates_of(self._real.features), self._real.features["validation"]
@@ -69,17 +69,17 @@ class RealAudit:
 
     @cached_property
     def held_out(self) -> HeldOut:
-        """To whom the patches of people who were not trained on lead."""
+        """Agreement of the nearest training patches of people who were not trained on."""
         data = self._real
         return HeldOut(**data.references.get("held_out", lambda: vars(HeldOut.of(data.other_points, data.training_points))))
 
     @cached_property
     def nearer_validation(self) -> dict[str, dict[str, float]]:
-        """For each of SPACES the share of validation patients' patches nearer to training patients than to others."""
+        """`nearer_of` validation patients' patches in each of SPACES."""
         return self._real.references.get("nearer_validation", lambda: {space: self.nearer_of("validation", space) for space in SPACES})
 
     def nearer_of(self, name: str, space: str) -> dict[str, float]:
-        """`nearer_to_training` of a set."""
+        """`nearer_to_training` of the patches of a key of `data`, in one of SPACES."""
         data, settings = self._real, self.settings
         points = data.pixels if space == "images" else data.features
         training = nearest_of_each(points[name], points["training"], data.number)
@@ -88,13 +88,13 @@ class RealAudit:
 
     @cached_property
     def copies(self) -> CopyAudit:
-        """Copies under symmetries, rotations and shifts, beside those of people who were not trained on."""
+        """The searches for copies."""
         return CopyAudit(self._real, self.settings)
 
     def overfitted(self) -> dict[str, Any]:
-        """The attacks on a generator that learns a few patches by heart; empty where the inputs have no settings of one."""
+        """The attacks on a generator that is overfitted on purpose; empty if the inputs have no settings for it."""
         data, control = self._real, self._real.real.control
         if control is None:
             return {}
-        # One of another width is another generator.
+        # The width is part of the key, since generators of different widths have different results.
         return data.references.get(f"overfitted, width {control.width}", lambda: attack_overfitted_generator(data, control, self.settings))

@@ -1,10 +1,10 @@
-"""Attack of whoever holds the generator: how well can it be made to draw a given patch?
+"""Attack that needs the generator: how closely it can reproduce a given patch.
 
-The white-box attack of GAN-Leaks (ACM CCS 2020, section 4.4, eqs. 5 and 7): the latent vector is optimised until the drawn pair is as near
-to the given one as it gets. A patch that was trained on can be drawn more closely, so the score is minus the remaining distance.
+The white-box attack of GAN-Leaks (ACM CCS 2020, section 4.4, eqs. 5 and 7): the latent vector is optimised to minimise the distance of the
+drawn pair to the given one. Members can be reproduced more closely, so the score is the negative remaining distance.
 
-The latent vector alone is optimised, its length held near that of a drawn one: noise maps have more pixels than a patch, and left
-free they would draw any patch.
+Only the latent vector is optimised, and its length is kept near that of random vectors. Noise maps have more values than a patch; if they
+were optimised too, the generator could reproduce any patch.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from angiosynth.generators.base import LatentSpace
 from angiosynth.privacy.nearest import nearest
 from angiosynth.runtime.progress import progress
 
-STARTS = 512  # random latents, of which each patch begins with the nearest
-LENGTH_WEIGHT = 0.01  # of the squared departure of |z|^2 from its mean, so that z stays where the generator was trained
-RATE = 0.05
-CHUNK = 128
+STARTS = 512  # random latent vectors; each patch starts from the one with the nearest drawing
+LENGTH_WEIGHT = 0.01  # weight of the squared deviation of mean(z^2) from 1, which keeps z in the range that the generator was trained for
+RATE = 0.05  # learning rate of Adam
+CHUNK = 128  # pairs optimised at once
 
 
 def reconstruction_scores(space: LatentSpace, pairs: Tensor, steps: int, seed: int) -> NDArray[np.float64]:
-    """Minus the root mean square between each pair and the nearest that the generator was made to draw, (n,).
+    """Return scores (n,): the negative root mean square difference between each pair and the generator's best reproduction of it.
 
     Args:
-        space: of the generator, whose weights stay as they are.
-        pairs: (n, 2, x, y), as `space.encode` makes them.
-        steps: of Adam for each patch.
-        seed: of the first latents.
+        space: the generator's latent space; its weights do not change.
+        pairs: (n, 2, x, y), encoded by `space.encode`.
+        steps: number of steps of Adam.
+        seed: seed of the initial latent vectors.
     """
     latents, drawn = _random_starts(space, seed)
-    # Each pair starts from the random latent whose drawing is nearest: from an arbitrary one few optimisations arrive.
+    # Each pair starts from the random latent vector whose drawing is nearest: from arbitrary vectors few optimisations converge.
     targets = pairs.flatten(1).numpy()
     first = latents[torch.from_numpy(nearest(targets, drawn)[1][:, 0]).to(device())]
     chunks = list(zip(pairs.split(CHUNK), first.split(CHUNK), strict=True))
@@ -45,14 +45,14 @@ def reconstruction_scores(space: LatentSpace, pairs: Tensor, steps: int, seed: i
 
 @torch.no_grad()
 def _random_starts(space: LatentSpace, seed: int) -> tuple[Tensor, NDArray[np.float32]]:
-    """Random latent vectors (k, vector) and the pairs drawn from them without noise, (k, values)."""
+    """Random latent vectors (k, size) and the pairs drawn from them without noise, flattened (k, values)."""
     vectors = torch.randn(STARTS, space.size, generator=torch.Generator().manual_seed(seed)).to(device())
     drawn = torch.cat([space.draw(chunk) for chunk in vectors.split(CHUNK)])
     return vectors, drawn.float().flatten(1).cpu().numpy()
 
 
 def _optimise(space: LatentSpace, target: Tensor, start: Tensor, steps: int) -> Tensor:
-    """The least root mean square (n,) of all steps."""
+    """Optimise latent vectors (n, size) towards pairs (n, 2, x, y); returns the smallest root mean square difference (n,) of all steps."""
     vector = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([vector], RATE)
     best = torch.full((len(target),), torch.inf, device=target.device)

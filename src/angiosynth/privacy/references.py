@@ -1,6 +1,6 @@
-"""Results of an audit in which no generator has a part: computed once, and read by the audits of all generators.
+"""Cache of an audit's results that do not depend on the generator: computed once, and read by the audits of all generators.
 
-They are features of real patches, thresholds from people who were not trained on, controls, and the generator that learns by heart.
+These are features of real patches, thresholds from people who were not trained on, controls, and the results of the overfitted generator.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from angiosynth.runtime.output import read_json, write_json
 
 T = TypeVar("T", bound=Mapping[str, Any])
 VALUES, ARRAYS = "references.json", "references.npz"
-ARRAY = "array "  # before the number of an array, in the place where it stands
+ARRAY = "array "  # prefix of the text that replaces an array in the JSON file, followed by the array's number
 
 
 class References:
     """Results by name; each is a tree of dictionaries and lists whose leaves are arrays, numbers, texts and truth values.
 
     Args:
-        known: results that were computed before.
+        results: results that were computed before.
     """
 
-    def __init__(self, known: Mapping[str, Any] | None = None) -> None:
-        self._known = dict(known or {})
+    def __init__(self, results: Mapping[str, Any] | None = None) -> None:
+        self._results = dict(results or {})
 
     def get(self, name: str, compute: Callable[[], T]) -> T:
-        """The result of this name, computed if it is not known."""
-        if name not in self._known:
-            self._known[name] = compute()
-        known: T = self._known[name]
-        return known
+        """Return the result of this name; compute and keep it if it is not there yet."""
+        if name not in self._results:
+            self._results[name] = compute()
+        result: T = self._results[name]
+        return result
 
     def save(self, folder: Path, key: str) -> None:
-        """Write all that is known.
+        """Write all results.
 
         Args:
-            folder: an existing one; its files are as confidential as the patches that they were computed from.
-            key: of everything that the results depend on.
+            folder: an existing folder; the files are as confidential as the patches that they were computed from.
+            key: digest of everything that the results depend on.
         """
         arrays: dict[str, Any] = {}
-        write_json(folder / VALUES, {"key": key, "results": _without_arrays(self._known, arrays)})
+        write_json(folder / VALUES, {"key": key, "results": _without_arrays(self._results, arrays)})
         np.savez(folder / ARRAYS, **arrays)
 
     @classmethod
     def load(cls, folder: Path, key: str) -> References | None:
-        """What `save` wrote; None where nothing is there or it was computed from something else.
+        """Read what `save` wrote; None if there is nothing or if its key differs.
 
         Raises:
             InputError: a file is damaged.
@@ -68,7 +68,7 @@ class References:
 
 
 def _without_arrays(tree: Any, arrays: dict[str, Any]) -> Any:
-    """The tree as JSON; its arrays go to `arrays` under the names that stand in their places."""
+    """Replace the arrays of a tree by names, and store them in `arrays` under these names; returns a tree that JSON can hold."""
     if isinstance(tree, np.ndarray):
         name = f"{ARRAY}{len(arrays)}"
         arrays[name] = tree

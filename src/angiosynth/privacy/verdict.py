@@ -1,8 +1,8 @@
-"""From an audit's numbers to words, by limits that were fixed before: a state for each measure, a verdict for each holder.
+"""Verdicts from the numbers of an audit, by limits that were fixed in advance: a state for each measure, a verdict for each holder.
 
-Every measure has a test with the person as its unit. The more measures, the more of them pass a limit by chance, so their p are corrected
-by Holm's procedure: the probability that any measure of a harmless set is called over its limit stays below alpha, however the
-measures depend on one another.
+Every measure has a test with the person as its unit. Since more measures exceed their limits by chance the more there are, p values are
+corrected by Holm's procedure: the probability that any measure of a harmless set is reported as over its limit is at most alpha,
+whatever the dependence between measures.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from angiosynth.settings.audit import AuditLimits
 State = Literal["within", "unclear", "over"]
 Verdict = Literal["not audited", "over", "too few patients", "inconclusive", "unclear", "within"]
 Holder = Literal["set", "generator", "critic"]
-HOLDERS: tuple[Holder, ...] = ("set", "generator", "critic")  # each holds what those before it hold
+HOLDERS: tuple[Holder, ...] = ("set", "generator", "critic")  # each also holds what the holders before it hold
 
 
 class Attack(NamedTuple):
-    """One attack on membership: its key in audit.json, who can make it, the criterion it speaks to, and words for the page."""
+    """An attack on membership: its key in audit.json, what it needs, the criterion that it tests, and its description on the page."""
 
     name: str
     holder: Holder
@@ -38,10 +38,10 @@ ATTACKS = (
     Attack("critic", "critic", "singling out", "membership by the critic's score"),
 )
 
-LABELLED = frozenset({"inference", "generator", "critic"})  # attacks for which a person needs a vessel label
+LABELLED = frozenset({"inference", "generator", "critic"})  # attacks on people with a vessel label only
 
 
-# Space of a search for copies -> end of its words for the page. An audit without a detector has no copies_learned.
+# Space of a search for copies -> end of its description on the page. An audit without a detector has no copies_learned.
 COPIES = {
     "copies": "",
     "copies_features": ", in U-net features",
@@ -53,11 +53,14 @@ COPIES = {
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure beside its limit, as it stands in audit.json under `findings`.
+    """A measure and its limit, an entry of `findings` in audit.json.
 
-    control: what the same measure gives where the generator plays no part. passes: it is over its limit, and the control well below it.
-    p: of chance. corrected_p: for the number of measures. state: "over" where it passes and chance does not explain it, "unclear" where
-    chance may, "within" where it does not pass.
+    Attributes:
+        control: the same measure without the generator.
+        passes: whether the value exceeds its limit, and the control by the margin of the settings.
+        p: p value of the measure's test.
+        corrected_p: p corrected for the number of measures.
+        state: "over" if it passes and is significant, "unclear" if it passes and is not significant, "within" if it does not pass.
     """
 
     name: str
@@ -84,14 +87,14 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     """Compare every measure with its limit, check the planted leaks, and give one verdict for each holder.
 
     Args:
-        numbers: of one audit: membership (name -> `membership_statistics`), linkage, nearer, copies, copies_features, planted,
+        numbers: results of an audit: membership (name -> `membership_statistics`), linkage, nearer, copies, copies_features, planted,
             overfitted.
         limits: section audit.limits.
 
     Returns:
-        findings (each `Measure` as a mapping); controls (holder -> whether its attacks found the planted leaks); verdicts (holder ->
-        "not audited" where no attack was made, else "over", "too few patients", "inconclusive", "unclear" or
-        "within", the first that applies).
+        findings: each `Measure` as a mapping. controls: holder -> whether its attacks detected the planted leaks. verdicts: holder ->
+        "not audited" if there was no attack, otherwise the first of "over", "too few patients", "inconclusive", "unclear" and "within"
+        that applies.
     """
     membership = numbers["membership"]
     measures = [_membership_measure(attack, membership[attack.name], limits) for attack in ATTACKS if attack.name in membership]
@@ -101,25 +104,26 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     corrected = holm([measure.p for measure in measures])
     measures = [measure.judged(p, limits.alpha) for measure, p in zip(measures, corrected, strict=True)]
     controls = controls_detected(numbers, limits)
-    few = membership["images"]["least_p"] * len(measures) > limits.alpha  # then no attack on membership can ever be over its limit
+    # Whether even a perfect attack on membership would not be significant.
+    too_few = membership["images"]["least_p"] * len(measures) > limits.alpha
     verdicts: dict[Holder, Verdict] = {}
-    for place, holder in enumerate(HOLDERS):
-        held = HOLDERS[: place + 1]
+    for number, holder in enumerate(HOLDERS):
+        included = HOLDERS[: number + 1]
         if not any(measure.holder == holder for measure in measures):
             verdicts[holder] = "not audited"
             continue
-        states = {measure.state for measure in measures if measure.holder in held}
-        verdicts[holder] = _verdict(states, few, blind=not all(controls[one] for one in held))
+        states = {measure.state for measure in measures if measure.holder in included}
+        verdicts[holder] = _verdict(states, too_few, missed_controls=not all(controls[other] for other in included))
     return {"findings": [asdict(measure) for measure in measures], "controls": controls, "verdicts": verdicts}
 
 
-def _verdict(states: set[State], few: bool, blind: bool) -> Verdict:
-    """The first that applies: a detected leak counts, however little else the audit can tell."""
+def _verdict(states: set[State], too_few: bool, missed_controls: bool) -> Verdict:
+    """The first verdict that applies. A detected leak counts even if the audit is otherwise inconclusive."""
     if "over" in states:
         return "over"
-    if few:
+    if too_few:
         return "too few patients"
-    if blind:
+    if missed_controls:
         return "inconclusive"
     if "unclear" in states:
         return "unclear"
@@ -127,44 +131,45 @@ def _verdict(states: set[State], few: bool, blind: bool) -> Verdict:
 
 
 def controls_detected(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, bool]:
-    """Whether the leaks made on purpose were detected, holder -> yes or no.
+    """Whether the leaks made on purpose were detected, for each holder.
 
-    For the set: the searches for copies must find every planted share, the attack on membership the greatest of them, and both that
-    attack and linkage the generator that was overfitted to one patient. For the others: their attack must find the overfitted one.
+    Set: the searches for copies must detect every planted share, the attack on membership must detect the largest, and both that attack
+    and linkage must detect the overfitted generator. Generator and critic: their attack must detect the overfitted generator.
     """
     planted, overfitted = numbers["planted"], numbers["overfitted"]
-    greatest = max(planted, key=lambda one: float(one["share"]))
+    greatest = max(planted, key=lambda result: float(result["share"]))
     detected: dict[str, bool] = {name: overfitted[name]["auc"] > limits.auc and overfitted[name]["p"] <= limits.alpha for name in HOLDERS}
-    searched = all(one[name] > limits.copies for one in planted for name in COPIES if name in one)
+    searched = all(result[name] > limits.copies for result in planted for name in COPIES if name in result)
     linked = overfitted["linkage"]["first"] and overfitted["linkage"]["share"] > overfitted["linkage"]["share_held_out"] + limits.linkage
     by_set = detected["set"] and searched and greatest["auc"] > limits.auc and greatest["p"] <= limits.alpha and linked
     return {**detected, "set": bool(by_set)}
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Correct p for the number of tests, step down (Holm 1979): none of them lower than p, none greater than 1.
+    """Correct p values for the number of tests by the step-down procedure of Holm (1979).
 
-    The least is multiplied by the number of tests, the next by one less, and so on; none becomes less than one before it.
+    The smallest p is multiplied by the number of tests, the next by one less, and so on. Corrected values are at most 1 and in the same
+    order as p.
     """
     corrected = [1.0] * len(p)
     greatest = 0.0
-    for place, number in enumerate(sorted(range(len(p)), key=lambda one: p[one])):
-        greatest = max(greatest, min(1.0, (len(p) - place) * p[number]))
+    for rank, number in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        greatest = max(greatest, min(1.0, (len(p) - rank) * p[number]))
         corrected[number] = greatest
     return corrected
 
 
 def _membership_measure(attack: Attack, statistics: Mapping[str, Any], limits: AuditLimits) -> Measure:
-    """It passes where the AUC is over its limit and the control's AUC well below it."""
+    """Passes if the AUC exceeds its limit, and the control's AUC by `limits.excess`."""
     passes = statistics["auc"] > limits.auc and statistics["excess"] > limits.excess
-    # What the control may explain is no evidence, whatever the rank test says.
+    # An excess that the control may explain is no evidence, whatever the p of the rank test.
     p = statistics["p"] if statistics["excess_low"] > 0 else 1.0
     value, low, high, control = (statistics[name] for name in ("auc", "auc_low", "auc_high", "control"))
     return Measure(*attack, value, low, high, control, limits.auc, bool(passes), p)
 
 
 def _linkage_measure(statistics: Mapping[str, Any], limits: AuditLimits) -> Measure:
-    """The limit is that of held-out patients' real patches and the allowed excess above it."""
+    """Passes if the agreement exceeds that of held-out patients' real patches by `limits.linkage`."""
     description = "linkage: the nearest training patches are of one patient"
     control = statistics["held_out"]
     low, high = control + statistics["excess_low"], control + statistics["excess_high"]
@@ -175,7 +180,7 @@ def _linkage_measure(statistics: Mapping[str, Any], limits: AuditLimits) -> Meas
 
 
 def _copies_measure(name: str, statistics: Mapping[str, Any], limits: AuditLimits) -> Measure:
-    """It passes where copies are a greater share of the set than allowed beyond those that people who were not trained on seem to have."""
+    """Passes if the share of copies exceeds the one expected from people who were not trained on by `limits.copies`."""
     value, low, high = (statistics[f"copies{end}"] for end in ("", "_low", "_high"))
     control = statistics["copies_held_out"]
     description = f"copies: distinctive, and much nearer to one training patient than to anybody else{COPIES[name]}"

@@ -1,4 +1,4 @@
-"""What an audit amounts to, in plain sentences: for the top of its page and for a terminal."""
+"""Summary of an audit in plain sentences, for the top of its page and for the terminal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STANDS_OUT = "Look at the patient who stands out, before anything leaves: galler
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """One plain sentence on the set, one on the worst-placed patient ("" in what may be released), and what to do next."""
+    """The verdict on the set, a sentence on it, one on the worst-placed patient ("" in a shared audit), and the next steps."""
 
     verdict: str
     sentence: str
@@ -63,15 +63,17 @@ class AuditSummary:
 
 
 def audit_summary(audit: Mapping[str, Any]) -> AuditSummary:
-    """What the audit of a set amounts to.
+    """Summarise the audit of a set.
 
     Args:
-        audit: audit.json, or the fields of it that may be released.
+        audit: audit.json, or a shared audit (`privacy.shared`).
     """
     verdict = audit["verdicts"]["set"]
-    over_limit = [one for one in audit["findings"] if one["holder"] == "set" and one["state"] == verdict and verdict in ("over", "unclear")]
-    passed = "; ".join(one["description"] for one in over_limit)
-    sentence = SENTENCES[verdict] + (f" Over the limit: {passed}." if passed else "")
+    of_set = [finding for finding in audit["findings"] if finding["holder"] == "set"]
+    # States of findings have the names of these two verdicts.
+    over_limit = [finding for finding in of_set if finding["state"] == verdict and verdict in ("over", "unclear")]
+    descriptions = "; ".join(finding["description"] for finding in over_limit)
+    sentence = SENTENCES[verdict] + (f" Over the limit: {descriptions}." if descriptions else "")
     if is_shared(audit):
         return AuditSummary(verdict, sentence, "", ())
     text, p = _worst_placed(audit)
@@ -86,13 +88,13 @@ def audit_summary(audit: Mapping[str, Any]) -> AuditSummary:
 
 
 def people_missing(audit: Mapping[str, Any]) -> int:
-    """How many more people who were not trained on an attack on membership needs at least to be told from chance."""
+    """The smallest number of additional non-members with which an attack on membership can be significant."""
     people, level = audit["patients"], audit["limits"]["alpha"] / len(audit["findings"])
     return max(0, least_others(people["training"], level) - others_in(people, labelled=False))
 
 
 def _worst_placed(audit: Mapping[str, Any]) -> tuple[str, float]:
-    """The measure of the set in which one patient stands out most, in words, and its p, corrected for the number of such measures."""
+    """Description of the measure with the smallest p of a worst-placed patient, and this p corrected for the number of measures."""
     measures: list[tuple[float, str]] = []
     for name, holder, _, description in ATTACKS:
         if holder == "set" and name in audit["membership"]:
@@ -102,8 +104,8 @@ def _worst_placed(audit: Mapping[str, Any]) -> tuple[str, float]:
         if name not in audit:
             continue
         copies = audit[name]
-        one, other = (copies[f"{side}_counts"][-1] for side in ("member", "other"))
-        text = f"{one} synthetic patches count as copies of one{ending}, and at most {other} of anybody who was not trained on"
+        of_member, of_other = (copies[f"{group}_counts"][-1] for group in ("member", "other"))  # sorted: the largest counts
+        text = f"{of_member} synthetic patches count as copies of one{ending}, and at most {of_other} of anybody who was not trained on"
         measures.append((copies["p_worst"], text))
     p, text = min(measures)
     return text, min(1.0, p * len(measures))

@@ -1,4 +1,4 @@
-"""Tables of the audit's page: attacks, evidence by criterion, and what the set is worth."""
+"""Tables of the audit's page: attacks, evidence by criterion, worst-placed patients, methods, and usefulness of the set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from angiosynth.privacy.verdict import ATTACKS, COPIES
 from angiosynth.report.rendering import Table, with_interval
 
-# Measure -> what it compares, and the source.
+# Measure -> what its test compares, and the source of the method.
 RESTS_ON = {
     "images": ("ranks of people by the distance to the nearest synthetic image", "GAN-Leaks (CCS 2020)"),
     "images_closest": ("the same over each person's closest 1% of patches", "GAN-Leaks (CCS 2020)"),
@@ -30,12 +30,12 @@ STATES = {"within": "within its limit", "unclear": "over its limit, cannot be to
 
 
 def is_shared(audit: Mapping[str, Any]) -> bool:
-    """Whether these are the rounded figures of `privacy.shared`, which may be released."""
+    """Whether an audit is a shared one, with the rounded figures of `privacy.shared`."""
     return "rounded_to" in audit
 
 
 def attacks_table(audit: Mapping[str, Any]) -> Table:
-    """A row for each attack on membership, beside its control."""
+    """Build the table of attacks on membership and their controls."""
     head = ["attack: who was trained on?", "who can make it", "AUC", "control", "AUC above control", "p"]
     head += ["recognised at 10% / 1% false alarms", "compared with its limit"]
     findings = {finding["name"]: finding for finding in audit["findings"]}
@@ -46,7 +46,7 @@ def attacks_table(audit: Mapping[str, Any]) -> Table:
         auc, excess = with_interval(attack, "auc", ".2f"), with_interval(attack, "excess", ".2f")
         title, holder = finding["description"], f"holder of the {finding['holder']}"
         rows.append([title, holder, auc, f"{attack['control']:.2f}", excess, chance(audit, attack["p"]), rates, state_of(finding)])
-    members, others = (audit["membership"]["images"][side] for side in ("members", "others"))
+    members, others = (audit["membership"]["images"][group] for group in ("members", "others"))
     caption = (
         f"One score a person: {members} trained on, {others} not. AUC 0.5 is guessing, 1 is certainty; in brackets the 95% bootstrap "
         f"interval over people. p: how often chance alone would do as well. Recognised: the share of those trained on whom the attack "
@@ -56,7 +56,7 @@ def attacks_table(audit: Mapping[str, Any]) -> Table:
 
 
 def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
-    """A row for each measure of one criterion, beside its control and its limit."""
+    """Build the table of the measures of one criterion, with their controls and limits."""
     rows = []
     for finding in audit["findings"]:
         if finding["criterion"] == criterion:
@@ -74,17 +74,17 @@ def evidence_table(audit: Mapping[str, Any], criterion: str) -> Table:
 
 
 def worst_table(audit: Mapping[str, Any]) -> Table:
-    """For each attack and each search for copies the worst-placed patient, beside whoever was not trained on; for the house alone."""
+    """Build the table of the worst-placed patient and the worst-placed other person in each measure. It is confidential."""
     rows = []
     for finding in audit["findings"]:
         name = finding["name"]
         if name in COPIES:
             copies = audit[name]
-            counts = (f"{copies[f'{side}_counts'][-1]}" for side in ("member", "other"))
+            counts = (f"{copies[f'{group}_counts'][-1]}" for group in ("member", "other"))
             rows.append([finding["description"], *counts, chance(audit, copies["p_worst"])])
         elif name in audit["membership"]:
             attack = audit["membership"][name]
-            excess = (f"{attack[f'{side}_excess'][-1]:+.1f}" for side in ("member", "other"))
+            excess = (f"{attack[f'{group}_excess'][-1]:+.1f}" for group in ("member", "other"))
             rows.append([finding["description"], *excess, chance(audit, attack["worst_p"])])
     caption = (
         "For membership each person's excess over matched people who were not trained on, in standard deviations of these: what the "
@@ -95,14 +95,14 @@ def worst_table(audit: Mapping[str, Any]) -> Table:
 
 
 def grounds_table(audit: Mapping[str, Any]) -> Table:
-    """What each measure of an audit rests on, and where it is from."""
+    """Build the table of the test and the source of each measure."""
     rows = [[finding["description"], *RESTS_ON[finding["name"]]] for finding in audit["findings"]]
     caption = "Each has a test with the person as its unit. Where no source is named the measure is this project's."
     return Table(caption, ["measure", "rests on", "source"], rows, prose=True)
 
 
 def usefulness_table(audit: Mapping[str, Any]) -> Table:
-    """Likeness, variety and vessels of the set, beside what real patches give against each other."""
+    """Build the table of fidelity, diversity and vessel statistics of the set, and of real patches compared with each other."""
     usefulness = audit["usefulness"]
     rows = []
     for title, key, distance in (("synthetic against real", "synthetic", "fd_unet"), ("real against real", "real", "fd_unet_floor")):
@@ -119,14 +119,14 @@ def usefulness_table(audit: Mapping[str, Any]) -> Table:
 
 
 def chance(audit: Mapping[str, Any], p: float) -> str:
-    """A p value; a shared audit has upper bounds alone."""
+    """Format a p value; in a shared audit it is an upper bound."""
     if is_shared(audit):
         return f"at most {p:g}"
     return f"{p:.3f}" if p >= 0.0005 else "below 0.001"
 
 
 def state_of(finding: Mapping[str, Any]) -> str:
-    """How a measure compares with its limit, in words."""
-    # A rounded value may lie on the other side of the limit, so a shared finding says itself whether it is above.
+    """Describe how a measure compares with its limit."""
+    # A rounded value may lie on the other side of the limit, so findings of shared audits have the key `above`.
     explained = finding["state"] == "within" and finding.get("above", finding["value"] > finding["limit"])
     return "over its limit as its control is" if explained else STATES[finding["state"]]

@@ -1,4 +1,4 @@
-"""The closest pairs of an audit, for the house alone: synthetic patches, and below each the training patient's patch that it is near to."""
+"""Picture of an audit's closest pairs: synthetic patches, each above the training patient's patch that it matches. It is confidential."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from angiosynth.privacy.nearest import SIDE
 from angiosynth.report.style import drawn, show_picture
 
 SHOWN = 10  # pairs of each search
-# By key of audit.json.
+# Key of audit.json -> title.
 SPACE_TITLES = {
     "copies": "image",
     "copies_features": "features",
@@ -27,22 +27,22 @@ SPACE_TITLES = {
     "copies_labels": "label",
     "copies_pairs": "image and label",
 }
-GAP = 0.1  # between patches, in sides
+GAP = 0.1  # gap between patches as a fraction of their side
 
 
 def gallery(copies: CopyAudit, path: Path) -> None:
-    """Draw the closest pairs of each search for copies: the synthetic patch, and below it the real one in its matched pose.
+    """Draw the closest pairs of each search for copies: the synthetic patch above the real one in its matched pose.
 
-    Patches that are distinctive come first, since the others, such as plain tissue or one round vessel, are near to everybody's. The
-    picture shows patients' patches.
+    Distinctive patches come first, since others, such as plain tissue or a single round vessel, are near to everybody's patches. The
+    picture contains patients' patches.
 
     Args:
-        copies: searches among the set.
-        path: the PNG.
+        copies: the searches for copies in the set.
+        path: the PNG to write.
     """
     searches = copies.synthetic
     with drawn(path, 1.25 * SHOWN, 3.1 * len(searches) + 0.4) as figure:
-        # One picture a search: a picture a patch takes the layout half a minute.
+        # One picture for each search instead of each patch, for which the layout would take half a minute.
         for axes, (space, search) in zip(figure.subplots(len(searches), 1, squeeze=False)[:, 0], searches.items(), strict=True):
             threshold = copies.thresholds[space]
             rows = _closest(search, threshold)
@@ -55,21 +55,25 @@ def gallery(copies: CopyAudit, path: Path) -> None:
             axes.set_title(f"by {SPACE_TITLES[space]}: synthetic above, REAL below, training patients", pad=18)
             passed = threshold.passed(search.training)
             for column, query in enumerate(search.checked[rows]):
-                words = f"{search.ratios[query]:.2f}{', a copy' if passed[query] else ''}"
-                axes.text(column * side * (1 + GAP), mosaic.shape[1], words, fontsize=8, va="bottom")
+                caption = f"{search.ratios[query]:.2f}{', a copy' if passed[query] else ''}"
+                axes.text(column * side * (1 + GAP), mosaic.shape[1], caption, fontsize=8, va="bottom")
         figure.suptitle(
             "Closest pairs, with the ratio of distances to that patient and to others. For the house alone, never to be released."
         )
 
 
 def _closest(search: CopySearch, threshold: CopyThreshold) -> NDArray[np.int64]:
-    """Positions in `search.checked` of the queries with the least ratio, distinctive ones first, (at most SHOWN,)."""
+    """Positions in `search.checked` of at most SHOWN queries with the smallest ratios, distinctive ones first."""
     common = ~threshold.distinctive(search.training)[search.checked]
     return np.lexsort((search.ratios[search.checked], common))[:SHOWN]
 
 
 def _mosaic(rows: list[ImagePatches]) -> tuple[NDArray[np.floating[Any]], int]:
-    """Patches (n, x, y) of levels of each row, the first on top, as one grey picture with white gaps, and a patch's side in it."""
+    """Arrange rows of patches (n, x, y) of levels as one grey picture with white gaps, the first row on top.
+
+    Returns:
+        The picture (x, y) in [0, 1], and the side of a patch in it.
+    """
     shown = [[_reduced(from_levels(patch)) for patch in row] for row in rows]
     side = len(shown[0][0])
     step = round(side * (1 + GAP))
@@ -81,7 +85,7 @@ def _mosaic(rows: list[ImagePatches]) -> tuple[NDArray[np.floating[Any]], int]:
 
 
 def _reduced(patch: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """(x, y) in [-1, 1] as grey in [0, 1]; one of more than twice SIDE pixels is reduced to about SIDE."""
+    """Convert a patch (x, y) from [-1, 1] to grey values in [0, 1]; patches of more than 2 SIDE pixels a side are reduced to about SIDE."""
     factor = patch.shape[0] / SIDE
     grey = np.clip((patch + 1) / 2, 0, 1)
     return ndimage.zoom(grey, 1 / factor, order=1) if factor > 2 else grey

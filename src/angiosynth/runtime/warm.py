@@ -31,6 +31,7 @@ from angiosynth.errors import InputError
 from angiosynth.reading import parse_json
 from angiosynth.runtime.handover import HEEDED, MOST, STREAMS, VARIABLE, short_path
 from angiosynth.runtime.output import scratch_folder
+from angiosynth.runtime.stop import end_with
 
 LIBRARIES = (
     # imported by the first optimiser and the first MLflow run of a process, two seconds each
@@ -95,10 +96,11 @@ def serve(listener: int, libraries: Sequence[str]) -> None:
     """Import libraries, then fork for each command that arrives at a listening socket, until standard input ends. Children never return."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the commands
     environment = _fixed(dict(os.environ))  # before the imports, because some libraries add variables
+    gc.disable()  # a third of the imports' time; imported objects are never garbage
     for name in libraries:
         import_module(name)
-    gc.collect()
-    gc.freeze()  # imported objects are never garbage; collecting over them would copy their pages in every child
+    gc.freeze()  # collecting over imported objects would copy their pages in every child
+    gc.enable()
     _Server(socket.socket(fileno=listener), environment, usable=threading.active_count() == 1).run()
 
 
@@ -224,8 +226,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     sys.argv = request["arguments"]
     sys.path[:2] = [f"{request['root']}/src", request["root"]]  # as for `python cli.py`
     run: Callable[[], None] = import_module("angiosynth.cli").app
-    run()
-    sys.exit()
+    end_with(run)
 
 
 def _writer(descriptor: int, before: TextIO) -> io.TextIOWrapper:

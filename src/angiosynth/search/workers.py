@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from angiosynth.errors import InputError
 from angiosynth.runtime.machine import cpu_count
-from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.memory import collect_garbage_seldom, keep_freed_memory
 from angiosynth.runtime.private import write_for_the_user_alone
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
-from angiosynth.runtime.stop import end_in_order, uninterrupted
+from angiosynth.runtime.stop import end_in_order, end_with, uninterrupted
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 J = TypeVar("J")
@@ -71,7 +71,12 @@ def _worker(target: Callable[[J], None], job: J) -> None:
     write_for_the_user_alone()
     end_in_order()
     keep_freed_memory()
+    collect_garbage_seldom()
     hide_secrets_in_tracebacks_and_logs()
+    end_with(lambda: _run(target, job))
+
+
+def _run(target: Callable[[J], None], job: J) -> None:
     try:
         target(job)
     except InputError as error:

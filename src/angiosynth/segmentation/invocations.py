@@ -1,4 +1,4 @@
-"""Requests to a served U-net: JSON to images, images to probabilities, these to JSON. Only numbers are accepted."""
+"""Requests to a served U-net: parse images from JSON, compute probabilities, write them as JSON. Only numbers are accepted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from angiosynth.segmentation.prediction import VOXELS_AT_ONCE
 from angiosynth.segmentation.serving import LIMIT, REFUSAL, Served
 from angiosynth.segmentation.unet import SIDE_MULTIPLE
 
-MOST_VOXELS = 1 << 21  # of a request: eight slices of 512x512; read from JSON they take 32 bytes each for a moment
-LEAST_SIDE, MOST_SIDE = 32, 1024  # an image of the largest is computed at once, and scanners give half of it
+MOST_VOXELS = 1 << 21  # limit of a request: eight slices of 512x512; while JSON is parsed, a voxel takes 32 bytes
+LEAST_SIDE, MOST_SIDE = 32, 1024  # pixels; an image is computed at once, and scanners' slices are at most half of the largest
 SHAPE = '{"inputs": ...}, numbers nested as (n, 1, x, y), the sides x and y multiples of 16'
 NUMBERS = b'0123456789+-.eE,[]{}: \t\r\n"'
-NAMES = (b"inputs", b"instancs")  # without the letters that numbers have too
-AT_ONCE = 16_384  # voxels that are written as JSON in one go
+NAMES = (b"inputs", b"instancs")  # the keys without the characters in NUMBERS
+AT_ONCE = 16_384  # voxels of a chunk of the answer
 
 
 def answer(served: Served, body: bytes | bytearray) -> Iterator[bytes]:
-    """The chunks of the JSON that answers a request.
+    """Answer a request; yields the JSON in chunks.
 
     Raises:
         RefusedError: the request is malformed or beyond the limits.
@@ -33,12 +33,12 @@ def answer(served: Served, body: bytes | bytearray) -> Iterator[bytes]:
 
 
 def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
-    """The images (n, 1, x, y) of a request, {"inputs": ...} or {"instances": ...} as MLflow's clients send it.
+    """Parse the images (n, 1, x, y) of a request, {"inputs": ...} or {"instances": ...} as MLflow's clients send it.
 
     Raises:
-        RefusedError: it is something else, holds what is no number in [-1, 1], is ragged, or larger than the limits.
+        RefusedError: the request has another form, contains anything but numbers in [-1, 1], is ragged, or exceeds the limits.
     """
-    # Checked before it is parsed: strings, true and null, NaN, escapes, other keys and a key twice all leave other letters or quotes.
+    # Checked before parsing: strings, true and null, NaN, escapes, other keys and duplicate keys all leave other letters or quotes.
     if body.translate(None, NUMBERS) not in NAMES or body.count(b'"') != 2:
         raise RefusedError(400, f"send {SHAPE}; {REFUSAL}")
     if body.count(b",") >= MOST_VOXELS:
@@ -64,21 +64,24 @@ def images_of(body: bytes | bytearray) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def probabilities(served: Served, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of vessel (n, 1, x, y) for images of the same shape, computed in batches of bounded memory.
+    """Compute vessel probabilities (n, 1, x, y) of images of the same shape, in batches of bounded memory.
 
-    Requests within the limit are computed in one batch, so that the answer equals the U-net's to the last bit. In several batches the last
+    A request of at most VOXELS_AT_ONCE voxels is one batch, so that the result equals the U-net's bit by bit. In several batches the last
     bits may differ, since the order of torch's sums depends on the number of images.
+
+    Raises:
+        RefusedError: a probability is not finite.
     """
-    fitting = max(1, VOXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
-    parts = [images[start : start + fitting] for start in range(0, len(images), fitting)]
-    answer = np.concatenate([served(torch.from_numpy(part)).numpy() for part in parts])
+    batch_size = max(1, VOXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
+    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    answer = np.concatenate([served(torch.from_numpy(batch)).numpy() for batch in batches])
     if not np.isfinite(answer).all():
         raise RefusedError(500, "the model's answer is not finite; train it anew")
     return answer
 
 
 def as_json(predictions: NDArray[np.float32]) -> Iterator[bytes]:
-    """The chunks of {"predictions": ...}, of a bounded number of rows each."""
+    """Write {"predictions": ...} in chunks of a bounded number of rows."""
     rows = max(1, AT_ONCE // predictions.shape[3])
     yield b'{"predictions": ['
     for number, image in enumerate(predictions[:, 0]):

@@ -1,4 +1,4 @@
-"""The manifest of command import: the lab's files by digest, the rules that they were read by, and the folder that was made of them."""
+"""The manifest of command import: digests of the lab's files, the rules by which they were read, and the digest of the BIDS folder."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from angiosynth.verbs.manifest import manifest_path, sha256_of, write_manifest
 
 
 def leave_import_manifest(target: Path, rules: Rules, checked: Sequence[Checked], paired_by: str) -> None:
-    """In a project's folder, write lineage/import-SITE.json, SITE being the name of the imported folder.
+    """In a project's folder, write lineage/import-SITE.json, where SITE is the name of the BIDS folder.
 
-    Patients stand in the order of their scans' digests, which follows neither names nor numbers. Patterns and paths may hold a name, and
-    so may a table's rows: by the digest of a short table a guessed name could be confirmed. Neither they nor that digest are kept. The
-    output is the folder's description, which has the checksums of all its files.
+    Patients are sorted by the digests of their scans, which is independent of names and numbers. Patterns, paths and a table's rows may
+    contain names, and the digest of a short table would allow to confirm a guessed name, so none of them is recorded. The output is the
+    BIDS folder's description, which contains the checksums of all its files.
 
     Args:
-        target: the folder that the import has made.
+        target: the BIDS folder.
         rules: how ambiguous files were interpreted.
-        checked: every patient's facts.
-        paired_by: what joined each patient's files, "patterns" or "table".
+        checked: all patients.
+        paired_by: how each patient's files were paired, "patterns" or "table".
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     path = manifest_path(Path(), "import", target.name)
     if path is None:
         return
-    patients = sorted((facts.sha256 for facts in checked), key=lambda sha256: sha256["scan"])
+    patients = sorted((patient.sha256 for patient in checked), key=lambda sha256: sha256["scan"])
     inputs = {f"{kind}-{number}": digest for number, sha256 in enumerate(patients, 1) for kind, digest in sha256.items()}
     classes = "all" if rules.vessel_values is None else rules.vessel_values
     settings = asdict(rules) | {"vessel_values": classes, "paired_by": paired_by}

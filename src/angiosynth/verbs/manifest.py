@@ -1,7 +1,8 @@
-"""Run manifests: what a command that is no stage was given and has made, by digest, in the project's folder lineage/.
+"""Run manifests: digests of the inputs and outputs of commands that are not stages, in the project's folder lineage/.
 
-DVC keeps the inputs of stages in dvc.lock; nothing keeps those of `import`, `release`, `export` and `segment`. A manifest stays in the
-house, and yet names no patient, file or machine. It holds no time either: the same command on the same files leaves the same manifest.
+DVC records the inputs of stages in dvc.lock, but not those of `import`, `release`, `export` and `segment`. A manifest is confidential, but
+still contains no name of a patient, file or machine. It contains no time either, so that the same command on the same files writes the
+same manifest.
 """
 
 from __future__ import annotations
@@ -22,33 +23,33 @@ LIBRARIES = ("nibabel", "numpy", "pydicom", "scipy", "torch")
 
 
 def manifest_path(root: Path, command: str, name: str) -> Path | None:
-    """lineage/COMMAND-NAME.json of a project's folder; None where `root` is none, and nothing is left."""
+    """Return the path lineage/COMMAND-NAME.json; None if `root` is not a project's folder, where no manifest is written."""
     return lineage_path(root, f"{command}-{name}") if (root / "dvc.yaml").is_file() else None
 
 
 def write_manifest(path: Path | None, inputs: Mapping[str, str], settings: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
-    """Leave the manifest of a command.
+    """Write the manifest of a command.
 
     Args:
-        path: of `manifest_path`.
-        inputs: SHA-256, or a digest of this project's, by the input's role.
-        settings: options and sections of params.yaml that the result depends on, JSON values.
-        outputs: SHA-256 by the output's role.
+        path: from `manifest_path`; None writes nothing.
+        inputs: SHA-256 digests, or digests of this project's own kinds, by the role of the input.
+        settings: options and sections of params.yaml on which the result depends, JSON values.
+        outputs: SHA-256 digests by the role of the output.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     if path is not None:
-        made = {"inputs": dict(inputs), "settings": dict(settings), "outputs": dict(outputs)}
-        write_json(path, {"format": FORMAT, "versions": versions(path.parents[1]), **made})
+        record = {"inputs": dict(inputs), "settings": dict(settings), "outputs": dict(outputs)}
+        write_json(path, {"format": FORMAT, "versions": versions(path.parents[1]), **record})
 
 
 def versions(root: Path) -> dict[str, str]:
-    """This package's version, the project's commit, Python's and the libraries' versions."""
-    own = {"angiosynth": __version__, "commit": git_commit(root), "python": platform.python_version()}
-    return own | {library: metadata.version(library) for library in LIBRARIES}
+    """Return the versions of this package, the project (its commit), Python and the libraries."""
+    program = {"angiosynth": __version__, "commit": git_commit(root), "python": platform.python_version()}
+    return program | {library: metadata.version(library) for library in LIBRARIES}
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex digits."""
+    """Return the SHA-256 of a file in hexadecimal."""
     return str(file_digest(path).hexdigest())

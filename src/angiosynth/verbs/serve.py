@@ -16,11 +16,11 @@ from angiosynth.tracking.fetching import fetched_unet
 
 
 def serve(model: str, listener: socket.socket) -> None:
-    """Answer at a listening socket until Ctrl-C or SIGTERM.
+    """Answer requests at a listening socket until Ctrl-C or SIGTERM.
 
     Args:
         model: "models:/NAME@ALIAS" or "models:/NAME/VERSION". Only unet.pt and unet.json of its run are used.
-        listener: bound to the address.
+        listener: a listening socket.
 
     Raises:
         InputError: no such model exists, or it is damaged.

@@ -1,9 +1,9 @@
-"""How much noise a promise takes, and what noise promises, by privacy loss distributions of the library dp-accounting.
+"""Privacy accounting: the noise that an (epsilon, delta) guarantee needs, by privacy loss distributions of the library dp-accounting.
 
-A patient adds 1 to at most `votes` of the sums of a round. So two data sets that differ by one whole patient, with or without him, differ
-by 1 in at most `votes * rounds` whole numbers, each of which gets discrete Gaussian noise of its own; the candidates of a round depend on
-the noisy sums before it alone. That is an adaptive composition of so many discrete Gaussian mechanisms of sensitivity 1, no bound on
-norms is lost, and no divisor depends on the patients.
+A patient adds 1 to at most `votes` of the sums of a round. Two data sets that differ in the presence of one patient thus differ by 1 in at
+most `votes * rounds` integers, each of which gets independent discrete Gaussian noise. The candidates of a round depend only on the noisy
+sums of earlier rounds. This is an adaptive composition of `votes * rounds` discrete Gaussian mechanisms of sensitivity 1. Nothing is lost
+to bounds on norms, and nothing is divided by a number that depends on the patients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 
-GRID = 64  # deviations are multiples of 1 / GRID: exact as a fraction and as a float
+GRID = 64  # deviations are multiples of 1 / GRID, exact both as fractions and as floating-point numbers
 UNIT = "one whole patient: all scans and patches of a training patient, added or removed"
 NOT_PRIVATE = (
     "the settings of the generator, of patches and of synthesis, and who chose them by what",
@@ -31,26 +31,26 @@ NOT_PRIVATE = (
 
 
 def epsilon_of(deviation: float, mechanisms: int, delta: float) -> float:
-    """Epsilon of the composition of so many discrete Gaussian mechanisms of sensitivity 1 (pessimistic, never too small)."""
+    """Return an upper bound on epsilon of the composition of `mechanisms` discrete Gaussian mechanisms of sensitivity 1."""
     return float(_loss(deviation, mechanisms).get_epsilon_for_delta(delta))
 
 
 def delta_of(deviation: float, mechanisms: int, epsilon: float) -> float:
-    """Delta of the same."""
+    """Return an upper bound on delta of the composition of `mechanisms` discrete Gaussian mechanisms of sensitivity 1."""
     return float(_loss(deviation, mechanisms).get_delta_for_epsilon(epsilon))
 
 
 def _loss(deviation: float, mechanisms: int) -> Any:
-    from dp_accounting.pld import privacy_loss_distribution  # a second to import
+    from dp_accounting.pld import privacy_loss_distribution  # the import takes a second
 
     return privacy_loss_distribution.from_discrete_gaussian_mechanism(deviation, sensitivity=1).self_compose(mechanisms)
 
 
 @cache
 def deviation_for(epsilon: float, delta: float, mechanisms: int) -> Fraction:
-    """A deviation, a multiple of 1 / GRID, with which the composition is (epsilon, delta)-private, at most a little more than is needed.
+    """Return a multiple of 1 / GRID, close to the smallest, as deviation with which the composition is (epsilon, delta)-private.
 
-    The search goes up from just below the deviation of the continuous mechanism, from which the discrete one differs little.
+    The search goes upwards from slightly below the deviation of the continuous mechanism, which differs little from the discrete one.
     """
     steps = max(1, int(0.997 * continuous_deviation(epsilon, delta) * mechanisms**0.5 * GRID))
     stride = max(1, steps // 1000)
@@ -60,7 +60,7 @@ def deviation_for(epsilon: float, delta: float, mechanisms: int) -> Fraction:
 
 
 def continuous_deviation(epsilon: float, delta: float) -> float:
-    """Deviation of the Gaussian mechanism of sensitivity 1 (Balle and Wang 2018, theorem 8)."""
+    """Return the smallest deviation of the Gaussian mechanism of sensitivity 1 (Balle and Wang 2018, theorem 8)."""
 
     def excess(deviation: float) -> float:
         half, shift = 0.5 / deviation, epsilon * deviation
@@ -75,7 +75,12 @@ def _exp_cdf(epsilon: float, place: float) -> float:
 
 
 def promise(settings: PrivatePhantomSettings, patients: int) -> dict[str, Any]:
-    """What a training promises and to whom, for card, page and run; plain values."""
+    """Describe the privacy guarantee of a training for card, page and run; JSON values.
+
+    Args:
+        settings: settings of the generator.
+        patients: number of training patients.
+    """
     deviation = deviation_for(settings.epsilon, settings.delta, settings.steps * settings.votes)
     mechanisms = settings.steps * settings.votes
     return {
@@ -91,6 +96,6 @@ def promise(settings: PrivatePhantomSettings, patients: int) -> dict[str, Any]:
         "accountant": f"dp-accounting {metadata.version('dp-accounting')}, privacy loss distributions",
         "noise_source": settings.noise_source,
         "patients": patients,
-        "spacing_mm": list(settings.spacing_mm),  # of the drawn grid: a package must not measure that of the scans
+        "spacing_mm": list(settings.spacing_mm),  # spacing of the simulated grid; a package must not contain that of the scans
         "not_private": list(NOT_PRIVATE),
     }

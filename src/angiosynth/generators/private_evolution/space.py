@@ -1,4 +1,4 @@
-"""The settings of the phantom that evolve, their public ranges, and candidates as points of the unit cube."""
+"""The search space of private evolution: the phantom's settings, their public ranges, and their map to the unit cube."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-Points = NDArray[np.float64]  # (n, DIMENSIONS), each in 0..1
+Points = NDArray[np.float64]  # (n, DIMENSIONS) in [0, 1]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting of the phantom: a scanner as `Anatomy.scanned` takes it."""
+    """Settings of a scanner for `Anatomy.scanned`."""
 
     slabs: int
     slab_step: float
@@ -28,14 +28,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Range:
-    """The values that one setting can take; `log`: evenly in its logarithm."""
+    """The range of a setting; `log`: the scale is logarithmic."""
 
     low: float
     high: float
     log: bool = False
 
 
-# By knowledge of TOF-MRA and of the phantom alone, wide enough for any scanner that the phantom can imitate. No patient was looked at.
+# Chosen from knowledge of TOF-MRA and of the phantom only, without any patient's data; wide enough for every scanner that the phantom can
+# imitate.
 RANGES: dict[str, Range] = {
     "slabs": Range(0.5, 4.5),
     "slab_step": Range(0.0, 0.35),
@@ -52,7 +53,7 @@ assert tuple(RANGES) == tuple(field.name for field in fields(Candidate))
 
 
 def candidate_at(point: NDArray[np.float64]) -> Candidate:
-    """The settings of a point (DIMENSIONS,) of the unit cube."""
+    """Map a point (DIMENSIONS,) of the unit cube to settings; the number of slabs is rounded."""
     values: dict[str, float] = {}
     for (name, spanned), place in zip(RANGES.items(), np.clip(point, 0, 1).tolist(), strict=True):
         if spanned.log:
@@ -64,7 +65,7 @@ def candidate_at(point: NDArray[np.float64]) -> Candidate:
 
 
 def point_of(candidate: Candidate) -> NDArray[np.float64]:
-    """(DIMENSIONS,) the point of the unit cube of some settings within the ranges."""
+    """Map settings within the ranges to a point (DIMENSIONS,) of the unit cube."""
     places = []
     for value, spanned in zip(astuple(candidate), RANGES.values(), strict=True):
         place = (
@@ -77,19 +78,25 @@ def point_of(candidate: Candidate) -> NDArray[np.float64]:
 
 
 def spread_points(count: int, seed: int) -> Points:
-    """Points evenly over the cube: a scrambled Sobol sequence."""
+    """Return points (count, DIMENSIONS) evenly distributed over the cube: a scrambled Sobol sequence."""
     sobol = qmc.Sobol(DIMENSIONS, scramble=True, rng=np.random.default_rng(seed))
     return np.asarray(sobol.random_base2(int(np.ceil(np.log2(count))))[:count], np.float64)
 
 
 def varied(parents: Points, weights: NDArray[np.float64], count: int, step: float, rng: np.random.Generator) -> Points:
-    """Children of weighted parents: half way from a parent to the weighted mean, and a normal step; reflected at the cube's sides.
+    """Draw children of weighted parents.
+
+    A child is the midpoint of a random parent and the weighted mean of all parents, plus a normal step, reflected at the sides of the cube.
 
     Args:
         parents: (n, DIMENSIONS).
         weights: (n,) of sum 1.
         count: number of children.
-        step: deviation of the step in each dimension.
+        step: standard deviation of the step in each dimension.
+        rng: random numbers.
+
+    Returns:
+        Points (count, DIMENSIONS).
     """
     chosen = parents[rng.choice(len(parents), count, p=weights)]
     children = (chosen + weights @ parents) / 2 + step * rng.standard_normal((count, DIMENSIONS))
@@ -97,6 +104,6 @@ def varied(parents: Points, weights: NDArray[np.float64], count: int, step: floa
 
 
 def reflected(points: Points) -> Points:
-    """Points beyond the unit cube, reflected at its sides."""
+    """Reflect points outside the unit cube at its sides."""
     folded = np.abs(points) % 2.0
     return np.asarray(np.where(folded > 1, 2 - folded, folded))

@@ -1,4 +1,4 @@
-"""The votes of patients: whole numbers, so that their norm and the noise on them are exact."""
+"""Votes of patients for candidates, as integers, so that their norm and the noise on their sum are exact."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Votes = NDArray[np.int64]  # (candidates,)
 
 
 def vote(patient: NDArray[np.float64], candidates: NDArray[np.float64], count: int) -> Votes:
-    """One patient's vote: 1 for each of the `count` candidates nearest to him, 0 for the others.
+    """Return a patient's vote: 1 for each of the `count` candidates nearest to the patient, 0 for the others.
 
-    Its L2 norm is the root of `count`, or 0 for a patient whose statistics are not finite; nothing that a scan holds can make it greater.
+    The L2 norm of a vote is sqrt(count), or 0 if the patient's statistics are not finite; no content of a scan can make it larger.
 
     Args:
-        patient: (k,) his statistics.
-        candidates: (n, k) those of the candidates, all finite.
-        count: at most n.
+        patient: (k,) statistics of the patient.
+        candidates: (n, k) statistics of the candidates, all finite.
+        count: number of votes, at most n.
     """
     ballot = np.zeros(len(candidates), np.int64)
     if np.isfinite(patient).all():
@@ -26,7 +26,7 @@ def vote(patient: NDArray[np.float64], candidates: NDArray[np.float64], count: i
 
 
 def tally(patients: NDArray[np.float64], candidates: NDArray[np.float64], count: int) -> Votes:
-    """The sum of the votes of all patients (m, k). It is a secret: what leaves is the sum with noise."""
+    """Return the sum of the votes of all patients (m, k). It is confidential: only the sum with noise may be released."""
     total = np.zeros(len(candidates), np.int64)
     for patient in patients:
         total += vote(patient, candidates, count)
@@ -34,15 +34,16 @@ def tally(patients: NDArray[np.float64], candidates: NDArray[np.float64], count:
 
 
 def winners(noisy: Votes, deviation: float, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The candidates with the most votes and their shares.
+    """Select the candidates with the most votes, and weight them by their votes.
 
     Args:
-        noisy: the sum of votes with noise.
-        deviation: of the noise. What noise alone would give a candidate now and then does not count: votes up to it are dropped.
-        count: of winners.
+        noisy: (n,) sum of votes with noise.
+        deviation: standard deviation of the noise. It is subtracted from the votes, so that votes up to it, which noise alone may give,
+            have no weight.
+        count: number of winners.
 
     Returns:
-        Indices (count,), the best first, and weights (count,) of sum 1; equal ones where no candidate has more votes than the noise.
+        Indices (count,), most votes first, and weights (count,) of sum 1. Weights are equal if no candidate exceeds the deviation.
     """
     best = np.argsort(-noisy, kind="stable")[:count]
     excess = np.maximum(noisy[best] - deviation, 0.0)
