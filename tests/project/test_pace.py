@@ -70,6 +70,10 @@ def test_what_audits_have_in_common_is_counted_once() -> None:
     compared = 1e-6 * size**2 * (audit.compared + audit.checked)
     assert estimate.seconds("python cli.py audit-references") == pytest.approx(START_S + 20 * 0.5 + REFERENCED * compared)
     assert estimate.seconds("python cli.py audit --model wgan-gp") == pytest.approx(START_S + AUDITED * compared)
+    detecting = tiny_settings(audit__overfit_steps=20, audit__detector_steps=100)
+    more = Estimate(detecting, _pace(**{CONTROLLED: 0.5, "machine": 1e-6})).seconds("python cli.py audit-references")
+    by_hand = START_S + 20 * 0.5 + REFERENCED * compared + 2.5 + 100 * (0.017 + 3.3e-6 * size**2)
+    assert more == pytest.approx(by_hand)
 
 
 def test_patches_are_cut_from_training_patients_alone() -> None:

@@ -39,6 +39,7 @@ MACHINE = 16  # width of the U-net whose speed represents the machine
 # Work other than training per voxel of a scan, in voxels that a U-net of width 16 segments in the same time.
 DRAWN, CHECKED, CUT, SCORED = 0.55, 0.035, 0.045, 0.05
 REFERENCED, AUDITED = 12.0, 24.0  # the same per voxel of a compared patch, once for all audits and for each audit
+DETECTOR_HEADS, DETECTOR_STEP, DETECTOR_PIXEL = 2.5e6, 17_000, 3.3  # for its heads, for each step, and for each pixel of a patch in a step
 PAGES = 1.0e6  # the same for tables, figures and pages in total
 JUDGES = 1  # U-nets that the probes of a generator train besides one per probe: one on real patches
 
@@ -146,7 +147,8 @@ class Estimate:
             case "worth":
                 return self._worth()
             case "audit-references":
-                return self._settings.audit.overfit_steps * self._pace.steps.get(CONTROLLED, 0.0) + self._compared(REFERENCED)
+                control = self._settings.audit.overfit_steps * self._pace.steps.get(CONTROLLED, 0.0)
+                return control + self._detector() + self._compared(REFERENCED)
             case "audit":
                 return self._audit(value)
             case "report":
@@ -238,6 +240,11 @@ class Estimate:
         # a set is also drawn from each probed generator that was not selected
         drawn = max(0, self._probes(name) - 1) * self._sampling(name, self._settings.synthesis.pairs)
         return drawn + self._compared(AUDITED)
+
+    def _detector(self) -> float:
+        steps = self._settings.audit.detector_steps
+        per_step = DETECTOR_STEP + DETECTOR_PIXEL * self._settings.patches.size**2
+        return self._plain * (DETECTOR_HEADS + steps * per_step) if steps else 0.0
 
     def _compared(self, work: float) -> float:
         """Seconds for an amount of work per voxel of the patches that an audit compares in detail."""
