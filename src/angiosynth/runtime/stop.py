@@ -35,13 +35,13 @@ def end_with(run: Callable[[], object]) -> NoReturn:
     Threads are joined, functions of atexit called and streams flushed, as by Python. Objects are not destroyed: with torch and MLflow
     imported that takes a second, and in a fork it copies the memory that is shared with the server.
     """
-    status: object = 0
+    status = 0
     try:
         run()
     except SystemExit as error:
-        status = error.code or 0
-        if not isinstance(status, int):
+        if isinstance(error.code, str):
             raise
+        status = error.code or 0
     threads: Any = threading
     threads._shutdown()
     atexit._run_exitfuncs()
