@@ -234,8 +234,12 @@ def _leftovers(project: Path) -> Iterator[Path]:
 
 
 def _undo(project: Path, stages: list[Stage]) -> None:
-    """Remove the outputs of stages, and DVC's record of runs, from which it would take them."""
+    """Remove the outputs of stages, and what DVC knows of them in its record of runs and in dvc.lock: it would take them from its cache."""
     shutil.rmtree(project / ".dvc" / "cache" / "runs", ignore_errors=True)
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    for stage in stages:
+        lock["stages"].pop(stage.name)
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
     for path in (project / name for stage in stages for name in stage.outputs):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
