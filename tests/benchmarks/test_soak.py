@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from benchmarks.soak import PLAIN, SIDE_BY_SIDE, Start, differences
+from benchmarks.soak import PLAIN, SIDE_BY_SIDE, Start, _undo, differences
+from tests.pipeline import stages_of
+from tests.verbs.pipelines import empty_dvc
 
 # In the place of DVC: three stages, the second has a child, which writes down its number.
 STANDS_FOR_DVC = """
@@ -69,3 +74,15 @@ def test_each_kind_of_difference_is_seen(tmp_path: Path) -> None:
         ".partial-0-0-real.csv: left over",
         "step-1.ckpt: left over",
     ]
+
+
+def test_a_stage_that_is_undone_runs_again_instead_of_coming_from_the_cache(tmp_path: Path) -> None:
+    definition = {"stages": {name: {"cmd": f"echo {name} >> log; echo {name} > {name}", "outs": [name]} for name in ("x", "y")}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(definition))
+    empty_dvc(tmp_path)
+    run = partial(subprocess.run, [sys.executable, "-m", "dvc", "repro", "-q"], cwd=tmp_path, check=True)
+    run()
+    _undo(tmp_path, [stage for stage in stages_of((tmp_path / "dvc.yaml").read_text(), {}) if stage.name == "y"])
+    assert not (tmp_path / "y").exists()
+    run()
+    assert (tmp_path / "log").read_text().split() == ["x", "y", "y"]
