@@ -14,7 +14,6 @@ from angiosynth.generators.gan import convolution as module
 from angiosynth.generators.gan.convolution import (
     Convolution,
     convolution,
-    fold_enlargement,
     iterate_spectral_norms,
     sharing_weights,
     transposed_convolution,
@@ -89,28 +88,11 @@ def test_the_form_depends_on_weights_and_maps_and_never_on_the_layout(monkeypatc
     assert taken == [4]
 
 
-def test_the_folded_kernel_is_enlargement_and_convolution() -> None:
-    weight = torch.randn(3, 4, 5, 5, generator=_seeded(1), dtype=torch.float64)
-    x = torch.randn(2, 4, 7, 6, generator=_seeded(2), dtype=torch.float64)
-    plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=2)
-    folded = F.pixel_shuffle(F.conv2d(x, fold_enlargement(weight), padding=1), 2)
-    torch.testing.assert_close(folded, plain, atol=1e-12, rtol=0)
-
-
 def test_the_resize_convolution_is_enlargement_and_convolution() -> None:
     layer = Convolution(4, 3, 5, "resize")
     x = torch.randn(2, 4, 6, 6, generator=_seeded(2))
     plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), layer.weight, padding=2)
     torch.testing.assert_close(layer(x), plain, atol=1e-5, rtol=0)
-
-
-def test_the_folded_kernels_gradient_is_that_of_the_plain_one() -> None:
-    weight = torch.randn(2, 3, 5, 5, generator=_seeded(1), dtype=torch.float64, requires_grad=True)
-    x = torch.randn(1, 3, 4, 4, generator=_seeded(2), dtype=torch.float64)
-    push = torch.randn(1, 2, 8, 8, generator=_seeded(3), dtype=torch.float64)
-    (folded,) = torch.autograd.grad((F.pixel_shuffle(F.conv2d(x, fold_enlargement(weight), padding=1), 2) * push).sum(), weight)
-    (plain,) = torch.autograd.grad((F.conv2d(F.interpolate(x, scale_factor=2.0), weight, padding=2) * push).sum(), weight)
-    torch.testing.assert_close(folded, plain)
 
 
 @pytest.mark.parametrize(("how", "axis"), [("stride", 0), ("resize", 0), ("transposed", 1)])

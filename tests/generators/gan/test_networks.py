@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from angiosynth.generators.gan.convolution import Convolution
 from angiosynth.generators.gan.networks import (
@@ -15,6 +16,7 @@ from angiosynth.generators.gan.networks import (
     Generator,
     MinibatchDiscrimination,
     NoiseMaps,
+    Score,
     pyramid,
 )
 
@@ -70,8 +72,18 @@ def test_the_generator_doubles_up_to_96(upsampling: str) -> None:
     assert _sides(generator, torch.zeros(2, 8)) == [3, 6, 12, 24, 48, 96]
 
 
-def test_the_critic_halves_down_to_one() -> None:
-    assert _sides(Critic(96, 2, "instance"), torch.zeros(2, 2, 96, 96)) == [48, 24, 12, 6, 3, 1]
+def test_the_critic_halves_down_to_three() -> None:
+    assert _sides(Critic(96, 2, "instance"), torch.zeros(2, 2, 96, 96)) == [48, 24, 12, 6, 3]
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_a_score_is_the_mean_of_a_convolution(side: int) -> None:
+    score, x = Score(6), torch.randn(5, 6, side, side, generator=_seeded())
+    expected = F.conv2d(x, score.weight, padding=1).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(score(x), expected)
+    (ours,) = torch.autograd.grad(score(x).square().sum(), score.weight)
+    (torchs,) = torch.autograd.grad(expected.square().sum(), score.weight)
+    torch.testing.assert_close(ours, torchs, atol=1e-4, rtol=1e-4)
 
 
 def test_the_discriminator_reduces_6x6_to_2x2_maps() -> None:
@@ -111,7 +123,7 @@ def test_no_convolution_has_a_bias_and_the_first_of_a_critic_no_norm() -> None:
         "Convolution",
         "LeakyReLU",
         "Convolution",
-        "InstanceNorm2d",
+        "InstanceNorm",
         "LeakyReLU",
     ]
 

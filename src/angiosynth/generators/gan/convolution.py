@@ -9,7 +9,8 @@ Deep in wide networks the maps are small and the weights large: at width 96 the 
 
 A convolution is gather, then multiply; a transposed convolution is multiply, then scatter. Gather and scatter are linear and transposes of
 each other, so each is the gradient of the other. Autograd can therefore differentiate any number of times, as the gradient penalty needs.
-All other shapes use torch's convolutions, on a GPU with the second derivative of `second_derivatives.py`.
+All other shapes use torch's convolutions, on a GPU, and for few channels on a CPU, with the derivatives of `second_derivatives.py`. A
+transposed convolution of a single pixel is one matrix product.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, computed_dtype, convolve
+from angiosynth.generators.gan.second_derivatives import Geometry, PenalisedLayer, computed_dtype, convolve, has_fast_input_gradient
 from angiosynth.generators.gan.spectral import SpectralScale, by_outputs
+from angiosynth.generators.gan.subpixel import fold_enlargement, interleave
 
 # On CPUs the matrix product was measured faster from a million weights on, if a batch has at most twice as many positions as channels.
 LARGE_WEIGHT, SMALL_MAP = 1_000_000, 2
@@ -66,16 +68,18 @@ class Convolution(PenalisedLayer):
         if self.form == "transposed":
             return transposed_convolution(x, weight, 2, 2, 1)
         if self.form == "resize":
-            return F.pixel_shuffle(convolution(x, fold_enlargement(weight), Geometry(1, 1), self), 2)
+            return interleave(convolution(x, weight, Geometry(1, 1), self))
         return convolution(x, weight, Geometry(2, 2) if self.form == "stride" else Geometry(1, self.padding), self)
 
     def _effective_weight(self) -> Tensor:
-        """Return the weight in the dtype of the computation, divided by its spectral norm if that was added."""
+        """Return the weight in the dtype of the computation, divided by its spectral norm if that was added, with enlargement folded in."""
         if self.shared is not None:
             return self.shared
         # Cast, or divide and cast in one pass over the weight.
         dtype = computed_dtype(self.weight)
         weight = self.weight.to(dtype) if self.scale is None else self.scale(self.weight, dtype)
+        if self.form == "resize":
+            weight = fold_enlargement(weight)
         if self.shares:
             self.shared = weight
         return weight
@@ -120,7 +124,8 @@ def convolution(x: Tensor, weight: Tensor, geometry: Geometry, layer: PenalisedL
     stride, padding = geometry.stride, geometry.padding
     window = _Window(kernel, stride, padding, *((side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]))
     if not window.matrix_product_is_faster(x, outputs, weight):
-        if x.device.type == "cpu":  # for strided layers and few channels torch's second derivative was measured to be as fast here
+        # On a CPU torch's second derivative was measured to be as fast, and only some gradients by the input slower.
+        if x.device.type == "cpu" and not has_fast_input_gradient(x, weight, geometry):
             return F.conv2d(x, weight, stride=stride, padding=padding)
         return convolve(x.to(weight.dtype), weight, None, geometry, layer)
     # Gather, then multiply; rows of the product are output positions in the order (n, h', w').
@@ -141,6 +146,10 @@ def transposed_convolution(x: Tensor, weight: Tensor, stride: int, padding: int,
         (n, outputs, h', w') with h' = (h - 1) stride - 2 padding + k + output_padding, w' likewise.
     """
     inputs, outputs, kernel, _ = weight.shape
+    if x.shape[2:] == (1, 1) and output_padding == 0:  # the window of the only input pixel is the output: one matrix product
+        sides = slice(padding, kernel - padding)
+        taps = weight.movedim(1, -1)[:, sides, sides]
+        return (x.flatten(1).to(weight.dtype) @ taps.flatten(1)).view(-1, *taps.shape[1:]).movedim(-1, 1)
     height, width = ((side - 1) * stride - 2 * padding + kernel + output_padding for side in x.shape[2:])
     # A transposed convolution has the roles of the maps exchanged: the input is the small map, the output the large one.
     window = _Window(kernel, stride, padding, *x.shape[2:])
@@ -224,26 +233,3 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return _Gather.apply(gradient, context.window), None, None  # type: ignore[no-untyped-call]
-
-
-def fold_enlargement(weight: Tensor) -> Tensor:
-    """Fold nearest-neighbour enlargement by two into the kernel of the following 5x5 convolution: an equivalent 3x3 convolution.
-
-    After enlargement each input pixel is a 2x2 block of equal values. An output pixel has one of four phases, its position in such a block.
-    The 25 taps around it fall on 3x3 blocks. Taps on the same block multiply the same value, so their weights can be added beforehand. Each
-    phase becomes an output channel of a 3x3 convolution on the small map, and `pixel_shuffle` interleaves the phases. The result is equal
-    up to rounding, with 9/25 of the arithmetic.
-
-    Args:
-        weight: (outputs, inputs, 5, 5).
-
-    Returns:
-        (4 * outputs, inputs, 3, 3), in the channel order of `pixel_shuffle`.
-    """
-    # For each phase along an axis, three rows: which of the 5 taps fall on the previous block, on the pixel's block, and on the next one.
-    even = [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
-    odd = [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
-    taps = torch.tensor([even, odd], dtype=weight.dtype, device=weight.device)
-    folded = torch.einsum("pak,oikl,qbl->opqiab", taps, weight, taps)
-    outputs, inputs = weight.shape[:2]
-    return folded.reshape(4 * outputs, inputs, 3, 3)

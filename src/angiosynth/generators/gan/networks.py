@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from angiosynth.compute.distributed import BatchNorm2d, gathered
 from angiosynth.generators.gan.convolution import Convolution
+from angiosynth.generators.gan.instance import InstanceNorm
 
 Norm = Literal["batch", "instance", "spectral"]
 CHANNELS = 2  # image and label
@@ -69,14 +70,17 @@ class NoiseMaps(nn.Module):
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.shape = (1, side, side)
         self.size = side * side
         self.weight = nn.Parameter(torch.empty(channels, 1, 1, 1))
         nn.init.normal_(self.weight, 0.0, 0.05)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """Add noise (n, size) to features (n, channels, side, side)."""
-        return x + F.conv2d(noise.view(-1, *self.shape), self.weight)
+        # A product of a column and a row is added to a matrix (pixels, channels), as features have their channels last in memory: a
+        # convolution of one channel takes many times as long on a CPU.
+        pixels = x.movedim(1, -1)
+        column, row = noise.reshape(-1, 1), self.weight.flatten()[None]
+        return torch.addmm(pixels.reshape(-1, len(self.weight)), column.to(x.dtype), row.to(x.dtype)).view(pixels.shape).movedim(-1, 1)
 
 
 class Generator(nn.Module):
@@ -132,12 +136,30 @@ class Critic(nn.Module):
         super().__init__()
         levels = pyramid(patch_size)[1]
         self.body = _strided(width, levels, norm)
-        # With padding 1 a 3x3 map yields one value and a 4x4 map four values, which are averaged.
-        self.head = Convolution(width * 2 ** (levels - 1), 1, KERNEL, "valid", padding=1)
+        self.head = Score(width * 2 ** (levels - 1))
 
     def forward(self, pairs: Tensor) -> Tensor:
         scores: Tensor = self.head(self.body(pairs))
-        return scores.float().mean(dim=(1, 2, 3))
+        return scores
+
+
+class Score(nn.Module):
+    """Mean of a 5x5 convolution with padding 1 to one channel, (n, channels, side, side) to (n,): one value of 3x3 maps, four of 4x4.
+
+    Computed as a weighted sum of the map, with the mean of the taps through which a pixel adds to the values as its weight.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, channels, KERNEL, KERNEL))
+        nn.init.normal_(self.weight, 0.0, 0.05)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = x.shape[-1] - KERNEL + 3  # along a side
+        unused = 2 - values  # taps at each end that only meet the padding
+        weight = self.weight[:, :, unused : KERNEL - unused, unused : KERNEL - unused]
+        # A sum instead of a matrix product, which autocast would compute in bfloat16.
+        return (x.float() * F.avg_pool2d(weight, values, stride=1)).sum(dim=(1, 2, 3))
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -196,7 +218,7 @@ def _normed(convolution: Convolution, channels: int, norm: Norm) -> list[nn.Modu
     """The convolution followed by its normalisation."""
     makers: dict[Norm, Callable[[], list[nn.Module]]] = {
         "batch": lambda: [convolution, BatchNorm2d(channels)],
-        "instance": lambda: [convolution, nn.InstanceNorm2d(channels)],
+        "instance": lambda: [convolution, InstanceNorm()],
         "spectral": lambda: [convolution.add_spectral_norm()],
     }
     return makers[norm]()

@@ -23,6 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from angiosynth.generators.gan.subpixel import input_gradient
+
+FEW_INPUTS = 16  # up to so many channels `input_gradient` was measured to be faster than torch's gradient on CPUs
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -68,6 +72,12 @@ def input_gradients_only(network: nn.Module) -> Iterator[None]:
             layer.inputs_only = False
 
 
+def has_fast_input_gradient(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Return whether `subpixel.input_gradient` applies to a layer and is faster than torch's gradient."""
+    fits = geometry == Geometry(2, 2) and weight.shape[2:] == (5, 5) and all(side % 2 == 0 for side in x.shape[2:])
+    return fits and x.device.type == "cpu" and weight.shape[1] <= FEW_INPUTS
+
+
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, layer: PenalisedLayer) -> Tensor:
     """Convolve as `torch.nn.functional.conv2d`, differentiable twice. All tensors have the same dtype; `layer` owns the weight."""
     y: Tensor = _Convolve.apply(x, weight, bias, geometry, layer)  # type: ignore[no-untyped-call]
@@ -102,6 +112,8 @@ class _InputGradient(torch.autograd.Function):
         # x gives only its shape here: g_x is linear in g_y and w, and does not depend on x.
         context.save_for_backward(gradient, weight)
         context.geometry = geometry
+        if has_fast_input_gradient(x, weight, geometry):
+            return input_gradient(gradient, weight)
         return _gradients(gradient, x, weight, geometry, (True, False, False))[0]
 
     @staticmethod
