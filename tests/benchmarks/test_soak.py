@@ -77,7 +77,10 @@ def test_each_kind_of_difference_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_is_undone_runs_again_instead_of_coming_from_the_cache(tmp_path: Path) -> None:
-    definition = {"stages": {name: {"cmd": f"echo {name} >> log; echo {name} > {name}", "outs": [name]} for name in ("x", "y")}}
+    definition = {
+        "stages": {name: {"cmd": f"echo {name} >> log; echo {name} > {name}", "deps": ["input"], "outs": [name]} for name in ("x", "y")}
+    }
+    (tmp_path / "input").touch()
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(definition))
     empty_dvc(tmp_path)
     run = partial(subprocess.run, [sys.executable, "-m", "dvc", "repro", "-q"], cwd=tmp_path, check=True)
