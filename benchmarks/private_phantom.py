@@ -12,9 +12,10 @@ rows of each job as it ends and leaves out those that it holds, so that a run ca
 MLflow nor DVC nor Optuna is needed.
 
 Hospitals are sites of the phantom with scanners far from its defaults, which the evolution does not know. A row has the distance of the
-drawn settings from the hidden ones (root mean square over the settings, as fractions of their ranges, and by setting; of their mean, and
-`draw` of a single one), of the set's statistics from the hospital's (in deviations between heads of one scanner), and the DSC of a U-net trained on the drawn set, on test
-patients of the hospital. Volumes are small (96x112x24 voxels of 1.6x1.6x2 mm), so DSC is lower than in the demo.
+drawn settings from the hidden ones (root mean square over the settings, as fractions of their ranges; `settings` and by setting: of their
+mean, `draw`: of a single one), of the set's statistics from the hospital's (in deviations between heads of one scanner), and the DSC of a
+U-net trained on the drawn set, on test patients of the hospital. The evolution's constants are chosen at hospitals `drawn-1`, `drawn-2`
+..., whose scanners are drawn evenly from the ranges. Volumes are small (96x112x24 voxels of 1.6x1.6x2 mm), so DSC is below the demo's.
 """
 
 from __future__ import annotations
@@ -256,7 +257,7 @@ def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
                 axes.errorbar(places, means, yerr=ends, color=f"C{shift}", label=f"{count} patients", **LOOK)
             axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
             axes.set(title=hospital, xlabel="epsilon of a patient", ylabel="DSC")
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # below: levels lie all over the panel
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
