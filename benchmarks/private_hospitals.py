@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from angiosynth.arrays import to_levels
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patch_centres import cut_square, draw_centres
 from angiosynth.data.patches import PatchSet
-from angiosynth.generators.private_evolution.space import RANGES, Candidate
+from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, Candidate, candidate_at
 from angiosynth.phantom.drawing import generate_patient
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import PatchSettings, ScannerSettings
@@ -30,12 +33,32 @@ HOSPITALS = {
     "bright": Candidate(1, 0.02, 0.7, 2.7, 0.6, 1.0, 0.03, 0.2, 0.08),
     "dim": Candidate(1, 0.1, 0.75, 1.05, 1.9, 1.0, 0.05, 0.3, 0.3),
 }
+DRAWN = re.compile(r"drawn-([1-9]\d{0,3})")  # names of hospitals on which the evolution's constants are chosen, not reported
 SCANNER_KEYS = [name for name in RANGES if name != "vein_contrast"]  # a site's veins have the phantom's own brightness
+
+
+def hidden_settings(hospital: str) -> Candidate:
+    """The scanner of a hospital; that of `drawn-N` is drawn evenly from the ranges, by N alone, with the veins that every site has."""
+    if hospital in HOSPITALS:
+        return HOSPITALS[hospital]
+    matched = DRAWN.fullmatch(hospital)
+    if not matched:
+        raise ValueError(f"no hospital {hospital!r}: {', '.join(HOSPITALS)}, drawn-1, drawn-2 ...")
+    return replace(candidate_at(np.random.default_rng([23, int(matched[1])]).random(DIMENSIONS)), vein_contrast=1.0)
+
+
+def hospital_name(text: str) -> str:
+    """Of a command's option."""
+    try:
+        hidden_settings(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def patient(hospital: str, number: int) -> Scan:
     """One patient of a hospital, scaled as section cohort.intensity does; odd numbers are healthy."""
-    hidden = HOSPITALS[hospital]
+    hidden = hidden_settings(hospital)
     scanner = ScannerSettings(patients=1, shape=SHAPE, spacing_mm=SPACING_MM, **{key: getattr(hidden, key) for key in SCANNER_KEYS})
     image, brain, label, _ = generate_patient(scanner, 11, number, number % 2 == 0, hospital)
     scaled = image.astype(np.float32)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from angiosynth.generators.private_evolution.simulator import USUAL
-from angiosynth.generators.private_evolution.space import DIMENSIONS, point_of
+from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, point_of
 from angiosynth.project.workspace import Workspace
 from angiosynth.settings import PatchSettings, Settings, UnetSettings
 from angiosynth.stages.cohort import cohort
@@ -107,6 +107,18 @@ def tiny_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
     private_phantom.scale_of.cache_clear()
 
 
+def test_hospitals_are_drawn_from_the_ranges_by_their_number_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    points = np.stack([point_of(private_hospitals.hidden_settings(f"drawn-{number}")) for number in range(1, 101)])
+    np.testing.assert_array_equal(points[6], point_of(private_hospitals.hidden_settings("drawn-7")))
+    free = np.delete(points, list(RANGES).index("vein_contrast"), axis=1)
+    assert ((free >= 0) & (free <= 1)).all()
+    assert np.abs(free.mean(axis=0) - 0.5).max() < 0.12
+    assert free.std(axis=0).min() > 0.2  # an even distribution has 0.29
+    with pytest.raises(SystemExit):
+        private_phantom.main(["--only", "0,0,1", "--hospitals", "drawn-0"])
+    assert "no hospital 'drawn-0': faint" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("tiny_hospitals")
 @pytest.mark.long
 def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -118,7 +130,9 @@ def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsy
     names = [json.loads(row)["drawing"] for row in rows.splitlines()]
     assert names == ["defaults", "ranges", "hidden settings", "real", "winners", "around winners", "posterior"]
     hidden = json.loads(rows.splitlines()[2])
-    assert hidden["settings"] < 1e-9  # the settings themselves
+    assert max(hidden["settings"], hidden["draw"]) < 1e-9  # the settings themselves
+    (spread,) = (json.loads(row) for row in rows.splitlines() if '"ranges"' in row)
+    assert spread["draw"] > 0.28 > spread["settings"]  # of a draw: 0.29 in the ranges' middle, more elsewhere
     private_phantom.main(["--collect", str(tmp_path / "rows.jsonl"), "--figure", str(tmp_path / "dsc.png")])
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 2 + len(names)

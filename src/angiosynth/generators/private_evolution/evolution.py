@@ -31,6 +31,9 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import Recorder
 
 DESCRIBED = 400  # patches by which a candidate's scan of a head is described
+# Of the candidates that a posterior proposes, one in so many is spread over the ranges instead. A patient votes for the nearest candidates
+# however far they are: were all of them from the posterior, nothing could contradict one that the first round has misled.
+SPREAD = 4
 FIRST_STEP, NARROWING = 0.25, 0.65  # of the variations after the first round, and from round to round, in the unit cube
 
 
@@ -144,7 +147,10 @@ class Evolution(Training[PrivatePhantomSettings]):
         samples = posterior_samples(model, spread_points(SAMPLES, settings.seed), rng)
         order = rng.permutation(len(samples))
         self.average.points.copy_(torch.from_numpy(samples[order[: len(self.average.points)]]))
-        population.points.copy_(torch.from_numpy(samples[order[-settings.candidates :]]))
+        proposed = samples[order[-settings.candidates :]]
+        spread = spread_later(settings, self.step)
+        proposed[: len(spread)] = spread
+        population.points.copy_(torch.from_numpy(proposed))
 
     def rates(self) -> dict[str, float]:
         """There is no learning rate."""
@@ -164,6 +170,13 @@ class Evolution(Training[PrivatePhantomSettings]):
 
     def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {"average": self.average, "population": self.population}
+
+
+def spread_later(settings: PrivatePhantomSettings, step: int) -> NDArray[np.float64]:
+    """The candidates all over the ranges that follow round `step`: those of the first round's sequence that no round has had yet."""
+    share = settings.candidates // SPREAD
+    start = settings.candidates + step * share
+    return spread_points(start + share, settings.seed)[start:]
 
 
 def described_patients(patches: PatchSet) -> NDArray[np.float64]:
