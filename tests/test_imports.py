@@ -21,7 +21,7 @@ LONGEST = 300  # lines a file may have
 OPTUNA = ("search/study", "search/storage")  # who may import it
 HEAVY = ("torch", "mlflow", "optuna", "matplotlib")
 CALCULATION = re.compile(
-    r"metrics/\w+|generators/gan/(augmentation|convolution|grouped|losses|networks|residual|second_derivatives|spectral)"
+    r"metrics/\w+|generators/gan/(augmentation|convolution|grouped|instance|losses|networks|residual|second_derivatives|spectral|subpixel)"
     r"|generators/flow/(networks|transport)|segmentation/(unet|losses)"
 )
 PURE = ("torch", "numpy", "scipy", *sys.stdlib_module_names, "angiosynth.errors", "angiosynth.arrays")

@@ -49,7 +49,7 @@ def end_with(run: Callable[[], object]) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
-    sys.exit(status)
+    raise SystemExit(status)
 
 
 def end_in_order() -> None:

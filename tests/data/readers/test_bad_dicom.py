@@ -73,6 +73,15 @@ def cut_slice(folder: Path) -> Path:
     return path
 
 
+def control_character(folder: Path) -> Path:
+    """A series number that is no number: pydicom writes none, so the file's bytes are changed."""
+    path = setting(SeriesNumber=7777)(folder)
+    for file in path.iterdir():
+        assert (data := file.read_bytes()).count(b"7777") == 1
+        file.write_bytes(data.replace(b"7777", b"\x01   "))
+    return path
+
+
 def deflated(folder: Path) -> Path:
     """The transfer syntax in which all elements are packed: 16 MB of zeros in 16 kB, to be refused before they are unpacked."""
     path = write_series(folder / "series", VALUES, AFFINE)
@@ -120,6 +129,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "slope 0": ("rescale slope", setting(RescaleSlope="0")),
     "no voxels": ("0 bytes of voxels", setting(PixelData=None)),
     "no series": ("lacks what an image slice has", setting(SeriesInstanceUID=None)),
+    "a series number of a control character": ("lacks what an image slice has, or is damaged", control_character),
     "nested": ("cut short|damaged", series(nested)),
     "packed whole": ("compressed", deflated),
     "a link": ("leads outside", linked_slice),

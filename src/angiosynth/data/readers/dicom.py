@@ -92,6 +92,7 @@ def _slices_of(path: Path) -> list[Slice]:
     header = _dataset(data, path, FIELDS)
     try:
         series, number = str(header["SeriesInstanceUID"].value), header.get("SeriesNumber")
+        number = int(number) if number is not None and str(number).strip() else None
         columns, rows = int(header["Columns"].value), int(header["Rows"].value)
         allocated, stored = int(header["BitsAllocated"].value), int(header["BitsStored"].value)
         frames, samples = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel", 1))
@@ -108,7 +109,6 @@ def _slices_of(path: Path) -> list[Slice]:
     if not (rows > 0 and columns > 0 and frames * rows * columns * allocated // 8 <= most):
         raise InputError(f"{path}: is cut short, {len(data)} bytes for {columns} x {rows} voxels; copy it again")
     dtype = np.dtype(f"{order}{'i' if signed else 'u'}{allocated // 8}")
-    number = int(number) if number is not None and str(number).strip() else None
     digest = hashlib.sha256(data).hexdigest()
     fixed = (path, series, number, (columns, rows), dtype, stored)
     return [Slice(*fixed, *_plane(place, path), _scaling(place, path), digest, frame, frames, syntax) for frame, place in enumerate(places)]
