@@ -77,7 +77,8 @@ def control_character(folder: Path) -> Path:
     """A series number that is no number: pydicom writes none, so the file's bytes are changed."""
     path = setting(SeriesNumber=7777)(folder)
     for file in path.iterdir():
-        assert (data := file.read_bytes()).count(b"7777") == 1
+        data = file.read_bytes()
+        assert data.count(b"7777") == 1
         file.write_bytes(data.replace(b"7777", b"\x01   "))
     return path
 
