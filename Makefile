@@ -37,7 +37,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install -q --no-deps -e .
 	@touch $@
 
-demo: env ## the whole experiment on drawn heads, about 13 minutes on 2 cores
+demo: env ## the whole experiment on drawn heads, 5 to 13 minutes on 2 cores
 	python cli.py profile demo
 	python cli.py repro
 	python cli.py summary --show

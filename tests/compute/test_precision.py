@@ -32,7 +32,17 @@ def test_auto_asks_the_hardware(monkeypatch: pytest.MonkeyPatch, native: bool, e
 def test_a_processor_with_either_unit_is_native(monkeypatch: pytest.MonkeyPatch, amx: bool, avx: bool, expected: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert precision.bfloat16_is_native(CPU) is expected
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx512_core_amx")
+    assert precision.bfloat16_is_native(CPU) is expected
+
+
+@pytest.mark.parametrize("limit", ["AVX2", "avx512_core"])
+def test_a_processor_that_is_to_run_like_an_older_one_emulates_no_bfloat16(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert not precision.bfloat16_is_native(CPU)
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -10,6 +11,9 @@ import torch
 from torch import nn
 
 from angiosynth.errors import InputError
+
+# Values of ONEDNN_MAX_CPU_ISA that leave bfloat16 to be emulated, many times slower than float32.
+WITHOUT_BFLOAT16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"})
 
 _gpu_is_left_out = ContextVar("_gpu_is_left_out", default=False)
 _named_by_user: ContextVar[str] = ContextVar("_named_by_user", default="")
@@ -65,12 +69,13 @@ def place(network: nn.Module, target: torch.device) -> None:
 
 
 def bfloat16_is_native(target: torch.device) -> bool:
-    """Return whether the device has bfloat16 matrix products in hardware."""
+    """Return whether the device has bfloat16 matrix products in hardware, and ONEDNN_MAX_CPU_ISA does not forbid them."""
     if target.type == "cuda":
         return torch.cuda.get_device_capability(target) >= (8, 0)
     if target.type == "mps":
         return False
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BFLOAT16
+    return not limited and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def autocast(precision: str, target: torch.device) -> AbstractContextManager[None]:
