@@ -1,6 +1,6 @@
 """Cross-validate real patches, each generator's pairs and pre-training by leaving one patient out, for cohorts too small to split.
 
-    python -m benchmarks.leave_one_out OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask]
+    python -m benchmarks.leave_one_out OUT [--pretrained models/unet/wgan-gp] [--second _desc-manual_mask] [--only TEST,TRAINING ...]
 
 Run it in a project's folder. Scans are those of the source of section `cohort` in params.yaml, with all sizes of params.yaml. Each labelled
 patient is the test patient of one fold. The next patient by name is the validation patient, who also selects checkpoints; the others train.
@@ -13,13 +13,14 @@ Each fold has:
 
 With --second, a second label next to the scan, if it exists, is scored too; the option is its ending. OUT/rows.jsonl has one line for each
 U-net and fold with all metrics. A restart computes only missing lines. At the end it prints a table and draws OUT/leave-one-out.png.
+--only computes some lines, such as sub-0590,wgan-gp, for several processes that share OUT; the first makes the patches.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from angiosynth.arrays import Mask
+from angiosynth.compute.precision import on_device
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import load_mask
@@ -125,11 +127,11 @@ def folds(settings: Settings, patches: PatchSet, patients: Sequence[Patient], pr
         )
 
 
-def measure(fold: Fold, rows: Rows, target: Path) -> None:
-    """Compute the results of a fold that are missing from the rows, and append each to the file at once."""
+def measure(fold: Fold, rows: Rows, target: Path, only: Collection[str]) -> None:
+    """Compute the results of a fold that are missing from the rows, or those of them in `only`, and append each to the file at once."""
     done = {(row["test"], row["training"], row["n_patients"]) for row in rows}
     for name, count, make in fold.segmenters():
-        if (fold.test.patient, name, count) in done:
+        if (fold.test.patient, name, count) in done or (only and f"{fold.test.patient},{name}" not in only):
             continue
         say(f"{fold.test.patient} left out: {name}, {count} patients")
         prediction = make()(fold.test)
@@ -219,6 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--pretrained", type=Path)
     parser.add_argument("--second", default="")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEST,TRAINING")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     settings = load_settings(Path("params.yaml"))
@@ -229,8 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not patches.exists():
         build_patches(scans, [patient.id for patient in patients], settings.patches, settings.cohort.intensity, patches)
     rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()] if target.exists() else []
-    for fold in folds(settings, open_patch_set(patches), patients, options.pretrained, options.second):
-        measure(fold, rows, target)
+    with on_device(options.device):
+        for fold in folds(settings, open_patch_set(patches), patients, options.pretrained, options.second):
+            measure(fold, rows, target, options.only)
+    if options.only:
+        return
     print(table(rows, tuple(settings.generators)))
     figure(rows, Look(tuple(settings.generators)), options.out / "leave-one-out.png")
 

@@ -1,19 +1,21 @@
 """Score U-nets trained on the pairs of all generators, at one budget and with several seeds, for the table of docs/results.md.
 
     python benchmarks/models.py [--seeds 1 2 3] [--models wgan-gp] [--device cuda] [--json] > models.jsonl
-    python benchmarks/models.py --only MODEL,SEED [--device cuda] [--json] > MODEL-SEED.jsonl
+    python benchmarks/models.py --only MODEL,SEED [--device cuda] [--keep FOLDER] [--json] > MODEL-SEED.jsonl
     python benchmarks/models.py --jobs [--seeds 1 2 3] [--models wgan-gp]
     python benchmarks/models.py --collect MODEL-SEED.jsonl ...
 
 Run it in a project's folder after `dvc repro patches`, with the settings of its params.yaml and all entries of `generators`. For each seed
 it trains a U-net on real patches (model `real`), then each generator, and a U-net on `synthesis.pairs` of the generator's pairs. The seed
 sets networks, batches, synthesis and U-net; patches and patients do not change. Each model and seed is a separate job for --only; --jobs
-prints the jobs, one per line, for parallel processes (xargs -P).
+prints the jobs, one per line, for parallel processes (xargs -P). Model `real:4` is a U-net on the real patches of 4 patients, drawn by
+the seed: with a few such numbers of patients --collect looks up how many a synthetic set is worth.
 
 It prints one line for each job: mean DSC and 95HD in mm of the test patients, and the minutes of the generator's training. With --json the
-line is an object: probe scores, validation scores, DSC and 95HD of every validation and test patient, the seconds of the generator's
-training, of its pairs and of the U-net, and the processor. --collect prints the table of means and standard deviations over seeds. It does
-not need MLflow, DVC or Optuna.
+line is an object: probe scores, validation scores, DSC, 95HD and clDice of every validation and test patient, the seconds of the
+generator's training, of its pairs and of the U-net, and the processor. --keep writes the trained generator's folder, as stage
+train-generator does, into a folder of its name. --collect prints the table of means and standard deviations over seeds. It does not need
+MLflow, DVC or Optuna.
 """
 
 from __future__ import annotations
@@ -35,16 +37,24 @@ from angiosynth.compute.threads import use_threads
 from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
+from angiosynth.evaluation.worth import patients_worth
+from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.registry import family_of
+from angiosynth.generators.storage import save_generator
+from angiosynth.metrics.segmentation import all_metrics
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
+from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.progress import tell
 from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.segmentation.training import train_segmenter
-from angiosynth.segmentation.validation import validation_scores, validator
-from angiosynth.settings import Settings, load_settings
+from angiosynth.segmentation.validation import validator
+from angiosynth.settings import REAL, Settings, load_settings
+
+SCORES = ("dsc", "hd95_mm", "cldice")
 
 
 def with_seed(settings: Settings, seed: int) -> Settings:
@@ -54,18 +64,22 @@ def with_seed(settings: Settings, seed: int) -> Settings:
     return settings.model_copy(update={"generators": generators, **sections})
 
 
-def made_by(model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan]) -> tuple[PatchSet, dict[str, float]]:
+def made_by(
+    model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan], keep: Path | None = None
+) -> tuple[PatchSet, dict[str, float]]:
     """Train a generator and draw a synthetic set from its selected checkpoint.
 
     Returns:
-        The set; the probe scores, and the seconds of training and drawing.
+        The set; the probe scores, and the seconds of training and drawing. The generator's folder is written to `keep`.
     """
     start = time.perf_counter()
     generator, synthesis = settings.generator(model), settings.synthesis
     family = family_of(generator)
     with tempfile.TemporaryDirectory(prefix="angiosynth-models-") as folder:
-        probe = UnetProbe(scans, settings.probe, real)
-        trained = family.train(model, generator, real, probe, Checkpoints(Path(folder)), NullRecorder())
+        probe, checkpoints = UnetProbe(scans, settings.probe, real), Checkpoints(Path(folder))
+        trained = family.train(model, generator, real, probe, checkpoints, NullRecorder())
+        if keep is not None:
+            write_generator(keep, model, trained, checkpoints)
     end = time.perf_counter()
     sampler = family.sampler(generator, real.size, trained.weights, device())
     image, label = sampler.pairs(synthesis.pairs, synthesis.seed, synthesis.label_threshold)
@@ -73,15 +87,37 @@ def made_by(model: str, settings: Settings, real: PatchSet, scans: Sequence[Scan
     return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores | seconds
 
 
+def write_generator(folder: Path, model: str, trained: TrainedGenerator, checkpoints: Checkpoints) -> None:
+    """Write weights and probes, all that a project needs to synthesize from a generator and to audit it."""
+    with whole_folder(folder) as target:
+        save_generator(target, trained, checkpoints)
+        probes = [row for row in trained.curve if "probe_dsc" in row]
+        write_json(target / "generator.json", {"model": model, "step": trained.step, **trained.scores, "probes": probes})
+
+
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
     """Train a U-net on the patches and score it on whole scans."""
     trained = train_segmenter(settings.unet, patches, validator(validation), NullRecorder(), title)
     patients = {"validation": validation, "test": test}
-    scores = {
-        group: [validation_scores([scan], lambda scan: trained.segmenter.segment(scan.image, scan.brain)) for scan in scans]
-        for group, scans in patients.items()
-    }
+    scores = {group: [patient_scores(trained.segmenter, scan) for scan in scans] for group, scans in patients.items()}
     return {**trained.scores, **scores}
+
+
+def patient_scores(segmenter: Segmenter, scan: Scan) -> dict[str, float]:
+    """Return DSC, 95HD in mm and clDice of a patient."""
+    scores = all_metrics(scan.truth, segmenter.segment(scan.image, scan.brain), scan.spacing_mm)
+    return {name: scores[name] for name in SCORES}
+
+
+def real_patches(real: PatchSet, model: str, seed: int) -> PatchSet:
+    """Return the real patches of model `real`, or of as many patients as `real:N` says, drawn by the seed."""
+    _, _, count = model.partition(":")
+    return real.of_patients(np.random.default_rng(seed).permutation(patients_of(real))[: int(count)].tolist()) if count else real
+
+
+def patients_of(patches: PatchSet) -> list[str]:
+    """Return the names of the patients of a set, sorted; [""] for synthetic pairs."""
+    return sorted(set(patches.patient[patches.rows].tolist()))
 
 
 @dataclass(frozen=True)
@@ -102,43 +138,62 @@ def open_project(settings: Settings) -> Project:
     return Project(settings, open_patch_set(home.patches(site)).of_patients(split.train), validation, test)
 
 
-def measured(project: Project, model: str, seed: int) -> dict[str, Any]:
+def measured(project: Project, model: str, seed: int, keep: Path | None = None) -> dict[str, Any]:
     """Run one job: a model with a seed."""
     settings = with_seed(project.settings, seed)
-    patches, scores = (project.real, {}) if model == "real" else made_by(model, settings, project.real, project.validation)
+    if model.partition(":")[0] == REAL:
+        patches, scores = real_patches(project.real, model, seed), dict[str, float]()
+    else:
+        folder = None if keep is None else keep / f"{model}-seed-{seed}"
+        patches, scores = made_by(model, settings, project.real, project.validation, folder)
     start = time.perf_counter()
     result = worth(patches, settings, project.validation, project.test, f"{model}, seed {seed}")
     processor = torch.cuda.get_device_name() if device().type == "cuda" else device().type
+    scores["patients"] = len(patients_of(patches))
     return {"model": model, "seed": seed, **scores, **result, "unet_s": round(time.perf_counter() - start, 1), "processor": processor}
 
 
 def line(row: dict[str, Any]) -> str:
     """Format a row as one line of text."""
-    dsc, hd95_mm = test_means(row)
+    dsc, hd95_mm, _ = test_means(row)
     minutes = f", generator {row['generator_s'] / 60:.1f} min" if "generator_s" in row else ""
     return f"{row['model']}, seed {row['seed']}: DSC {dsc:.3f}, 95HD {hd95_mm:.1f} mm{minutes}, {row['processor']}"
 
 
-def test_means(row: dict[str, Any]) -> tuple[float, float]:
-    """Return the mean DSC and the mean 95HD in mm of the test patients."""
-    means = [float(np.mean([scores[name] for scores in row["test"]])) for name in ("val_dsc", "val_hd95_mm")]
-    return means[0], means[1]
+def test_means(row: dict[str, Any]) -> tuple[float, float, float]:
+    """Return the means over the test patients: DSC, 95HD in mm, clDice."""
+    dsc, hd95_mm, cldice = (float(np.mean([scores[name] for scores in row["test"]])) for name in SCORES)
+    return dsc, hd95_mm, cldice
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Return a Markdown table: means and standard deviations over seeds, share of the real DSC, minutes of the generator's training."""
-    yield "| trained on | DSC | deviation over seeds | 95HD, mm | share of real | minutes | seeds |"
-    yield "|---|---:|---:|---:|---:|---:|---:|"
+    """Return a Markdown table of each model's means over seeds.
+
+    Columns: DSC with its standard deviation, 95HD, clDice, share of the real DSC, number of real patients with the same DSC (at most
+    those of the least `real:N`, at least all), minutes of the generator's training.
+    """
+    yield "| trained on | DSC | deviation over seeds | 95HD, mm | clDice | share of real | worth, patients | minutes | seeds |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     scores = {
         model: np.array([test_means(row) for row in rows if row["model"] == model]) for model in dict.fromkeys(r["model"] for r in rows)
     }
+    curve = learning_curve(rows, scores)
     for model, values in scores.items():
-        dsc, hd95_mm = values.mean(axis=0)
+        dsc, hd95_mm, cldice = values.mean(axis=0)
         spread = f"{values[:, 0].std(ddof=1):.3f}" if len(values) > 1 else "-"
-        share = f"{dsc / scores['real'][:, 0].mean():.3f}" if "real" in scores and model != "real" else "-"
+        generated = model.partition(":")[0] != REAL
+        share = f"{dsc / scores[REAL][:, 0].mean():.3f}" if REAL in scores and generated else "-"
+        patients = f"{patients_worth(dsc, *curve):.1f}" if len(curve[0]) > 1 and generated else "-"
         seconds = [row["generator_s"] for row in rows if row["model"] == model and "generator_s" in row]
         minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else "-"
-        yield f"| {model} | {dsc:.3f} | {spread} | {hd95_mm:.1f} | {share} | {minutes} | {len(values)} |"
+        yield f"| {model} | {dsc:.3f} | {spread} | {hd95_mm:.1f} | {cldice:.3f} | {share} | {patients} | {minutes} | {len(values)} |"
+
+
+def learning_curve(rows: Sequence[dict[str, Any]], scores: dict[str, Any]) -> tuple[Any, Any]:
+    """Return numbers of real patients, ascending, and the mean DSC of U-nets trained on the patches of so many."""
+    counts = {row["model"]: row["patients"] for row in rows if row["model"].partition(":")[0] == REAL}
+    points = sorted((count, scores[model][:, 0].mean()) for model, count in counts.items())
+    return np.array([count for count, _ in points]), np.array([dsc for _, dsc in points])
 
 
 def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -146,6 +201,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", help="real or names of generators; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--only", metavar="MODEL,SEED", help="one job")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the folders of the trained generators there")
     parser.add_argument("--jobs", action="store_true", help="print the jobs, as arguments of --only")
     parser.add_argument("--collect", nargs="+", type=Path, metavar="ROWS.jsonl", help="print the table of rows written with --json")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -171,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     project = open_project(settings)
     with on_device(options.device):
         for model, seed in jobs:
-            row = measured(project, model, seed)
+            row = measured(project, model, seed, options.keep)
             tell(json.dumps(row) if options.json else line(row))
 
 

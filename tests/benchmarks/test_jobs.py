@@ -14,11 +14,13 @@ import yaml
 
 from angiosynth.generators.private_evolution.simulator import USUAL
 from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, point_of
+from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.project.workspace import Workspace
-from angiosynth.settings import PatchSettings, Settings, UnetSettings
+from angiosynth.runtime.output import read_json
+from angiosynth.settings import PatchSettings, Settings, UnetSettings, load_settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
-from benchmarks import models, private_hospitals, private_phantom, private_use
+from benchmarks import equal_time, models, private_hospitals, private_phantom, private_use
 from tests.factories import changed, make_cohort, tiny_kinds, tiny_tree
 
 MISSING = """
@@ -67,7 +69,7 @@ def test_a_job_trains_and_scores_each_kind(project: Settings, capsys: pytest.Cap
     jobs = capsys.readouterr().out.splitlines()
     assert sorted(jobs) == sorted(f"{model},2" for model in ("real", *project.generators))
     alone = [row for job in jobs for row in _rows(capsys, "--only", job)]
-    assert all(len(row["test"]) == 1 and np.isfinite(row["test"][0]["val_dsc"]) and row["processor"] == "cpu" for row in alone)
+    assert all(len(row["test"]) == 1 and np.isfinite(row["test"][0]["dsc"]) and row["processor"] == "cpu" for row in alone)
     assert all((row["generator_s"] > 0) is True for row in alone if row["model"] != "real")
     (again,) = _rows(capsys, "--models", "flow", "--seeds", "2")
     (flow,) = (row for row in alone if row["model"] == "flow")
@@ -77,15 +79,62 @@ def test_a_job_trains_and_scores_each_kind(project: Settings, capsys: pytest.Cap
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(alone)
 
 
-def test_a_table_has_means_over_seeds_and_the_share_of_real() -> None:
-    rows = [{"model": "real", "seed": 1, "test": [{"val_dsc": 0.8, "val_hd95_mm": 2.0}, {"val_dsc": 0.6, "val_hd95_mm": 4.0}]}]
-    rows += [
-        {"model": "gan", "seed": seed, "generator_s": 60.0, "test": [{"val_dsc": dsc, "val_hd95_mm": 5.0}]}
-        for seed, dsc in ((1, 0.5), (2, 0.7))
-    ]
+def test_a_kept_generator_draws_the_pairs_of_the_job(project: Settings, tmp_path: Path) -> None:
+    inputs, folder = models.open_project(project), tmp_path / "kept"
+    pairs, scores = models.made_by("wgan-gp", project, inputs.real, inputs.validation, folder)
+    synthesis, generator = project.synthesis, project.generator("wgan-gp")
+    image, label = load_sampler(folder, generator, inputs.real.size).pairs(synthesis.pairs, synthesis.seed, synthesis.label_threshold)
+    assert np.array_equal(image, pairs.image)
+    assert np.array_equal(label, pairs.label)
+    assert load_critic(folder, generator, inputs.real.size) is not None
+    assert read_json(folder / "generator.json")["probe_dsc"] == scores["probe_dsc"]
+
+
+def test_real_patches_of_some_patients_are_drawn_by_the_seed(project: Settings) -> None:
+    real = models.open_project(project).real
+    everybody = models.patients_of(real)
+    drawn = {tuple(models.patients_of(models.real_patches(real, "real:1", seed))) for seed in range(20)}
+    assert drawn == {(name,) for name in everybody}
+    assert models.patients_of(models.real_patches(real, "real", 1)) == everybody
+
+
+def test_equal_time_gives_each_kind_the_steps_that_fit(
+    project: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    seconds = {"flow": 0.5, "wgan-gp": 0.25}
+    monkeypatch.setattr(equal_time, "step_seconds", lambda settings, name, width, count: seconds.get(name, 100.0) * width)
+    equal_time.main(["timed.yaml", "--minutes", "1", "2", "--wider", "1", "4", "--json"])
+    width = project.generator("flow").width
+    timed = load_settings(tmp_path / "timed.yaml").generators
+    assert set(timed) == {f"{name}-{minutes}" for name in project.generators for minutes in (1, 2)}
+    steps = {name: (generator.width / width, generator.steps * width) for name, generator in timed.items()}
+    assert (steps["flow-1"], steps["flow-2"], steps["wgan-gp-1"]) == ((1, 120), (4, 60), (1, 240))
+    assert all(generator.steps == 1 for name, generator in timed.items() if "dcgan" in name)
+    assert [row["steps"] for row in json.loads(capsys.readouterr().out)] == [generator.steps for generator in timed.values()]
+    with pytest.raises(SystemExit):
+        equal_time.main(["timed.yaml", "--minutes", "1", "2", "--wider", "1"])
+
+
+def test_equal_time_measures_a_step_of_each_kind(project: Settings) -> None:
+    assert all(equal_time.step_seconds(project, name, 2, 1) > 0 for name in project.generators)
+
+
+def _row(model: str, seed: int, dsc: float, **more: float) -> dict[str, Any]:
+    return {
+        "model": model,
+        "seed": seed,
+        **more,
+        "test": [{"dsc": dsc + 0.1, "hd95_mm": 2.0, "cldice": 0.9}, {"dsc": dsc - 0.1, "hd95_mm": 4.0, "cldice": 0.7}],
+    }
+
+
+def test_a_table_has_means_over_seeds_the_share_of_real_and_the_worth() -> None:
+    rows = [_row("real", 1, 0.8, patients=8), _row("real:2", 1, 0.6, patients=2)]
+    rows += [_row("gan", 1, 0.65, generator_s=60.0), _row("gan", 2, 0.75, generator_s=120.0)]
     assert list(models.table(rows))[2:] == [
-        "| real | 0.700 | - | 3.0 | - | - | 1 |",
-        "| gan | 0.600 | 0.141 | 5.0 | 0.857 | 1.0 | 2 |",
+        "| real | 0.800 | - | 3.0 | 0.800 | - | - | - | 1 |",
+        "| real:2 | 0.600 | - | 3.0 | 0.800 | - | - | - | 1 |",
+        "| gan | 0.700 | 0.071 | 3.0 | 0.800 | 0.875 | 4.0 | 1.5 | 2 |",
     ]
 
 
