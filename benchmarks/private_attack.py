@@ -28,7 +28,7 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.generators.private_evolution.evolution import Evolution, described_patients
 from angiosynth.generators.private_evolution.features import whitened
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
-from angiosynth.generators.private_evolution.simulator import USUAL, cut, draw_centres, head_of, scan_head
+from angiosynth.generators.private_evolution.simulator import DEFAULTS, cut, draw_centres, head_of, scan_head
 from angiosynth.generators.private_evolution.space import Candidate, Points
 from angiosynth.generators.private_evolution.voting import tally, vote
 from angiosynth.runtime.progress import progress, say
@@ -82,7 +82,7 @@ def scanned(candidate: Candidate, number: int) -> NDArray[np.uint8]:
 
 def hospital() -> PatchSet:
     """Other patients of one scanner, and the extreme one."""
-    images = [*(scanned(USUAL, number) for number in range(OTHERS)), scanned(EXTREME, OTHERS)]
+    images = [*(scanned(DEFAULTS, number) for number in range(OTHERS)), scanned(EXTREME, OTHERS)]
     names = [f"sub-{number:03d}" for number in range(OTHERS)] + [TARGET]
     stack = np.concatenate(images)
     meta = {"intensity": {"rule": "volume", "low": 0.5, "high": 99.9}}

@@ -38,7 +38,7 @@ from angiosynth.generators.loop import run_training
 from angiosynth.generators.private_evolution.evolution import Evolution, described_patients
 from angiosynth.generators.private_evolution.features import whitened
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
-from angiosynth.generators.private_evolution.simulator import USUAL, Simulator, SimulatorSampler
+from angiosynth.generators.private_evolution.simulator import DEFAULTS, Simulator, SimulatorSampler
 from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, Points, point_of, reflected, spread_points
 from angiosynth.metrics.segmentation import dsc
 from angiosynth.report.style import drawn
@@ -105,7 +105,7 @@ def drawings(job: str, hospital: str, cache: Path, wanted: Sequence[str]) -> Ite
     """Name and settings of each wanted set that a job compares."""
     count, epsilon, seed = parsed(job)
     if not count:
-        points = (point_of(USUAL)[None], spread_points(EVEN, seed), point_of(hidden_settings(hospital))[None])
+        points = (point_of(DEFAULTS)[None], spread_points(EVEN, seed), point_of(hidden_settings(hospital))[None])
         yield from ((name, (each, np.full(len(each), 1 / len(each)))) for name, each in zip(NOBODY, points, strict=True) if name in wanted)
         return
     real = patches_of_hospital(hospital, count, cache)

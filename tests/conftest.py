@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +29,9 @@ for _name in ("MLFLOW_TRACKING_URI", "ANGIOSYNTH_STUDIES"):
 os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")  # on a slow day a run lasts until the first sample
 # Networks in tests are tiny: more threads only get into each other's way, and into the pipeline's, which runs beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Otherwise each of the many processes that tests start would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 ROOT = Path(__file__).resolve().parents[1]
 # Fixture -> the module whose build() makes its folder: minutes in processes of its own, so it runs beside the other tests.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -17,6 +17,9 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.evaluation.patients import PatientScore
 from angiosynth.generators.flow.kinds import FlowSettings
 from angiosynth.settings import Settings
+
+if TYPE_CHECKING:
+    import pytest
 
 nib: Any = nibabel
 
@@ -113,6 +116,12 @@ def tiny_kinds() -> dict[str, dict[str, Any]]:
         "private-phantom": {"steps": 4, "candidates": 6, "votes": 2, "kept": 3, "noise_source": "seeded"} | grid,
     }
     return {kind: {"kind": kind, **entry} for kind, entry in entries.items()}
+
+
+def few_samples(patch: pytest.MonkeyPatch) -> None:
+    """A quarter of a posterior's samples and of the latents for batch norm's statistics: they take longest, and no test here needs more."""
+    patch.setattr("angiosynth.generators.gan.training.STATISTICS_BATCHES", 2)
+    patch.setattr("angiosynth.generators.private_evolution.evolution.SAMPLES", 96)
 
 
 def tiny_tree() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from angiosynth.generators.private_evolution.simulator import USUAL
+from angiosynth.generators.private_evolution.simulator import DEFAULTS
 from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, point_of
 from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.project.workspace import Workspace
@@ -21,7 +21,7 @@ from angiosynth.settings import PatchSettings, Settings, UnetSettings, load_sett
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
 from benchmarks import equal_time, models, private_hospitals, private_phantom, private_use
-from tests.factories import changed, make_cohort, tiny_kinds, tiny_tree
+from tests.factories import changed, few_samples, make_cohort, tiny_kinds, tiny_tree
 
 MISSING = """
 import sys
@@ -141,6 +141,7 @@ def test_a_table_has_means_over_seeds_the_share_of_real_and_the_worth() -> None:
 @pytest.fixture
 def tiny_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hospitals of two patients on a coarse grid."""
+    few_samples(monkeypatch)
     for module in (private_hospitals, private_phantom):
         monkeypatch.setattr(module, "SHAPE", (24, 28, 6))
         monkeypatch.setattr(module, "SPACING_MM", (6.4, 6.4, 8.0))
@@ -222,5 +223,5 @@ def test_settings_around_winners_stay_in_the_ranges_and_near_them() -> None:
     assert points.min() >= 0
     assert np.sqrt(np.square(points).mean()) == pytest.approx(private_phantom.KERNEL, rel=0.1)
     assert weights.sum() == pytest.approx(1)
-    middle, _ = private_phantom.around(point_of(USUAL)[None], np.ones(1), 1)
-    np.testing.assert_allclose(middle.mean(axis=0), point_of(USUAL), atol=0.06)
+    middle, _ = private_phantom.around(point_of(DEFAULTS)[None], np.ones(1), 1)
+    np.testing.assert_allclose(middle.mean(axis=0), point_of(DEFAULTS), atol=0.06)

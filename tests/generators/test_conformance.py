@@ -29,7 +29,7 @@ from angiosynth.runtime.recorder import ListRecorder
 from angiosynth.runtime.rehearsal import rehearsal
 from angiosynth.settings import Settings
 from angiosynth.settings.checks import placed
-from tests.factories import tiny_kinds, tiny_patches, tiny_tree
+from tests.factories import few_samples, tiny_kinds, tiny_patches, tiny_tree
 from tests.generators import gaussian
 from tests.generators.probe import Interrupted
 from tests.generators.probe import Probe as ProbeByTable
@@ -42,6 +42,7 @@ FAMILIES: tuple[Family, ...] = (gan, flow, private_evolution, gaussian)  # mypy 
 @pytest.fixture(params=[*KINDS, "gaussian"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setitem(registry.KINDS, "gaussian", gaussian.KIND)
+    few_samples(monkeypatch)
     return str(request.param)
 
 

@@ -18,7 +18,8 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder
 from angiosynth.runtime.stop import end_with
 from angiosynth.settings import Settings
-from tests.factories import tiny_kinds, tiny_patches, tiny_tree
+from tests.factories import few_samples, tiny_kinds, tiny_patches, tiny_tree
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "tests.generators.test_distributed"
@@ -36,7 +37,9 @@ def _probe(sampler: Sampler, step: int) -> dict[str, float]:
 def _train(case: str, folder: Path, recorder: ListRecorder) -> TrainedGenerator:
     entry = CASES[case] | {"precision": "float32", "checkpoint_every": 100}
     settings = Settings.model_validate(tiny_tree() | {"generators": {case: entry}}).generator(case)
-    return family_of(settings).train(case, settings, tiny_patches(), _probe, Checkpoints(folder), recorder)
+    with pytest.MonkeyPatch.context() as patch:
+        few_samples(patch)
+        return family_of(settings).train(case, settings, tiny_patches(), _probe, Checkpoints(folder), recorder)
 
 
 def _in_each_process(folder: Path) -> None:
@@ -51,9 +54,9 @@ def _in_each_process(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what both processes ended with, for every case: started once, since three processes that import torch take longest."""
+    """A folder with what both processes ended with, for every case: started once, since to import torch takes longest."""
     folder = tmp_path_factory.mktemp("pair")
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", MODULE, str(folder)]
+    words = [sys.executable, "-m", MODULE, str(folder)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -82,5 +85,19 @@ def test_only_the_first_process_chooses(pair: Path, case: str) -> None:
     assert not any("probe_dsc" in values for _, values in rows)
 
 
+def _two_forks(folder: Path) -> None:
+    """The two processes, with the variables that torchrun sets: forks, so that torch is imported once. tests/test_slurm.py has torchrun."""
+    import torch._dynamo  # noqa: F401 -- which the first optimiser of each would import
+
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    forks: list[int] = []
+    for number in ("0", "1"):
+        if not (process := os.fork()):
+            os.environ.update(shared, RANK=number, LOCAL_RANK=number)
+            end_with(lambda: _in_each_process(folder))
+        forks.append(process)
+    sys.exit(any([os.waitpid(process, 0)[1] for process in forks]))
+
+
 if __name__ == "__main__":
-    end_with(lambda: _in_each_process(Path(sys.argv[1])))
+    _two_forks(Path(sys.argv[1]))

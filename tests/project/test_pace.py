@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
+from angiosynth.project import pace as pace_module
 from angiosynth.project.pace import AUDITED, CONTROLLED, REFERENCED, START_S, UNKNOWN_VOXELS, WINDOWS, Estimate, Pace, measure
 from angiosynth.settings import Settings
 from tests.factories import lab_settings, tiny_settings, tiny_tree, write_nifti
@@ -99,9 +99,9 @@ def test_scans_that_nobody_drew_are_measured_by_their_headers(tmp_path: Path, mo
     assert (Estimate(settings, pace).seconds(command) - START_S) / unknown == pytest.approx(7 * 8 * 9 / UNKNOWN_VOXELS)
 
 
-def test_every_network_of_the_settings_is_timed() -> None:
-    tree = yaml.safe_load((ROOT / "profiles" / "quick.yaml").read_text())
-    pace = measure(Settings.model_validate(tree))
+def test_every_network_of_the_settings_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace_module, "TIMED_S", 0.15)  # many calls of networks so small
+    pace = measure(tiny_settings())
     assert set(pace.steps) == set(SECTIONS)
     assert set(pace.pairs) == set(GENERATORS)
     assert min(*pace.steps.values(), *pace.pairs.values(), pace.voxel, pace.machine) > 0

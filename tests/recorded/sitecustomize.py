@@ -1,7 +1,8 @@
 """Python imports this at its start where the folder is on PYTHONPATH: what a command of cli.py opens to read is written down.
 
 OPENED_FILES names the folder that the lists go to, a JSON file a process: {"command": "python cli.py ...", "forked": whether it is a fork
-of the process that imported this, "opened": [absolute paths]}.
+of the process that imported this, "opened": [absolute paths]}. RECORDING has the commands, one a line, for which ANGIOSYNTH_TRACKING is
+unset: a repro has one environment for all its stages.
 """
 
 from __future__ import annotations
@@ -36,3 +37,5 @@ def write() -> None:
 if "OPENED_FILES" in os.environ:
     sys.addaudithook(notice)
     atexit.register(write)
+if " ".join(sys.orig_argv[2:]) in os.environ.get("RECORDING", "").splitlines():
+    os.environ.pop("ANGIOSYNTH_TRACKING", None)

@@ -186,7 +186,7 @@ def test_ctrl_c_at_the_terminal_reaches_it_once(start: Start) -> None:
 
 
 def test_what_the_caller_ignores_it_ignores(start: Start) -> None:
-    process = start("pid", "sleep=2", "exit=4", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), process_group=0)  # nohup
+    process = start("pid", "sleep=1", "exit=4", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), process_group=0)  # nohup
     _pid(process)
     os.killpg(process.pid, signal.SIGHUP)
     assert process.wait(20) == 4
@@ -224,7 +224,7 @@ def test_the_end_of_the_server_ends_its_commands_in_order(start: Start, project:
 
 def test_a_killed_server_is_a_line(start: Start, project: Path) -> None:
     with _serving(project) as variables:
-        process = start("pid", "sleep=2", variables=variables)
+        process = start("pid", "sleep=1", variables=variables)
         parent = Path(f"/proc/{_pid(process)}/stat").read_text().rpartition(")")[2].split()[1]
         os.kill(int(parent), signal.SIGKILL)
         _, error = process.communicate(timeout=20)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages._rdb.storage import _VersionManager
 
 from angiosynth.search import storage
 from angiosynth.tracking.databases import wait_for
@@ -15,6 +16,8 @@ from tests.stores import no_store_of_the_user, postgres, root, server_home
 
 __all__ = ["no_store_of_the_user", "postgres", "root", "server_home"]
 SCHEME = "sqlite:///"
+_heads: dict[str, str] = {}
+_head_of = _VersionManager.get_head_version
 
 
 def _write_tables(folder: Path) -> None:
@@ -33,3 +36,9 @@ def studies(once: Callable[[str, Callable[[Path], None]], Path], monkeypatch: py
         wait_for(uri, name)
 
     monkeypatch.setattr(storage, "wait_for", laid)
+    monkeypatch.setattr(_VersionManager, "get_head_version", _known_head)
+
+
+def _known_head(manager: _VersionManager) -> str:
+    """Optuna's newest version of its tables. It reads its thirty migrations anew whenever a database is opened."""
+    return _heads.get("head") or _heads.setdefault("head", _head_of(manager))

@@ -20,7 +20,7 @@ from angiosynth.settings import IntensitySettings, Settings, UnetSettings, diges
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
 from angiosynth.stages.select_unet import select_unet
-from tests.factories import lab_settings, make_cohort
+from tests.factories import few_samples, lab_settings, make_cohort
 
 SETTINGS = lab_settings(transfer__patients=[1, 2])
 REHEARSALS = preflight._rehearsals
@@ -70,6 +70,7 @@ def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def home(_prepared: Path, tried_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A copy of it, as the working folder."""
+    few_samples(monkeypatch)
     shutil.copytree(_prepared, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("ANGIOSYNTH_TRACKING", "off")

@@ -236,6 +236,7 @@ def test_dvc_is_asked_as_repro_asks_it(tmp_path: Path, monkeypatch: pytest.Monke
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
+        monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.2)  # seconds that DVC waits in this process
         assert "another dvc command" in _refused(tmp_path)
         holder.communicate(b"\n")
     assert _dvc(tmp_path, "repro", "--force") == 0

@@ -6,7 +6,6 @@ figures.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,13 +102,13 @@ def drawn(path: Path, width: float, height: float, dpi: int = DPI) -> Iterator[F
     settings: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
     with matplotlib.rc_context(settings | STYLE | {"backend": "agg"}):
         figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasAgg(figure)
         yield figure
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        canvas.draw()  # once; Figure.savefig draws twice, and would compress the picture only to be read again
     palette = Image.new("P", (1, 1))
     palette.putpalette(_palette().tobytes())
-    small = Image.open(buffer).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    small = picture.quantize(palette=palette, dither=Image.Dither.NONE)
     with whole_file(path) as temporary:
         small.save(temporary, format="png", optimize=True)
 

@@ -17,7 +17,7 @@ from angiosynth.generators.private_evolution import evolution as evolution_modul
 from angiosynth.generators.private_evolution.evolution import Evolution, evolve
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.noise import discrete_gaussian
-from angiosynth.generators.private_evolution.simulator import USUAL, Simulator, SimulatorSampler, cut, draw_centres, head_of, scan_head
+from angiosynth.generators.private_evolution.simulator import DEFAULTS, Simulator, SimulatorSampler, cut, draw_centres, head_of, scan_head
 from angiosynth.generators.private_evolution.space import Candidate, point_of
 from angiosynth.generators.registry import with_defaults
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -63,7 +63,7 @@ def miss(weights: dict[str, torch.Tensor], candidate: Candidate = HIDDEN) -> flo
 def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path, proposals: str) -> None:
     settings = tiny(candidates=16, kept=3, steps=3, epsilon=8.0, proposals=proposals)
     weights = run(settings, hospital(25), tmp_path).weights
-    assert miss(weights) < 0.6 * float(np.abs(point_of(USUAL) - point_of(HIDDEN))[[3, 4, 6]].mean())
+    assert miss(weights) < 0.6 * float(np.abs(point_of(DEFAULTS) - point_of(HIDDEN))[[3, 4, 6]].mean())
 
 
 def test_samples_of_the_posterior_go_on_bit_for_bit_after_a_stop() -> None:

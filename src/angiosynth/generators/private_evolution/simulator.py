@@ -21,7 +21,7 @@ from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.space import DIMENSIONS, Candidate, candidate_at
 from angiosynth.phantom.anatomy import Anatomy, draw_anatomy
 
-USUAL = Candidate(2, 0.12, 0.45, 1.9, 1.0, 1.0, 0.075, 0.3, 0.22)  # the phantom's defaults, whose scan locates bright non-vessels
+DEFAULTS = Candidate(2, 0.12, 0.45, 1.9, 1.0, 1.0, 0.075, 0.3, 0.22)  # the phantom's defaults, whose scan locates bright non-vessels
 KEPT_VOXELS, MOST_KEPT = 12_000_000, 64  # limits on voxels and heads in memory, about 12 bytes per voxel
 DRAWN = 64  # samples of the posterior from which a set is drawn
 THRESHOLD = 0.0  # of the label's channel, 2 * fraction - 1: at least half of the voxel is artery
@@ -60,7 +60,7 @@ def _drawn(anatomy: Anatomy, rng: np.random.Generator) -> Head:
     fraction = anatomy.vessel_fraction()
     label = fraction >= 0.5
     # Bright non-vessels are veins and plexus. They depend on the anatomy only, so one scan locates them for all scanners.
-    image = anatomy.scanned(USUAL, rng)
+    image = anatomy.scanned(DEFAULTS, rng)
     away = anatomy.brain & ~binary_dilation(label, iterations=2)
     bright = away & (image >= np.quantile(image[away], BRIGHT_QUANTILE)) if away.any() else away
     masks: tuple[Mask, ...] = (label, bright, anatomy.brain)
