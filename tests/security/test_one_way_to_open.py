@@ -55,7 +55,6 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "exports/programs": ({"zipfile.ZipFile"}, "a program that was written a moment before, to search it"),
     "exports/bids": ({"open"}, "writes participants.tsv"),
     "exports/huggingface": ({"Image.open"}, "pictures that were encoded a moment before, to search them"),
-    "report/style": ({"Image.open"}, "a figure in memory that was just drawn"),
     "search/space": ({"json.loads"}, "what this project wrote into its own database"),
     "search/results": ({"open"}, "writes trials.csv"),
     "verbs/doctor": ({"json.loads"}, "two settings of DVC, printed by a process that it has started"),

@@ -28,7 +28,7 @@ from angiosynth.settings import REAL, Settings
 from angiosynth.settings.checks import PHANTOM
 from angiosynth.settings.sections import SplitSettings
 
-TIMED_S = 0.4  # seconds for timing each kind of step
+TIMED_S, TIMED_CALLS = 0.4, 20  # most seconds and calls for timing each kind of step
 UNKNOWN_VOXELS = 8_000_000  # assumed for scans that cannot be read yet
 START_S = 8.0  # overhead of a stage in seconds: Python, DVC's hashing, MLflow
 WINDOWS = 0.55  # fraction of a scan's voxels inside the windows that are segmented
@@ -99,7 +99,7 @@ def _seconds(step: Callable[[], object]) -> float:
     """Seconds of one call: the minimum over several, since the first includes initialisation. A long first call is not repeated."""
     taken: list[float] = []
     end = time.perf_counter() + TIMED_S
-    while len(taken) < 2 or time.perf_counter() < end:
+    while len(taken) < 2 or (len(taken) < TIMED_CALLS and time.perf_counter() < end):
         start = time.perf_counter()
         step()
         if device().type == "cuda":

@@ -20,7 +20,7 @@ from angiosynth.generators.base import Sampler
 from angiosynth.generators.gan.training import train_gan
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
-from tests.factories import tiny_generator, tiny_patches
+from tests.factories import few_samples, tiny_generator, tiny_patches
 
 MODEL = "wgan-gp-sn"  # it has the most state: singular vectors beside weights and moments
 KILLS, STEPS, SAVED_EVERY, PROBES = 6, 60, 2, 6
@@ -34,6 +34,7 @@ def _train(folder: Path) -> None:
     def probe(sampler: Sampler, step: int) -> dict[str, float]:
         return {"probe_dsc": float(sampler.pairs(4, step, None)[0].mean()) / 255}
 
+    few_samples(pytest.MonkeyPatch())  # of this process, which ends after it
     with (folder / "messages.txt").open("a", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
         trained = train_gan(MODEL, settings, tiny_patches(), probe, Checkpoints(folder / "resume"), NullRecorder())
     kept = {str(step): torch.load(path, weights_only=True) for step, path in Checkpoints(folder / "resume").kept().items()}

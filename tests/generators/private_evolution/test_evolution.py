@@ -22,7 +22,7 @@ from angiosynth.generators.private_evolution.space import Candidate, point_of
 from angiosynth.generators.registry import with_defaults
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import ListRecorder
-from tests.factories import tiny_generator, tiny_patches
+from tests.factories import few_samples, tiny_generator, tiny_patches
 from tests.generators.probe import Probe
 
 HIDDEN = Candidate(1, 0.05, 0.3, 2.6, 0.6, 1.0, 0.03, 0.5, 0.1)
@@ -32,6 +32,13 @@ def tiny(**values: Any) -> PrivatePhantomSettings:
     settings = tiny_generator("private-phantom", **values)
     assert isinstance(settings, PrivatePhantomSettings)
     return settings
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But where the hidden scanner is to be come near to."""
+    if "hidden_scanner" not in request.node.name:
+        few_samples(monkeypatch)
 
 
 def hospital(patients: int, candidate: Candidate = HIDDEN, size: int = 16) -> PatchSet:

@@ -14,7 +14,7 @@ from angiosynth.generators.private_evolution.features import COUNT, whitened
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.space import DIMENSIONS, spread_points
 from angiosynth.generators.private_evolution.voting import tally
-from tests.factories import tiny_generator, tiny_patches
+from tests.factories import few_samples, tiny_generator, tiny_patches
 
 HIDDEN, WRONG = np.full(DIMENSIONS, 0.15), np.full(DIMENSIONS, 0.85)
 SLOPES = 3 * np.random.default_rng(0).normal(size=(DIMENSIONS, COUNT))
@@ -56,6 +56,7 @@ def test_no_posterior_is_sure_of_a_wrong_scanner_that_the_first_round_spoke_for(
 
 def test_every_round_has_candidates_all_over_the_ranges_that_no_vote_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same ones whatever the votes are, of the sequence that the first round begins, and none twice."""
+    few_samples(monkeypatch)
     seen = []
     for noisy in (np.arange(32), np.arange(32)[::-1] * 7):
         training = Misled(settings(), tiny_patches())
