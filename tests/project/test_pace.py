@@ -115,7 +115,7 @@ class Operations(TorchDispatchMode):
 
 
 def test_every_network_of_the_settings_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Operations()
+    clock = Operations()  # type: ignore[no-untyped-call]  # torch gives its modes no types
     monkeypatch.setattr(pace_module, "time", clock)
     with clock:
         pace = measure(tiny_settings())

@@ -102,7 +102,7 @@ def drawn(path: Path, width: float, height: float, dpi: int = DPI) -> Iterator[F
     settings: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
     with matplotlib.rc_context(settings | STYLE | {"backend": "agg"}):
         figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         yield figure
         canvas.draw()  # once; Figure.savefig draws twice, and would compress the picture only to be read again
     palette = Image.new("P", (1, 1))
