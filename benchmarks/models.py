@@ -13,9 +13,9 @@ the seed: with a few such numbers of patients --collect looks up how many a synt
 
 It prints one line for each job: mean DSC and 95HD in mm of the test patients, and the minutes of the generator's training. With --json the
 line is an object: probe scores, validation scores, DSC, 95HD and clDice of every validation and test patient, the seconds of the
-generator's training, of its pairs and of the U-net, and the processor. --keep writes the trained generator's folder, as stage
-train-generator does, into a folder of its name. --collect prints the table of means and standard deviations over seeds. It does not need
-MLflow, DVC or Optuna.
+generator's training, of its pairs and of the U-net, and the processor. --keep writes the trained generator's weights and generator.json,
+with which a project can synthesize from it and audit it. --collect prints the table of means and standard deviations over seeds. It does
+not need MLflow, DVC or Optuna.
 """
 
 from __future__ import annotations
@@ -38,14 +38,13 @@ from angiosynth.data.intensity import Scan
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.evaluation.worth import patients_worth
-from angiosynth.generators.base import TrainedGenerator
 from angiosynth.generators.registry import family_of
 from angiosynth.generators.storage import save_generator
 from angiosynth.metrics.segmentation import all_metrics
 from angiosynth.project.workspace import Workspace
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.memory import keep_freed_memory
-from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import tell
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.prediction import Segmenter
@@ -79,20 +78,13 @@ def made_by(
         probe, checkpoints = UnetProbe(scans, settings.probe, real), Checkpoints(Path(folder))
         trained = family.train(model, generator, real, probe, checkpoints, NullRecorder())
         if keep is not None:
-            write_generator(keep, model, trained, checkpoints)
+            with whole_folder(keep) as target:
+                save_generator(target, trained, checkpoints, {"model": model})
     end = time.perf_counter()
     sampler = family.sampler(generator, real.size, trained.weights, device())
     image, label = sampler.pairs(synthesis.pairs, synthesis.seed, synthesis.label_threshold)
     seconds = {"generator_s": round(end - start, 1), "pairs_s": round(time.perf_counter() - end, 1)}
     return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores | seconds
-
-
-def write_generator(folder: Path, model: str, trained: TrainedGenerator, checkpoints: Checkpoints) -> None:
-    """Write weights and probes, all that a project needs to synthesize from a generator and to audit it."""
-    with whole_folder(folder) as target:
-        save_generator(target, trained, checkpoints)
-        probes = [row for row in trained.curve if "probe_dsc" in row]
-        write_json(target / "generator.json", {"model": model, "step": trained.step, **trained.scores, "probes": probes})
 
 
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:

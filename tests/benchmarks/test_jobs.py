@@ -20,7 +20,7 @@ from angiosynth.runtime.output import read_json
 from angiosynth.settings import PatchSettings, Settings, UnetSettings, load_settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
-from benchmarks import equal_time, models, private_hospitals, private_phantom, private_use
+from benchmarks import equal_time, leave_one_out, models, private_hospitals, private_phantom, private_use
 from tests.factories import changed, few_samples, make_cohort, tiny_kinds, tiny_tree
 
 MISSING = """
@@ -117,6 +117,14 @@ def test_equal_time_gives_each_kind_the_steps_that_fit(
 
 def test_equal_time_measures_a_step_of_each_kind(project: Settings) -> None:
     assert all(equal_time.step_seconds(project, name, 2, 1) > 0 for name in project.generators)
+
+
+def test_processes_share_the_rows_of_leaving_one_out(project: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for job in ("sub-01,threshold", "sub-03,threshold"):
+        leave_one_out.main(["out", "--only", job, "--device", "cpu"])
+    rows = [json.loads(text) for text in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert [(row["test"], row["training"], row["n_patients"]) for row in rows] == [("sub-01", "threshold", 2), ("sub-03", "threshold", 2)]
+    assert "|" not in capsys.readouterr().out  # the table is of all rows
 
 
 def _row(model: str, seed: int, dsc: float, **more: float) -> dict[str, Any]:

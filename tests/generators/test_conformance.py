@@ -98,7 +98,7 @@ def saved(kind: str, _known: dict[str, Saved], tmp_path: Path) -> Saved:
     if kind not in _known:
         settings = _settings(kind, probes=3)
         trained = _train(settings, tmp_path / "resume")
-        save_generator(tmp_path, trained, Checkpoints(tmp_path / "resume"))
+        save_generator(tmp_path, trained, Checkpoints(tmp_path / "resume"), {})
         _known[kind] = Saved(settings, tmp_path, trained)
     return _known[kind]
 

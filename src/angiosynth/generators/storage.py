@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from angiosynth.errors import InputError
-from angiosynth.generators.base import GeneratorSettings, PairCritic, Sampler, TrainedGenerator
+from angiosynth.generators.base import PROMISE, GeneratorSettings, PairCritic, Sampler, TrainedGenerator
 from angiosynth.generators.registry import family_of
 from angiosynth.reading import file_digest
 from angiosynth.runtime.checkpoint import Checkpoints, read_weights, save_weights
+from angiosynth.runtime.output import write_json
 
 GENERATOR = "generator"
 
@@ -21,14 +24,20 @@ def checkpoint_file(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step:08d}.pt"
 
 
-def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpoints) -> None:
-    """Write all weights into an existing folder."""
+def save_generator(folder: Path, trained: TrainedGenerator, checkpoints: Checkpoints, description: Mapping[str, Any]) -> None:
+    """Write all weights and generator.json into an existing folder.
+
+    generator.json has the description, the selected step, its scores, the promise if there is one, and every probe.
+    """
     for name, weights in {GENERATOR: trained.weights, **trained.audited}.items():
         save_weights(folder / f"{name}.pt", {key: value.contiguous() for key, value in weights.items()})
     for step, kept in checkpoints.kept().items():
         if step != trained.step:
             checkpoint_file(folder, step).parent.mkdir(exist_ok=True)
             shutil.copyfile(kept, checkpoint_file(folder, step))
+    promise = {PROMISE: trained.promise} if trained.promise else {}
+    probes = [row for row in trained.curve if "probe_dsc" in row]
+    write_json(folder / f"{GENERATOR}.json", {**description, "step": trained.step, **trained.scores, **promise, "probes": probes})
 
 
 def generator_digest(folder: Path) -> str:

@@ -20,7 +20,7 @@ NO_VESSEL_LABELS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 CURE = "leave out --vessels: such scans can be segmented"
-LEAST_USUAL = 0.001  # fraction of the brain; arteries are about 0.01
+LEAST_FRACTION = 0.001  # fraction of the brain; arteries are about 0.01
 
 
 def no_vessel_label(path: Path) -> str:
@@ -31,6 +31,6 @@ def no_vessel_label(path: Path) -> str:
 
 def small_label_note(share: float) -> str:
     """Return a note on a label that is a much smaller fraction of the brain than arteries are; "" for others."""
-    if share >= LEAST_USUAL:
+    if share >= LEAST_FRACTION:
         return ""
     return f"vessels: the label is {share:.3%} of the brain, arteries are about 1%; does it mark all of them, or a part, or aneurysms?"

@@ -14,7 +14,7 @@ from angiosynth.project.resuming import TrainingInputs, resume_folder
 from angiosynth.project.workspace import Workspace, data_source, write_curve
 from angiosynth.report.figures import SHEET, contact_sheet, progress_strip
 from angiosynth.runtime.checkpoint import Checkpoints
-from angiosynth.runtime.output import whole_folder, write_json
+from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.recorder import NullRecorder, Recorder
 from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.settings import Settings, digest
@@ -69,11 +69,9 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
     if rank():
         return trained
     with whole_folder(home.generator(model)) as folder:
-        save_generator(folder, trained, checkpoints)
-        metadata = {"model": model, "kind": generator.kind, "step": trained.step, "size": real.size}
-        metadata |= {"settings_digest": digest(generator_settings(settings, model)), **trained.scores}
-        metadata |= {PROMISE: trained.promise} if trained.promise else {}
-        write_json(folder / "generator.json", {**metadata, "probes": [row for row in trained.curve if "probe_dsc" in row]})
+        settings_digest = digest(generator_settings(settings, model))
+        description = {"model": model, "kind": generator.kind, "size": real.size, "settings_digest": settings_digest}
+        save_generator(folder, trained, checkpoints, description)
         write_curve(folder / "curve.csv", trained.curve)
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
         contact_sheet(*load_sampler(folder, generator, real.size).pairs(SHEET, seed=0), folder / "samples.png")
