@@ -52,14 +52,18 @@ def _in_each_process(folder: Path) -> None:
             torch.save({"weights": trained.weights, "rows": recorder.rows, "step": trained.step}, folder / f"{case}-{rank()}.pt")
 
 
+def _run(folder: Path, *launcher: str) -> None:
+    words = [sys.executable, *launcher, "-m", MODULE, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what both processes ended with, for every case: started once, since to import torch takes longest."""
     folder = tmp_path_factory.mktemp("pair")
-    words = [sys.executable, "-m", MODULE, str(folder)]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    _run(folder)
     return folder
 
 
@@ -85,8 +89,17 @@ def test_only_the_first_process_chooses(pair: Path, case: str) -> None:
     assert not any("probe_dsc" in values for _, values in rows)
 
 
+@pytest.mark.long
+def test_torchrun_starts_such_processes(pair: Path, tmp_path: Path) -> None:
+    _run(tmp_path, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    for case in CASES:
+        for number in (0, 1):
+            forked, started = (torch.load(folder / f"{case}-{number}.pt", weights_only=True)["weights"] for folder in (pair, tmp_path))
+            assert all(torch.equal(value, started[name]) for name, value in forked.items())
+
+
 def _two_forks(folder: Path) -> None:
-    """The two processes, with the variables that torchrun sets: forks, so that torch is imported once. tests/test_slurm.py has torchrun."""
+    """The two processes, with the variables that torchrun sets: forks, so that torch is imported once."""
     import torch._dynamo  # noqa: F401 -- which the first optimiser of each would import
 
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -100,4 +113,6 @@ def _two_forks(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if "RANK" in os.environ:  # torchrun's
+        end_with(lambda: _in_each_process(Path(sys.argv[1])))
     _two_forks(Path(sys.argv[1]))

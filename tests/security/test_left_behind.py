@@ -40,9 +40,13 @@ for number in () if "AS_INHERITED" in os.environ else (signal.SIGINT, signal.SIG
 def ready():
     (Path("ready") / str(os.getpid())).touch()
 
+def slept():
+    for _ in range(1200):  # in slices: Python handles a signal that arrives just before a system call only after that call
+        time.sleep(0.1)
+
 def sleeping():
     ready()
-    time.sleep(120)
+    slept()
 
 def computing():
     ready()
@@ -66,7 +70,7 @@ def removing():
     with uninterrupted():
         ready()
         time.sleep(0.5)
-    time.sleep(120)
+    slept()
 
 def failing():
     ready()

@@ -21,6 +21,7 @@ from angiosynth.runtime.secrets import hide_secrets_in_tracebacks_and_logs
 from angiosynth.runtime.stop import end_in_order, end_with, uninterrupted
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SLICE_S = 1.0  # longest wait after which a signal is handled
 J = TypeVar("J")
 
 
@@ -50,7 +51,7 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
                 with uninterrupted():  # otherwise a signal could arrive before the process is known and not be forwarded to it
                     processes[-1].start()
         for process in processes:
-            process.join()
+            _wait_for(process)
     except (KeyboardInterrupt, SystemExit) as error:
         number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
         started = [process for process in processes if process.pid]
@@ -58,11 +59,17 @@ def with_workers(target: Callable[[J], None], job: J, workers: int) -> None:
             if process.is_alive():
                 os.kill(process.pid or 0, number)
         for process in started:
-            process.join()
+            _wait_for(process)
         raise
     for process in processes:
         if process.exitcode:
             say(f"{process.name}: {f'killed by signal {-process.exitcode}' if process.exitcode < 0 else 'ended on a fault'}")
+
+
+def _wait_for(process: BaseProcess) -> None:
+    """Wait for the end of a process, in slices: Python handles a signal that arrives just before a system call only after that call."""
+    while process.is_alive():
+        process.join(SLICE_S)
 
 
 def _worker(target: Callable[[J], None], job: J) -> None:
