@@ -136,9 +136,16 @@ def test_workers_start_where_the_system_knows_no_affinity(monkeypatch: pytest.Mo
 
         def __init__(self, **_: object) -> None:
             started.append(os.environ["OMP_NUM_THREADS"])
+            self.alive = False
 
-        def start(self) -> None: ...
-        def join(self) -> None: ...
+        def start(self) -> None:
+            self.alive = True
+
+        def is_alive(self) -> bool:
+            return self.alive
+
+        def join(self, timeout: float) -> None:
+            self.alive = False
 
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(multiprocessing.get_context("spawn"), "Process", Process)
