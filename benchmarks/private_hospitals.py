@@ -26,6 +26,7 @@ SHAPE, SPACING_MM, SIZE = (96, 112, 24), (1.6, 1.6, 2.0), 32
 CUT = PatchSettings(size=SIZE, on_vessels=80, on_bright=60, in_brain=60)
 INTENSITY: dict[str, Any] = {"rule": "volume", "low": 0.5, "high": 99.9}
 TESTED = 6  # test patients of a hospital
+BLOCK = 10  # patients in a file of the cache
 # Hidden: nothing but the drawing of patients and the distances reads them. `dim` is an old scanner with one thick slab: blood is saturated
 # long before its exit, and tissue stands out nearly as much. `bright` is the opposite: strong inflow, even tissue, hardly any noise.
 HOSPITALS = {
@@ -84,15 +85,15 @@ def patches_of(scans: Iterator[Scan]) -> PatchSet:
 def patches_of_hospital(hospital: str, count: int, folder: Path) -> PatchSet:
     """Patches of a hospital's first `count` patients.
 
-    They are drawn once and kept in the folder, ten patients a file, so that jobs beside each other share them; a file appears whole.
+    They are drawn once and kept in the folder, BLOCK patients a file, so that jobs beside each other share them; a file appears whole.
     """
     blocks = []
-    starts = range(1, count + 1, 10)
+    starts = range(1, count + 1, BLOCK)
     for start in progress(starts, f"patients of {hospital}", len(starts)):
         path = folder / f"{hospital}-{start}.npz"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            made = patches_of(patient(hospital, number) for number in range(start, start + 10))
+            made = patches_of(patient(hospital, number) for number in range(start, start + BLOCK))
             partial = path.with_suffix(f".{os.getpid()}.npz")
             np.savez(partial, image=made.image, label=made.label, patient=made.patient)
             partial.replace(path)

@@ -106,7 +106,7 @@ def tiny_kinds() -> dict[str, dict[str, Any]]:
     wasserstein = adversarial | {"critic_iterations": 2, "betas": [0.0, 0.9]}
     discriminating = {"critic_iterations": 1, "betas": [0.5, 0.999], "minibatch_kernels": 3, "minibatch_dimensions": 2}
     augmented = {"gradient_penalty_every": 2, "augmentation": "adaptive", "augmentation_pairs": 20}
-    grid = {"shape": [40, 40, 4], "spacing_mm": [4.8, 4.8, 12.0], "patches_a_head": 300}
+    grid = {"shape": [40, 40, 4], "spacing_mm": [4.8, 4.8, 12.0], "patches_a_head": 60}
     entries: dict[str, dict[str, Any]] = {
         "dcgan": wasserstein | discriminating,
         "wgan-gp": wasserstein,

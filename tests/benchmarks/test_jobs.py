@@ -156,6 +156,7 @@ def tiny_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SIZE", 16)
     monkeypatch.setattr(private_hospitals, "CUT", PatchSettings(size=16, on_vessels=6, on_bright=3, in_brain=3))
     monkeypatch.setattr(private_hospitals, "TESTED", 1)
+    monkeypatch.setattr(private_hospitals, "BLOCK", 1)
     monkeypatch.setattr(private_phantom, "PAIRS", 32)
     monkeypatch.setattr(private_phantom, "REFERENCE", 2)
     monkeypatch.setattr(private_phantom, "UNET", UnetSettings(width=2, steps=2))
@@ -200,14 +201,20 @@ def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsy
     private_phantom.scale_of.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Patients that a test of tiny hospitals has drawn are not drawn again by the next one."""
+    return tmp_path_factory.mktemp("hospitals")
+
+
 @pytest.mark.usefixtures("tiny_hospitals")
 def test_starts_for_a_second_hospital_and_attacks_on_who_voted_are_told_with_their_control(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], hospitals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_use, "UNET", UnetSettings(width=2, steps=2))
     monkeypatch.setattr(private_use, "FINE_TUNING", UnetSettings(width=2, steps=2))
     monkeypatch.setattr(private_use, "CONTROLS", 1)
-    private_use.main(["--cache", str(tmp_path), "--patients", "2", "--json"])
+    private_use.main(["--cache", str(hospitals), "--patients", "2", "--json"])
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()[5:]]
     assert [row["start"] for row in rows] == ["scratch", "epsilon 8", "ranges"]
     attacks = [row["membership"] for row in rows[1:]]
@@ -217,10 +224,10 @@ def test_starts_for_a_second_hospital_and_attacks_on_who_voted_are_told_with_the
 
 
 @pytest.mark.usefixtures("tiny_hospitals")
-def test_a_set_that_holds_voters_patches_is_found_by_the_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_holds_voters_patches_is_found_by_the_attack(hospitals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_use, "CONTROLS", 1)
-    copied = private_hospitals.patches_of_hospital("dim", 2, tmp_path)
-    statistics = private_use.membership(copied, "dim", 2, tmp_path, seed=1)
+    copied = private_hospitals.patches_of_hospital("dim", 2, hospitals)
+    statistics = private_use.membership(copied, "dim", 2, hospitals, seed=1)
     assert statistics["auc"] == 1
     assert max(statistics["member_scores"]) == 0
 

@@ -174,7 +174,9 @@ def test_each_model_is_searched_for_what_it_has(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("untracked")
-@pytest.mark.parametrize(("sampler", "parts_of"), [("tpe", (2, 9)), ("random", (1, 2)), ("nsgaii", (2, 7))])
+@pytest.mark.parametrize(
+    ("sampler", "parts_of"), [("tpe", (2, 9)), ("random", (1, 2)), pytest.param("nsgaii", (2, 7), marks=pytest.mark.long)]
+)
 def test_same_seed_same_proposals_in_one_go_or_two(tmp_path: Path, settings: Settings, sampler: str, parts_of: tuple[int, int]) -> None:
     sweep = Sweep(changed(settings, sampler=sampler), MODEL, analytic, tmp_path)
     whole = run_sweep(sweep, sum(parts_of), "whole")
@@ -307,7 +309,7 @@ def stores(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypat
 
 
 def test_three_workers_two_killed_and_every_trial_accounted_for(stores: Path, settings: Settings) -> None:
-    result = run_sweep(Sweep(settings, MODEL, mortal, stores, pace=Pace(1, 2, 0.2)), 5, "three", workers=3)
+    result = run_sweep(Sweep(settings, MODEL, mortal, stores, pace=Pace(1, 3, 0.2)), 5, "three", workers=3)
     states = Counter((row.state, row.reason) for row in result.trials)
     assert states == {("complete", ""): 5, ("fail", "killed"): 2}
     assert {row.retry_of for row in result.trials} == {None, 1, 2}
