@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "importing/tables": ({"csv.reader"}, "of a text that read_bytes has limited"),
     "data/patches": ({"open"}, "writes index.csv"),
     "data/readers/dicom": ({"pydicom.dcmread"}, "of bytes that read_bytes has limited"),
+    "data/mapped_scans": ({"open", "np.memmap"}, "maps what it has just written, in a file without a name"),
     "data/copies": ({"open", "np.load"}, "writes and reads what the stage cohort itself has kept of scans"),
     "segmentation/invocations": ({"json.loads"}, "of a body whose length and letters have been looked at"),
     "tracking/artifacts": ({"os.open", "open", "shutil.copyfileobj"}, "the one way for files of runs: ordinary ones of bounded size"),

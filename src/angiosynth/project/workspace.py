@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
+from angiosynth.data.mapped_scans import mapped_scans
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.evaluation.summary import over_seeds
@@ -107,8 +108,9 @@ class Workspace:
         return settings.cohort.of_source.path.startswith(PHANTOM)
 
     def scans(self, settings: Settings, site: str, names: Sequence[str]) -> list[Scan]:
-        """Load the scans of a few labelled patients, such as those of validation, into memory."""
-        return [load_scan(patient, settings.cohort.intensity) for patient in self.patients(settings, site, names)]
+        """Load the scans of labelled patients, such as those of validation; their arrays are read-only and lie on disk."""
+        patients = self.patients(settings, site, names)
+        return mapped_scans((load_scan(patient, settings.cohort.intensity) for patient in patients), self.root / ".work")
 
     def patients(self, settings: Settings, site: str, names: Sequence[str]) -> list[Patient]:
         """Return the files of the named patients, in the order of the names.
