@@ -63,9 +63,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests use a build come last, when it is made; workers take file by file."""
+    """Files that wait come first, while builds use the time; files whose tests use a build come last. Workers take file by file."""
     last = {item.path for item in items if _build_of(item)}
-    items.sort(key=lambda item: item.path in last)
+    first = {item.path for item in items if item.get_closest_marker("waits")} - last
+    items.sort(key=lambda item: (item.path in last, item.path not in first))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

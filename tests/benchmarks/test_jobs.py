@@ -207,6 +207,7 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hospitals")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("tiny_hospitals")
 def test_starts_for_a_second_hospital_and_attacks_on_who_voted_are_told_with_their_control(
     capsys: pytest.CaptureFixture[str], hospitals: Path, monkeypatch: pytest.MonkeyPatch

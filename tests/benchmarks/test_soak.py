@@ -19,6 +19,8 @@ from benchmarks.soak import PLAIN, SIDE_BY_SIDE, Start, _undo, differences
 from tests.pipeline import stages_of
 from tests.verbs.pipelines import empty_dvc
 
+pytestmark = pytest.mark.waits
+
 # In the place of DVC: three stages, the second has a child, which writes down its number.
 STANDS_FOR_DVC = """
 import subprocess, sys, time

@@ -42,12 +42,13 @@ def test_a_scan_without_a_label_has_none_and_of_no_scans_there_are_none(tmp_path
 
 
 def _filled(number: int) -> Scan:
-    image, brain, label = (np.full(LARGE, number, dtype, "F") for dtype in (np.float32, np.bool_, np.bool_))
-    return Scan(f"sub-{number:02d}", image, brain, label, (0.5, 0.5, 0.5), Path())
+    image = np.full(LARGE, number, np.float32, "F")
+    mask = np.ones(LARGE, np.bool_, "F")
+    return Scan(f"sub-{number:02d}", image, mask, mask, (0.5, 0.5, 0.5), Path())
 
 
 def test_one_scan_at_a_time_is_in_memory(tmp_path: Path) -> None:
-    one = 6 * int(np.prod(LARGE))
+    one = 5 * int(np.prod(LARGE))
     tracemalloc.start()
     try:
         mapped = mapped_scans(map(_filled, range(12)), tmp_path)

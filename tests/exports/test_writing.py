@@ -70,7 +70,7 @@ def test_card_audit_and_checksums_go_along(name: str, contents: Contents, tmp_pa
         json.loads(path.read_text())
 
 
-@every_format
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] if name == "monai" else []) for name in sorted(EXPORTS)])
 def test_the_same_package_gives_the_same_bytes(name: str, contents: Contents, programs: pytest.MonkeyPatch, tmp_path: Path) -> None:
     write_export(EXPORTS[name], contents, tmp_path / "first", NOBODY)
     programs.undo()

@@ -189,13 +189,16 @@ def test_patients_depend_neither_on_the_processes_nor_on_their_number(tmp_path: 
         return ProcessPoolExecutor(count, *rest)
 
     monkeypatch.setattr(phantom, "ProcessPoolExecutor", pool)
-    for cores, patients in ((1, 2), (2, 3)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+    most = phantom.ALONE  # so many voxels are drawn without worker processes
+    for cores, patients in ((0, 2), (1, 2), (2, 3)):
+        monkeypatch.setattr(phantom, "ALONE", 0 if cores else most)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(max(1, cores))), raising=False)
         generate_site(TINY.model_copy(update={"patients": patients}), 7, "site-a", 0.0, tmp_path / str(cores))
     assert workers == [1, 2]
-    first, second = ({path.name: path.read_bytes() for path in (tmp_path / cores).rglob("*.nii.gz")} for cores in "12")
+    alone, first, second = ({path.name: path.read_bytes() for path in (tmp_path / cores).rglob("*.nii.gz")} for cores in "012")
     assert len(first) == 6
     assert len(second) == 9
+    assert alone == first
     assert first.items() <= second.items()
 
 
@@ -209,6 +212,7 @@ def test_a_site_that_breaks_off_while_patients_are_drawn_leaves_what_was_there_b
 
     (tmp_path / "site-a").mkdir()
     (tmp_path / "site-a/old").touch()
+    monkeypatch.setattr(phantom, "ALONE", 0)
     monkeypatch.setattr(phantom, "as_completed", broken)
     with pytest.raises(error):
         generate_site(TINY.model_copy(update={"patients": 2}), 1, "site-a", 0.5, tmp_path / "site-a")

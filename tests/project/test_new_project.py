@@ -170,6 +170,7 @@ def run_installed(installed: Path, folder: Path, command: str) -> str:
     return subprocess.run(["sh", "-c", command], cwd=folder, env=words, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_wheel_has_all_that_the_package_and_new_need(installed: Path) -> None:
     (wheel,) = (installed / "dist").glob("*.whl")

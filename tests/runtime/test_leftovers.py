@@ -18,6 +18,8 @@ from angiosynth.runtime import leftovers
 from angiosynth.runtime.leftovers import PARTIAL, REPLACED, abandoned, beside, claim
 from angiosynth.runtime.output import whole_folder
 
+pytestmark = pytest.mark.waits
+
 OWN = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
 WRITES = """
 import sys, time

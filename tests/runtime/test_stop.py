@@ -14,6 +14,8 @@ import pytest
 
 from angiosynth.runtime.stop import EXIT_CODE, heeding_sigterm
 
+pytestmark = pytest.mark.waits
+
 FULL = Path("/dev/full")
 
 

@@ -20,7 +20,7 @@ from angiosynth.runtime.handover import VARIABLE
 from angiosynth.runtime.warm import LIBRARIES, warm_server
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the warm server needs Linux")
+pytestmark = [pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the warm server needs Linux"), pytest.mark.waits]
 # The first changes with each test; the second is set by torch's compiler where some test has imported it, and no shell has it.
 NOT_OF_A_SHELL = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR"}
 # In the place of the command line: does what its arguments say.

@@ -90,7 +90,9 @@ def test_each_seed_is_in_the_trials_only_run_and_the_score_is_the_mean(root: Pat
     assert [row.hd95_mm for row in result.trials] == [pytest.approx(27.0), pytest.approx(26.9)]
     client: Any = MlflowClient(tracking_uri(root))
     experiment = client.get_experiment_by_name("sweep").experiment_id
-    children = [run for run in client.search_runs([experiment]) if "mlflow.parentRunId" in run.data.tags]
+    runs = client.search_runs([experiment])  # other tests' too
+    (parent,) = [run.info.run_id for run in runs if run.info.run_name == "seeds"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent]
     assert {run.info.run_id for run in children} == {row.run_id for row in result.trials}
     first = next(run.data.metrics for run in children if run.info.run_id == result.trials[0].run_id)
     assert first == {

@@ -29,6 +29,8 @@ from angiosynth.tracking.runs import DataSource, tracking_uri
 from tests.search.trials import MODEL, analytic, faulty, generator_of, mortal
 from tests.servers import PASSWORD, Postgres
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ["critic_iterations", "learning_rate_generator", "learning_rate_critic"]
 

@@ -27,6 +27,8 @@ from angiosynth.release.checksums import write_checksums
 from tests.security.fuzz import make_sound
 from tests.security.measured import Answer, measure
 
+pytestmark = pytest.mark.waits
+
 nib: Any = nibabel
 SOUND = "sound: "
 MOST_GROWN = 200 << 20

@@ -20,6 +20,8 @@ from angiosynth.runtime.leftovers import PARTIAL, REPLACED, beside, claim
 from angiosynth.runtime.output import scratch_folder
 from tests.test_pipeline import _environment
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a patient's patch"
 SEEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGUSR1)

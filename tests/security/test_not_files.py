@@ -23,6 +23,8 @@ from angiosynth.runtime.unpacking import Unpacking
 from tests.security.fuzz import make_sound
 from tests.security.measured import ROOT, measure
 
+pytestmark = pytest.mark.waits
+
 
 def _socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as made:

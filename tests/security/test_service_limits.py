@@ -29,6 +29,8 @@ from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.unet import build_unet
 from benchmarks.serving import MALFORMED, measure
 
+pytestmark = pytest.mark.waits
+
 JSON = {"Content-Type": "application/json"}
 Reply = tuple[int, bytes]
 

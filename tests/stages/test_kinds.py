@@ -55,6 +55,7 @@ def _through(settings: Settings, home: Workspace, name: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_a_generator_that_is_no_gan_goes_through_all_stages(home: Workspace, gaussians: Settings) -> None:
     result = _through(gaussians, home, "normal")
     facts = read_json(home.generator("normal") / "generator.json")

@@ -19,6 +19,8 @@ from angiosynth.tracking.databases import alone_at, is_postgres, make_whole, sql
 from angiosynth.tracking.opening import remote
 from angiosynth.tracking.runs import ensure_store
 
+pytestmark = pytest.mark.waits
+
 
 def test_which_uris_are_postgres() -> None:
     recognized = [is_postgres(f"{scheme}://db/x") for scheme in ("postgresql", "postgres", "postgresql+psycopg", "sqlite", "http")]

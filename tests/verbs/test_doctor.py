@@ -31,6 +31,8 @@ from angiosynth.verbs.check_result import CheckResult
 from angiosynth.verbs.installed_packages import packages
 from tests.factories import changed, make_cohort, tiny_tree, untried
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).resolve().parents[2]
 Usage = namedtuple("Usage", "total used free")
 

@@ -18,6 +18,8 @@ from angiosynth.verbs.parallel_stages import Clock, ParallelStages, Plan, Planne
 from tests.factories import tiny_settings
 from tests.verbs.pipelines import empty_dvc, without_libraries
 
+pytestmark = pytest.mark.waits
+
 
 def _stage(name: str, *needs: str) -> Planned:
     return Planned(name, f"make {name}", frozenset(needs))

@@ -19,6 +19,8 @@ from angiosynth.verbs.repro import planned, stage_of
 from tests.factories import tiny_settings
 from tests.verbs.pipelines import empty_dvc, without_libraries
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PIPELINE = {

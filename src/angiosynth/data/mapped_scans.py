@@ -52,7 +52,11 @@ def mapped_scans(scans: Iterable[Scan], folder: Path) -> list[Scan]:
         written = [(_without_arrays(scan), _written(scan, stream)) for scan in scans]
         stream.flush()
         file = np.asarray(np.memmap(stream, np.uint8, "r")) if written else np.zeros(0, np.uint8)
-    return [replace(scan, **{name: place.array(file) for name, place in places.items()}) for scan, places in written]
+    return [_with_arrays(scan, {name: place.array(file) for name, place in places.items()}) for scan, places in written]
+
+
+def _with_arrays(scan: Scan, arrays: dict[str, NDArray[Any]]) -> Scan:
+    return replace(scan, image=arrays["image"], brain=arrays["brain"], label=arrays.get("label"))
 
 
 def _without_arrays(scan: Scan) -> Scan:

@@ -8,6 +8,7 @@ processes.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import zlib
@@ -37,6 +38,7 @@ from angiosynth.runtime.progress import progress
 from angiosynth.runtime.tables import write_table
 from angiosynth.settings import ScannerSettings
 
+ALONE = 500_000  # voxels of all heads that are drawn in no more time than worker processes need to start
 COMPRESSION = 1  # gzip level; noise does not compress, so higher levels only take time
 LIBRARIES = ["nibabel", "numpy", "pydantic", "ruamel.yaml", "scipy.interpolate", "scipy.ndimage", "scipy.spatial"]  # of a worker process
 
@@ -129,7 +131,10 @@ def _sick(patients: int, seed: int, site: str, share: float) -> list[bool]:
 
 
 def _drawn(scanner: ScannerSettings, seed: int, site: str, sick: list[bool], folder: Path) -> Generator[int, None, None]:
-    """Draw and write the patients in worker processes; yields each patient's number on completion."""
+    """Draw and write the patients, in worker processes unless they are small; yields each patient's number on completion."""
+    if len(sick) * math.prod(scanner.shape) <= ALONE:
+        yield from (_write_patient(scanner, seed, site, patient, ill, folder) for patient, ill in enumerate(sick, 1))
+        return
     # Workers ignore Ctrl-C; the parent lets them finish a volume.
     pool = ProcessPoolExecutor(min(cpu_count(), len(sick)), _context(), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:

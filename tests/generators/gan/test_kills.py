@@ -22,6 +22,8 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 from tests.factories import few_samples, tiny_generator, tiny_patches
 
+pytestmark = pytest.mark.waits
+
 MODEL = "wgan-gp-sn"  # it has the most state: singular vectors beside weights and moments
 KILLS, STEPS, SAVED_EVERY, PROBES = 6, 60, 2, 6
 

@@ -66,7 +66,7 @@ def miss(weights: dict[str, torch.Tensor], candidate: Candidate = HIDDEN) -> flo
     return float(np.abs(mean - point_of(candidate))[shown].mean())
 
 
-@pytest.mark.parametrize("proposals", ["winners", "posterior"])
+@pytest.mark.parametrize("proposals", [pytest.param("winners", marks=pytest.mark.long), "posterior"])
 def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path, proposals: str) -> None:
     settings = tiny(candidates=16, kept=3, steps=3, epsilon=8.0, proposals=proposals)
     weights = run(settings, hospital(25), tmp_path).weights

@@ -48,6 +48,7 @@ def ended(training: Evolution) -> NDArray[np.float64]:
     return training.average.points.numpy()
 
 
+@pytest.mark.long
 def test_no_posterior_is_sure_of_a_wrong_scanner_that_the_first_round_spoke_for() -> None:
     means = [ended(Misled(settings(seed=seed), tiny_patches())).mean(axis=0) for seed in (1, 2, 3)]
     missed = [float(np.sqrt(np.square(mean - HIDDEN).mean())) for mean in means]
