@@ -36,7 +36,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # A flush that waits for the disk guards against a loss of power, which no test can see; on a busy machine each takes ten milliseconds.
-os.fsync = lambda _: None
+os.fsync = lambda fd: None
 _connect = sqlite3.connect
 
 
