@@ -109,8 +109,8 @@ def _builds(config: pytest.Config) -> Path:
 
 
 def _build(folder: Path, name: str) -> None:
-    if hasattr(os, "setpriority"):
-        # On Linux a priority is a thread's, and its processes have it: they take what the workers leave while these wait.
+    if sys.platform == "linux":  # where a priority is a thread's, and its processes have it
+        # They take what the workers leave while these wait.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
     (home := folder / name).mkdir()
     try:

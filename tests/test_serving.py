@@ -23,7 +23,7 @@ from angiosynth.segmentation.serving import Served
 from angiosynth.segmentation.storage import load_segmenter
 
 STARTS_WITHIN_S = 120  # on a machine with much else to do
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.service]
+pytestmark = [pytest.mark.slow, pytest.mark.service]
 
 
 def _images(*shape: int) -> NDArray[np.float32]:

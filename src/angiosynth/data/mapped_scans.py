@@ -37,7 +37,8 @@ def mapped_scans(scans: Iterable[Scan], folder: Path) -> list[Scan]:
     """Write the arrays of scans into a file as they come, and return the scans with read-only arrays that map it.
 
     One scan at a time is in memory; of the mapped arrays the system keeps what fits. The file has lost its name when this function
-    returns, so nothing of it is left after any end of the process. On Windows, where an open file keeps its name, scans stay in memory.
+    returns, so nothing of it is left after any end of the process; a network file system may rename it instead and remove it at the end.
+    On Windows, where an open file keeps its name, scans stay in memory.
 
     Args:
         scans: an iterator that loads each when it is asked for.
