@@ -39,7 +39,7 @@ def _vessels(count: int, seed: int) -> LabelPatches:
 
 TRAINING, OTHERS, NEW = _vessels(60, 1), _vessels(60, 2), _vessels(20, 3)
 IMAGES = References(PeoplesPatches(_blobs(60, 1), np.arange(60) // 15), PeoplesPatches(_blobs(60, 2), np.arange(60) // 20))
-REFERENCES = PairReferences(IMAGES, labels_of(IMAGES, TRAINING, OTHERS))
+REFERENCES = PairReferences(IMAGES, labels_of(IMAGES, label_images(TRAINING), label_images(OTHERS)))
 ROWS = np.arange(0, 60, 6)
 
 
@@ -82,7 +82,7 @@ def test_labels_without_a_vessel_are_nobodys() -> None:
     """Also where both sides have such labels: they are at distance 0 from everybody, and take no place of those that are checked."""
     blank = np.zeros((5, SIDE, SIDE), np.uint8)
     training, others = (np.concatenate([label[:55], blank]) for label in (TRAINING, OTHERS))
-    references = labels_of(IMAGES, training, others)
+    references = labels_of(IMAGES, label_images(training), label_images(others))
     search = search_copies(label_images(np.concatenate([blank, TRAINING[:2]])), references, 2, "test")
     assert search.ratios[:5].tolist() == [1.0] * 5
     assert search.training.apart[:5].max() == 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.data.intensity import Scan
-from angiosynth.runtime.output import scratch_folder
+from angiosynth.runtime.mapped import nameless_file
 
 ALIGNED = 64  # bytes; arrays begin at multiples
 
@@ -36,9 +36,8 @@ class _Place:
 def mapped_scans(scans: Iterable[Scan], folder: Path) -> list[Scan]:
     """Write the arrays of scans into a file as they come, and return the scans with read-only arrays that map it.
 
-    One scan at a time is in memory; of the mapped arrays the system keeps what fits. The file has lost its name when this function
-    returns, so nothing of it is left after any end of the process; a network file system may rename it instead and remove it at the end.
-    On Windows, where an open file keeps its name, scans stay in memory.
+    One scan at a time is in memory; of the mapped arrays the system keeps what fits. The file has no name (`nameless_file`). On Windows
+    scans stay in memory.
 
     Args:
         scans: an iterator that loads each when it is asked for.
@@ -49,7 +48,7 @@ def mapped_scans(scans: Iterable[Scan], folder: Path) -> list[Scan]:
     """
     if sys.platform == "win32":
         return list(scans)
-    with scratch_folder(folder / "scans") as scratch, (scratch / "arrays").open("xb+") as stream:
+    with nameless_file(folder) as stream:
         written = [(_without_arrays(scan), _written(scan, stream)) for scan in scans]
         stream.flush()
         file = np.asarray(np.memmap(stream, np.uint8, "r")) if written else np.zeros(0, np.uint8)

@@ -26,6 +26,7 @@ MIRRORED = 4  # number of the left-right mirror image among the eight symmetries
 MAX_SHIFT = 2  # pixels of an image of side 32
 ROTATIONS = (-10.0, -5.0, 0.0, 5.0, 10.0)  # degrees, in addition to the quarter turns
 REFINEMENTS = ((2.5, 0.5), (1.25, 0.25))  # steps in degrees and pixels around the best pose of the grid
+SYMMETRIES = range(8)
 CHUNK = 64  # images aligned at once
 
 
@@ -34,7 +35,7 @@ class Poses:
     """Poses of n real patches on their images.
 
     Attributes:
-        symmetry: (n,) index in `symmetries` of the symmetry that maps the image onto the real patch.
+        symmetry: (n,) number, as in `transformed`, of the symmetry that maps the image onto the real patch.
         degrees: (n,) rotation of the real patch, applied after the symmetry is undone.
         shift: (n, 2) shift of the real patch after the rotation, as a fraction of the side of a patch.
     """
@@ -104,9 +105,9 @@ def warp_onto(real: Tensor, images: Tensor, poses: Poses) -> Tensor:
     return _warp(_undo_symmetry(real, torch.from_numpy(poses.symmetry)), images, degrees, shift)
 
 
-def symmetries(images: Tensor) -> list[Tensor]:
-    """Return images (..., x, y) under the eight symmetries of the square: four quarter turns, then those of the mirror image (number 4)."""
-    return [torch.rot90(flipped, quarter, (-2, -1)) for flipped in (images, images.flip(-2)) for quarter in range(4)]
+def transformed(images: Tensor, symmetry: int) -> Tensor:
+    """Return images (..., x, y) under one of the eight symmetries of the square: four quarter turns, then those of the mirror image."""
+    return torch.rot90(images.flip(-2) if symmetry >= MIRRORED else images, symmetry % 4, (-2, -1))
 
 
 def rotate_and_shift(images: Tensor, degrees: float, x: float, y: float) -> Tensor:
@@ -116,7 +117,7 @@ def rotate_and_shift(images: Tensor, degrees: float, x: float, y: float) -> Tens
 
 
 def _undo_symmetry(images: Tensor, symmetry: Tensor) -> Tensor:
-    """Invert `symmetries`: apply to each image (n, side, side) the inverse of its symmetry (n,)."""
+    """Invert `transformed`: apply to each image (n, side, side) the inverse of its symmetry (n,)."""
     upright = torch.empty_like(images)
     for number in range(8):
         rows = symmetry == number

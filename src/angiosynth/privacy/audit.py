@@ -17,7 +17,7 @@ from angiosynth.privacy.fidelity import manifold_scores, vessel_statistics
 from angiosynth.privacy.linkage import linkage_statistics
 from angiosynth.privacy.medoids import medoid_scores
 from angiosynth.privacy.membership import auc, by_patient, membership_statistics
-from angiosynth.privacy.nearest import Neighbours, as_points
+from angiosynth.privacy.nearest import Indices, Neighbours, as_points
 from angiosynth.privacy.planted_leaks import attack_planted_copies
 from angiosynth.privacy.real_audit import RealAudit
 from angiosynth.privacy.reconstruction import reconstruction_scores
@@ -79,11 +79,16 @@ class Audit(RealAudit):
         attacks["features"] = self._statistics(set_scores(candidates, synthetic), controls["features"], data.patient)
         scores = medoid_scores(candidates, synthetic, self.settings.seed)
         attacks["medoids"] = self._statistics(scores, controls["medoids"], data.patient)
-        label = candidates_of(data.labels)
-        guesses = [guess_scores(label, data.labels[name][near.row[: data.labelled]]) for name, near in self.neighbours.items()]
+        guesses = [self._guesses(name, near.row) for name, near in self.neighbours.items()]
         has_vessel = ~np.isnan(guesses[0])
         attacks["inference"] = self._statistics(guesses[0][has_vessel], guesses[1][has_vessel], data.patient[: data.labelled][has_vessel])
         return attacks
+
+    def _guesses(self, name: str, row: Indices) -> NDArray[np.float64]:
+        """`guess_scores` of the labelled candidates; `row` has the nearest patch of every candidate in the set of this name."""
+        labels, members = self.data.labels, len(self.data.inputs.training)
+        of_parts = {"training": row[:members], "test": row[members : self.data.labelled]}
+        return np.concatenate([guess_scores(labels[part], labels[name], rows) for part, rows in of_parts.items()])
 
     def generator_attacks(self) -> dict[str, Any]:
         """Attacks that need the generator or its critic, where its kind has a latent space or a critic."""
@@ -136,7 +141,7 @@ class Audit(RealAudit):
         """AUC, at least 0.5, with which mean grey level or vessel fraction alone distinguishes training patients from others."""
         differences = {}
         for name, arrays in {"mean_intensity": self.data.images, "vessel_fraction": self.data.labels}.items():
-            values = candidates_of(arrays).mean(axis=(1, 2))
+            values = candidates_of({name: array.mean(axis=(1, 2)) for name, array in arrays.items()})
             patients = self.data.split(by_patient(values, self.data.patient[: len(values)]))
             differences[name] = max(auc(patients.members, patients.others), auc(patients.others, patients.members))
         return differences

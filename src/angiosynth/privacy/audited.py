@@ -20,6 +20,7 @@ from angiosynth.privacy.linkage import PatientPoints
 from angiosynth.privacy.membership import Patients, split_scores
 from angiosynth.privacy.nearest import Points, as_points
 from angiosynth.privacy.references import References
+from angiosynth.runtime.mapped import by_chunks, stored
 
 Encoder = LatentSpace | PairCritic
 OTHERS = ("test", "unlabelled")  # parts of the split that were used neither for training nor for choosing a checkpoint
@@ -87,10 +88,10 @@ class RealData:
         self.real, self.references = inputs, references or References()
         training, test = inputs.training, inputs.test
         sets = {"training": training, "test": test, "validation": inputs.validation, **(synthetic or {})}
-        self.labels = {name: np.ascontiguousarray(patches.label[patches.rows]) for name, patches in sets.items()}
+        self.labels = {name: self._selected(patches, patches.label) for name, patches in sets.items()}
         if inputs.unlabelled is not None:
             sets["unlabelled"] = inputs.unlabelled
-        self.images = {name: np.ascontiguousarray(patches.image[patches.rows]) for name, patches in sets.items()}
+        self.images = {name: self._selected(patches, patches.image) for name, patches in sets.items()}
         names = {name: patches.patient[patches.rows] for name, patches in sets.items()}
         self.members = tuple(np.unique(names["training"]).tolist())
         self.others = tuple(name for part in OTHERS if part in names for name in np.unique(names[part]).tolist())
@@ -100,6 +101,13 @@ class RealData:
         numbers = {name: np.unique(patients, return_inverse=True)[1] for name, patients in names.items()}
         self.number, self.test_number, self.validation_number = (numbers[name] for name in ("training", "test", "validation"))
         self.unlabelled_number = numbers.get("unlabelled", np.zeros(0, np.int64))
+
+    def _selected(self, patches: PatchSet, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The selected rows of one of the arrays of a set; the array itself if these are all its rows."""
+        rows, mapped = patches.rows, np.asarray(array)
+        if np.array_equal(rows, np.arange(len(mapped))):
+            return np.ascontiguousarray(mapped)
+        return stored(by_chunks(lambda chunk: mapped[chunk], rows), (len(rows), *mapped.shape[1:]), self.real.scratch)
 
     @cached_property
     def pixels(self) -> dict[str, Points]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from angiosynth.arrays import LabelPatches
-from angiosynth.privacy.nearest import Neighbours, Points, nearest
+from angiosynth.privacy.nearest import Indices, Neighbours, Points, nearest
+from angiosynth.runtime.mapped import by_chunks
 
 CLOSEST = 0.01  # fraction of a patient's patches: the mean over all patches would hide a few copied ones
 
@@ -45,11 +46,16 @@ def inference_scores(candidates: Points, label: LabelPatches, synthetic: Points,
 
     Vessels of different people are similar, so non-members have a positive score too; only the excess of members is a leak.
     """
-    return guess_scores(label, synthetic_label[nearest(candidates, synthetic)[1][:, 0]])
+    return guess_scores(label, synthetic_label, nearest(candidates, synthetic)[1][:, 0])
 
 
-def guess_scores(label: LabelPatches, guess: LabelPatches) -> NDArray[np.float64]:
-    """Return the DSC (n,) of labels and guesses (n, x, y); NaN where the label has no vessel."""
+def guess_scores(label: LabelPatches, synthetic_label: LabelPatches, row: Indices) -> NDArray[np.float64]:
+    """Return the DSC (n,) of labels (n, x, y) and guesses, the synthetic labels at row (n,); NaN where the label has no vessel."""
+    chunks = by_chunks(lambda rows: _guess_scores(label[rows], synthetic_label[row[rows]]), np.arange(len(label)))
+    return np.concatenate([np.zeros(0), *chunks])
+
+
+def _guess_scores(label: LabelPatches, guess: LabelPatches) -> NDArray[np.float64]:
     truth, guessed = (masks.reshape(len(label), -1).astype(bool) for masks in (label, guess))
     sizes = guessed.sum(axis=1) + truth.sum(axis=1)
     return np.where(truth.any(axis=1), 2.0 * (guessed & truth).sum(axis=1) / np.maximum(sizes, 1), np.nan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +19,7 @@ from angiosynth.privacy.label_copies import PairReferences, label_images, labels
 from angiosynth.privacy.learned_copies import RATIO, CopyDetector, EmbeddedPeople, search_embedded, train_detector
 from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, PixelSearch, References, search_copies
 from angiosynth.privacy.nearest import Indices, Points
+from angiosynth.runtime.mapped import by_chunks, stored
 from angiosynth.settings.audit import AuditSettings
 
 CHECKED_IN_FEATURES = 500  # most queries that are searched for under all symmetries
@@ -47,11 +50,14 @@ class CopyAudit:
     def __init__(self, data: RealData, settings: AuditSettings) -> None:
         self.data, self.settings = data, settings
         self.training = self._pairs("training")
-        image, label = (np.concatenate([arrays["test"], arrays["validation"]]) for arrays in (data.images, data.labels))
-        self.others = Pairs(image, label)  # labelled people only
-        person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])
-        images = References(PeoplesPatches(levelled(self.training.image), data.number), PeoplesPatches(levelled(image), person))
-        self.references = PairReferences(images, labels_of(images, self.training.label, label))
+        image, label = ([arrays["test"], arrays["validation"]] for arrays in (data.images, data.labels))
+        person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])  # labelled people only
+        images = References(
+            PeoplesPatches(self._made(levelled, self.training.image), data.number), PeoplesPatches(self._made(levelled, *image), person)
+        )
+        labels = labels_of(images, self._made(label_images, self.training.label), self._made(label_images, *label))
+        self._other_label = self._made(np.asarray, *label)
+        self.references = PairReferences(images, labels)
         self.people = self._with_unlabelled(images)
 
     @property
@@ -62,11 +68,17 @@ class CopyAudit:
     def _pairs(self, name: str) -> Pairs:
         return Pairs(self.data.images[name], self.data.labels[name])
 
+    def _made(self, make: Callable[[NDArray[np.uint8]], ImagePatches], *sets: NDArray[np.uint8]) -> ImagePatches:
+        """Apply `levelled` or `label_images` to sets (m, x, y), joined."""
+        chunks = itertools.chain.from_iterable(by_chunks(make, patches) for patches in sets)
+        return stored(chunks, (sum(map(len, sets)), *sets[0].shape[1:]), self.data.real.scratch)
+
     def _with_unlabelled(self, labelled: References) -> References:
         """Append the unlabelled people to the labelled ones; returns the same object if there are none."""
         if "unlabelled" not in self.data.images:
             return labelled
-        image = np.concatenate([labelled.others.images, levelled(self.data.images["unlabelled"])])
+        levels = [labelled.others.images, self._made(levelled, self.data.images["unlabelled"])]
+        image = self._made(np.asarray, *levels)
         person = np.concatenate([labelled.others.person, labelled.others.people + self.data.unlabelled_number])
         return replace(labelled, others=PeoplesPatches(image, person))
 
@@ -82,7 +94,7 @@ class CopyAudit:
             The search in each of SPACES (pixels, features, label maps, image and label together) and, if the settings have a detector,
             in LEARNED, its embedding.
         """
-        images = levelled(pairs.image)
+        images = self._made(levelled, pairs.image)
         by_image = self._search_images(images, checked, description)
         return {**by_image, **self._search_labels(images, pairs.label, checked, description, by_image["copies"])}
 
@@ -112,7 +124,7 @@ class CopyAudit:
         """Search in label maps, and in image and label together, among labelled people; `in_pixels` is reused if everybody has a label."""
         if not isinstance(in_pixels, PixelSearch) or self.people is not self.references.images:
             in_pixels = search_copies(images, self.references.images, checked, f"copies, {description} labelled patches", excluded)
-        labels = label_images(label)
+        labels = self._made(label_images, label)
         in_labels = search_copies(labels, self.references.labels, checked, f"copies, {description} labels", excluded)
         return {LABELS: in_labels, "copies_pairs": search_pairs(images, labels, self.references, in_pixels, in_labels)}
 
@@ -138,7 +150,7 @@ class CopyAudit:
         # Searches in label maps, over labelled people; if everybody has a label, these are the same rows.
         in_pixels, labelled = reference["copies"], self.references.images.others
         rows = evenly(len(labelled.images), self.settings.compared)
-        images, label, person = labelled.images[rows], self.others.label[rows], labelled.person[rows]
+        images, label, person = labelled.images[rows], self._other_label[rows], labelled.person[rows]
         reference |= self._search_labels(images, label, checked, "others'", in_pixels, person)
         thresholds = {}
         for space, search in reference.items():

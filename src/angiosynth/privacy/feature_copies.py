@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.privacy.alignment import MIRRORED, Matches, Poses, symmetries, warp_onto
+from angiosynth.privacy.alignment import MIRRORED, SYMMETRIES, Matches, Poses, transformed, warp_onto
 from angiosynth.privacy.memorisation import CopySearch, PixelSearch, Suspicion, least, ratio_of
 from angiosynth.privacy.nearest import Indices, Points, nearest
+from angiosynth.runtime.mapped import by_chunks
 
-CHUNK = 4096  # patches smoothed at once
 Describe = Callable[[ImagePatches], Points]
 
 
@@ -42,7 +42,7 @@ def with_smoothed(images: ImagePatches, features: Points, describe: Describe) ->
 
     Warping smooths a patch. Both reference sets have smoothed versions, so that neither is favoured.
     """
-    smoothed = [describe(_smoothed(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+    smoothed = by_chunks(lambda chunk: describe(_smoothed(chunk)), images)
     return Described(images, np.concatenate([features, *smoothed]))
 
 
@@ -83,16 +83,16 @@ def search_in_features(
     numbers = range(int(people.others_person.max()) + 1)
     others = [_NearestReal(queries.features, people.others.features, np.flatnonzero(people.others_person == number)) for number in numbers]
     # All queries, unchanged and mirrored left-right, since a GAN with `flip` is trained on both.
-    mirrored = describe(_transformed(queries.images, MIRRORED))
+    mirrored = _described_under(MIRRORED, queries.images, describe)
     for search in (training, *others):
         search.improve(np.arange(len(queries.images)), MIRRORED, mirrored)
     # The most suspicious queries of either group under the other six symmetries.
     suspects = _suspects(training, others, excluded)
     share = len(others) / (int(people.training_person.max()) + 1)
     chosen = np.union1d(least(suspects.ratio, checked), least(suspects.other_ratio, round(checked * share)))
-    for symmetry in range(8):
+    for symmetry in SYMMETRIES:
         if symmetry not in (0, MIRRORED):
-            described = describe(_transformed(queries.images[chosen], symmetry))
+            described = _described_under(symmetry, queries.images[chosen], describe)
             for search in (training, *others):
                 search.improve(chosen, symmetry, described)
     # Queries that were aligned in pixels, against the real patches warped onto them.
@@ -190,6 +190,7 @@ class _NearestReal:
         return Matches(self.distance, self.row, self.poses).select(rows)
 
 
-def _transformed(images: ImagePatches, symmetry: int) -> ImagePatches:
-    """Images (n, x, y) under one of the eight symmetries."""
-    return symmetries(torch.from_numpy(images))[symmetry].contiguous().numpy()
+def _described_under(symmetry: int, images: ImagePatches, describe: Describe) -> Points:
+    """Features of images (n, x, y) under one of the eight symmetries."""
+    turned = by_chunks(lambda chunk: describe(transformed(torch.tensor(chunk), symmetry).contiguous().numpy()), images)
+    return np.concatenate(list(turned))

@@ -35,11 +35,9 @@ def label_images(label: LabelPatches) -> ImagePatches:
     return levels
 
 
-def labels_of(references: References, training: LabelPatches, others: LabelPatches) -> References:
-    """Build references of label maps (m, x, y) for the same people."""
-    return References(
-        PeoplesPatches(label_images(training), references.training.person), PeoplesPatches(label_images(others), references.others.person)
-    )
+def labels_of(references: References, training: ImagePatches, others: ImagePatches) -> References:
+    """Build references of label maps (m, x, y), converted by `label_images`, for the same people."""
+    return References(PeoplesPatches(training, references.training.person), PeoplesPatches(others, references.others.person))
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from torch.nn import functional as F
 
 from angiosynth.arrays import ImagePatches
 from angiosynth.compute.precision import device
-from angiosynth.privacy.alignment import Matches, Poses, symmetries
+from angiosynth.privacy.alignment import SYMMETRIES, Matches, Poses, transformed
 from angiosynth.privacy.drawn_patches import drawn_patches
 from angiosynth.privacy.memorisation import CopySearch, Suspicion, ratio_of
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest, nearest_of_each
+from angiosynth.runtime.mapped import by_chunks
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import PatchSettings, ScannerSettings
 
@@ -79,6 +80,10 @@ class CopyDetector:
         """Embed images (n, x, y) of levels: (n, COORDINATES)."""
         chunks = _inputs(images).split(CHUNK)
         return torch.cat([self._network(chunk.to(device())).cpu() for chunk in chunks]).numpy()
+
+    def embed_under(self, symmetry: int, images: ImagePatches) -> Points:
+        """Embed images (n, x, y) of levels under one of the eight symmetries: (n, COORDINATES)."""
+        return np.concatenate(list(by_chunks(lambda chunk: self.embed(transformed(torch.tensor(chunk), symmetry).numpy()), images)))
 
 
 def train_detector(size: int, steps: int, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -132,8 +137,8 @@ def search_embedded(images: ImagePatches, people: EmbeddedPeople, detector: Copy
     queries = np.arange(len(images))
     near = Matches(np.full(len(images), np.inf), queries * 0, Poses.of_symmetry(queries * 0))
     distance = np.full((len(images), int(people.others_person.max()) + 1), np.inf)  # to each of the others
-    for number, transformed in enumerate(symmetries(torch.from_numpy(images))):
-        points = detector.embed(transformed.contiguous().numpy())
+    for number in SYMMETRIES:
+        points = detector.embed_under(number, images)
         to_training, row = (column[:, 0] for column in nearest(points, people.training))
         better = to_training < near.distance
         near.distance[better], near.row[better], near.poses.symmetry[better] = to_training[better], row[better], number

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from angiosynth.arrays import ImagePatches
-from angiosynth.privacy.alignment import MAX_SHIFT, MIRRORED, Candidates, Matches, align, rotate_and_shift, symmetries
+from angiosynth.privacy.alignment import MAX_SHIFT, MIRRORED, SYMMETRIES, Candidates, Matches, align, rotate_and_shift, transformed
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest
 
 COARSE = 8  # side of the images of the coarse search, in pixels
@@ -184,14 +184,14 @@ class _PosedPoints:
 
 def _posed_points(images: Tensor) -> list[_PosedPoints]:
     """Transform queries (n, side, side) by all symmetries and a few rotations and shifts; returns coarse points of each pose."""
-    transformed = symmetries(images)  # views or small copies
     poses = [(0.0, x, y) for x in (-MAX_SHIFT, MAX_SHIFT) for y in (-MAX_SHIFT, MAX_SHIFT)] + [
         (-COARSE_ROTATION, 0, 0),
         (COARSE_ROTATION, 0, 0),
     ]
     # Rotations and shifts of the image and of its mirror image only: a GAN with `flip` is trained on both, but on no quarter turns.
-    posed = ((symmetry, rotate_and_shift(transformed[symmetry], *pose)) for symmetry in (0, MIRRORED) for pose in poses)
-    return [_PosedPoints(symmetry, _coarse_points(query)) for symmetry, query in itertools.chain(enumerate(transformed), posed)]
+    upright = ((symmetry, transformed(images, symmetry)) for symmetry in SYMMETRIES)
+    posed = ((symmetry, rotate_and_shift(transformed(images, symmetry), *pose)) for symmetry in (0, MIRRORED) for pose in poses)
+    return [_PosedPoints(symmetry, _coarse_points(query)) for symmetry, query in itertools.chain(upright, posed)]
 
 
 def _coarse_candidates(posed: list[_PosedPoints], references: ImagePatches) -> Candidates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,10 @@ def gallery(copies: CopyAudit, path: Path) -> None:
         for axes, (space, search) in zip(figure.subplots(len(searches), 1, squeeze=False)[:, 0], searches.items(), strict=True):
             threshold = copies.thresholds[space]
             rows = _closest(search, threshold)
-            synthetic = copies.set.select(search.checked[rows])
-            images, real = synthetic.image, copies.training.image
-            if space == LABELS:
-                images, real = label_images(synthetic.label), label_images(copies.training.label)
-            mosaic, side = _mosaic([images, warped_levels(real, images, search.near.select(rows))])
+            near = search.near.select(rows)
+            synthetic, real = copies.set.select(search.checked[rows]), copies.training.select(near.row)
+            images, matched = (label_images(pairs.label) if space == LABELS else pairs.image for pairs in (synthetic, real))
+            mosaic, side = _mosaic([images, warped_levels(matched, images, replace(near, row=np.arange(len(rows))))])
             show_picture(axes, mosaic)
             axes.set_title(f"by {SPACE_TITLES[space]}: synthetic above, REAL below, training patients", pad=18)
             passed = threshold.passed(search.training)
