@@ -36,6 +36,7 @@ def audit_tree(**membership: dict[str, float]) -> dict[str, Any]:
             for step, real in ((2, 0.5), (4, 0.5), (6, 0.0))  # a DSC of 0 on real patches gives no share
         ],
         "n_synthetic": 100,
+        "n_audited": 100,
         "n_training_patches": 80,
         "patch_size": 32,
         "patients": {"training": 2, "validation": 1, "test": 1, "held_out": 0, "held_out_labelled": 0},

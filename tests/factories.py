@@ -153,7 +153,15 @@ def tiny_tree() -> dict[str, Any]:
         "evaluation": {"bootstrap": 50},
         "transfer": {"patients": [1], "steps": 2, "batch_size": 4, "validations": 1},
         "worth": {"patients": [1]},
-        "audit": {"bootstrap": 50, "checked": 8, "compared": 12, "reconstructed": 2, "reconstruction_steps": 2, "overfit_steps": 4},
+        "audit": {
+            "bootstrap": 50,
+            "checked": 8,
+            "compared": 12,
+            "most_patches": 20,
+            "reconstructed": 2,
+            "reconstruction_steps": 2,
+            "overfit_steps": 4,
+        },
         "release": {},
         "sweep": {"generator_steps": 2, "pairs": 12, "unet_steps": 2},
     }

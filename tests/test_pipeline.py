@@ -192,7 +192,7 @@ def test_a_generator_in_params_yaml_alone_has_its_own_size_and_the_shared_values
     assert page.count(WIDE) > 5
     assert THIRD in page
     audit = json.loads((reproduced / "audit" / WIDE / "audit.json").read_text())
-    assert (audit["model"], audit["n_synthetic"]) == (WIDE, 24)
+    assert (audit["model"], audit["n_synthetic"], audit["n_audited"]) == (WIDE, 24, 20)
     assert audit["patients"] == {"training": 2, "validation": 1, "test": 1, "held_out": 1, "held_out_labelled": 0}
 
 

@@ -12,7 +12,7 @@ import pytest
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.registry import CONTROL
 from angiosynth.privacy.audit import Audit
-from angiosynth.privacy.audited import AuditData, AuditInputs
+from angiosynth.privacy.audited import AuditData, AuditInputs, sampled
 from angiosynth.privacy.copies import OF_LABELS, SPACES
 from angiosynth.settings.audit import AuditSettings
 from tests.factories import tiny_patches
@@ -85,3 +85,12 @@ def test_a_copy_of_somebody_held_out_is_no_copy_of_a_patient(audit: Audit) -> No
     person = 3 + 1  # two test patients and one validation patient, then sub-7, sub-8, sub-9
     assert search.others.person[0] == person
     assert search.others.ratio[0] < 0.01 < search.training.ratio[0]
+
+
+def test_a_sample_has_as_many_patches_of_every_person() -> None:
+    patches = _people(["sub-1", "sub-2", "sub-3"], 1, 20)
+    names, counts = np.unique(patches.patient[sampled(patches, 12).rows], return_counts=True)
+    assert (names.tolist(), counts.tolist()) == (["sub-1", "sub-2", "sub-3"], [4, 4, 4])
+    assert sampled(patches, 60).rows.tolist() == sampled(patches, 99).rows.tolist() == list(range(60))
+    few = patches.of_patients(["sub-1", "sub-3"])
+    assert sampled(few, 2).rows.tolist() == [0, 59]

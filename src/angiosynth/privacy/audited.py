@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,11 @@ def candidates_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 def others_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Concatenate the arrays of test patients and, if the mapping has them, unlabelled people."""
     return np.concatenate([arrays[part] for part in OTHERS if part in arrays])
+
+
+def sampled(patches: PatchSet, count: int) -> PatchSet:
+    """Select at most `count` evenly spaced pairs of a set, which bounds time and memory of a large cohort's audit."""
+    return replace(patches, rows=patches.rows[evenly(len(patches), count)])
 
 
 def encoded_pairs(patches: PatchSet, rows: NDArray[np.int64], encoder: Encoder) -> Tensor:

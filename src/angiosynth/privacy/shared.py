@@ -56,6 +56,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "set_digest": audit["set_digest"],
         "rounded_to": step,
         "n_synthetic": audit["n_synthetic"],
+        "n_audited": audit["n_audited"],
         "n_training_patches": int(coarse(audit["n_training_patches"])),  # depends on the patients' scans
         "patch_size": audit["patch_size"],
         **{key: audit[key] for key in ("promise",) if key in audit},  # depends only on settings and the number of patients

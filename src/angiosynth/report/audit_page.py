@@ -90,7 +90,7 @@ def audit_overview(audits: Mapping[str, Mapping[str, Any]], look: Look) -> Audit
     rows = []
     for model in look.ordered(audits):
         audit = audits[model]
-        attack, copies = audit["membership"]["images"], f"{audit['copies']['copies_count']} of {audit['n_synthetic']}"
+        attack, copies = audit["membership"]["images"], f"{audit['copies']['copies_count']} of {audit['n_audited']}"
         figures = [with_interval(attack, "auc", ".2f"), f"{attack['control']:.2f}", copies, f"{audit['linkage']['excess']:+.3f}"]
         rows.append([name_of(model), audit["verdicts"]["set"], *figures])
     head = ["set", "verdict on the set", "AUC, nearest image", "its control", "copies", "linkage above others"]

@@ -44,6 +44,7 @@ class AuditSettings(Section):
 
     bootstrap: Resamples = 1000
     checked: Positive = 1000  # most suspicious synthetic patches, which are aligned exactly with real ones
+    most_patches: Positive = 50_000  # of each set, evenly spaced, that are audited; the paper's 41 patients have 41,000
     compared: Positive = 2000  # patches of each set for fidelity and vessel statistics
     reconstructed: Positive = 8  # patches per patient for the reconstruction attack
     reconstruction_steps: Positive = 40

@@ -18,7 +18,7 @@ from angiosynth.generators.base import PROMISE
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import generator_digest, load_critic, load_sampler
 from angiosynth.privacy.audit import Audit
-from angiosynth.privacy.audited import AuditData, AuditInputs
+from angiosynth.privacy.audited import AuditData, AuditInputs, sampled
 from angiosynth.privacy.power import audit_power
 from angiosynth.privacy.references import References
 from angiosynth.privacy.shared import shared_audit
@@ -96,7 +96,8 @@ def _audit(settings: Settings, home: Workspace, model: str, split: Split, scratc
         "set_digest": data_digest(home.synthetic(model)),
         "generator_digest": generator_digest(home.generator(model)),
         "audit_digest": audit_digest(settings),
-        "n_synthetic": len(data.inputs.synthetic),
+        "n_synthetic": len(data.inputs.synthetic.image),
+        "n_audited": len(data.inputs.synthetic),
         "n_training_patches": len(data.inputs.training),
         "patch_size": data.inputs.synthetic.size,
         "patients": people_of(data, split),
@@ -124,7 +125,7 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
     chosen, size = _chosen(folder / "generator.json"), real.training.size
     return AuditInputs(
         **vars(real),
-        synthetic=_synthetic(home, model, real.training),
+        synthetic=sampled(_synthetic(home, model, real.training), settings.audit.most_patches),
         latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
         critic=load_critic(folder, generator, size),
         step=chosen.step,

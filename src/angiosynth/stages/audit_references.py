@@ -11,7 +11,7 @@ from angiosynth.data.split import Split, load_split
 from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings
 from angiosynth.generators.registry import CONTROL
-from angiosynth.privacy.audited import RealData, RealInputs
+from angiosynth.privacy.audited import RealData, RealInputs, sampled
 from angiosynth.privacy.real_audit import RealAudit
 from angiosynth.project.resuming import references_digest
 from angiosynth.project.workspace import Workspace
@@ -67,12 +67,13 @@ def load_real(settings: Settings, home: Workspace, split: Split, scratch: Path, 
     cut = open_patch_set(scratch / "patches")
     segmenter = load_segmenter(home.unet(REAL))
     segmenter.unet.to(device())
+    most = settings.audit.most_patches
     return RealInputs(
-        training=home.real_patches(settings, split.train),
-        test=cut.of_patients([*split.test, *(patient.id for patient in held_out if patient.label)]),
-        validation=cut.of_patients(split.validation),
+        training=sampled(home.real_patches(settings, split.train), most),
+        test=sampled(cut.of_patients([*split.test, *(patient.id for patient in held_out if patient.label)]), most),
+        validation=sampled(cut.of_patients(split.validation), most),
         control=control,
         features=lambda images: unet_features(segmenter, images),
         scratch=scratch,
-        unlabelled=cut.of_patients(predicted) if predicted else None,
+        unlabelled=sampled(cut.of_patients(predicted), most) if predicted else None,
     )
