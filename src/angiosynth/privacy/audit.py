@@ -44,6 +44,7 @@ class Audit(RealAudit):
         """
         data, settings = self.data, self.settings
         parts: dict[str, Callable[[], Any]] = {
+            "copies": self.copies.statistics,
             "membership": lambda: {**self.set_attacks(), **self.generator_attacks()},
             "checkpoints": self.checkpoints,
             "linkage": self.linkage,
@@ -53,10 +54,8 @@ class Audit(RealAudit):
             "planted": lambda: attack_planted_copies(data, self.copies, self.neighbours["synthetic"], settings),
             "overfitted": self.overfitted,
         }
-        numbers: dict[str, Any] = self.copies.statistics()
-        for name, part in progress(parts.items(), title, len(parts)):
-            numbers[name] = part()
-        return numbers
+        numbers = {name: part() for name, part in progress(parts.items(), title, len(parts))}
+        return {**numbers.pop("copies"), **numbers}  # the searches for copies have one key each
 
     @cached_property
     def neighbours(self) -> dict[str, Neighbours]:

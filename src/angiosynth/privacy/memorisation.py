@@ -14,7 +14,6 @@ symmetries and a few rotations and shifts; then the queries with the smallest ra
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 from angiosynth.arrays import ImagePatches
 from angiosynth.privacy.alignment import MAX_SHIFT, MIRRORED, SYMMETRIES, Candidates, Matches, align, rotate_and_shift, transformed
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest
+from angiosynth.runtime.mapped import by_chunks
 
 COARSE = 8  # side of the images of the coarse search, in pixels
 CANDIDATES = 4  # references with which an image is aligned
@@ -184,14 +184,21 @@ class _PosedPoints:
 
 def _posed_points(images: Tensor) -> list[_PosedPoints]:
     """Transform queries (n, side, side) by all symmetries and a few rotations and shifts; returns coarse points of each pose."""
-    poses = [(0.0, x, y) for x in (-MAX_SHIFT, MAX_SHIFT) for y in (-MAX_SHIFT, MAX_SHIFT)] + [
-        (-COARSE_ROTATION, 0, 0),
-        (COARSE_ROTATION, 0, 0),
-    ]
+    shifts = [(0.0, x, y) for x in (-MAX_SHIFT, MAX_SHIFT) for y in (-MAX_SHIFT, MAX_SHIFT)]
+    poses = [*shifts, (-COARSE_ROTATION, 0, 0), (COARSE_ROTATION, 0, 0)]
     # Rotations and shifts of the image and of its mirror image only: a GAN with `flip` is trained on both, but on no quarter turns.
-    upright = ((symmetry, transformed(images, symmetry)) for symmetry in SYMMETRIES)
-    posed = ((symmetry, rotate_and_shift(transformed(images, symmetry), *pose)) for symmetry in (0, MIRRORED) for pose in poses)
-    return [_PosedPoints(symmetry, _coarse_points(query)) for symmetry, query in itertools.chain(upright, posed)]
+    views = [(symmetry, None) for symmetry in SYMMETRIES] + [(symmetry, pose) for symmetry in (0, MIRRORED) for pose in poses]
+    return [_PosedPoints(symmetry, _points_in_pose(images, symmetry, pose)) for symmetry, pose in views]
+
+
+def _points_in_pose(images: Tensor, symmetry: int, pose: tuple[float, int, int] | None) -> Points:
+    """Coarse points of images (n, side, side) under a symmetry and, unless None, rotated by degrees and shifted by pixels (x, y)."""
+
+    def points(chunk: Tensor) -> Points:
+        turned = transformed(chunk, symmetry)
+        return _coarse_points(turned if pose is None else rotate_and_shift(turned, *pose))
+
+    return np.concatenate(list(by_chunks(points, images)))
 
 
 def _coarse_candidates(posed: list[_PosedPoints], references: ImagePatches) -> Candidates:
