@@ -55,7 +55,7 @@ def test_nothing_found_is_said_with_what_it_does_not_mean() -> None:
 def test_a_set_that_was_sampled_is_said_to_be_on_either_page() -> None:
     for audit in (audit_tree(), audit_tree() | {"n_audited": 60}):
         for page in (build_audit_page(audit, b"png"), build_audit_page(shared_audit(audit), b"png")):
-            assert ("60 of them, evenly spaced, were audited" in page) is (audit["n_audited"] == 60)
+            assert ("critic. <strong>60 of them,\nevenly spaced, were audited" in page) is (audit["n_audited"] == 60)
 
 
 def test_every_figure_on_the_page_is_the_audits() -> None:
