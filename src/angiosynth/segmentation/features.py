@@ -10,7 +10,7 @@ from angiosynth.arrays import ImagePatches, from_levels
 from angiosynth.segmentation.prediction import Segmenter
 
 Features = NDArray[np.float64]  # (n, features)
-VOXELS_AT_ONCE = 131_072  # so that activations stay in the processor's cache
+CHUNK = 128
 
 
 @torch.no_grad()
@@ -27,10 +27,8 @@ def unet_features(segmenter: Segmenter, images: ImagePatches) -> Features:
     segmenter.unet.eval()
     device = next(segmenter.unet.parameters()).device
     features = []
-    chunk = max(1, VOXELS_AT_ONCE // images.shape[1] ** 2)
-    for start in range(0, len(images), chunk):
-        batch = torch.from_numpy(from_levels(images[start : start + chunk]))[:, None]
-        standardised = (batch - segmenter.mean) / segmenter.deviation
-        levels = segmenter.unet.encode(standardised.to(device, memory_format=torch.channels_last))
+    for start in range(0, len(images), CHUNK):
+        batch = torch.from_numpy(from_levels(images[start : start + CHUNK]))[:, None]
+        levels = segmenter.unet.encode(((batch - segmenter.mean) / segmenter.deviation).to(device))
         features.append(torch.cat([level.mean(dim=(2, 3)) for level in levels], dim=1).double().cpu().numpy())
     return np.concatenate(features)
