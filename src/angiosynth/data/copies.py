@@ -184,8 +184,14 @@ def brain_fingerprint(array: NDArray[Any], brain: Mask) -> NDArray[np.float32]:
 
 def _likenesses(detail: NDArray[np.float32], known: Iterable[tuple[list[str], list[NDArray[np.float32]]]]) -> list[tuple[float, str]]:
     """Correlations with the known fingerprints of the same number of blocks, each with the name of the scan."""
-    pairs = (pair for names, prints in known for pair in zip(names, prints, strict=True))
-    return [(correlation(detail, other), name) for name, other in pairs if sorted(other.shape) == sorted(detail.shape)]
+    views: dict[tuple[int, ...], NDArray[np.float32]] = {}  # stacked once for each shape, which takes far longer than a product with them
+    alike = []
+    for name, other in (pair for names, prints in known for pair in zip(names, prints, strict=True)):
+        if sorted(other.shape) == sorted(detail.shape):
+            if other.shape not in views:
+                views[other.shape] = _stacked_views(detail, other.shape)
+            alike.append((float((views[other.shape] @ other.ravel()).max()), name))
+    return alike
 
 
 def _columns(pairs: list[tuple[str, NDArray[np.float32]]]) -> tuple[list[str], list[NDArray[np.float32]]]:
@@ -194,8 +200,12 @@ def _columns(pairs: list[tuple[str, NDArray[np.float32]]]) -> tuple[list[str], l
 
 def correlation(detail: NDArray[np.float32], known: NDArray[np.float32]) -> float:
     """Return the highest correlation of fingerprints over the 48 rotations and reflections of the first; sorted shapes must be equal."""
-    views = [view.ravel() for view in _symmetries(detail) if view.shape == known.shape]
-    return float((np.stack(views) @ known.ravel()).max())
+    return float((_stacked_views(detail, known.shape) @ known.ravel()).max())
+
+
+def _stacked_views(detail: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Those of the 48 rotations and reflections of a fingerprint that have this shape: (views, blocks)."""
+    return np.stack([view.ravel() for view in _symmetries(detail) if view.shape == shape])
 
 
 def _symmetries(detail: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
