@@ -6,7 +6,8 @@ Volumes are (x, y, z) in canonical RAS+ orientation, so axial slice k is ``volum
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ Affine: TypeAlias = NDArray[np.float64]  # (4, 4), voxel index -> millimetres
 SpacingMm: TypeAlias = tuple[float, float, float]  # millimetres along x, y, z
 ImagePatches: TypeAlias = NDArray[np.uint8]  # (n, x, y), 0..255 stands for [-1, 1]
 LabelPatches: TypeAlias = NDArray[np.uint8]  # (n, x, y), 0 or 1
+
+CHUNK = 4096  # rows, usually patches, that are converted at once
+
+
+def chunks(rows: Any) -> Iterator[Any]:
+    """Yield an array or tensor (n, ...) in pieces of CHUNK rows, which bounds the memory of intermediate results."""
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
 def to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:

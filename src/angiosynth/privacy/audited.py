@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from angiosynth.arrays import ImagePatches
+from angiosynth.arrays import ImagePatches, chunks
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
 from angiosynth.privacy.linkage import PatientPoints
 from angiosynth.privacy.membership import Patients, split_scores
 from angiosynth.privacy.nearest import Points, as_points
 from angiosynth.privacy.references import References
-from angiosynth.runtime.mapped import by_chunks, stored
+from angiosynth.runtime.mapped import stored
 
 Encoder = LatentSpace | PairCritic
 OTHERS = ("test", "unlabelled")  # parts of the split that were used neither for training nor for choosing a checkpoint
@@ -107,7 +107,7 @@ class RealData:
         rows, mapped = patches.rows, np.asarray(array)
         if np.array_equal(rows, np.arange(len(mapped))):
             return np.ascontiguousarray(mapped)
-        return stored(by_chunks(lambda chunk: mapped[chunk], rows), (len(rows), *mapped.shape[1:]), self.real.scratch)
+        return stored((mapped[some] for some in chunks(rows)), (len(rows), *mapped.shape[1:]), self.real.scratch)
 
     @cached_property
     def pixels(self) -> dict[str, Points]:

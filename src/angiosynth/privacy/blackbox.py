@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from angiosynth.arrays import LabelPatches
+from angiosynth.arrays import LabelPatches, chunks
 from angiosynth.privacy.nearest import Indices, Neighbours, Points, nearest
-from angiosynth.runtime.mapped import by_chunks
 
 CLOSEST = 0.01  # fraction of a patient's patches: the mean over all patches would hide a few copied ones
 
@@ -51,8 +50,8 @@ def inference_scores(candidates: Points, label: LabelPatches, synthetic: Points,
 
 def guess_scores(label: LabelPatches, synthetic_label: LabelPatches, row: Indices) -> NDArray[np.float64]:
     """Return the DSC (n,) of labels (n, x, y) and guesses, the synthetic labels at row (n,); NaN where the label has no vessel."""
-    chunks = by_chunks(lambda rows: _guess_scores(label[rows], synthetic_label[row[rows]]), np.arange(len(label)))
-    return np.concatenate([np.zeros(0), *chunks])
+    scores = (_guess_scores(of_label, synthetic_label[of_row]) for of_label, of_row in zip(chunks(label), chunks(row), strict=True))
+    return np.concatenate([np.zeros(0), *scores])
 
 
 def _guess_scores(label: LabelPatches, guess: LabelPatches) -> NDArray[np.float64]:

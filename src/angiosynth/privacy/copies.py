@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from angiosynth.arrays import ImagePatches, LabelPatches
+from angiosynth.arrays import ImagePatches, LabelPatches, chunks
 from angiosynth.privacy.audited import RealData, Standardised, evenly
 from angiosynth.privacy.copy_counts import CopyThreshold, copy_statistics, threshold_from
 from angiosynth.privacy.feature_copies import Described, DescribedPeople, search_in_features, with_smoothed
@@ -19,7 +18,7 @@ from angiosynth.privacy.label_copies import PairReferences, label_images, labels
 from angiosynth.privacy.learned_copies import RATIO, CopyDetector, EmbeddedPeople, search_embedded, train_detector
 from angiosynth.privacy.memorisation import CopySearch, PeoplesPatches, PixelSearch, References, search_copies
 from angiosynth.privacy.nearest import Indices, Points
-from angiosynth.runtime.mapped import by_chunks, stored
+from angiosynth.runtime.mapped import stored
 from angiosynth.settings.audit import AuditSettings
 
 CHECKED_IN_FEATURES = 500  # most queries that are searched for under all symmetries
@@ -53,10 +52,10 @@ class CopyAudit:
         image, label = ([arrays["test"], arrays["validation"]] for arrays in (data.images, data.labels))
         person = np.concatenate([data.test_number, data.test_number.max() + 1 + data.validation_number])  # labelled people only
         images = References(
-            PeoplesPatches(self._made(levelled, self.training.image), data.number), PeoplesPatches(self._made(levelled, *image), person)
+            PeoplesPatches(self._stored(levelled, self.training.image), data.number), PeoplesPatches(self._stored(levelled, *image), person)
         )
-        labels = labels_of(images, self._made(label_images, self.training.label), self._made(label_images, *label))
-        self._other_label = self._made(np.asarray, *label)
+        labels = labels_of(images, self._stored(label_images, self.training.label), self._stored(label_images, *label))
+        self._other_label = self._stored(np.asarray, *label)
         self.references = PairReferences(images, labels)
         self.people = self._with_unlabelled(images)
 
@@ -68,17 +67,17 @@ class CopyAudit:
     def _pairs(self, name: str) -> Pairs:
         return Pairs(self.data.images[name], self.data.labels[name])
 
-    def _made(self, make: Callable[[NDArray[np.uint8]], ImagePatches], *sets: NDArray[np.uint8]) -> ImagePatches:
-        """Apply `levelled` or `label_images` to sets (m, x, y), joined."""
-        chunks = itertools.chain.from_iterable(by_chunks(make, patches) for patches in sets)
-        return stored(chunks, (sum(map(len, sets)), *sets[0].shape[1:]), self.data.real.scratch)
+    def _stored(self, convert: Callable[[NDArray[np.uint8]], ImagePatches], *sets: NDArray[np.uint8]) -> ImagePatches:
+        """Convert sets (m, x, y) by `levelled` or `label_images` and join them; a large result is mapped."""
+        converted = (convert(chunk) for patches in sets for chunk in chunks(patches))
+        return stored(converted, (sum(map(len, sets)), *sets[0].shape[1:]), self.data.real.scratch)
 
     def _with_unlabelled(self, labelled: References) -> References:
         """Append the unlabelled people to the labelled ones; returns the same object if there are none."""
         if "unlabelled" not in self.data.images:
             return labelled
-        levels = [labelled.others.images, self._made(levelled, self.data.images["unlabelled"])]
-        image = self._made(np.asarray, *levels)
+        levels = [labelled.others.images, self._stored(levelled, self.data.images["unlabelled"])]
+        image = self._stored(np.asarray, *levels)
         person = np.concatenate([labelled.others.person, labelled.others.people + self.data.unlabelled_number])
         return replace(labelled, others=PeoplesPatches(image, person))
 
@@ -94,7 +93,7 @@ class CopyAudit:
             The search in each of SPACES (pixels, features, label maps, image and label together) and, if the settings have a detector,
             in LEARNED, its embedding.
         """
-        images = self._made(levelled, pairs.image)
+        images = self._stored(levelled, pairs.image)
         by_image = self._search_images(images, checked, description)
         return {**by_image, **self._search_labels(images, pairs.label, checked, description, by_image["copies"])}
 
@@ -124,7 +123,7 @@ class CopyAudit:
         """Search in label maps, and in image and label together, among labelled people; `in_pixels` is reused if everybody has a label."""
         if not isinstance(in_pixels, PixelSearch) or self.people is not self.references.images:
             in_pixels = search_copies(images, self.references.images, checked, f"copies, {description} labelled patches", excluded)
-        labels = self._made(label_images, label)
+        labels = self._stored(label_images, label)
         in_labels = search_copies(labels, self.references.labels, checked, f"copies, {description} labels", excluded)
         return {LABELS: in_labels, "copies_pairs": search_pairs(images, labels, self.references, in_pixels, in_labels)}
 

@@ -20,11 +20,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from angiosynth.arrays import ImagePatches
+from angiosynth.arrays import ImagePatches, chunks
 from angiosynth.privacy.alignment import MIRRORED, SYMMETRIES, Matches, Poses, transformed, warp_onto
 from angiosynth.privacy.memorisation import CopySearch, PixelSearch, Suspicion, least, ratio_of
 from angiosynth.privacy.nearest import Indices, Points, nearest
-from angiosynth.runtime.mapped import by_chunks
 
 Describe = Callable[[ImagePatches], Points]
 
@@ -42,7 +41,7 @@ def with_smoothed(images: ImagePatches, features: Points, describe: Describe) ->
 
     Warping smooths a patch. Both reference sets have smoothed versions, so that neither is favoured.
     """
-    smoothed = by_chunks(lambda chunk: describe(_smoothed(chunk)), images)
+    smoothed = (describe(_smoothed(chunk)) for chunk in chunks(images))
     return Described(images, np.concatenate([features, *smoothed]))
 
 
@@ -192,5 +191,5 @@ class _NearestReal:
 
 def _described_under(symmetry: int, images: ImagePatches, describe: Describe) -> Points:
     """Features of images (n, x, y) under one of the eight symmetries."""
-    turned = by_chunks(lambda chunk: describe(transformed(torch.tensor(chunk), symmetry).contiguous().numpy()), images)
-    return np.concatenate(list(turned))
+    turned = (transformed(torch.tensor(chunk), symmetry).contiguous().numpy() for chunk in chunks(images))
+    return np.concatenate([describe(chunk) for chunk in turned])

@@ -25,13 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from angiosynth.arrays import ImagePatches
+from angiosynth.arrays import ImagePatches, chunks
 from angiosynth.compute.precision import device
 from angiosynth.privacy.alignment import SYMMETRIES, Matches, Poses, transformed
 from angiosynth.privacy.drawn_patches import drawn_patches
 from angiosynth.privacy.memorisation import CopySearch, Suspicion, ratio_of
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest, nearest_of_each
-from angiosynth.runtime.mapped import by_chunks
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import PatchSettings, ScannerSettings
 
@@ -44,7 +43,7 @@ WIDTH, COORDINATES, CELLS = 24, 64, 4  # channels of the first layer; dimension 
 # Augmentations, greatest amounts: degrees; fractions of the side of a patch, twice; log of contrast; grey levels in [-1, 1], twice.
 DEGREES, SHIFT, DEFORMATION, CONTRAST, BRIGHTNESS, NOISE = 15.0, 0.1, 0.06, 0.35, 0.1, 0.08
 NODES = 4  # nodes of a deformation along a side
-CHUNK = 2048  # images embedded at once
+EMBEDDED = 2048  # images embedded at once
 
 
 class Embedding(nn.Module):
@@ -78,12 +77,12 @@ class CopyDetector:
     @torch.no_grad()
     def embed(self, images: ImagePatches) -> Points:
         """Embed images (n, x, y) of levels: (n, COORDINATES)."""
-        chunks = _inputs(images).split(CHUNK)
-        return torch.cat([self._network(chunk.to(device())).cpu() for chunk in chunks]).numpy()
+        batches = _inputs(images).split(EMBEDDED)
+        return torch.cat([self._network(batch.to(device())).cpu() for batch in batches]).numpy()
 
     def embed_under(self, symmetry: int, images: ImagePatches) -> Points:
         """Embed images (n, x, y) of levels under one of the eight symmetries: (n, COORDINATES)."""
-        return np.concatenate(list(by_chunks(lambda chunk: self.embed(transformed(torch.tensor(chunk), symmetry).numpy()), images)))
+        return np.concatenate([self.embed(transformed(torch.tensor(chunk), symmetry).numpy()) for chunk in chunks(images)])
 
 
 def train_detector(size: int, steps: int, seed: int) -> dict[str, NDArray[np.float32]]:

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from angiosynth.arrays import ImagePatches
+from angiosynth.arrays import ImagePatches, chunks
 from angiosynth.privacy.alignment import MAX_SHIFT, MIRRORED, SYMMETRIES, Candidates, Matches, align, rotate_and_shift, transformed
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest
-from angiosynth.runtime.mapped import by_chunks
 
 COARSE = 8  # side of the images of the coarse search, in pixels
 CANDIDATES = 4  # references with which an image is aligned
@@ -193,12 +192,9 @@ def _posed_points(images: Tensor) -> list[_PosedPoints]:
 
 def _points_in_pose(images: Tensor, symmetry: int, pose: tuple[float, int, int] | None) -> Points:
     """Coarse points of images (n, side, side) under a symmetry and, unless None, rotated by degrees and shifted by pixels (x, y)."""
-
-    def points(chunk: Tensor) -> Points:
-        turned = transformed(chunk, symmetry)
-        return _coarse_points(turned if pose is None else rotate_and_shift(turned, *pose))
-
-    return np.concatenate(list(by_chunks(points, images)))
+    turned = (transformed(chunk, symmetry) for chunk in chunks(images))
+    posed = turned if pose is None else (rotate_and_shift(chunk, *pose) for chunk in turned)
+    return np.concatenate([_coarse_points(chunk) for chunk in posed])
 
 
 def _coarse_candidates(posed: list[_PosedPoints], references: ImagePatches) -> Candidates:

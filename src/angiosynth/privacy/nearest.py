@@ -7,7 +7,6 @@ Distances are root mean square differences of coordinates, so they are comparabl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import faiss
 import numpy as np
@@ -15,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from angiosynth.arrays import ImagePatches, from_levels
+from angiosynth.arrays import ImagePatches, chunks, from_levels
 
 Points = NDArray[np.float32]  # (n, coordinates)
 Distances = NDArray[np.float32]
 Indices = NDArray[np.int64]
 SIDE = 32  # larger images are averaged down to about this side, which removes noise and bounds the cost of a search
-ROWS = 8192  # rows of a chunk, which bounds the memory
 
 
 def as_points(images: ImagePatches) -> Points:
@@ -29,8 +27,8 @@ def as_points(images: ImagePatches) -> Points:
     factor = max(1, images.shape[1] // SIDE)
     if factor == 1:
         return from_levels(images).reshape(len(images), -1)
-    chunks = [F.avg_pool2d(torch.from_numpy(from_levels(chunk))[:, None], factor).flatten(1).numpy() for chunk in _chunks(images)]
-    return np.concatenate(chunks)
+    pieces = [F.avg_pool2d(torch.from_numpy(from_levels(chunk))[:, None], factor).flatten(1).numpy() for chunk in chunks(images)]
+    return np.concatenate(pieces)
 
 
 def nearest(queries: Points, references: Points, k: int = 1) -> tuple[Distances, Indices]:
@@ -78,14 +76,10 @@ def nearest_of_each(queries: Points, references: Points, groups: NDArray[np.int6
 
 def _exact_distances(queries: Points, references: Points, rows: Indices) -> tuple[Distances, Indices]:
     """Distances (n, k) between queries and the references at `rows` (n, k), and these rows, in ascending order of distance."""
-    chunks = []
-    for query, row in zip(_chunks(queries), _chunks(rows), strict=True):
+    pieces = []
+    for query, row in zip(chunks(queries), chunks(rows), strict=True):
         differences = [references[row[:, column]] - query for column in range(row.shape[1])]
-        chunks.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in differences], axis=1))
-    distances: Distances = np.concatenate(chunks)
+        pieces.append(np.stack([np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1]) for gap in differences], axis=1))
+    distances: Distances = np.concatenate(pieces)
     order = np.argsort(distances, axis=1, kind="stable")
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-
-def _chunks(rows: Any) -> list[Any]:
-    return [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]

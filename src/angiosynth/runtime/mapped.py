@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from angiosynth.runtime.output import scratch_folder
 
 LEAST_MAPPED = 64 * 1024 * 1024  # bytes; smaller arrays stay in memory
-ROWS = 4096  # patches of a chunk
 
 
 @contextmanager
@@ -32,11 +31,11 @@ def nameless_file(folder: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def stored(chunks: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], folder: Path) -> NDArray[np.uint8]:
-    """Join chunks along the first axis; an array of LEAST_MAPPED bytes or more is read-only and lies in a nameless file.
+def stored(pieces: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], folder: Path) -> NDArray[np.uint8]:
+    """Join pieces along the first axis; an array of LEAST_MAPPED bytes or more is read-only and lies in a nameless file.
 
     Args:
-        chunks: arrays (k, ...), made one after another.
+        pieces: arrays (k, ...), made one after another.
         shape: (n, ...) of the result.
         folder: for the file; needs room for the array.
 
@@ -44,16 +43,10 @@ def stored(chunks: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], folder: 
         OSError: the disk is full.
     """
     if prod(shape) < LEAST_MAPPED or sys.platform == "win32":
-        array: NDArray[np.uint8] = np.concatenate([np.zeros((0, *shape[1:]), np.uint8), *chunks])
+        array: NDArray[np.uint8] = np.concatenate([np.zeros((0, *shape[1:]), np.uint8), *pieces])
         return array
     with nameless_file(folder) as stream:
-        for chunk in chunks:
-            stream.write(np.ascontiguousarray(chunk).data.cast("B"))
+        for piece in pieces:
+            stream.write(np.ascontiguousarray(piece).data.cast("B"))
         stream.flush()
         return np.asarray(np.memmap(stream, np.uint8, "r", shape=shape))
-
-
-def by_chunks(function: Callable[[Any], NDArray[Any]], rows: Any) -> Iterator[NDArray[Any]]:
-    """Yield the function of each chunk of ROWS rows of an array, which bounds the memory of its intermediate results."""
-    for start in range(0, len(rows), ROWS):
-        yield function(rows[start : start + ROWS])
