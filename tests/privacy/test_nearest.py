@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from angiosynth.privacy import nearest as module
+from angiosynth import arrays
 from angiosynth.privacy.nearest import as_points, nearest, nearest_of_each
 
 
@@ -15,9 +15,9 @@ def _all(first: Any, second: Any) -> Any:
     return np.sqrt(((first[:, None].astype(np.float64) - second) ** 2).mean(axis=2))
 
 
-@pytest.mark.parametrize("rows", [4, 8192])
+@pytest.mark.parametrize("rows", [4, arrays.CHUNK])
 def test_all_distances_agree(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(arrays, "CHUNK", rows)
     rng = np.random.default_rng(0)
     queries, references = (rng.normal(5, 1, (n, 6)).astype(np.float32) for n in (11, 17))
     distance, row = nearest(queries, references, 5)
