@@ -1,14 +1,15 @@
 """Time a GAN's training step of the paper's code against this project's, on the same batch in one process.
 
-    python benchmarks/gan_step.py [--models wgan-gp-sn] [--widths 16 32 96] [--batch 16] [--runs 3] [--no-gap] [--memory] [--json]
+    python -m benchmarks.gan_step [--models wgan-gp-sn] [--widths 16 32 96] [--batch 16] [--runs 3] [--no-gap] [--memory] [--json]
 
 The published side follows the description of that code: float32; channels-first batches; a separate backward pass with retained graph for
 the real loss, the generated loss and the penalty; gradients of the generator computed in critic steps and discarded; spectral norm
 computed in every forward pass. Both sides have the paper's layers, 96x96 patches and transposed convolutions. One step is the paper's: five
 critic steps and one generator step (DCGAN: one and one). The best of the runs counts. The published side runs first, with the C library's
 default memory management; this project's side keeps freed memory, as cli.py does. `loss_gap` is the mean difference of the critic's
-distance between bfloat16 and float32 over 200 steps of a small WGAN-GP, divided by its mean. `--memory` adds the peak memory of each side's
-steps, measured in a separate process. With `--json` the last line is one JSON object.
+distance between bfloat16 and float32 over 200 steps of a small WGAN-GP, divided by its mean. `share` is the rate of this project's
+convolutions and matrix products as a part of the rate of products of large matrices in the same precision. `--memory` adds the peak memory
+of each side's steps, measured in a separate process. With `--json` the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from angiosynth.generators.gan.training import GanTraining
 from angiosynth.generators.registry import KINDS
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say
+from benchmarks.paper import Operations, matrix_rate
 
 SIZE = 96
 Step = Callable[[], object]
@@ -173,23 +175,41 @@ def compare(cases: Sequence[tuple[str, int]], batch: int, runs: int) -> dict[str
     """Time a whole step on both sides.
 
     Returns:
-        Seconds of both sides and their ratio, by "model/width".
+        Seconds of both sides, their ratio and the share of the matrix rate on this project's side, by "model/width".
     """
     rows: dict[str, dict[str, float]] = {}
+    rate = matrix_rate(torch.bfloat16 if bfloat16_is_native(device()) else torch.float32)
     for side in ("published", "ours"):
         if side == "ours":
             keep_freed_memory()  # as cli.py does; it cannot be undone, so the published side runs first
         for model, width in cases:
             say(f"gan_step: {side}, {model} of width {width}")
-            rows.setdefault(f"{model}/{width}", {})[f"{side}_s"] = best_of(sides(model, width, batch)[side](), runs)
-    return {name: {**row, "ratio": row["published_s"] / row["ours_s"]} for name, row in rows.items()}
+            row, step = rows.setdefault(f"{model}/{width}", {}), sides(model, width, batch)[side]()
+            row[f"{side}_s"] = best_of(step, runs)
+            if side == "ours":
+                with Operations() as operations:
+                    step()
+                row |= {"ratio": row["published_s"] / row["ours_s"], "share": operations.total / row["ours_s"] / rate}
+    return rows
 
 
 def added_memory(model: str, width: int, batch: int) -> dict[str, float]:
     """Measure the megabytes that two steps add to the peak memory of a new process, for each side."""
     added = {}
     for side in ("ours", "published"):
-        command = [sys.executable, __file__, "--child", side, "--models", model, "--widths", str(width), "--batch", str(batch)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.gan_step",
+            "--child",
+            side,
+            "--models",
+            model,
+            "--widths",
+            str(width),
+            "--batch",
+            str(batch),
+        ]
         added[f"{side}_mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return added
 
@@ -255,10 +275,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows[f"{model}/{width}"] |= added_memory(model, width, options.batch)
     gap = None if options.no_gap else loss_gap()
     print(f"{torch.get_num_threads()} threads, {device()}, bfloat16 in hardware: {bfloat16_is_native(device())}, batch {options.batch}")
-    print(f"{'model/width':<16}{'published':>11}{'ours':>9}{'ratio':>8}")
+    print(f"{'model/width':<16}{'published':>11}{'ours':>9}{'ratio':>8}{'share':>8}")
     for name, row in rows.items():
         memory = f"{row['published_mb']:>9.0f} MB{row['ours_mb']:>7.0f} MB" if options.memory else ""
-        print(f"{name:<16}{row['published_s']:>9.3f} s{row['ours_s']:>7.3f} s{row['ratio']:>8.2f}{memory}")
+        print(f"{name:<16}{row['published_s']:>9.3f} s{row['ours_s']:>7.3f} s{row['ratio']:>8.2f}{row['share']:>8.0%}{memory}")
     if gap is not None:
         print(f"loss gap, bfloat16 against float32 over 200 steps: {gap:.4f}")
     if options.json:

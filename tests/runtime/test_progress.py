@@ -48,6 +48,12 @@ def test_work_that_goes_on_counts_what_was_done(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.splitlines()[0] == "work: 9/10, 30 s left"
 
 
+def test_time_left_counts_what_each_item_is_expected_to_take(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", Clock(30.0))
+    list(progress("ab", "work", 2, shares=[3, 1]))
+    assert capsys.readouterr().err.splitlines()[0] == "work: 1/2, 10 s left"
+
+
 def test_lines_are_seldom(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "time", Clock(4.0))
     list(progress(range(30), "work", 30))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from angiosynth.arrays import ImagePatches, chunks
 from angiosynth.privacy.alignment import MAX_SHIFT, MIRRORED, SYMMETRIES, Candidates, Matches, align, rotate_and_shift, transformed
 from angiosynth.privacy.nearest import Indices, Points, as_points, nearest
+from angiosynth.runtime.progress import progress
 
 COARSE = 8  # side of the images of the coarse search, in pixels
 CANDIDATES = 4  # references with which an image is aligned
@@ -106,15 +108,17 @@ def search_copies(
         references: the real patches to compare with.
         checked: number of queries, those with the smallest coarse ratio, that are aligned exactly with the nearest few patches of either
             group; for the group that was not trained on as many for each person.
-        description: text of the progress bar.
+        description: text of the progress bars.
         excluded: (n,) number of a person among the others whom a query is not compared with, since it is that person's patch.
     """
     # Coarse search. People who were not trained on are searched one by one, so that each can be left out.
     images = _reduced(queries)
     posed = _posed_points(images)
     training, others = references.training, references.others
-    near = _coarse_candidates(posed, training.images)
-    by_person = [_of_person(posed, others, person) for person in range(others.people)]
+    searches = [partial(_coarse_candidates, posed, training.images)]
+    searches += [partial(_of_person, posed, others, person) for person in range(others.people)]
+    sizes = [len(training.images), *np.bincount(others.person).tolist()]
+    near, *by_person = (search() for search in progress(searches, description, len(searches), shares=sizes))
     far, rest, person = _nearest_person(by_person, excluded)
     coarse = [candidates.distance[:, 0].copy() for candidates in (near, far, rest)]
     ratios = ratio_of(coarse[0], coarse[1]), ratio_of(coarse[1], coarse[2])

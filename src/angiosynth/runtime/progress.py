@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from angiosynth.errors import printable
@@ -15,7 +15,7 @@ T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
 
-def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:
+def progress(items: Iterable[T], title: str, total: int, done: int = 0, shares: Sequence[float] = ()) -> Iterator[T]:
     """Yield the items and show progress and remaining time on standard error.
 
     Args:
@@ -23,11 +23,10 @@ def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Itera
         title: short title of the work.
         total: total number of items.
         done: number of items that an earlier run has finished.
+        shares: (total,) what each item is expected to take, in any unit; empty if all take equally long.
     """
-    if sys.stderr.isatty():
-        yield from _bar(items, title, total, done)
-    else:
-        yield from _lines(items, title, total, done)
+    show = _bar if sys.stderr.isatty() else _lines
+    yield from show(items, title, list(shares) or [1.0] * total, done)
 
 
 def say(*lines: str) -> None:
@@ -52,37 +51,38 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _bar(items: Iterable[T], title: str, total: int, done: int) -> Iterator[T]:
+def _bar(items: Iterable[T], title: str, shares: Sequence[float], done: int) -> Iterator[T]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),  # names may contain brackets
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(title), total=total, completed=done)
-        for item in items:
+        task = bar.add_task(shown(title), total=sum(shares), count=f"{done}/{len(shares)}")
+        bar.update(task, completed=sum(shares[:done]))
+        for worked, item in enumerate(items, start=done):
             yield item
-            bar.advance(task)
+            bar.update(task, advance=shares[worked], count=f"{worked + 1}/{len(shares)}")
 
 
-def _lines(items: Iterable[T], title: str, total: int, done: int) -> Iterator[T]:
+def _lines(items: Iterable[T], title: str, shares: Sequence[float], done: int) -> Iterator[T]:
     start = last = time.monotonic()
-    for worked, item in enumerate(items, start=1):
+    for worked, item in enumerate(items, start=done + 1):
         yield item
         now = time.monotonic()
         if now - last >= LINE_EVERY_S:
             last = now
-            left = (now - start) / worked * (total - done - worked)
-            say(f"{title}: {done + worked}/{total}, {duration(left)} left")
+            left = (now - start) / sum(shares[done:worked]) * sum(shares[worked:])
+            say(f"{title}: {worked}/{len(shares)}, {duration(left)} left")
     elapsed = time.monotonic() - start
     if elapsed > LINE_EVERY_S:
-        say(f"{title}: {total}/{total} in {duration(elapsed)}")
+        say(f"{title}: {len(shares)}/{len(shares)} in {duration(elapsed)}")
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from angiosynth.arrays import ImagePatches, from_levels
 from angiosynth.segmentation.prediction import Segmenter
 
 Features = NDArray[np.float64]  # (n, features)
-CHUNK = 128
+CHUNK = 32  # images encoded at once: few, so that their activations stay near the processor
 
 
 @torch.no_grad()
