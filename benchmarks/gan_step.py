@@ -197,19 +197,8 @@ def added_memory(model: str, width: int, batch: int) -> dict[str, float]:
     """Measure the megabytes that two steps add to the peak memory of a new process, for each side."""
     added = {}
     for side in ("ours", "published"):
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.gan_step",
-            "--child",
-            side,
-            "--models",
-            model,
-            "--widths",
-            str(width),
-            "--batch",
-            str(batch),
-        ]
+        case = ["--models", model, "--widths", str(width), "--batch", str(batch)]
+        command = [sys.executable, "-m", "benchmarks.gan_step", "--child", side, *case]
         added[f"{side}_mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return added
 
