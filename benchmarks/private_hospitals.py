@@ -15,7 +15,7 @@ import numpy as np
 
 from angiosynth.arrays import to_levels
 from angiosynth.data.intensity import Scan
-from angiosynth.data.patch_centres import cut_square, draw_centres
+from angiosynth.data.patch_centres import cut_square, draw_centres, draw_unlabelled_centres
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, Candidate, candidate_at
 from angiosynth.phantom.drawing import generate_patient
@@ -69,20 +69,19 @@ def patient(hospital: str, number: int) -> Scan:
     return Scan(f"sub-{number:03d}", scaled, brain, label, SPACING_MM, Path(f"{hospital}-{number}"))
 
 
-def patches_of(scans: Iterator[Scan]) -> PatchSet:
-    """Patches of patients, cut as stage patches does, in memory."""
+def patches_of(scans: Iterator[Scan], labelled: bool = True) -> PatchSet:
+    """Patches of patients, cut as stage patches does, in memory; without labels they are centred where nobody needs a label."""
     images, labels, names = [], [], []
     for scan in scans:
-        for x, y, z in draw_centres(scan, CUT)[0].tolist():
+        centres, _ = (draw_centres if labelled else draw_unlabelled_centres)(scan, CUT)
+        for x, y, z in centres.tolist():
             images.append(to_levels(cut_square(scan.image[:, :, z], x, y, SIZE, -1.0)))
-            labels.append(cut_square(scan.truth[:, :, z], x, y, SIZE, 0))
+            labels.append(cut_square(scan.truth[:, :, z], x, y, SIZE, 0) & labelled)
             names.append(scan.patient)
-    return PatchSet(
-        np.stack(images), np.stack(labels).astype(np.uint8), np.array(names), np.arange(len(names)), {"intensity": INTENSITY}, Path()
-    )
+    return PatchSet(np.stack(images), np.stack(labels).astype(np.uint8), np.array(names), np.arange(len(names)), {}, Path())
 
 
-def patches_of_hospital(hospital: str, count: int, folder: Path) -> PatchSet:
+def patches_of_hospital(hospital: str, count: int, folder: Path, labelled: bool = True) -> PatchSet:
     """Patches of a hospital's first `count` patients.
 
     They are drawn once and kept in the folder, BLOCK patients a file, so that jobs beside each other share them; a file appears whole.
@@ -90,17 +89,17 @@ def patches_of_hospital(hospital: str, count: int, folder: Path) -> PatchSet:
     blocks = []
     starts = range(1, count + 1, BLOCK)
     for start in progress(starts, f"patients of {hospital}", len(starts)):
-        path = folder / f"{hospital}-{start}.npz"
+        path = folder / f"{hospital}{'' if labelled else '-unlabelled'}-{start}.npz"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            made = patches_of(patient(hospital, number) for number in range(start, start + BLOCK))
+            made = patches_of((patient(hospital, number) for number in range(start, start + BLOCK)), labelled)
             partial = path.with_suffix(f".{os.getpid()}.npz")
             np.savez(partial, image=made.image, label=made.label, patient=made.patient)
             partial.replace(path)
         with np.load(path) as kept:
             blocks.append([kept[name] for name in ("image", "label", "patient")])
     image, label, names = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
-    everybody = PatchSet(image, label, names, np.arange(len(image)), {"intensity": INTENSITY}, Path())
+    everybody = PatchSet(image, label, names, np.arange(len(image)), {"intensity": INTENSITY, "labelled": labelled}, Path())
     return everybody.of_patients([f"sub-{number:03d}" for number in range(1, count + 1)])
 
 

@@ -8,8 +8,8 @@ A job is one evolution: N patients, an epsilon, a seed; it prints a JSON object 
 no evolution but the N patients' own patches, which promise nothing; N = 0 asks nobody: the phantom's defaults, settings drawn evenly from
 the public ranges, and the hidden settings themselves, which nobody has, as the best that votes could find. --jobs prints what --only
 takes, one a line, for as many processes as there are cores (xargs -P); with --cache they share the hospitals' patients. --rows keeps the
-rows of each job as it ends and leaves out those that it holds, so that a run can be continued; --drawings makes fewer of the sets. Neither
-MLflow nor DVC nor Optuna is needed.
+rows of each job as it ends and leaves out those that it holds, so that a run can be continued; --drawings makes fewer of the sets. In set
+`unlabelled`, drawn from the posterior too, nobody needs a label to vote. Neither MLflow nor DVC nor Optuna is needed.
 
 Hospitals are sites of the phantom with scanners far from its defaults, which the evolution does not know. A row has the distance of the
 drawn settings from the hidden ones (root mean square over the settings, as fractions of their ranges; `settings` and by setting: of their
@@ -65,8 +65,8 @@ REFERENCE = 20  # patients whose mean statistics stand for the hospital
 KERNEL = 0.1  # deviation, in ranges, of settings drawn around the winners
 LOOK: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.2}  # of the figure's lines
 UNET = UnetSettings(width=8, steps=200, learning_rate=2e-3, loss="dice_cross_entropy")
-EVOLVED, NOBODY = ("winners", "around winners", "posterior"), ("defaults", "ranges", "hidden settings")
-ALL = (*EVOLVED, *NOBODY)
+EVOLVED, NOBODY = ("winners", "around winners", "posterior", "unlabelled"), ("defaults", "ranges", "hidden settings")
+ALL = (*EVOLVED, *NOBODY, "real")
 Drawn = tuple[Points, Any]  # settings of the phantom and the share of each in a set
 
 
@@ -108,16 +108,17 @@ def drawings(job: str, hospital: str, cache: Path, wanted: Sequence[str]) -> Ite
         points = (point_of(DEFAULTS)[None], spread_points(EVEN, seed), point_of(hidden_settings(hospital))[None])
         yield from ((name, (each, np.full(len(each), 1 / len(each)))) for name, each in zip(NOBODY, points, strict=True) if name in wanted)
         return
-    real = patches_of_hospital(hospital, count, cache)
     if "winners" in wanted or "around winners" in wanted:
-        winners = evolved(real, float(epsilon), seed, "winners").average
+        winners = evolved(patches_of_hospital(hospital, count, cache), float(epsilon), seed, "winners").average
         if "winners" in wanted:
             yield "winners", (winners.points.numpy(), winners.weights.numpy())
         if "around winners" in wanted:
             yield "around winners", around(winners.points.numpy(), winners.weights.numpy(), seed)
-    if "posterior" in wanted:
-        posterior = evolved(real, float(epsilon), seed, "posterior").average
-        yield "posterior", (posterior.points.numpy(), posterior.weights.numpy())
+    for name in ("posterior", "unlabelled"):
+        if name in wanted:
+            voters = patches_of_hospital(hospital, count, cache, labelled=name == "posterior")
+            posterior = evolved(voters, float(epsilon), seed, "posterior").average
+            yield name, (posterior.points.numpy(), posterior.weights.numpy())
 
 
 def set_of(points: Points, weights: Any, seed: int, **grid: Any) -> PatchSet:
@@ -179,10 +180,9 @@ def run_job(job: str, hospital: str, cache: Path, options: argparse.Namespace) -
     """The rows of a job."""
     count, epsilon, seed = parsed(job)
     row = {"hospital": hospital, "patients": count, "epsilon": epsilon, "seed": seed}
-    if epsilon == "real":
+    if epsilon == "real" and "real" in options.drawings:
         yield row | {"drawing": "real", "dsc": worth(patches_of_hospital(hospital, count, cache), hospital, seed)}
-        return
-    for name, settings in drawings(job, hospital, cache, options.drawings):
+    for name, settings in drawings(job, hospital, cache, options.drawings) if epsilon != "real" else ():
         pairs = set_of(*settings, seed)
         scores = {"dsc": worth(pairs, hospital, seed)} if options.unets else {}
         yield row | {"drawing": name, **distances(settings, pairs, hospital, cache, seed), **scores}
@@ -193,12 +193,11 @@ def run_jobs(options: argparse.Namespace, cache: Path) -> None:
     held: set[tuple[Any, ...]] = set()
     if options.rows and options.rows.exists():
         rows = map(json.loads, options.rows.read_text(encoding="utf-8").splitlines())
-        held = {(row["hospital"], row["patients"], row["epsilon"], row["seed"]) for row in rows}
+        held = {(row["hospital"], row["patients"], row["epsilon"], row["seed"], row["drawing"]) for row in rows}
     for job in options.only:
         for hospital in options.hospitals:
-            if (hospital, *parsed(job)) in held:
-                continue
-            lines = [json.dumps(row) for row in run_job(job, hospital, cache, options)]
+            wanted = [name for name in options.drawings if (hospital, *parsed(job), name) not in held]
+            lines = [json.dumps(row) for row in run_job(job, hospital, cache, argparse.Namespace(**vars(options) | {"drawings": wanted}))]
             tell(*lines)
             if options.rows:
                 with options.rows.open("a", encoding="utf-8") as file:

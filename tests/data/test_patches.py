@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from angiosynth.data.bids import find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.nifti import read_volume
-from angiosynth.data.patch_centres import bright_lookalikes, cut_square, draw_centres
+from angiosynth.data.patch_centres import bright_lookalikes, cut_square, draw_centres, draw_unlabelled_centres
 from angiosynth.data.patches import build_patches, open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.settings import IntensitySettings, PatchSettings
@@ -112,6 +112,20 @@ def test_bright_centres_are_the_brightest_brain_apart_from_the_label() -> None:
     assert kinds == ["vessel"] * 2 + ["bright"] * 9 + ["brain"] * 3
     assert bright_lookalikes(scan)[tuple(centres[2:11].T)].all()
     assert len(np.unique(centres, axis=0)) == 14
+
+
+def test_without_a_label_the_brightest_voxels_take_the_place_of_vessels() -> None:
+    rng = np.random.default_rng(3)
+    image, brain = rng.normal(size=(40, 40, 5)).astype(np.float32), np.zeros((40, 40, 5), np.bool_)
+    brain[5:35, 5:35] = True
+    image[0, 0] = 99.0  # brightest of all, but outside the brain
+    scan = Scan("sub-1", image, brain, None, (1.0, 1.0, 1.0), Path("sub-1_angio.nii.gz"))
+    centres, kinds = draw_unlabelled_centres(scan, PatchSettings(size=4, on_vessels=20, on_bright=10, in_brain=7, seed=1))
+    assert kinds == ["bright"] * 30 + ["brain"] * 7
+    assert len(np.unique(centres, axis=0)) == 37
+    values = image[tuple(centres.T)]
+    assert values[:30].min() >= np.quantile(image[brain], 0.99)
+    assert brain[tuple(centres.T)].all()
 
 
 def test_a_brain_that_is_all_vessel_has_no_lookalikes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +242,20 @@ def test_a_predicted_mask_takes_the_place_of_a_missing_label(tmp_path: Path) -> 
     write_nifti(tmp_path / "empty.nii.gz", empty)
     build_patches(bare, ["sub-01"], PATCHES, IntensitySettings(), tmp_path / "none", {"sub-01": tmp_path / "empty.nii.gz"})
     assert 0 < len(open_patch_set(tmp_path / "none")) < len(predicted)
+
+
+def test_where_nobody_needs_a_label_nobodys_is_looked_at(tmp_path: Path) -> None:
+    labelled, bare = make_cohort(tmp_path / "lab", 2), make_cohort(tmp_path / "bare", 2, labelled=False)
+    patient = find_patients(labelled)[1]
+    assert patient.label is not None
+    patient.label.write_bytes(b"no image")  # opening it would fail
+    for name, root in (("labelled", labelled), ("bare", bare)):
+        build_patches(root, ["sub-01", "sub-02"], PATCHES, IntensitySettings(), tmp_path / name, labelled=False)
+    one, other = (open_patch_set(tmp_path / name) for name in ("labelled", "bare"))
+    np.testing.assert_array_equal(one.image, other.image)
+    assert not one.label.any()
+    assert one.meta["labelled"] is False
+    assert {row["kind"] for row in _rows(tmp_path / "bare")} == {"bright", "brain"}
 
 
 def test_unlabelled_patients_give_no_patches(tmp_path: Path) -> None:

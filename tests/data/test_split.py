@@ -27,8 +27,9 @@ def _plan(
     validation: int | tuple[str, ...],
     test: int | tuple[str, ...],
     held_out: int | tuple[str, ...] = 0,
+    voters: int | tuple[str, ...] = 0,
 ) -> SplitSettings:
-    return SplitSettings(train=train, validation=validation, test=test, held_out=held_out)
+    return SplitSettings(train=train, validation=validation, test=test, held_out=held_out, voters=voters)
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.integers(0, 5))
@@ -58,9 +59,25 @@ def test_people_without_a_label_can_be_held_out_by_name() -> None:
     assert (split.held_out, split.unlabelled) == (("sub-05",), ("sub-04",))
 
 
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5))
+def test_voters_follow_those_held_out_and_need_no_label(held_out: int, voters: int, seed: int) -> None:
+    facts = _facts(8, 3)
+    without, split = (split_patients(facts, _plan(2, 1, 2, held_out, number), seed, "site-a") for number in (0, voters))
+    assert (split.train, split.validation, split.test, split.held_out) == (
+        without.train,
+        without.validation,
+        without.test,
+        without.held_out,
+    )
+    assert len(split.voters) == voters
+    assert not {*split.voters} & {*split.train, *split.validation, *split.test, *split.held_out, *split.unlabelled}
+    assert sum(int(name[4:]) < 8 for name in split.voters) == min(voters, 3 - held_out)
+
+
 def test_a_split_of_an_earlier_version_holds_nobody_out(tmp_path: Path) -> None:
     (tmp_path / "site-a.json").write_text('{"train": ["sub-1"], "validation": [], "test": ["sub-2"], "unlabelled": ["sub-3"]}')
-    assert load_split(tmp_path, "site-a").held_out == ()
+    split = load_split(tmp_path, "site-a")
+    assert (split.held_out, split.voters) == ((), ())
     (tmp_path / "site-a.json").write_text('{"train": ["sub-1"], "validation": [], "test": [], "held_out": ["sub-1"], "unlabelled": []}')
     with pytest.raises(InputError, match="sub-1 is named twice"):
         load_split(tmp_path, "site-a")
@@ -90,7 +107,9 @@ def test_lists_and_numbers_mix() -> None:
         (_plan(("../sub-00",), 1, 1), "is not among"),
         (_plan(1, 1, ("sub-05",)), "sub-05 in test has no vessel label"),
         (_plan(3, 1, ("sub-00", "sub-01")), "4 patients wanted"),
-        (_plan(3, 1, 1, 2), "2 patients to be held out, 1 are free"),
+        (_plan(3, 1, 1, 2), "2 patients wanted as held_out, 1 are free"),
+        (_plan(3, 1, 1, 1, 1), "1 patients wanted as voters, 0 are free; lower voters of its split"),
+        (_plan(1, 1, 1, 0, ("sub-00", "sub-00")), "sub-00 is twice in voters"),
         (_plan(1, 1, ("sub-00",), ("sub-00",)), "sub-00 is in both test and held_out"),
         (_plan(1, 1, 1, ("sub-77",)), "'sub-77' in held_out is not among"),
     ],

@@ -10,22 +10,25 @@ import pytest
 import torch
 
 from angiosynth.data.patches import open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.generators import registry
 from angiosynth.generators.storage import load_sampler
-from angiosynth.project.workspace import Workspace
+from angiosynth.project.workspace import Workspace, data_digest
 from angiosynth.runtime.output import read_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.search.space import search_space, trial_settings
 from angiosynth.settings import Settings
 from angiosynth.stages import audit as audit_stage
 from angiosynth.stages.audit import audit
+from angiosynth.stages.cohort import cohort
+from angiosynth.stages.patches import patches
 from angiosynth.stages.synthesize import synthesize
-from angiosynth.stages.train_generator import train_generator
+from angiosynth.stages.train_generator import generator_checkpoints, train_generator
 from angiosynth.stages.train_unet import fit_unet
 from angiosynth.verbs.release import ReleaseRequest, release
 from angiosynth.verbs.sweep import ModelTrial
-from tests.factories import changed, tiny_kinds, tiny_tree
+from tests.factories import changed, make_cohort, tiny_kinds, tiny_tree
 from tests.generators import gaussian
 
 LAB = {"cohort__sites__site_a__path": "lab/a", "cohort__sites__site_b__path": "lab/b"}
@@ -117,6 +120,27 @@ def test_a_private_phantom_goes_through_all_stages_and_a_fixed_seed_is_never_rel
     assert "epsilon 1, delta 1e-05" in words
     assert "Not covered by the promise" in words
     assert "cryptographic source" in (home.releases / "demo" / "audit" / "index.html").read_text(encoding="utf-8")
+
+
+def test_voters_without_a_label_vote_and_do_nothing_else(home: Workspace) -> None:
+    more = make_cohort(home.root / "more", 7, (32, 36, 4), seed=1, labelled=False)
+    for name in ("sub-05", "sub-06", "sub-07"):
+        (more / name).rename(home.root / "lab" / "a" / name)
+    tree = _settings(fixed=tiny_kinds()["private-phantom"]).model_dump(mode="json")
+    tree["cohort"]["sites"]["site-a"]["split"] |= {"voters": 2}
+    settings, before = Settings.model_validate(tree), data_digest(home.patches("site-a"))
+    cohort(settings, home, "site-a")
+    patches(settings, home, "site-a")
+    split = load_split(home.splits, "site-a")
+    assert set(split.voters) | set(split.unlabelled) == {"sub-05", "sub-06", "sub-07"}
+    assert data_digest(home.patches("site-a")) == before  # what networks learn from stays as it was
+    assert set(open_patch_set(home.voters("site-a")).patient) == {*split.train, *split.voters}
+    train_generator(settings, home, "fixed")
+    assert read_json(home.generator("fixed") / "generator.json")["promise"]["patients"] == 4
+    key = generator_checkpoints(settings, home, "fixed").folder
+    label = home.voters("site-a") / "index.csv"
+    label.write_bytes(label.read_bytes() + b"\n")
+    assert generator_checkpoints(settings, home, "fixed").folder != key  # resume files of other voters are not used
 
 
 def test_a_sweep_leaves_the_rounds_of_a_private_phantom_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""Draw the centres of patches in a scan, and cut a square around a voxel.
+"""Draw the centres of patches in a scan, with its vessel label or without, and cut a square around a voxel.
 
 Patches are centred on three kinds of voxels. Vessels fill about 1% of the brain, so centres drawn uniformly in the brain would show hardly
 any vessel, while patches centred only on vessels would teach networks that every patch has a vessel in its centre. Bright voxels outside
@@ -8,6 +8,7 @@ vessels are sampled on purpose, because networks confuse them with vessels.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ from angiosynth.settings import PatchSettings
 BRIGHT_QUANTILE = 0.99
 
 Centres: TypeAlias = NDArray[np.int64]  # (k, 3) voxel indices x, y, z of the canonical volume
+Kinds: TypeAlias = Sequence[tuple[str, Callable[[], Mask], int]]  # name, voxels that may be centres, number of patches
 
 
 def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]]:
@@ -38,28 +40,46 @@ def draw_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]
     Raises:
         InputError: the scan has no label or is smaller than a patch.
     """
-    if scan.label is None:
+    label = scan.label
+    if label is None:
         raise InputError(f"{scan.path}: has no vessel label, so no patches; take {scan.patient} out of the training patients")
+    on_vessels, on_bright = ("vessel", lambda: label, patches.on_vessels), ("bright", lambda: bright_lookalikes(scan), patches.on_bright)
+    return _draw_kinds(scan, patches, (on_vessels, on_bright))
+
+
+def draw_unlabelled_centres(scan: Scan, patches: PatchSettings) -> tuple[Centres, list[str]]:
+    """Draw the centres of patches without the label: on the brightest hundredth of the brain in place of vessels and their look-alikes.
+
+    Args:
+        scan: a scan; a label is not looked at.
+        patches: size, number of patches of each kind, seed.
+
+    Returns:
+        Centres (k, 3) and the kind of each (k,): first "bright", then "brain".
+
+    Raises:
+        InputError: the scan is smaller than a patch.
+    """
+    return _draw_kinds(scan, patches, (("bright", lambda: bright_voxels(scan.image, scan.brain), patches.on_vessels + patches.on_bright),))
+
+
+def _draw_kinds(scan: Scan, patches: PatchSettings, kinds: Kinds) -> tuple[Centres, list[str]]:
+    """Draw centres of each kind, then `in_brain` anywhere in the brain."""
     if min(scan.image.shape[:2]) < patches.size:
         raise InputError(f"{scan.path}: slices of {scan.image.shape[:2]} are smaller than a patch of {patches.size}; lower patches.size")
     seed = int.from_bytes(hashlib.sha256(f"{patches.seed}/{scan.patient}".encode()).digest()[:16], "big")
     rng = np.random.default_rng(seed)
     free = scan.brain.copy()  # brain voxels that are not yet centres
     centres: list[Centres] = []
-    kinds: list[str] = []
-    for kind, count in (("vessel", patches.on_vessels), ("bright", patches.on_bright), ("brain", patches.in_brain)):
-        candidates = free
-        if kind == "vessel":
-            candidates = scan.label
-        elif kind == "bright" and count:  # takes a second per scan
-            candidates = free & bright_lookalikes(scan)
-        drawn = _draw(candidates, count, rng)
+    drawn_kinds: list[str] = []
+    for kind, mask, count in (*kinds, ("brain", lambda: scan.brain, patches.in_brain)):
+        drawn = _draw(free & mask() if count else free, count, rng)  # a mask takes up to a second
         free[tuple(drawn.T)] = False  # no voxel is a centre twice
         if len(drawn) < count:
             say(f"{scan.path}: {len(drawn)} patches on {kind} voxels instead of {count}, there are no more")
         centres.append(drawn)
-        kinds += [kind] * len(drawn)
-    return np.concatenate(centres), kinds
+        drawn_kinds += [kind] * len(drawn)
+    return np.concatenate(centres), drawn_kinds
 
 
 def bright_lookalikes(scan: Scan) -> Mask:
@@ -70,8 +90,13 @@ def bright_lookalikes(scan: Scan) -> Mask:
     """
     assert scan.label is not None
     away = scan.brain & ~binary_dilation(scan.label, iterations=2)
-    values = scan.image[away]
-    return away & (scan.image >= np.quantile(values, BRIGHT_QUANTILE)) if values.size else away
+    return bright_voxels(scan.image, away)
+
+
+def bright_voxels(image: NDArray[Any], within: Mask) -> Mask:
+    """The brightest hundredth of the voxels of a mask (x, y, z)."""
+    values = image[within]
+    return within & (image >= np.quantile(values, BRIGHT_QUANTILE)) if values.size else within
 
 
 def _draw(candidates: Mask, count: int, rng: np.random.Generator) -> Centres:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from angiosynth.arrays import ImagePatches, LabelPatches, from_levels, to_levels
 from angiosynth.data.bids import PATIENT_NAME, Patient, find_patients
-from angiosynth.data.intensity import load_scan, stretch_patch
+from angiosynth.data.intensity import Scan, load_scan, stretch_patch
 from angiosynth.data.nifti import read_volume
-from angiosynth.data.patch_centres import cut_square, draw_centres
+from angiosynth.data.patch_centres import cut_square, draw_centres, draw_unlabelled_centres
 from angiosynth.errors import InputError
 from angiosynth.reading import read_rows
 from angiosynth.runtime.archives import open_array
@@ -121,12 +121,14 @@ def build_patches(
     intensity: IntensitySettings,
     target: Path,
     predicted: Mapping[str, Path] | None = None,
+    labelled: bool = True,
 ) -> None:
     """Cut patches of the given patients and write them as a set. The folder is written completely or not at all.
 
     For each patient `on_vessels` patches are centred on random vessel voxels, `on_bright` on bright voxels outside vessels, and `in_brain`
-    on random brain voxels. No voxel is used twice; if there are too few voxels of a kind, all are used. Pixels beyond the border of the
-    slice are air. The draw depends only on the seed and the patient's name. One patient is in memory at a time.
+    on random brain voxels. Without labels the first two kinds are centred on the brightest voxels of the brain. No voxel is used twice; if
+    there are too few voxels of a kind, all are used. Pixels beyond the border of the slice are air. The draw depends only on the seed and
+    the patient's name. One patient is in memory at a time.
 
     Args:
         root: BIDS folder of the site.
@@ -135,6 +137,7 @@ def build_patches(
         intensity: scaling rule.
         target: the folder; an existing one is replaced.
         predicted: name -> vessel mask that replaces the patient's label, including for centring the patches.
+        labelled: False to look at nobody's label, not even for centring; the set's labels are then empty.
 
     Raises:
         InputError: a patient is unknown or unlabelled, a volume is smaller than a patch, or a file is unusable.
@@ -147,7 +150,9 @@ def build_patches(
         rows: list[Row] = []
         vessel = 0
         for patient in progress(chosen, "cutting patches", len(chosen)):
-            cut = _cut_patient(patient, masks.get(patient.id), patches, intensity, (image[len(rows) :], label[len(rows) :]))
+            scan = _loaded(patient if labelled else replace(patient, label=None), masks.get(patient.id), intensity)
+            cut = _cut(scan, patches, labelled, intensity.rule == "patch", (image[len(rows) :], label[len(rows) :]))
+            del scan  # before the next one is read
             vessel += int(np.count_nonzero(label[len(rows) : len(rows) + len(cut)]))
             rows += cut
         del image, label  # closed before they are trimmed or moved
@@ -156,6 +161,7 @@ def build_patches(
             write_table(stream, COLUMNS, rows)
         fraction = vessel / (len(rows) * patches.size**2) if rows else 0.0
         meta = {"size": patches.size, "intensity": intensity.model_dump(mode="json"), "n": len(rows), "vessel_fraction": fraction}
+        meta |= {} if labelled else {"labelled": False}
         write_json(folder / "set.json", meta)
 
 
@@ -204,28 +210,25 @@ def create_patch_arrays(folder: Path, n: int, size: int) -> tuple[ImagePatches, 
     return image, label
 
 
-def _cut_patient(
-    patient: Patient,
-    predicted: Path | None,
-    patches: PatchSettings,
-    intensity: IntensitySettings,
-    target: tuple[ImagePatches, LabelPatches],
-) -> list[Row]:
-    """Write the patches of one patient to the beginning of both arrays and return their rows of index.csv.
-
-    As a separate function it frees the volumes before those of the next patient are read.
-    """
-    scan, (image, label) = load_scan(patient, intensity), target
+def _loaded(patient: Patient, predicted: Path | None, intensity: IntensitySettings) -> Scan:
+    """Load a scan, with a predicted label if there is one."""
+    scan = load_scan(patient, intensity)
     if predicted is not None:  # read without `load_mask`, since a prediction may be empty
         scan = replace(scan, label=(read_volume(predicted).array > 0.5) & scan.brain)
-    centres, kinds = draw_centres(scan, patches)
-    assert scan.label is not None  # draw_centres has refused such a scan
+    return scan
+
+
+def _cut(scan: Scan, patches: PatchSettings, labelled: bool, stretched: bool, target: tuple[ImagePatches, LabelPatches]) -> list[Row]:
+    """Write the patches of one patient to the beginning of both arrays and return their rows of index.csv."""
+    image, label = target
+    centres, kinds = (draw_centres if labelled else draw_unlabelled_centres)(scan, patches)
     rows: list[Row] = []
     for (x, y, z), kind in zip(centres.tolist(), kinds, strict=True):
         patch = cut_square(scan.image[:, :, z], x, y, patches.size, outside=-1.0)
-        image[len(rows)] = to_levels(stretch_patch(patch) if intensity.rule == "patch" else patch)
-        label[len(rows)] = cut_square(scan.label[:, :, z], x, y, patches.size, outside=0)
-        rows.append((patient.id, z, x, y, kind))
+        image[len(rows)] = to_levels(stretch_patch(patch) if stretched else patch)
+        if scan.label is not None:
+            label[len(rows)] = cut_square(scan.label[:, :, z], x, y, patches.size, outside=0)
+        rows.append((scan.patient, z, x, y, kind))
     return rows
 
 

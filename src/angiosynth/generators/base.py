@@ -69,6 +69,7 @@ class Kind:
         settings: model of its entry in params.yaml.
         family: name of the module with the functions of `Family`. It is imported on first use, because it imports torch.
         search: search space of each setting that a sweep varies.
+        votes: True if training patients only vote, which needs no label, so that voters of the split take part.
         trains_network: False for a simulator: a sweep does not scale its `steps`, and MLflow stores no model of it.
         unsearched: the reason why sweeps refuse this kind; "" if they accept it.
         undefaulted: settings that `generator_defaults` does not fill in.
@@ -80,6 +81,7 @@ class Kind:
     settings: type[GeneratorSettings]
     family: str
     search: Mapping[str, Searched] = field(default_factory=dict)
+    votes: bool = False
     trains_network: bool = True
     unsearched: str = ""
     undefaulted: frozenset[str] = frozenset()

@@ -141,7 +141,9 @@ class Estimate:
             case "cohort":
                 return self._plain * CHECKED * self._patients(value) * self._voxels[value]
             case "patches":
-                return self._plain * CUT * self._patients(value, "train") * self._voxels[value]
+                voters = self._patients(value, "voters")  # cut with the training patients, who vote too
+                cut = self._patients(value, "train") * (2 if voters else 1) + voters
+                return self._plain * CUT * cut * self._voxels[value]
             case "train-generator":
                 return self._generator(value)
             case "synthesize":
@@ -179,7 +181,7 @@ class Estimate:
 
     def _patients(self, site: str, *parts: str) -> int:
         split = self._settings.cohort.sites[site].split
-        return sum(_count(split, part) for part in parts or ("train", "validation", "test", "held_out"))
+        return sum(_count(split, part) for part in parts or ("train", "validation", "test", "held_out", "voters"))
 
     def _unlabelled(self, site: str) -> int:
         """Number of held-out people without a label; for real scans this is not yet known, so all held-out people are counted."""

@@ -115,7 +115,7 @@ def code_files(more: Sequence[str] = ()) -> list[Path]:
 
 
 def _patch_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.suffix in PATCH_FILES)
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in PATCH_FILES)
 
 
 def _digest(files: Iterator[Path] | Sequence[Path]) -> str:

@@ -46,6 +46,10 @@ class Workspace:
     def patches(self, site: str) -> Path:
         return self.data_root / "data" / "patches" / site
 
+    def voters(self, site: str) -> Path:
+        """Patches of training patients and voters, cut without labels; only made if the split has voters."""
+        return self.patches(site) / "voters"
+
     def generator(self, model: str) -> Path:
         return self.root / "models" / "generators" / model
 

@@ -77,12 +77,12 @@ def _drawn(settings: Settings) -> Iterator[str]:
         if scanner is None:
             yield f"cohort.sites.{name}.path: {site.path} is none of the phantom's sites; phantom.sites has {', '.join(drawn) or 'none'}"
             continue
-        wanted, held_out = sum(_count(site.split, part) for part in NEEDED_FOR), _count(site.split, "held_out")
+        wanted, more = (sum(_count(site.split, part) for part in parts) for parts in (NEEDED_FOR, ("held_out", "voters")))
         section = f"phantom.sites.{site.path.removeprefix(PHANTOM).rstrip('/')}"
         if wanted > scanner.patients:
             yield f"cohort.sites.{name}.split: {wanted} patients, but {section}.patients draws {scanner.patients}; lower the split"
-        elif wanted + held_out > scanner.patients + scanner.unlabelled:
-            yield f"cohort.sites.{name}.split.held_out: {held_out} patients, but {section} draws too few; raise its unlabelled ones"
+        elif wanted + more > scanner.patients + scanner.unlabelled:
+            yield f"cohort.sites.{name}.split: {more} held out or voters, but {section} draws too few; raise its unlabelled ones"
         if min(scanner.shape[:2]) < settings.patches.size:
             yield f"{section}.shape: slices of {scanner.shape[:2]} hold no patch of {settings.patches.size}; lower patches.size"
 

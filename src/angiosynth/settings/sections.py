@@ -34,6 +34,7 @@ class SplitSettings(Section):
     validation: Count | tuple[Text, ...]
     test: Count | tuple[Text, ...]
     held_out: Count | tuple[Text, ...] = 0  # used only by the audit of the source's sets; a vessel label is optional
+    voters: Count | tuple[Text, ...] = 0  # vote for kinds of generators that take votes, and nothing else; a vessel label is optional
 
 
 class IntensitySettings(Section):

@@ -141,8 +141,9 @@ def _excerpt(settings: Settings) -> dict[str, str]:
 
 
 def _parts(split: SplitSettings) -> str:
-    held_out = f", held out for the audit {_count(split.held_out)}" if _count(split.held_out) else ""
-    return ", ".join(f"{part} {_count(getattr(split, part))}" for part in ("train", "validation", "test")) + held_out
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    further = {"held out for the audit": split.held_out, "voters": split.voters}
+    return ", ".join(f"{part} {_count(value)}" for part, value in (parts | {name: use for name, use in further.items() if use}).items())
 
 
 def _count(patients: int | tuple[str, ...]) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from angiosynth.compute.distributed import joined, rank
 from angiosynth.compute.threads import use_threads
+from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.generators.base import PROMISE, TrainedGenerator
 from angiosynth.generators.registry import KINDS, family_of
@@ -35,7 +38,7 @@ def train_generator(settings: Settings, home: Workspace, model: str) -> None:
 
 
 def _train_and_log(settings: Settings, home: Workspace, model: str, checkpoints: Checkpoints) -> None:
-    data, tracked = data_source(home.patches(settings.cohort.source)), generator_settings(settings, model)
+    data, tracked = data_source(_training_folder(settings, home, model)), generator_settings(settings, model)
     folder = home.generator(model)
     with training_run(RunSpec("generator", model, stage=f"train-generator@{model}", settings=tracked, data=data)) as run:
         trained = fit_generator(settings, home, model, run, checkpoints)
@@ -63,9 +66,11 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
     """
     split = load_split(home.splits, settings.cohort.source)
     real = home.real_patches(settings, split.train)
+    folder = _training_folder(settings, home, model)
+    trained_on = real if folder == home.patches(settings.cohort.source) else open_patch_set(folder)
     probe = UnetProbe(home.scans(settings, settings.cohort.source, split.validation), settings.probe, real)
     generator = settings.generator(model)
-    trained = family_of(generator).train(model, generator, real, probe, checkpoints, recorder)
+    trained = family_of(generator).train(model, generator, trained_on, probe, checkpoints, recorder)
     if rank():
         return trained
     with whole_folder(home.generator(model)) as folder:
@@ -76,3 +81,10 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
         progress_strip({step: (image.numpy(), label.numpy()) for step, (image, label) in trained.watched.items()}, folder / "progress.png")
         contact_sheet(*load_sampler(folder, generator, real.size).pairs(SHEET, seed=0), folder / "samples.png")
     return trained
+
+
+def _training_folder(settings: Settings, home: Workspace, model: str) -> Path:
+    """Folder of the patches that a generator learns from: those of the training patients, or of all who vote."""
+    source = settings.cohort.source
+    votes = KINDS[settings.generator(model).kind].votes and load_split(home.splits, source).voters
+    return home.voters(source) if votes else home.patches(source)

@@ -189,7 +189,7 @@ def _patients(settings: Settings, home: Workspace, site: str) -> list[str]:
         return []
     split = load_split(home.splits, site)
     folders = [patient.id for patient in find_patients(home.site_root(settings, site))]
-    return [*folders, *split.train, *split.validation, *split.test, *split.held_out, *split.unlabelled]
+    return [*folders, *split.train, *split.validation, *split.test, *split.held_out, *split.voters, *split.unlabelled]
 
 
 def _login() -> str:

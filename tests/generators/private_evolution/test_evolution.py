@@ -17,7 +17,16 @@ from angiosynth.generators.private_evolution import evolution as evolution_modul
 from angiosynth.generators.private_evolution.evolution import Evolution, evolve
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.noise import discrete_gaussian
-from angiosynth.generators.private_evolution.simulator import DEFAULTS, Simulator, SimulatorSampler, cut, draw_centres, head_of, scan_head
+from angiosynth.generators.private_evolution.simulator import (
+    DEFAULTS,
+    Simulator,
+    SimulatorSampler,
+    cut,
+    draw_centres,
+    draw_unlabelled_centres,
+    head_of,
+    scan_head,
+)
 from angiosynth.generators.private_evolution.space import Candidate, point_of
 from angiosynth.generators.registry import with_defaults
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -41,18 +50,19 @@ def _few_samples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         few_samples(monkeypatch)
 
 
-def hospital(patients: int, candidate: Candidate = HIDDEN, size: int = 16) -> PatchSet:
-    """Patches of drawn patients of one scanner, on the grid of the tiny settings; the labels are noise."""
+def hospital(patients: int, candidate: Candidate = HIDDEN, size: int = 16, labelled: bool = True) -> PatchSet:
+    """Patches of drawn patients of one scanner, on the grid of the tiny settings; the labels are noise, or without labels empty."""
     settings, images, names = tiny(), [], []
     for number in range(patients):
         head = head_of(settings.shape, settings.spacing_mm, 77, number % 2, False)
         rng = np.random.default_rng([5, number])
         image = scan_head(head, candidate, (0.5, 99.9), rng)
-        images.append(to_levels(cut(image, draw_centres(head, settings, 60, rng), size, -1.0)))
+        centres = draw_centres(head, settings, 60, rng) if labelled else draw_unlabelled_centres(head, image, settings, 60, rng)
+        images.append(to_levels(cut(image, centres, size, -1.0)))
         names += [f"sub-{number:03d}"] * 60
     stack = np.concatenate(images)
-    label = np.random.default_rng(0).integers(0, 2, stack.shape).astype(np.uint8)
-    return PatchSet(stack, label, np.array(names), np.arange(len(stack)), tiny_patches().meta, Path("tiny"))
+    label = np.random.default_rng(0).integers(0, 1 + labelled, stack.shape).astype(np.uint8)
+    return PatchSet(stack, label, np.array(names), np.arange(len(stack)), tiny_patches().meta | {"labelled": labelled}, Path("tiny"))
 
 
 def run(settings: PrivatePhantomSettings, patches: PatchSet, folder: Path) -> Any:
@@ -66,10 +76,12 @@ def miss(weights: dict[str, torch.Tensor], candidate: Candidate = HIDDEN) -> flo
     return float(np.abs(mean - point_of(candidate))[shown].mean())
 
 
-@pytest.mark.parametrize("proposals", [pytest.param("winners", marks=pytest.mark.long), "posterior"])
-def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path, proposals: str) -> None:
+@pytest.mark.parametrize(
+    ("proposals", "labelled"), [pytest.param("winners", True, marks=pytest.mark.long), ("posterior", True), ("posterior", False)]
+)
+def test_many_votes_lead_to_the_hidden_scanner(tmp_path: Path, proposals: str, labelled: bool) -> None:
     settings = tiny(candidates=16, kept=3, steps=3, epsilon=8.0, proposals=proposals)
-    weights = run(settings, hospital(25), tmp_path).weights
+    weights = run(settings, hospital(25, labelled=labelled), tmp_path).weights
     assert miss(weights) < 0.6 * float(np.abs(point_of(DEFAULTS) - point_of(HIDDEN))[[3, 4, 6]].mean())
 
 
@@ -143,6 +155,17 @@ def test_the_noise_is_secure_by_default_and_defaults_of_others_choose_no_checkpo
 def test_settings_that_contradict_are_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         tiny(**values)
+
+
+def test_a_scan_is_described_around_its_own_brightest_voxels_where_labels_are_not_looked_at() -> None:
+    settings, rng = tiny(), np.random.default_rng(1)
+    head = head_of(settings.shape, settings.spacing_mm, 77, 0, False)
+    image = scan_head(head, HIDDEN, (0.5, 99.9), rng)
+    centres = draw_unlabelled_centres(head, image, settings, 4000, rng)
+    brain = head.anatomy.brain
+    bright = image >= np.quantile(image[brain], 0.99)
+    assert brain[tuple(centres.T)].all()
+    assert bright[tuple(centres.T)].mean() == pytest.approx(0.7 + 0.3 * 0.01, abs=0.05)  # vessel_share and bright_share together
 
 
 def test_a_set_is_the_beginning_of_a_longer_one_and_its_labels_are_exact() -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from angiosynth.arrays import to_levels
+from angiosynth.arrays import Image, to_levels
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.generators.base import Probe, TrainedGenerator
@@ -24,7 +24,17 @@ from angiosynth.generators.private_evolution.features import COUNT, describe, wh
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.noise import discrete_gaussian, source_of
 from angiosynth.generators.private_evolution.posterior import SAMPLES, Round, VoteModel, posterior_samples
-from angiosynth.generators.private_evolution.simulator import Simulator, SimulatorSampler, cut, draw_centres, head_of, is_sick, scan_head
+from angiosynth.generators.private_evolution.simulator import (
+    Head,
+    Simulator,
+    SimulatorSampler,
+    cut,
+    draw_centres,
+    draw_unlabelled_centres,
+    head_of,
+    is_sick,
+    scan_head,
+)
 from angiosynth.generators.private_evolution.space import DIMENSIONS, candidate_at, spread_points, varied
 from angiosynth.generators.private_evolution.voting import Votes, tally, winners
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -120,9 +130,15 @@ class Evolution(Training[PrivatePhantomSettings]):
             for row, point in enumerate(points):
                 rng = np.random.default_rng([settings.seed, self.step, number, row])
                 image = scan_head(head, candidate_at(point), percentiles, rng)
-                centres = draw_centres(head, settings, DESCRIBED, rng)
+                centres = self._centres(head, image, rng)
                 described[row, place] = describe(to_levels(cut(image, centres, self.patches.size, -1.0)))
         return described
+
+    def _centres(self, head: Head, image: Image, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Centres of a candidate's patches, drawn in a scan as in those of the patients, with the label or without."""
+        if self.patches.meta.get("labelled", True):
+            return draw_centres(head, self.settings, DESCRIBED, rng)
+        return draw_unlabelled_centres(head, image, self.settings, DESCRIBED, rng)
 
     def _vary(self, parents: NDArray[np.float64], weights: NDArray[np.float64]) -> None:
         """The next round's candidates: the winners themselves and variations, the closer to them the later the round."""

@@ -35,7 +35,8 @@ class PrivatePhantomSettings(GeneratorSettings):
     shape: tuple[Side, Side, Side] = (192, 224, 64)  # voxels of a drawn scan; of the protocol, not of a patient
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.8, 0.8, 1.0)
     diseased: Fraction = 0.5  # share of drawn heads with a stenosis or an occlusion
-    vessel_share: Fraction = 0.4  # of patches centred on vessels, as section `patches` cuts them
+    vessel_share: Fraction = 0.4  # of patches centred on vessels, as section `patches` cuts them; to be described without labels they and
+    # the next are centred on the brightest voxels
     bright_share: Fraction = 0.3  # of patches centred on bright voxels that are no vessel; the others are anywhere in the brain
     patches_a_head: Positive = 512  # of the drawn set
 
@@ -54,6 +55,7 @@ KINDS = (
         "Private phantom",
         PrivatePhantomSettings,
         "angiosynth.generators.private_evolution.family",
+        votes=True,
         trains_network=False,
         unsearched="each trial on the same patients would be a release of its own, and the best would be chosen by validation patients, "
         "neither of which its epsilon covers; choose its settings on drawn sites (docs/private_phantom.md)",

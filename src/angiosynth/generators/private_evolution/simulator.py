@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 
 from angiosynth.arrays import Image, ImagePatches, LabelPatches, Mask, to_levels
-from angiosynth.data.patch_centres import BRIGHT_QUANTILE, cut_square
+from angiosynth.data.patch_centres import bright_voxels, cut_square
 from angiosynth.generators.base import CHUNK
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.space import DIMENSIONS, Candidate, candidate_at
@@ -62,7 +62,7 @@ def _drawn(anatomy: Anatomy, rng: np.random.Generator) -> Head:
     # Bright non-vessels are veins and plexus. They depend on the anatomy only, so one scan locates them for all scanners.
     image = anatomy.scanned(DEFAULTS, rng)
     away = anatomy.brain & ~binary_dilation(label, iterations=2)
-    bright = away & (image >= np.quantile(image[away], BRIGHT_QUANTILE)) if away.any() else away
+    bright = bright_voxels(image, away)
     masks: tuple[Mask, ...] = (label, bright, anatomy.brain)
     return Head(anatomy, fraction, tuple(np.flatnonzero(mask).astype(np.int32) for mask in masks))
 
@@ -74,20 +74,31 @@ def is_sick(number: int, share: float) -> bool:
 
 def draw_centres(head: Head, settings: PrivatePhantomSettings, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw centres (count, 3) of patches, in random order; kinds of which a head has no voxel are replaced by random brain voxels."""
-    kinds = rng.choice(3, count, p=_shares(settings))
+    return _drawn_centres(head, head.centres, (settings.vessel_share, settings.bright_share), count, rng)
+
+
+def draw_unlabelled_centres(
+    head: Head, image: Image, settings: PrivatePhantomSettings, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw centres (count, 3) in a scan (x, y, z) of a head as `data.patch_centres.draw_unlabelled_centres` does in a patient's."""
+    bright = np.flatnonzero(bright_voxels(image, head.anatomy.brain))
+    return _drawn_centres(head, (bright, head.centres[2]), (settings.vessel_share + settings.bright_share,), count, rng)
+
+
+def _drawn_centres(
+    head: Head, voxels_of: Sequence[NDArray[Any]], shares: tuple[float, ...], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw centres (count, 3) of each kind, of which the last, anywhere in the brain, has the share that the others leave."""
+    rest = max(0.0, 1.0 - sum(shares))
+    probabilities = np.array([*shares, rest]) / (sum(shares) + rest)
+    kinds = rng.choice(len(probabilities), count, p=probabilities)
     centres = np.zeros(count, np.int64)
-    for kind, voxels in enumerate(head.centres):
+    for kind, voxels in enumerate(voxels_of):
         rows = np.flatnonzero(kinds == kind)
         source = voxels if len(voxels) else head.centres[2]
         if len(source):  # otherwise the grid contains no brain, and all patches are air
             centres[rows] = source[rng.integers(len(source), size=len(rows))]
     return np.stack(np.unravel_index(centres, head.fraction.shape), axis=1)
-
-
-def _shares(settings: PrivatePhantomSettings) -> NDArray[np.float64]:
-    shares = np.array([settings.vessel_share, settings.bright_share, 0.0])
-    shares[2] = max(0.0, 1.0 - shares.sum())
-    return np.asarray(shares / shares.sum())
 
 
 def scan_head(head: Head, candidate: Candidate, percentiles: tuple[float, float], rng: np.random.Generator) -> Image:
