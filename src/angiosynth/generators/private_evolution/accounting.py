@@ -20,10 +20,10 @@ from scipy.stats import norm
 from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 
 GRID = 64  # deviations are multiples of 1 / GRID, exact both as fractions and as floating-point numbers
-UNIT = "one whole patient: all scans and patches of a training patient, added or removed"
+UNIT = "one whole patient: all scans and patches of one who votes, added or removed"
 NOT_PRIVATE = (
     "the settings of the generator, of patches and of synthesis, and who chose them by what",
-    "the number and the choice of training patients",
+    "the number and the choice of those who vote",
     "validation and test patients: their scores, and every choice that was made by them",
     "the audit and its figures, which compare the set with training patients",
     "other generators, U-nets and sets made of the same patients; a second training of this kind is a second release, epsilons add up",
@@ -79,7 +79,7 @@ def promise(settings: PrivatePhantomSettings, patients: int) -> dict[str, Any]:
 
     Args:
         settings: settings of the generator.
-        patients: number of training patients.
+        patients: number of patients who vote: training patients, and voters of the split.
     """
     deviation = deviation_for(settings.epsilon, settings.delta, settings.steps * settings.votes)
     mechanisms = settings.steps * settings.votes
