@@ -138,8 +138,8 @@ def test_voters_without_a_label_vote_and_do_nothing_else(home: Workspace) -> Non
     train_generator(settings, home, "fixed")
     assert read_json(home.generator("fixed") / "generator.json")["promise"]["patients"] == 4
     key = generator_checkpoints(settings, home, "fixed").folder
-    label = home.voters("site-a") / "index.csv"
-    label.write_bytes(label.read_bytes() + b"\n")
+    index = home.voters("site-a") / "index.csv"
+    index.write_bytes(index.read_bytes() + b"\n")
     assert generator_checkpoints(settings, home, "fixed").folder != key  # resume files of other voters are not used
 
 
