@@ -5,11 +5,12 @@
     python -m benchmarks.private_phantom --collect ROWS.jsonl ... [--figure FILE.png] [--json]
 
 A job is one evolution: N patients, an epsilon, a seed; it prints a JSON object a line on standard output. `inf` draws no noise; `real` is
-no evolution but the N patients' own patches, which promise nothing; N = 0 asks nobody: the phantom's defaults, settings drawn evenly from
-the public ranges, and the hidden settings themselves, which nobody has, as the best that votes could find. --jobs prints what --only
-takes, one a line, for as many processes as there are cores (xargs -P); with --cache they share the hospitals' patients. --rows keeps the
-rows of each job as it ends and leaves out those that it holds, so that a run can be continued; --drawings makes fewer of the sets. In set
-`unlabelled`, drawn from the posterior too, nobody needs a label to vote. Neither MLflow nor DVC nor Optuna is needed.
+no evolution but the N patients' own patches and `wgan-gp` the demo's WGAN-GP trained on them, which promise nothing; N = 0 asks nobody: the
+phantom's defaults, settings drawn evenly from the public ranges, and the hidden settings themselves, which nobody has, as the best that
+votes could find. --jobs prints what --only takes, one a line, for as many processes as there are cores (xargs -P); with --cache they share
+the hospitals' patients. --rows keeps the rows of each job as it ends and leaves out those that it holds, so that a run can be continued;
+--drawings makes fewer of the sets. In set `unlabelled`, drawn from the posterior too, nobody needs a label to vote. Neither MLflow nor DVC
+nor Optuna is needed.
 
 Hospitals are sites of the phantom with scanners far from its defaults, which the evolution does not know. A row has the distance of the
 drawn settings from the hidden ones (root mean square over the settings, as fractions of their ranges; `settings` and by setting: of their
@@ -41,12 +42,12 @@ from angiosynth.generators.private_evolution.kinds import PrivatePhantomSettings
 from angiosynth.generators.private_evolution.simulator import DEFAULTS, Simulator, SimulatorSampler
 from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, Points, point_of, reflected, spread_points
 from angiosynth.metrics.segmentation import dsc
-from angiosynth.report.style import drawn
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import tell
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.training import train_segmenter
-from angiosynth.settings import UnetSettings
+from angiosynth.settings import Settings, UnetSettings, load_settings
+from benchmarks.models import made_by
 from benchmarks.private_hospitals import (
     HOSPITALS,
     INTENSITY,
@@ -56,17 +57,20 @@ from benchmarks.private_hospitals import (
     hidden_settings,
     hospital_name,
     patches_of_hospital,
+    patient,
     tested,
 )
+from benchmarks.private_tables import figure, table
 
+PROFILE = Path(__file__).resolve().parents[1] / "profiles" / "demo.yaml"  # of a GAN
 PAIRS = 2048  # of a drawn set
 EVEN = 64  # settings drawn evenly from the ranges, or around winners
 REFERENCE = 20  # patients whose mean statistics stand for the hospital
 KERNEL = 0.1  # deviation, in ranges, of settings drawn around the winners
-LOOK: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.2}  # of the figure's lines
 UNET = UnetSettings(width=8, steps=200, learning_rate=2e-3, loss="dice_cross_entropy")
+REAL, GAN, PROBED = "real", "wgan-gp", 2001  # what promises nothing, and the number of the patient whose scan chooses the GAN's checkpoint
 EVOLVED, NOBODY = ("winners", "around winners", "posterior", "unlabelled"), ("defaults", "ranges", "hidden settings")
-ALL = (*EVOLVED, *NOBODY, "real")
+ALL = (*EVOLVED, *NOBODY, REAL, GAN)
 Drawn = tuple[Points, Any]  # settings of the phantom and the share of each in a set
 
 
@@ -121,6 +125,14 @@ def drawings(job: str, hospital: str, cache: Path, wanted: Sequence[str]) -> Ite
             yield name, (posterior.points.numpy(), posterior.weights.numpy())
 
 
+def gan_settings(seed: int) -> Settings:
+    """The demo's settings with patches of these sizes."""
+    settings = load_settings(PROFILE)
+    generators = {name: generator.model_copy(update={"seed": seed}) for name, generator in settings.generators.items()}
+    changes = {"generators": generators, "synthesis": settings.synthesis.model_copy(update={"pairs": PAIRS, "seed": seed})}
+    return settings.model_copy(update=changes)
+
+
 def set_of(points: Points, weights: Any, seed: int, **grid: Any) -> PatchSet:
     """A set drawn from some settings of the phantom; `grid` as in `evolved`."""
     settings = settings_of(1.0, seed).model_copy(update={"kept": len(points), "proposals": "winners", **grid})
@@ -171,7 +183,7 @@ def scored(patches: PatchSet, scans: Sequence[Scan], seed: int) -> list[float]:
 def parsed(job: str) -> tuple[int, str, int]:
     """Patients, epsilon and seed of a job."""
     count, epsilon, seed = job.split(",")
-    if epsilon != "real":
+    if epsilon not in (REAL, GAN):
         float(epsilon)
     return int(count), epsilon, int(seed)
 
@@ -180,9 +192,13 @@ def run_job(job: str, hospital: str, cache: Path, options: argparse.Namespace) -
     """The rows of a job."""
     count, epsilon, seed = parsed(job)
     row = {"hospital": hospital, "patients": count, "epsilon": epsilon, "seed": seed}
-    if epsilon == "real" and "real" in options.drawings:
-        yield row | {"drawing": "real", "dsc": worth(patches_of_hospital(hospital, count, cache), hospital, seed)}
-    for name, settings in drawings(job, hospital, cache, options.drawings) if epsilon != "real" else ():
+    if epsilon in (REAL, GAN):
+        if epsilon in options.drawings:
+            real = patches_of_hospital(hospital, count, cache)
+            learnt = real if epsilon == REAL else made_by(GAN, gan_settings(seed), real, [patient(hospital, PROBED)])[0]
+            yield row | {"drawing": epsilon, "dsc": worth(learnt, hospital, seed)}
+        return
+    for name, settings in drawings(job, hospital, cache, options.drawings):
         pairs = set_of(*settings, seed)
         scores = {"dsc": worth(pairs, hospital, seed)} if options.unets else {}
         yield row | {"drawing": name, **distances(settings, pairs, hospital, cache, seed), **scores}
@@ -198,7 +214,8 @@ def run_jobs(options: argparse.Namespace, cache: Path) -> None:
         for hospital in options.hospitals:
             wanted = [name for name in options.drawings if (hospital, *parsed(job), name) not in held]
             lines = [json.dumps(row) for row in run_job(job, hospital, cache, argparse.Namespace(**vars(options) | {"drawings": wanted}))]
-            tell(*lines)
+            if lines:
+                tell(*lines)
             if options.rows:
                 with options.rows.open("a", encoding="utf-8") as file:
                     file.write("".join(f"{line}\n" for line in lines))
@@ -210,53 +227,6 @@ def jobs(options: argparse.Namespace) -> Iterator[str]:
         yield f"0,0,{seed}"
         yield from (f"{count},real,{seed}" for count in options.real)
         yield from (f"{count},{epsilon},{seed}" for epsilon in options.epsilons for count in options.patients)
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown, means over seeds and test patients; the spread is that of the seeds' means."""
-    lines = ["| hospital | set | patients | epsilon | settings | statistics | DSC | deviation over seeds | seeds |"]
-    lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|")
-    by_key: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        by_key.setdefault((row["hospital"], row["drawing"], row["patients"], row["epsilon"]), []).append(row)
-    for (hospital, drawing, count, epsilon), same in sorted(by_key.items(), key=lambda item: (item[0][0], *order(item[1][0]))):
-        cells = [f"{np.mean([row[name] for row in same]):.2f}" if name in same[0] else "-" for name in ("settings", "statistics")]
-        means = [float(np.mean(row["dsc"])) for row in same if "dsc" in row]
-        score = f"{np.mean(means):.3f}" if means else "-"
-        spread = f"{np.std(means, ddof=1):.3f}" if len(means) > 1 else "-"
-        shown = epsilon if count and drawing != "real" else "-"
-        lines.append(f"| {hospital} | {drawing} | {count or 'none'} | {shown} | {' | '.join(cells)} | {score} | {spread} | {len(same)} |")
-    return "\n".join(lines)
-
-
-def order(row: dict[str, Any]) -> tuple[Any, ...]:
-    epsilon = math.inf if row["epsilon"] == "real" else float(row["epsilon"])
-    return row["drawing"] == "real", row["patients"], epsilon, row["drawing"]
-
-
-def figure(rows: Sequence[dict[str, Any]], path: Path, drawing: str) -> None:
-    """DSC over epsilon, a line for each number of patients with the range over seeds, a panel for each hospital."""
-    hospitals, shown = sorted({row["hospital"] for row in rows}), [row for row in rows if row["drawing"] == drawing and "dsc" in row]
-    ticks, counts = sorted({float(row["epsilon"]) for row in shown}), sorted({row["patients"] for row in shown})  # of all panels
-    with drawn(path, 4.5 * len(hospitals), 3.6) as canvas:
-        for place, hospital in enumerate(hospitals, 1):
-            axes = canvas.add_subplot(1, len(hospitals), place)
-            here = [row for row in rows if row["hospital"] == hospital and "dsc" in row]
-            for level, style in (("real", "-"), ("hidden settings", "--"), ("ranges", "-."), ("defaults", ":")):
-                if values := [np.mean(row["dsc"]) for row in here if row["drawing"] == level]:
-                    axes.axhline(float(np.mean(values)), color="black", linestyle=style, linewidth=1, label=level)
-            private = [row for row in here if row["drawing"] == drawing]
-            for shift, count in enumerate(counts):
-                groups = [[float(np.mean(r["dsc"])) for r in private if r["patients"] == count and float(r["epsilon"]) == e] for e in ticks]
-                seen = [(index + 0.06 * shift, values) for index, values in enumerate(groups) if values]
-                if not seen:
-                    continue
-                places, means = [index for index, _ in seen], np.array([np.mean(values) for _, values in seen])
-                ends = np.array([[np.mean(v) - min(v), max(v) - np.mean(v)] for _, v in seen]).T
-                axes.errorbar(places, means, yerr=ends, color=f"C{shift}", label=f"{count} patients", **LOOK)
-            axes.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
-            axes.set(title=hospital, xlabel="epsilon of a patient", ylabel="DSC")
-            axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # below: levels lie all over the panel
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

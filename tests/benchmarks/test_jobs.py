@@ -20,8 +20,8 @@ from angiosynth.runtime.output import read_json
 from angiosynth.settings import PatchSettings, Settings, UnetSettings, load_settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
-from benchmarks import equal_time, leave_one_out, models, private_hospitals, private_phantom, private_use
-from tests.factories import changed, few_samples, make_cohort, tiny_kinds, tiny_tree
+from benchmarks import equal_time, leave_one_out, models, private_hospitals, private_phantom, private_real, private_use
+from tests.factories import changed, few_samples, make_cohort, tiny_kinds, tiny_settings, tiny_tree
 
 MISSING = """
 import sys
@@ -180,14 +180,17 @@ def test_hospitals_are_drawn_from_the_ranges_by_their_number_alone(capsys: pytes
 
 @pytest.mark.usefixtures("tiny_hospitals")
 @pytest.mark.long
-def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_phantom, "gan_settings", lambda seed: tiny_settings())
     kept = ["--hospitals", "faint", "--cache", str(tmp_path / "cache"), "--rows", str(tmp_path / "rows.jsonl")]
     private_phantom.main(["--only", "0,0,1", *kept])
-    private_phantom.main(["--only", "0,0,1", "2,real,1", "2,8,1", *kept])  # the first one is not made again
+    private_phantom.main(["--only", "0,0,1", "2,real,1", "2,wgan-gp,1", "2,8,1", *kept])  # the first one is not made again
     rows = capsys.readouterr().out
     assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == rows
     names = [json.loads(row)["drawing"] for row in rows.splitlines()]
-    assert names == ["defaults", "ranges", "hidden settings", "real", "winners", "around winners", "posterior"]
+    assert names == ["defaults", "ranges", "hidden settings", "real", "wgan-gp", "winners", "around winners", "posterior", "unlabelled"]
     hidden = json.loads(rows.splitlines()[2])
     assert max(hidden["settings"], hidden["draw"]) < 1e-9  # the settings themselves
     (spread,) = (json.loads(row) for row in rows.splitlines() if '"ranges"' in row)
@@ -195,10 +198,27 @@ def test_a_job_of_private_evolution_is_collected_into_a_table_and_a_figure(capsy
     private_phantom.main(["--collect", str(tmp_path / "rows.jsonl"), "--figure", str(tmp_path / "dsc.png")])
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 2 + len(names)
-    assert table[-1].startswith("| faint | real | 2 | - |")
+    assert table[-2].startswith("| faint | real | 2 | - |")
+    assert table[-1].startswith("| faint | wgan-gp | 2 | - |")
     assert (tmp_path / "dsc.png").stat().st_size > 0
     private_hospitals.tested.cache_clear()
     private_phantom.scale_of.cache_clear()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("tiny_hospitals")
+def test_a_folder_of_scans_votes_without_its_labels(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_real, "CUT", private_hospitals.CUT)
+    monkeypatch.setattr(private_real, "SHAPE", (24, 28, 6))
+    folder = make_cohort(tmp_path / "lab", 3, (32, 36, 4))
+    private_real.main([str(folder), "--epsilons", "8", "--seeds", "1", "2", "--rows", str(tmp_path / "rows.jsonl")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| votes", "| defaults", "| ranges", "| threshold", "| real"]
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [len(row["dsc"]) for row in rows] == [3] * 8
+    assert f"{np.mean([row['dsc'] for row in rows if row['set'] == 'votes']):.3f}" in lines[2]
 
 
 @pytest.fixture(scope="module")
