@@ -301,7 +301,11 @@ def _with(*changes: tuple[str, Any]) -> str:
         ),
         (
             [("cohort.sites.site-a.path", "data/phantom/site-a"), ("cohort.sites.site-a.split.held_out", 2)],
-            "cohort.sites.site-a.split.held_out: 2 patients, but phantom.sites.site-a draws too few",
+            "cohort.sites.site-a.split: 2 held out or voters, but phantom.sites.site-a draws too few",
+        ),
+        (
+            [("cohort.sites.site-a.split.voters", 1)],
+            "cohort.sites.site-a.split.voters: vote for nothing without a generator of kind private",
         ),
         (
             [("cohort.sites.site-b.path", "data/phantom/site-b/"), ("patches.size", 96)],

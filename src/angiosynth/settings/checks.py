@@ -56,6 +56,7 @@ def _split(settings: Settings) -> Iterator[str]:
     for part, why in NEEDED_FOR.items():
         if not _count(cohort.of_source.split, part):
             yield f"cohort.sites.{cohort.source}.split.{part}: names no patient, but {why}; give it at least 1"
+    yield from _voters(settings)
     folders: dict[str, str] = {}
     for name, site in cohort.sites.items():
         twin = folders.setdefault(os.path.realpath(site.path), name)
@@ -65,6 +66,15 @@ def _split(settings: Settings) -> Iterator[str]:
         for part in ("train", "test"):
             if not _count(cohort.sites[name].split, part):
                 yield f"cohort.sites.{name}.split.{part}: names no patient, but the transfer to {name} needs one; or take the site out"
+
+
+def _voters(settings: Settings) -> Iterator[str]:
+    """Check that whoever is to vote has something to vote for."""
+    source, asked = settings.cohort.source, any(KINDS[generator.kind].votes for generator in settings.generators.values())
+    for name, site in settings.cohort.sites.items():
+        if _count(site.split, "voters") and not (asked and name == source):
+            kinds = " or ".join(kind.name for kind in KINDS.values() if kind.votes)
+            yield f"cohort.sites.{name}.split.voters: vote for nothing without a generator of kind {kinds}, which asks those of {source}"
 
 
 def _drawn(settings: Settings) -> Iterator[str]:
