@@ -27,7 +27,7 @@ from angiosynth.settings.audit import AuditSettings
 
 CRITICISED = 500  # patches of each patient that the critic scores
 # Seconds of the parts of an audit of 41,000 patches and as many pairs of 96x96, for the time left.
-SECONDS = {"copies": 310, "membership": 140, "checkpoints": 1, "linkage": 27, "nearer": 70, "planted": 20, "usefulness": 5}
+SECONDS = {"copies": 345, "membership": 142, "linkage": 21, "nearer": 39, "planted": 30, "usefulness": 5}
 CHECKPOINT_FIGURES = ("auc", "auc_low", "auc_high", "control", "p")  # reported for every checkpoint
 
 
