@@ -14,24 +14,27 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from angiosynth.arrays import Mask
 from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.patches import PatchSet, build_patches, open_patch_set
 from angiosynth.evaluation.threshold import above, best_threshold
 from angiosynth.generators.private_evolution.simulator import DEFAULTS
-from angiosynth.generators.private_evolution.space import point_of, spread_points
-from angiosynth.metrics.segmentation import dsc
+from angiosynth.generators.private_evolution.space import RANGES, point_of, spread_points
+from angiosynth.metrics.segmentation import dsc, precision, recall
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say, tell
+from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.training import train_segmenter
 from angiosynth.settings import IntensitySettings
 from benchmarks.private_hospitals import CUT
-from benchmarks.private_phantom import EVEN, evolved, scored, set_of
+from benchmarks.private_phantom import EVEN, UNET, evolved, set_of
 
 SHAPE = (224, 288, 64)
 RESAMPLES = 10_000
@@ -44,29 +47,48 @@ def patches_of(root: Path, folder: Path, labelled: bool) -> PatchSet:
     return open_patch_set(folder)
 
 
-def of_nobody(scans: Sequence[Scan], grid: dict[str, Any], seed: int) -> Iterator[tuple[str, list[float]]]:
-    """Name and DSC of each scan, of sets for which nobody is asked."""
+def scored(segmentations: Iterable[Mask], scans: Sequence[Scan]) -> dict[str, list[float]]:
+    """DSC, precision and recall of each scan."""
+    masks = list(segmentations)
+    return {
+        name: [metric(scan.truth, marked) for scan, marked in zip(scans, masks, strict=True)]
+        for name, metric in {"dsc": dsc, "precision": precision, "recall": recall}.items()
+    }
+
+
+def segmented(patches: PatchSet, scans: Sequence[Scan], seed: int) -> list[Mask]:
+    """Segmentations of the scans by a U-net trained on the patches."""
+    segmenter = train_segmenter(UNET.model_copy(update={"seed": seed}), patches, None, NullRecorder()).segmenter
+    return [segmenter.segment(scan.image, scan.brain) for scan in scans]
+
+
+def of_nobody(scans: Sequence[Scan], grid: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:
+    """Set and scores of sets for which nobody is asked."""
     for name, points in (("defaults", point_of(DEFAULTS)[None]), ("ranges", spread_points(EVEN, seed))):
-        yield name, scored(set_of(points, np.full(len(points), 1 / len(points)), seed, **grid), scans, seed)
+        pairs = set_of(points, np.full(len(points), 1 / len(points)), seed, **grid)
+        yield {"set": name, **scored(segmented(pairs, scans, seed), scans)}
 
 
-def of_voters(voters: PatchSet, scans: Sequence[Scan], epsilon: str, seed: int, grid: dict[str, Any]) -> list[float]:
-    """DSC of each scan by a U-net trained on the set for which all have voted."""
+def of_voters(voters: PatchSet, scans: Sequence[Scan], epsilon: str, seed: int, grid: dict[str, Any]) -> dict[str, Any]:
+    """Scores of the set for which all have voted, and its mean settings as places in their ranges, 0 to 1."""
     average = evolved(voters, float(epsilon), seed, "posterior", **grid).average
-    return scored(set_of(average.points.numpy(), average.weights.numpy(), seed, **grid), scans, seed)
+    points, weights = average.points.numpy(), average.weights.numpy()
+    places = {name: round(float(value), 3) for name, value in zip(RANGES, weights @ points, strict=True)}
+    return {"set": "votes", "settings": places, **scored(segmented(set_of(points, weights, seed, **grid), scans, seed), scans)}
 
 
-def leaving_one_out(root: Path, patients: Sequence[Patient], scans: Sequence[Scan], folder: Path) -> Iterator[tuple[str, list[float]]]:
-    """Name and DSC of each scan by the real patches, and by the threshold, of all others."""
+def leaving_one_out(root: Path, patients: Sequence[Patient], scans: Sequence[Scan], folder: Path) -> Iterator[dict[str, Any]]:
+    """Set and scores of the threshold, and of the real patches, of all other scans."""
     everybody = patches_of(root, folder, labelled=True)
     others = [[other for other in scans if other is not scan] for scan in scans]
-    yield "threshold", [dsc(scan.truth, above(scan, best_threshold(rest))) for scan, rest in zip(scans, others, strict=True)]
+    yield {"set": "threshold", **scored((above(scan, best_threshold(rest)) for scan, rest in zip(scans, others, strict=True)), scans)}
     names = [[other.id for other in patients if other is not patient] for patient in patients]
-    yield "real", [scored(everybody.of_patients(rest), [scan], 1)[0] for rest, scan in zip(names, scans, strict=True)]
+    masks = (segmented(everybody.of_patients(rest), [scan], 1)[0] for rest, scan in zip(names, scans, strict=True))
+    yield {"set": "real", **scored(masks, scans)}
 
 
 def measured(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """A row for each set and seed: set, epsilon, seed and the DSC of each scan."""
+    """A row for each set and seed: set, epsilon, seed and the scores of each scan."""
     patients = find_patients(options.folder)
     scans = [load_scan(patient, INTENSITY) for patient in patients]
     grid = {"shape": SHAPE, "spacing_mm": tuple(options.spacing_mm)}
@@ -74,22 +96,22 @@ def measured(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, An
     for seed in options.seeds:
         for epsilon in options.epsilons:
             say(f"votes at epsilon {epsilon}, seed {seed}")
-            yield {"set": "votes", "epsilon": epsilon, "seed": seed, "dsc": of_voters(voters, scans, epsilon, seed, grid)}
-        yield from ({"set": name, "epsilon": "-", "seed": seed, "dsc": scores} for name, scores in of_nobody(scans, grid, seed))
-    for name, scores in leaving_one_out(options.folder, patients, scans, folder / "real"):
-        yield {"set": name, "epsilon": "-", "seed": 1, "dsc": scores}
+            yield {"epsilon": epsilon, "seed": seed} | of_voters(voters, scans, epsilon, seed, grid)
+        yield from ({"epsilon": "-", "seed": seed} | row for row in of_nobody(scans, grid, seed))
+    yield from ({"epsilon": "-", "seed": 1} | row for row in leaving_one_out(options.folder, patients, scans, folder / "real"))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Lines of a Markdown table: the mean over seeds and scans, with its 95% bootstrap interval over scans, and the means of the seeds."""
-    yield from ("| set | epsilon | DSC | 95% interval | seeds |", "|---|---:|---:|---|---|")
+    """Lines of a Markdown table: means over seeds and scans, the DSC's with its 95% bootstrap interval over scans, and of single seeds."""
+    yield from ("| set | epsilon | DSC | 95% interval | seeds | precision | recall |", "|---|---:|---:|---|---|---:|---:|")
     for name, epsilon in dict.fromkeys((row["set"], row["epsilon"]) for row in rows):
-        scores = np.array([row["dsc"] for row in rows if (row["set"], row["epsilon"]) == (name, epsilon)])
+        same = [row for row in rows if (row["set"], row["epsilon"]) == (name, epsilon)]
+        scores, more = np.array([row["dsc"] for row in same]), [np.mean([row[key] for row in same]) for key in ("precision", "recall")]
         by_scan = scores.mean(axis=0)
         draws = by_scan[np.random.default_rng(1).integers(len(by_scan), size=(RESAMPLES, len(by_scan)))].mean(axis=1)
         low, high = np.percentile(draws, (2.5, 97.5))
         seeds = ", ".join(f"{one:.3f}" for one in scores.mean(axis=1))
-        yield f"| {name} | {epsilon} | {by_scan.mean():.3f} | {low:.3f} to {high:.3f} | {seeds} |"
+        yield f"| {name} | {epsilon} | {by_scan.mean():.3f} | {low:.3f} to {high:.3f} | {seeds} | {more[0]:.2f} | {more[1]:.2f} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -212,6 +212,7 @@ def test_a_folder_of_scans_votes_without_its_labels(
 ) -> None:
     monkeypatch.setattr(private_real, "CUT", private_hospitals.CUT)
     monkeypatch.setattr(private_real, "SHAPE", (24, 28, 6))
+    monkeypatch.setattr(private_real, "UNET", private_phantom.UNET)
     folder = make_cohort(tmp_path / "lab", 3, (32, 36, 4))
     private_real.main([str(folder), "--epsilons", "8", "--seeds", "1", "2", "--rows", str(tmp_path / "rows.jsonl")])
     lines = capsys.readouterr().out.splitlines()
