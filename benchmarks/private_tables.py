@@ -12,7 +12,7 @@ import numpy as np
 from angiosynth.report.style import drawn
 
 LOOK: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.2}  # of the figure's lines
-LEVELS: dict[str, Any] = {"real": "-", "wgan-gp": (0, (1, 1)), "hidden settings": "--", "ranges": "-.", "defaults": ":"}
+LEVELS: dict[str, Any] = {"real": "-", "wgan-gp": (0, (6, 1, 1, 1, 1, 1)), "hidden settings": "--", "ranges": "-.", "defaults": ":"}
 UNPROMISED = ("real", "wgan-gp")  # instead of an epsilon
 
 
