@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy
 
 from angiosynth.errors import InputError
+from angiosynth.runtime.leftovers import clear, clear_project
 from angiosynth.search.study import studies_in
 from angiosynth.tracking import databases
 from angiosynth.tracking.databases import alone_at, is_postgres, make_whole, sqlite_uri, wait_for
@@ -130,6 +131,29 @@ def test_databases_lie_where_they_should_whatever_the_folder_is_called(name: str
 def test_a_folder_is_no_server(uri: str, far: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert remote(tmp_path) is far
+
+
+def test_files_of_a_database_in_the_making_are_no_leftovers_of_a_killed_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two stages begin at once: one makes the database, whose journal lies beside it, the other removes leftovers."""
+    (tmp_path / "dvc.yaml").touch()
+    place = tmp_path / "mlruns" / "mlflow.db"
+
+    def disturbed(uri: str) -> None:
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+            database.execute("create table runs (id)")
+            database.execute("begin immediate")
+            database.execute("insert into runs values (1)")
+            assert list(tmp_path.rglob("*-journal"))
+            clear_project(tmp_path)
+            clear(place)
+            database.commit()
+
+    make_whole(sqlite_uri(place), disturbed)
+    assert capsys.readouterr().err == ""
+    with closing(sqlite3.connect(place)) as database:
+        assert database.execute("select id from runs").fetchall() == [(1,)]
+    assert list(place.parent.iterdir()) == [place]
+    assert place.stat().st_mode & 0o077 == 0
 
 
 def test_a_database_whose_tables_were_half_made_is_none(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from angiosynth.errors import InputError
-from angiosynth.runtime.output import whole_file
+from angiosynth.runtime.output import scratch_folder
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.secrets import without_secrets
 from angiosynth.tracking.lineage import alone_in
@@ -112,18 +112,29 @@ def wait_for(uri: str, name: str) -> None:
 
 
 def make_whole(uri: str, create: Callable[[str], object]) -> None:
-    """Create a missing SQLite database under a temporary name first, since a kill while tables are made leaves one that never opens.
+    """Create a missing SQLite database in a temporary folder first, since a kill while tables are made leaves one that never opens.
 
-    To be called with the lock of `alone_at`.
+    In a folder, since SQLite puts its own files next to the database: outside it, commands that run beside this one would remove them as
+    leftovers of a killed run. To be called with the lock of `alone_at`.
 
     Args:
         uri: the database; nothing is done if it exists or belongs to a server.
         create: makes all tables of a database given by its URI, and leaves no connection open.
+
+    Raises:
+        InputError: it cannot be written.
     """
     path = _sqlite_file(uri)
-    if path is not None and not os.path.lexists(path):
-        with whole_file(path) as temporary:
-            create(sqlite_uri(temporary))
+    if path is None or os.path.lexists(path):
+        return
+    try:
+        with scratch_folder(path) as folder:
+            made = folder / path.name
+            create(sqlite_uri(made))
+            made.chmod(0o600)
+            made.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made ({error.strerror or error}); see to its folder's permissions and room") from error
 
 
 def _why_not_writable(path: Path) -> str | None:
