@@ -13,6 +13,8 @@ from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.patients import THRESHOLD, PatientScore, read_scores
+from angiosynth.generators.base import GeneratorSettings
+from angiosynth.generators.registry import KINDS
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import read_rows
 from angiosynth.report import figures
@@ -130,14 +132,18 @@ def _excerpt(settings: Settings) -> dict[str, str]:
     unet, transfer, generators = settings.unet, settings.transfer, settings.generators
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
-        "generators": ", ".join(
-            f"{name} (width {kind.width}, {kind.steps} steps of {kind.batch_size})" for name, kind in generators.items()
-        ),
+        "generators": ", ".join(f"{name} ({_sizes(generator)})" for name, generator in generators.items()),
         "synthetic pairs": str(settings.synthesis.pairs),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
         **{f"split of {name}": _parts(site.split) for name, site in settings.cohort.sites.items()},
     }
+
+
+def _sizes(generator: GeneratorSettings) -> str:
+    if not KINDS[generator.kind].trains_network:
+        return f"{generator.steps} rounds"
+    return f"width {generator.width}, {generator.steps} steps of {generator.batch_size}"
 
 
 def _parts(split: SplitSettings) -> str:
