@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Patches = NDArray[Any]  # (n, x, y): images as float in [-1, 1] or levels 0..255, labels as 0 and 1
 Rows = Sequence[Mapping[str, Any]]
 ASIDE, ABOVE = 136, 34  # pixels for the names of rows and for the heading
+LETTER = 12  # pixels that a letter of a name needs at most, but for capitals
 WIDE = 1100  # pixels for a row of pairs
 MOST = 100  # maximum number of pairs on a contact sheet
 SHEET = 32  # number of pairs on the contact sheets of stages
@@ -48,9 +49,9 @@ def pairs_figure(
     rows = {"real": (image, label), **synthetic}
     pairs = {name: _pairs(*pair, name) for name, pair in rows.items()}
     columns = min(columns, max(2, WIDE // pairs["real"].shape[1]), *(len(row) for row in pairs.values()))
-    strips = [_strip(row[:columns]) for row in pairs.values()]
-    with drawn(path, (ASIDE + len(strips[0])) / DPI, (ABOVE + sum(strip.shape[1] for strip in strips)) / DPI) as figure:
-        axes = _sheet(figure, strips, ASIDE)
+    strips, aside = [_strip(row[:columns]) for row in pairs.values()], max(ASIDE, LETTER * max(len(name_of(name)) for name in rows))
+    with drawn(path, (aside + len(strips[0])) / DPI, (ABOVE + sum(strip.shape[1] for strip in strips)) / DPI) as figure:
+        axes = _sheet(figure, strips, aside)
         middles = np.cumsum([strip.shape[1] for strip in reversed(strips)])[::-1] - strips[0].shape[1] / 2
         for name, middle in zip(rows, middles, strict=True):
             axes.text(-8, middle, name_of(name), ha="right", va="center", color=look.colour(name), weight="bold", fontsize=11)
