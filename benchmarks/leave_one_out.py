@@ -153,8 +153,8 @@ def table(rows: Rows, generators: Sequence[str]) -> str:
     ]
     base = by[THRESHOLD, base_count(by)]
     for (name, count), scores in by.items():
-        gain = _interval(scores["dsc"] - base["dsc"])
-        mean, low, high = _interval(scores["dsc"])
+        gain = interval(scores["dsc"] - base["dsc"])
+        mean, low, high = interval(scores["dsc"])
         cells = f"{gain[0]:+.3f} | {gain[1]:+.3f} to {gain[2]:+.3f}" if name != THRESHOLD else " | "
         label = _title(name, count)
         others = f"{scores['cldice'].mean():.3f} | {scores['hd95_mm'].mean():.1f} | {np.nanmean(scores['second_dsc']):.3f}"
@@ -164,7 +164,7 @@ def table(rows: Rows, generators: Sequence[str]) -> str:
     ]
     for first, second in pairs:
         if first in by and second in by:
-            mean, low, high = _interval(by[first]["dsc"] - by[second]["dsc"])
+            mean, low, high = interval(by[first]["dsc"] - by[second]["dsc"])
             lines.append(f"\n{_title(*first)} less {_title(*second)}, paired: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
 
@@ -209,7 +209,7 @@ def _by_training(rows: Rows) -> Mapping[tuple[str, int], dict[str, np.ndarray]]:
     return {key: {name: np.array([row.get(name, np.nan) for row in group]) for name in names} for key, group in by.items()}
 
 
-def _interval(values: np.ndarray) -> tuple[float, float, float]:
+def interval(values: np.ndarray) -> tuple[float, float, float]:
     """Return the mean and its 95% percentile bootstrap interval over patients."""
     draws = np.random.default_rng(1).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))

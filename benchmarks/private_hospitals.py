@@ -78,7 +78,8 @@ def patches_of(scans: Iterator[Scan], labelled: bool = True) -> PatchSet:
             images.append(to_levels(cut_square(scan.image[:, :, z], x, y, SIZE, -1.0)))
             labels.append(cut_square(scan.truth[:, :, z], x, y, SIZE, 0) & labelled)
             names.append(scan.patient)
-    return PatchSet(np.stack(images), np.stack(labels).astype(np.uint8), np.array(names), np.arange(len(names)), {}, Path())
+    meta = {"intensity": INTENSITY, "labelled": labelled}
+    return PatchSet(np.stack(images), np.stack(labels).astype(np.uint8), np.array(names), np.arange(len(names)), meta, Path())
 
 
 def patches_of_hospital(hospital: str, count: int, folder: Path, labelled: bool = True) -> PatchSet:

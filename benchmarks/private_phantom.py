@@ -126,7 +126,7 @@ def drawings(job: str, hospital: str, cache: Path, wanted: Sequence[str]) -> Ite
 
 
 def gan_settings(seed: int) -> Settings:
-    """The demo's settings with patches of these sizes."""
+    """The demo's settings with this seed, and as many pairs as any drawn set has."""
     settings = load_settings(PROFILE)
     generators = {name: generator.model_copy(update={"seed": seed}) for name, generator in settings.generators.items()}
     changes = {"generators": generators, "synthesis": settings.synthesis.model_copy(update={"pairs": PAIRS, "seed": seed})}

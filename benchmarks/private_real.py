@@ -33,11 +33,11 @@ from angiosynth.runtime.progress import say, tell
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.training import train_segmenter
 from angiosynth.settings import IntensitySettings
+from benchmarks.leave_one_out import interval
 from benchmarks.private_hospitals import CUT
 from benchmarks.private_phantom import EVEN, UNET, evolved, set_of
 
 SHAPE = (224, 288, 64)
-RESAMPLES = 10_000
 INTENSITY = IntensitySettings()
 
 
@@ -107,11 +107,9 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name, epsilon in dict.fromkeys((row["set"], row["epsilon"]) for row in rows):
         same = [row for row in rows if (row["set"], row["epsilon"]) == (name, epsilon)]
         scores, more = np.array([row["dsc"] for row in same]), [np.mean([row[key] for row in same]) for key in ("precision", "recall")]
-        by_scan = scores.mean(axis=0)
-        draws = by_scan[np.random.default_rng(1).integers(len(by_scan), size=(RESAMPLES, len(by_scan)))].mean(axis=1)
-        low, high = np.percentile(draws, (2.5, 97.5))
+        mean, low, high = interval(scores.mean(axis=0))
         seeds = ", ".join(f"{one:.3f}" for one in scores.mean(axis=1))
-        yield f"| {name} | {epsilon} | {by_scan.mean():.3f} | {low:.3f} to {high:.3f} | {seeds} | {more[0]:.2f} | {more[1]:.2f} |"
+        yield f"| {name} | {epsilon} | {mean:.3f} | {low:.3f} to {high:.3f} | {seeds} | {more[0]:.2f} | {more[1]:.2f} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

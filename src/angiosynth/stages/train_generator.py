@@ -66,8 +66,9 @@ def fit_generator(settings: Settings, home: Workspace, model: str, recorder: Rec
     """
     split = load_split(home.splits, settings.cohort.source)
     real = home.real_patches(settings, split.train)
-    folder = _training_folder(settings, home, model)
-    trained_on = real if folder == home.patches(settings.cohort.source) else open_patch_set(folder)
+    source_folder = _training_folder(settings, home, model)
+    votes = source_folder != home.patches(settings.cohort.source)
+    trained_on = open_patch_set(source_folder).of_patients([*split.train, *split.voters]) if votes else real
     probe = UnetProbe(home.scans(settings, settings.cohort.source, split.validation), settings.probe, real)
     generator = settings.generator(model)
     trained = family_of(generator).train(model, generator, trained_on, probe, checkpoints, recorder)
