@@ -33,7 +33,7 @@ from angiosynth.runtime.progress import say, tell
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.training import train_segmenter
 from angiosynth.settings import IntensitySettings
-from benchmarks.leave_one_out import interval
+from benchmarks.leave_one_out_tables import interval
 from benchmarks.private_hospitals import CUT
 from benchmarks.private_phantom import EVEN, UNET, evolved, set_of
 

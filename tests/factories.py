@@ -152,7 +152,7 @@ def tiny_tree() -> dict[str, Any]:
         "unet": {"width": 2, "steps": 4, "batch_size": 4, "validations": 2, "precision": "float32"},
         "evaluation": {"bootstrap": 50},
         "transfer": {"patients": [1], "steps": 2, "batch_size": 4, "validations": 1},
-        "worth": {"patients": [1]},
+        "worth": {"patients": [1], "together": True},
         "audit": {
             "bootstrap": 50,
             "checked": 8,

@@ -119,7 +119,7 @@ def test_every_exception_is_needed() -> None:
 def test_a_stage_is_a_module_and_a_module_is_a_stage() -> None:
     modules = {module for module in texts() if module.startswith("stages/")} - {"stages/__init__"}
     assert {stage.module for stage in stages()} == modules
-    assert len(yaml.safe_load(dvc_yaml())["stages"]) == 19
+    assert len(yaml.safe_load(dvc_yaml())["stages"]) == 20
 
 
 def test_dvc_yaml_is_read_in_a_sitting() -> None:

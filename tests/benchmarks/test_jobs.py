@@ -16,11 +16,21 @@ from angiosynth.generators.private_evolution.simulator import DEFAULTS
 from angiosynth.generators.private_evolution.space import DIMENSIONS, RANGES, point_of
 from angiosynth.generators.storage import load_critic, load_sampler
 from angiosynth.project.workspace import Workspace
+from angiosynth.report.style import Look
 from angiosynth.runtime.output import read_json
 from angiosynth.settings import PatchSettings, Settings, UnetSettings, load_settings
 from angiosynth.stages.cohort import cohort
 from angiosynth.stages.patches import patches
-from benchmarks import equal_time, leave_one_out, models, private_hospitals, private_phantom, private_real, private_use
+from benchmarks import (
+    equal_time,
+    leave_one_out,
+    leave_one_out_tables,
+    models,
+    private_hospitals,
+    private_phantom,
+    private_real,
+    private_use,
+)
 from tests.factories import changed, few_samples, make_cohort, tiny_kinds, tiny_settings, tiny_tree
 
 MISSING = """
@@ -125,6 +135,23 @@ def test_processes_share_the_rows_of_leaving_one_out(project: Settings, capsys: 
     rows = [json.loads(text) for text in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
     assert [(row["test"], row["training"], row["n_patients"]) for row in rows] == [("sub-01", "threshold", 2), ("sub-03", "threshold", 2)]
     assert "|" not in capsys.readouterr().out  # the table is of all rows
+
+
+def _left_out(test: str, training: str, n_patients: int, dsc: float) -> dict[str, Any]:
+    return {"test": test, "training": training, "n_patients": n_patients, "dsc": dsc, "cldice": 0.5, "hd95_mm": 2.0}
+
+
+def test_the_table_of_leaving_one_out_has_worth_and_what_a_set_adds(tmp_path: Path) -> None:
+    levels = {("threshold", 4): 0.6, ("real", 1): 0.6, ("real", 4): 0.8, ("gan", 4): 0.7, ("gan+real", 1): 0.65}
+    rows = [_left_out(f"sub-{place}", name, count, dsc + place / 10) for place in (0, 1) for (name, count), dsc in levels.items()]
+    text = leave_one_out_tables.table(rows, ("gan",))
+    lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in text.splitlines()[2:] if "|" in line}
+    assert lines["gan"][:3] == ["0.750", "0.700 to 0.800", "+0.100"]
+    assert (lines["gan"][6], lines["real, 1 patient"][6]) == ("2.0", "")
+    assert "gan and real, 1 patient less real, 1 patient, paired: +0.050 (+0.050 to +0.050)" in text
+    assert "gan less real, 4 patients, paired: -0.100 (-0.100 to -0.100)" in text
+    leave_one_out_tables.figure(rows, Look(("gan",)), tmp_path / "left-out.png")
+    assert (tmp_path / "left-out.png").stat().st_size > 10_000
 
 
 def _row(model: str, seed: int, dsc: float, **more: float) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def draw_worth(path: Path) -> None:
     curve = {count: point(dsc) | {"n_subsets": 1} for count, dsc in (("1", 0.6), ("3", 0.8), ("8", 0.9))}
     sets = {name: {"patients": 1.5 + n, "patients_low": 1.0, "patients_high": 8.0} for n, name in enumerate(MODELS)}
     evaluation = {name: point(0.65 + 0.07 * n) for n, name in enumerate(MODELS)}
-    figures.worth_figure({"curve": curve, "sets": sets}, evaluation, LOOK, path)
+    joint = {count: point(dsc) for count, dsc in (("1", 0.7), ("3", 0.85))}
+    figures.worth_figure({"curve": curve, "sets": sets, "together": {MODELS[0]: joint}}, evaluation, LOOK, path)
 
 
 def draw_patient(path: Path) -> None:

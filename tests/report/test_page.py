@@ -107,8 +107,11 @@ def test_foreign_text_is_escaped(evaluation: dict[str, Any]) -> None:
 
 def test_worth_has_a_section_where_it_was_measured(evaluation: dict[str, Any], figures: dict[str, Path]) -> None:
     sets = {name: {"patients": 2.5, "patients_low": 1.0, "patients_high": 8.0} for name in evaluation["generators"]}
-    worth = {"curve": {"1": {"dsc": 0.5}, "8": {"dsc": 0.8}}, "sets": sets}
+    joint = {"1": {"dsc": 0.75, "dsc_gain": 0.25, "dsc_gain_low": 0.1, "dsc_gain_high": 0.4, "n_patients": 4}}
+    worth = {"curve": {"1": {"dsc": 0.5}, "8": {"dsc": 0.8}}, "sets": sets, "together": {"wgan-gp": joint}}
     with_it = build_page(PageContext(evaluation, {}, {"worth": figures["scores"]}, worth=worth))
     assert "WGAN-GP: as good as the patches of 2.5 patients (95% interval: at most 1 to at least 8)." in Page(with_it).text
+    gain = "WGAN-GP together with the real patches of 1 patient: DSC 0.750, +0.250 (+0.100 to +0.400) against these patches alone."
+    assert gain in Page(with_it).text
     assert 'id="worth"' in with_it
     assert 'id="worth"' not in build_page(PageContext(evaluation, {}, {}))

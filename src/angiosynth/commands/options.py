@@ -65,6 +65,12 @@ Model = Annotated[str, typer.Option("--model", help="A generator of params.yaml,
 Data = Annotated[
     str, typer.Option("--data", help="Train on real patches (real), or on a generator's synthetic ones.", autocompletion=_with("real"))
 ]
+Few = Annotated[
+    str,
+    typer.Option(
+        "--data", help="Train on patches of few patients alone (real), or together with a generator's set.", autocompletion=_with("real")
+    ),
+]
 Scored = Annotated[
     str,
     typer.Option(

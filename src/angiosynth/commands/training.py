@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from angiosynth.commands.options import PARAMS, Data, Model, Params, Scored, Start, one_of, settings_of
+from angiosynth.commands.options import PARAMS, Data, Few, Model, Params, Scored, Start, one_of, settings_of
 from angiosynth.runtime.progress import tell
 
 
@@ -125,16 +125,20 @@ def transfer(
     stage.transfer(settings, Workspace(), one_of(settings, "--start", start, "scratch", "real", "package"))
 
 
-def worth(params: Params = PARAMS) -> None:
+def worth(
+    data: Few = "real",
+    params: Params = PARAMS,
+) -> None:
     """Train U-nets on real patches of subsets of the source's patients, to express the worth of a synthetic set as a number of patients.
 
-    A restart after an interruption computes only the missing results. Writes metrics/worth.csv.
+    With the name of a generator: on its set together with these patches, where `worth.together` asks for it. A restart after an
+    interruption computes only the missing results. Writes metrics/worth/<data>.csv.
     """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import worth as stage
 
-    stage.worth(settings, Workspace())
+    stage.worth(settings, Workspace(), one_of(settings, "--data", data, "real"))
 
 
 def summary(

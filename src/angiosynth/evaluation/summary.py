@@ -162,9 +162,9 @@ def transfer_summary(folder: Path, settings: EvaluationSettings) -> TransferSumm
     summary: TransferSummary = {}
     for path, table in tables.items():
         for (site, count), rows in table.items():
-            point = _transfer_point(ScoreTable(rows, "subset", path), settings)
+            point = transfer_point(ScoreTable(rows, "subset", path), settings)
             if path.stem != SCRATCH and (site, count) in scratch:
-                point |= _gain(rows, scratch[site, count], path, settings)
+                point |= gain(rows, scratch[site, count], path, path.with_name(f"{SCRATCH}.csv"), settings)
             summary.setdefault(site, {}).setdefault(path.stem, {})[str(count)] = point
     return summary
 
@@ -186,7 +186,8 @@ def _summary(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, floa
     return summary | {"n_patients": len(scores.patients), "n_seeds": len(scores.trainings), "n_empty": int(scores("empty").sum())}
 
 
-def _transfer_point(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, float | int]:
+def transfer_point(scores: ScoreTable, settings: EvaluationSettings) -> dict[str, float | int]:
+    """Return the scores of trainings on subsets of one size, as in `transfer_summary`."""
     point: dict[str, float | int] = {}
     for name in INTERVALS:
         point |= _with_interval(name, scores(name), settings)
@@ -194,12 +195,18 @@ def _transfer_point(scores: ScoreTable, settings: EvaluationSettings) -> dict[st
     return point | {"n_patients": len(scores.patients), "n_subsets": len(scores.trainings), "n_empty": int(scores("empty").sum())}
 
 
-def _gain(rows: Sequence[TransferScore], scratch: Sequence[TransferScore], path: Path, settings: EvaluationSettings) -> dict[str, float]:
-    """Gain in DSC by pre-training with its interval, from the differences between corresponding cells of two tables."""
-    ours, theirs = ({(row.subset, row.trained_on, row.patient) for row in table} for table in (rows, scratch))
+def gain(
+    rows: Sequence[TransferScore], base: Sequence[TransferScore], path: Path, base_path: Path, settings: EvaluationSettings
+) -> dict[str, float]:
+    """Return dsc_gain, dsc_gain_low and dsc_gain_high, from the differences between corresponding cells of two tables.
+
+    Raises:
+        InputError: the tables differ in their subsets, the patients of a subset, or the test patients.
+    """
+    ours, theirs = ({(row.subset, row.trained_on, row.patient) for row in table} for table in (rows, base))
     if ours != theirs:
-        raise InputError(f"{path}: its subsets or patients are not those of {SCRATCH}.csv; run `dvc repro` to make both anew")
-    gaps = ScoreTable(rows, "subset", path)("dsc") - ScoreTable(scratch, "subset", path.with_name(f"{SCRATCH}.csv"))("dsc")
+        raise InputError(f"{path}: its subsets or patients are not those of {base_path.name}; run `dvc repro` to make both anew")
+    gaps = ScoreTable(rows, "subset", path)("dsc") - ScoreTable(base, "subset", base_path)("dsc")
     return _with_interval("dsc_gain", gaps, settings)
 
 

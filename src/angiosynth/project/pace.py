@@ -157,7 +157,7 @@ class Estimate:
             case "transfer":
                 return sum(map(self._transfer, self._settings.cohort.targets))
             case "worth":
-                return self._worth()
+                return self._worth() if value == REAL or self._settings.worth.together else 0.0
             case "audit-references":
                 control = self._settings.audit.overfit_steps * self._pace.steps.get(CONTROLLED, 0.0)
                 return control + self._detector() + self._compared(REFERENCED)

@@ -43,6 +43,7 @@ class TrainingInputs:
         split: split of the site.
         scored: patients whose scans select the weights or are scored.
         weights: files of initial weights.
+        joined: folder of a set that is joined with the patches, if there is one.
     """
 
     settings: Mapping[str, Any]
@@ -50,6 +51,7 @@ class TrainingInputs:
     split: Split
     scored: Sequence[Patient]
     weights: Sequence[Path] = ()
+    joined: Path | None = None
 
     def key(self) -> str:
         """Return the digest of all inputs and the code, sixteen hex digits.
@@ -58,7 +60,8 @@ class TrainingInputs:
             InputError: a file is missing.
         """
         patients = asdict(self.split), [patient.id for patient in self.scored]
-        files = scans_digest(self.scored), _digest(_patch_files(self.patches)), _digest(self.weights)
+        sets = [self.patches] if self.joined is None else [self.patches, self.joined]
+        files = scans_digest(self.scored), *(_digest(_patch_files(folder)) for folder in sets), _digest(self.weights)
         return digest(dict(self.settings), patients, *files, code_digest())
 
 

@@ -78,9 +78,11 @@ CAPTIONS = {
         "so that none hides another.",
     ),
     "worth": (
-        "A rising line of DSC over the number of real training patients, crossed by a level line for each generator.",
+        "A rising line of DSC over the number of real training patients, crossed by a level line for each generator; "
+        "where sets were joined with the patches of few patients, a further line for each.",
         "U-nets on the real patches of few training patients, of more and of all, with 95% bootstrap intervals over test patients and "
-        "subsets. Where a generator's line meets the curve, its set trains as good a U-net as so many patients.",
+        "subsets. Where a generator's line meets the curve, its set trains as good a U-net as so many patients. Points beside the "
+        "curve, where there are any, are U-nets on a set together with the patches of so many patients.",
     ),
     "leakage": (
         "A mark a generator, then one a checkpoint: across, the AUC of an attack on membership, upwards the use of what it draws.",

@@ -187,6 +187,8 @@ def _transfer_row(left: Axes, right: Axes, site: str, transfer: Mapping[str, Map
 def worth_figure(worth: Mapping[str, Any], evaluation: Mapping[str, Any], look: Look, path: Path) -> None:
     """Draw the learning curve of DSC over the number of real patients, and the DSC of each generator as a horizontal line.
 
+    Where sets were joined with the patches of few patients, each generator also has a line over the number of these patients.
+
     Args:
         worth: content of metrics/worth.json, not empty.
         evaluation: content of metrics/evaluation.json, for the DSC of generators.
@@ -203,6 +205,13 @@ def worth_figure(worth: Mapping[str, Any], evaluation: Mapping[str, Any], look: 
         for name in look.generators:
             axes.axhline(evaluation[name]["dsc"], color=look.colour(name), lw=1.4, ls="--", label=f"{name_of(name)} pairs")
             axes.plot(worth["sets"][name]["patients"], evaluation[name]["dsc"], color=look.colour(name), marker=look.marker(name), ms=8)
+            joint = worth.get("together", {}).get(name, {})
+            if joint:
+                places = [float(count) for count in joint]
+                title = f"{name_of(name)} pairs and real"
+                axes.plot(places, [point["dsc"] for point in joint.values()], color=look.colour(name), lw=1.6, label=title)
+                for place, point in zip(places, joint.values(), strict=True):
+                    _mean_with_interval(axes, place, point, "dsc", name, look)
         axes.set_xticks([int(count) for count in counts], counts)
         axes.minorticks_off()
         axes.set(title="DSC on test patients", xlabel="real training patients")

@@ -38,7 +38,7 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def worth_verdicts(worth: Mapping[str, Any], look: Look) -> list[str]:
-    """One sentence for each generator; none if nothing was measured. Ends of the curve are described by "at most" or "at least".
+    """Sentences for each generator; none if nothing was measured. Ends of the curve are described by "at most" or "at least".
 
     Args:
         worth: content of metrics/worth.json.
@@ -51,6 +51,9 @@ def worth_verdicts(worth: Mapping[str, Any], look: Look) -> list[str]:
         low, high = (worth_words(entry[f"patients_{end}"], counts) for end in ("low", "high"))
         value = worth_words(entry["patients"], counts)
         lines.append(f"{name_of(name)}: as good as the patches of {value} patients (95% interval: {low} to {high}).")
+        for count, point in worth.get("together", {}).get(name, {}).items():
+            few = f"{name_of(name)} together with the real patches of {_patients(int(count))}: DSC {point['dsc']:.3f}"
+            lines.append(f"{few}, {_gain(point)} against these patches alone.")
     return lines
 
 

@@ -169,4 +169,11 @@ class WorthSettings(Section):
 
     patients: tuple[Positive, ...] = ()  # numbers of training patients; empty skips the stage
     subsets: Positive = 1  # random subsets of patients for each number
+    together: bool = False  # also trains on each synthetic set joined with the patches of each subset
     seed: Seed = 1
+
+    @model_validator(mode="after")
+    def _has_patients(self) -> WorthSettings:
+        if self.together and not self.patients:
+            raise ValueError("together needs numbers of patients in worth.patients, such as [1, 3]")
+        return self

@@ -23,13 +23,13 @@ def summary(settings: Settings, home: Workspace) -> None:
     if "val_dsc" in baseline:
         validated[THRESHOLD] = baseline
     evaluation = evaluation_summary(home.metrics / "patients", validated, baseline["threshold"], settings.evaluation)
-    tables = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
-    write_all_scores(home.metrics / "evaluation.csv", tables)
+    scores = {name: read_scores(home.metrics / "patients" / f"{name}.csv") for name in (*settings.training_data, THRESHOLD)}
+    write_all_scores(home.metrics / "evaluation.csv", scores)
     write_json(home.metrics / "evaluation.json", evaluation)
     write_json(home.metrics / "transfer.json", transfer_summary(home.metrics / "transfer", settings.evaluation))
     trained = len(load_split(home.splits, settings.cohort.source).train)
-    rows = read_transfer(home.metrics / "worth.csv")
-    worth = worth_summary(rows, home.metrics / "patients", tuple(settings.generators), trained, settings.evaluation)
+    tables = {data: read_transfer(home.metrics / "worth" / f"{data}.csv") for data in settings.training_data}
+    worth = worth_summary(tables, home.metrics, trained, settings.evaluation)
     write_json(home.metrics / "worth.json", worth)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from angiosynth.compute.threads import use_threads
 from angiosynth.data.intensity import Scan
+from angiosynth.data.joined_patches import joined
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.evaluation.patients import SCRATCH, TransferScore, read_transfer, write_transfer
@@ -42,6 +43,7 @@ class SubsetTrainings:
         sizes: numbers of patients and of subsets.
         schedule: settings of each training.
         facts: settings that affect the result, for runs and resume keys.
+        together: folder of a synthetic set that is joined with the patches of each subset.
     """
 
     stage: str
@@ -52,6 +54,7 @@ class SubsetTrainings:
     sizes: TransferSettings | WorthSettings
     schedule: UnetSettings
     facts: dict[str, Any]
+    together: Path | None = None
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -84,7 +87,7 @@ def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrain
     grid = list(subsets(split.train, trainings.sizes))
     weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
     scored = home.patients(settings, site, (*split.validation, *split.test))
-    inputs = TrainingInputs(trainings.facts, patches.folder, split, scored, weights)
+    inputs = TrainingInputs(trainings.facts, patches.folder, split, scored, weights, trainings.together)
     folder = resume_folder(home, trainings.title.replace(" ", "-"), inputs)
     test, validation = (home.scans(settings, site, names) for names in (split.test, split.validation))
     whole = RunSpec(trainings.experiment, trainings.title, trainings.stage, trainings.facts, data_source(patches.folder))
@@ -96,6 +99,8 @@ def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrain
                 continue
             say(f"{label}, {number + 1} of {len(grid)}")
             chosen = patches.of_patients(subset.patients)
+            if trainings.together is not None:
+                chosen = joined(open_patch_set(trainings.together), chosen, folder)
             # one training: its run, its scores on test patients, its table among the resume files
             child = replace(
                 whole,

@@ -1,4 +1,4 @@
-"""Stage worth: train U-nets on the real patches of subsets of the source's patients, for the worth of synthetic sets."""
+"""Stages worth and worth-synthetic: U-nets on the real patches of subsets of the source's patients, alone and with a synthetic set."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from angiosynth.settings import REAL, Settings
 from angiosynth.stages.transfer import SubsetTrainings, train_on_subsets
 
 
-def worth(settings: Settings, home: Workspace) -> None:
-    """Write metrics/worth.csv: for each subset of patients the scores of a U-net with the same settings as that of all real patches.
+def worth(settings: Settings, home: Workspace, data: str) -> None:
+    """Write metrics/worth/<data>.csv: for each subset of patients the scores of a U-net with the same settings as that of all real patches.
 
-    Trainings that an earlier, interrupted run has finished are not repeated.
+    For `real` the U-nets learn from the patches of the subset, for a generator from its set and these patches together. Trainings that an
+    earlier, interrupted run has finished are not repeated.
     """
     use_threads(settings.threads)
-    target = home.metrics / "worth.csv"
-    if not settings.worth.patients:
-        say("worth: params.yaml names no number of patients, the table stays empty")
+    target, alone = home.metrics / "worth" / f"{data}.csv", data == REAL
+    if not settings.worth.patients or not (alone or settings.worth.together):
+        say(f"worth {data}: not asked for in section worth of params.yaml, the table stays empty")
         write_transfer(target, [])
         return
     preflight(settings, home, ("unet",))
     settings = chosen_settings(settings, home)
     site = settings.cohort.source
-    tracked = unet_settings(settings, REAL) | {"worth": settings.worth}
-    trainings = SubsetTrainings("worth", "unet", f"worth {site}", site, SCRATCH, settings.worth, settings.unet, tracked)
+    tracked = unet_settings(settings, data) | {"worth": settings.worth}
+    stage, title, joined = (
+        ("worth", f"worth {site}", None) if alone else (f"worth-synthetic@{data}", f"worth {site} {data}", home.synthetic(data))
+    )
+    trainings = SubsetTrainings(stage, "unet", title, site, SCRATCH, settings.worth, settings.unet, tracked, joined)
     rows, folder = train_on_subsets(settings, home, trainings)
     write_transfer(target, rows)
     Checkpoints(folder).clear()  # only after everything is written, so that a killed stage can be resumed until then
