@@ -28,6 +28,7 @@ WIDE = 1100  # pixels for a row of pairs
 MOST = 100  # maximum number of pairs on a contact sheet
 SHEET = 32  # number of pairs on the contact sheets of stages
 LEVEL = 5  # maximum number of horizontal axis labels without overlap
+BESIDE = 1.02  # factor of the number of patients between neighbouring curves
 
 
 def pairs_figure(
@@ -199,23 +200,25 @@ def worth_figure(worth: Mapping[str, Any], evaluation: Mapping[str, Any], look: 
     with drawn(path, 7.2, 3.9) as figure:
         axes = figure.subplots()
         axes.set_xscale("log", base=2)
-        axes.plot([int(count) for count in counts], [worth["curve"][count]["dsc"] for count in counts], color=look.colour("real"), lw=1.6)
-        for count in counts:
-            _mean_with_interval(axes, int(count), worth["curve"][count], "dsc", "real", look)
-        for name in look.generators:
+        _curve(axes, {float(count): worth["curve"][count] for count in counts}, "real", "real patches", look)
+        for number, name in enumerate(look.generators, start=1):
             axes.axhline(evaluation[name]["dsc"], color=look.colour(name), lw=1.4, ls="--", label=f"{name_of(name)} pairs")
             axes.plot(worth["sets"][name]["patients"], evaluation[name]["dsc"], color=look.colour(name), marker=look.marker(name), ms=8)
             joint = worth.get("together", {}).get(name, {})
-            if joint:
-                places = [float(count) for count in joint]
-                title = f"{name_of(name)} pairs and real"
-                axes.plot(places, [point["dsc"] for point in joint.values()], color=look.colour(name), lw=1.6, label=title)
-                for place, point in zip(places, joint.values(), strict=True):
-                    _mean_with_interval(axes, place, point, "dsc", name, look)
+            if joint:  # each a little to the right of the one before, so that intervals do not hide each other
+                points = {int(count) * BESIDE**number: joint[count] for count in sorted(joint, key=int)}
+                _curve(axes, points, name, f"{name_of(name)} pairs and real", look)
         axes.set_xticks([int(count) for count in counts], counts)
         axes.minorticks_off()
         axes.set(title="DSC on test patients", xlabel="real training patients")
         figure.legend(loc="outside right center")
+
+
+def _curve(axes: Axes, points: Mapping[float, Mapping[str, float]], data: str, label: str, look: Look) -> None:
+    """Draw DSC with intervals over numbers of patients."""
+    axes.plot(list(points), [point["dsc"] for point in points.values()], color=look.colour(data), lw=1.6, label=label)
+    for place, point in points.items():
+        _mean_with_interval(axes, place, point, "dsc", data, look)
 
 
 def _line(axes: Axes, points: Mapping[float, Mapping[str, float]], key: str, start: str, look: Look) -> None:

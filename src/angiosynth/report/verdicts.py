@@ -51,7 +51,9 @@ def worth_verdicts(worth: Mapping[str, Any], look: Look) -> list[str]:
         low, high = (worth_words(entry[f"patients_{end}"], counts) for end in ("low", "high"))
         value = worth_words(entry["patients"], counts)
         lines.append(f"{name_of(name)}: as good as the patches of {value} patients (95% interval: {low} to {high}).")
-        for count, point in worth.get("together", {}).get(name, {}).items():
+        together = worth.get("together", {}).get(name, {})
+        for count in sorted(together, key=int):
+            point = together[count]
             few = f"{name_of(name)} together with the real patches of {_patients(int(count))}: DSC {point['dsc']:.3f}"
             lines.append(f"{few}, {_gain(point)} against these patches alone.")
     return lines
