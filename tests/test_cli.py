@@ -246,6 +246,7 @@ def test_summary_show_reads_and_writes_nothing_new(
         (("train-generator", "--model", ""), "--model : there is none such; there are dcgan"),
         (("synthesize", "--model", "WGAN-GP"), "--model WGAN-GP: there is none such"),
         (("train-unet", "--data", "threshold"), "--data threshold: there is none such; there are real, dcgan, wgan-gp, wgan-gp-sn"),
+        (("worth", "--data", "threshold"), "--data threshold: there is none such; there are real, dcgan, wgan-gp, wgan-gp-sn"),
         (("evaluate", "--data", "scratch"), "--data scratch: there is none such; there are real, threshold, dcgan"),
         (("transfer", "--start", "site-b"), "--start site-b: there is none such; there are scratch, real, package, dcgan"),
         (("audit", "--model", "real"), "--model real: there is none such; there are dcgan"),
