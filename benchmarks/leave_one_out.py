@@ -17,7 +17,7 @@ Each fold has:
 With --second, a second label next to the scan, if it exists, is scored too; the option is its ending. OUT/rows.jsonl has one line for each
 U-net and fold with all metrics. A restart computes only missing lines. At the end it prints a table and draws OUT/leave-one-out.png.
 --only computes some lines, such as sub-0590,wgan-gp, for several processes that share OUT; the first makes the patches. Trainings on few
-patients are real:1 and wgan-gp+real:1.
+patients are real:1 and wgan-gp+real:1. --without leaves test patients out of table and figure.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--second", default="")
     parser.add_argument("--together", nargs="+", default=[], metavar="GENERATOR")
     parser.add_argument("--only", nargs="+", default=[], metavar="TEST,TRAINING")
+    parser.add_argument("--without", nargs="+", default=[], metavar="TEST")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     keep_freed_memory()
@@ -195,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measure(fold, rows, target, options.only)
     if options.only:
         return
+    rows = [row for row in rows if row["test"] not in options.without]
     print(table(rows, tuple(settings.generators)))
     figure(rows, Look(tuple(settings.generators)), options.out / "leave-one-out.png")
 

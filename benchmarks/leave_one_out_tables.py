@@ -71,13 +71,13 @@ def figure(rows: Rows, look: Look, path: Path) -> None:
     """Draw the DSC on each patient left out.
 
     Left, trainings on all patients of a fold: each patient as a dot, with the second label as a ring, and the mean. Right, the means of
-    trainings on few patients over their number.
+    trainings on few patients over their number; a set alone stands at none.
     """
     by = _by_training(rows)
     everybody = [key for key in by if key[1] == base_count(by) and key[0] not in (SCRATCH, PRETRAINED)]
     few = list(dict.fromkeys(name for name, count in by if (name, count) not in everybody))
     with drawn(path, 9.6, 3.9) as canvas:
-        left, right = canvas.subplots(1, 2, sharey=True)
+        left, right = canvas.subplots(1, 2)
         for place, key in enumerate(everybody):
             scores, colour = by[key], look.colour(key[0])
             spread = np.linspace(-0.2, 0.2, len(scores["dsc"]))
@@ -85,10 +85,12 @@ def figure(rows: Rows, look: Look, path: Path) -> None:
             left.scatter(place + spread, scores["second_dsc"], s=34, facecolors="none", edgecolors=colour, lw=1.2)
             left.scatter([place + 0.36], [scores["dsc"].mean()], s=90, color=colour, marker="_", lw=2.2)
         left.set_xticks(range(len(everybody)), [name_of(name) for name, _ in everybody], fontsize=8, rotation=30)
-        left.set_title("DSC on the patient left out: all training patients")
+        left.set_title("DSC on the patient left out")
         for name in few:
             means = {count: scores["dsc"].mean() for (each, count), scores in by.items() if each == name}
             kind = name.removesuffix(TOGETHER)
+            if kind != name and (kind, base_count(by)) in by:
+                means[0] = by[kind, base_count(by)]["dsc"].mean()
             right.plot(
                 sorted(means),
                 [means[count] for count in sorted(means)],
@@ -97,7 +99,7 @@ def figure(rows: Rows, look: Look, path: Path) -> None:
                 label=_name(name),
             )
         right.set_xticks(range(base_count(by) + 1))
-        right.set(title="few of them, means", xlabel="real training patients")
+        right.set(title="DSC, mean over the patients", xlabel="real training patients")
         canvas.legend(loc="outside right center")
 
 
