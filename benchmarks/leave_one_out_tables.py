@@ -49,8 +49,11 @@ def table(rows: Rows, generators: Sequence[str]) -> str:
     pairs += [((f"{model}{TOGETHER}", count), (REAL, count)) for model in generators for count in COUNTS]
     for first, second in pairs:
         if first in by and second in by:
-            mean, low, high = interval(by[first]["dsc"] - by[second]["dsc"])
-            lines.append(f"\n{_title(*first)} less {_title(*second)}, paired: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+            gaps = (
+                "{} {:+.3f} ({:+.3f} to {:+.3f})".format(title, *interval(by[first][metric] - by[second][metric]))
+                for metric, title in (("dsc", "DSC"), ("cldice", "clDice"))
+            )
+            lines.append(f"\n{_title(*first)} less {_title(*second)}, paired: {', '.join(gaps)}")
     return "\n".join(lines)
 
 

@@ -148,8 +148,8 @@ def test_the_table_of_leaving_one_out_has_worth_and_what_a_set_adds(tmp_path: Pa
     lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in text.splitlines()[2:] if "|" in line}
     assert lines["gan"][:3] == ["0.750", "0.700 to 0.800", "+0.100"]
     assert (lines["gan"][6], lines["real, 1 patient"][6]) == ("2.0", "")
-    assert "gan and real, 1 patient less real, 1 patient, paired: +0.050 (+0.050 to +0.050)" in text
-    assert "gan less real, 4 patients, paired: -0.100 (-0.100 to -0.100)" in text
+    assert "gan and real, 1 patient less real, 1 patient, paired: DSC +0.050 (+0.050 to +0.050), clDice +0.000 (+0.000 to +0.000)" in text
+    assert "gan less real, 4 patients, paired: DSC -0.100 (-0.100 to -0.100)" in text
     leave_one_out_tables.figure(rows, Look(("gan",)), tmp_path / "left-out.png")
     assert (tmp_path / "left-out.png").stat().st_size > 10_000
 
