@@ -121,6 +121,7 @@ def test_every_stage_leaves_its_files(reproduced: Path) -> None:
         wanted += [f"models/unet/{data}/{name}" for name in ("unet.pt", "unet.json", "curve.csv")]
     wanted += [f"metrics/patients/{data}.csv" for data in (*TRAINING_DATA, "threshold")]
     wanted += [f"metrics/transfer/{start}.csv" for start in STARTS]
+    wanted += [f"metrics/worth/{data}.csv" for data in TRAINING_DATA]
     assert [name for name in wanted if not (reproduced / name).is_file() or not (reproduced / name).stat().st_size] == []
     assert list(reproduced.rglob(".partial-*")) == []
     assert list((reproduced / ".work").rglob("*.ckpt")) == []  # resume files go when a stage is done
@@ -160,6 +161,14 @@ def test_the_evaluation_holds_all_trainings(reproduced: Path) -> None:
     assert {name: float(line["dsc"]) for name, line in lines.items()} == {
         name: pytest.approx(evaluation[name]["dsc"], abs=1e-12) for name in (*TRAINING_DATA, "threshold")
     }
+
+
+def test_each_set_was_joined_with_the_patches_of_one_patient(reproduced: Path) -> None:
+    worth = json.loads((reproduced / "metrics" / "worth.json").read_text())
+    assert set(worth["together"]) == set(worth["sets"]) == set(GENERATORS)
+    for points in worth["together"].values():
+        gain = points["1"]["dsc"] - worth["curve"]["1"]["dsc"]
+        assert points["1"]["dsc_gain"] == pytest.approx(gain, abs=1e-12)
 
 
 def test_the_transfer_holds_all_sites_and_starts(reproduced: Path) -> None:
