@@ -38,6 +38,7 @@ from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.joined_patches import joined
 from angiosynth.data.nifti import load_mask
 from angiosynth.data.patches import PatchSet, build_patches, create_patch_arrays, open_patch_set
+from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.evaluation.threshold import above, best_threshold
 from angiosynth.metrics.segmentation import all_metrics
 from angiosynth.report.style import Look
@@ -49,8 +50,8 @@ from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
-from angiosynth.settings import Settings, UnetSettings, load_settings
-from benchmarks.leave_one_out_tables import COUNTS, PRETRAINED, REAL, SCRATCH, THRESHOLD, TOGETHER, Rows, figure, table
+from angiosynth.settings import REAL, Settings, UnetSettings, load_settings
+from benchmarks.leave_one_out_tables import COUNTS, PRETRAINED, TOGETHER, Rows, figure, table
 from benchmarks.models import made_by
 
 Segment = Callable[[Scan], Mask]

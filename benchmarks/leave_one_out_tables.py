@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.evaluation.worth import patients_worth
 from angiosynth.report.style import Look, drawn, name_of
+from angiosynth.settings import REAL
 
 COUNTS = (1, 2, 3)
-SCRATCH, PRETRAINED, THRESHOLD, REAL = "scratch", "pretrained", "threshold", "real"
+PRETRAINED = "pretrained"
 TOGETHER = "+real"  # after the name of a generator whose set is joined with real patches
 RESAMPLES = 10_000
 

@@ -43,7 +43,7 @@ class SubsetTrainings:
         sizes: numbers of patients and of subsets.
         schedule: settings of each training.
         facts: settings that affect the result, for runs and resume keys.
-        together: folder of a synthetic set that is joined with the patches of each subset.
+        joined: folder of a synthetic set that is joined with the patches of each subset.
     """
 
     stage: str
@@ -54,7 +54,7 @@ class SubsetTrainings:
     sizes: TransferSettings | WorthSettings
     schedule: UnetSettings
     facts: dict[str, Any]
-    together: Path | None = None
+    joined: Path | None = None
 
 
 def transfer(settings: Settings, home: Workspace, start: str) -> None:
@@ -87,7 +87,7 @@ def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrain
     grid = list(subsets(split.train, trainings.sizes))
     weights = [] if start == SCRATCH else [home.unet(start) / name for name in UNET_FILES]
     scored = home.patients(settings, site, (*split.validation, *split.test))
-    inputs = TrainingInputs(trainings.facts, patches.folder, split, scored, weights, trainings.together)
+    inputs = TrainingInputs(trainings.facts, patches.folder, split, scored, weights, trainings.joined)
     folder = resume_folder(home, trainings.title.replace(" ", "-"), inputs)
     test, validation = (home.scans(settings, site, names) for names in (split.test, split.validation))
     whole = RunSpec(trainings.experiment, trainings.title, trainings.stage, trainings.facts, data_source(patches.folder))
@@ -98,15 +98,14 @@ def train_on_subsets(settings: Settings, home: Workspace, trainings: SubsetTrain
                 say(f"{label} is there already")
                 continue
             say(f"{label}, {number + 1} of {len(grid)}")
-            chosen = patches.of_patients(subset.patients)
-            if trainings.together is not None:
-                chosen = joined(open_patch_set(trainings.together), chosen, folder)
+            few = patches.of_patients(subset.patients)
+            chosen = few if trainings.joined is None else joined(open_patch_set(trainings.joined), few, folder)
             # one training: its run, its scores on test patients, its table among the resume files
             child = replace(
                 whole,
                 name=f"{trainings.title} {subset.name}",
                 settings={**trainings.facts, "n_patients": subset.n_patients, "subset": subset.number},
-                data=replace(data_source(patches.folder), rows=len(chosen)),
+                data=replace(data_source(patches.folder), rows=len(few)),
                 parent=parent.id or None,
             )
             with training_run(child, lineage=False) as run:

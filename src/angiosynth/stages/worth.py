@@ -29,9 +29,8 @@ def worth(settings: Settings, home: Workspace, data: str) -> None:
     settings = chosen_settings(settings, home)
     site = settings.cohort.source
     tracked = unet_settings(settings, data) | {"worth": settings.worth}
-    stage, title, joined = (
-        ("worth", f"worth {site}", None) if alone else (f"worth-synthetic@{data}", f"worth {site} {data}", home.synthetic(data))
-    )
+    stage, title = ("worth", f"worth {site}") if alone else (f"worth-synthetic@{data}", f"worth {site} {data}")
+    joined = None if alone else home.synthetic(data)
     trainings = SubsetTrainings(stage, "unet", title, site, SCRATCH, settings.worth, settings.unet, tracked, joined)
     rows, folder = train_on_subsets(settings, home, trainings)
     write_transfer(target, rows)
