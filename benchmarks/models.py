@@ -3,6 +3,7 @@
     python benchmarks/models.py [--seeds 1 2 3] [--models wgan-gp] [--device cuda] [--json] > models.jsonl
     python benchmarks/models.py --only MODEL,SEED [--device cuda] [--keep FOLDER] [--json] > MODEL-SEED.jsonl
     python benchmarks/models.py --jobs [--seeds 1 2 3] [--models wgan-gp]
+    python benchmarks/models.py ... [--labels generator unet]
     python benchmarks/models.py --collect MODEL-SEED.jsonl ...
 
 Run it in a project's folder after `dvc repro patches`, with the settings of its params.yaml and all entries of `generators`. For each seed
@@ -10,6 +11,9 @@ it trains a U-net on real patches (model `real`), then each generator, and a U-n
 sets networks, batches, synthesis and U-net; patches and patients do not change. Each model and seed is a separate job for --only; --jobs
 prints the jobs, one per line, for parallel processes (xargs -P). Model `real:4` is a U-net on the real patches of 4 patients, drawn by
 the seed: with a few such numbers of patients --collect looks up how many a synthetic set is worth.
+
+--labels names the sources of labels that a generator's job scores, by default `synthesis.labels`. It prints a row for each, all from one
+training of the generator: `wgan-gp:unet` is its set with labels of U-nets on the real patches, `wgan-gp:both` with the vote of both.
 
 It prints one line for each job: mean DSC and 95HD in mm of the test patients, and the minutes of the generator's training. With --json the
 line is an object: probe scores, validation scores, DSC, 95HD and clDice of every validation and test patient, the seconds of the
@@ -25,9 +29,9 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -47,11 +51,12 @@ from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.output import whole_folder
 from angiosynth.runtime.progress import tell
 from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.labelling import PatchLabeller
 from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.probe import UnetProbe
 from angiosynth.segmentation.training import train_segmenter
 from angiosynth.segmentation.validation import validator
-from angiosynth.settings import REAL, Settings, load_settings
+from angiosynth.settings import REAL, LabelSource, Settings, load_settings
 
 SCORES = ("dsc", "hd95_mm", "cldice")
 
@@ -85,6 +90,18 @@ def made_by(
     image, label = sampler.pairs(synthesis.pairs, synthesis.seed, synthesis.label_threshold)
     seconds = {"generator_s": round(end - start, 1), "pairs_s": round(time.perf_counter() - end, 1)}
     return PatchSet(image, label, np.full(len(image), ""), np.arange(len(image)), real.meta, real.folder), trained.scores | seconds
+
+
+def real_labeller(settings: Settings, real: PatchSet, validation: Sequence[Scan]) -> PatchLabeller:
+    """Train the U-nets on real patches that label synthetic sets: `unet.seeds` of them, as stage train-unet does."""
+    seeds = range(settings.unet.seed, settings.unet.seed + settings.unet.seeds)
+    each = (settings.unet.model_copy(update={"seed": seed}) for seed in seeds)
+    return PatchLabeller(tuple(train_segmenter(unet, real, validator(validation), NullRecorder()).segmenter for unet in each))
+
+
+def relabelled(patches: PatchSet, labeller: PatchLabeller, source: Literal["unet", "both"]) -> PatchSet:
+    """Return a synthetic set with labels of another source than the generator."""
+    return replace(patches, label=labeller.relabel(source)(np.asarray(patches.image), np.asarray(patches.label)))
 
 
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
@@ -130,19 +147,31 @@ def open_project(settings: Settings) -> Project:
     return Project(settings, open_patch_set(home.patches(site)).of_patients(split.train), validation, test)
 
 
-def measured(project: Project, model: str, seed: int, keep: Path | None = None) -> dict[str, Any]:
-    """Run one job: a model with a seed."""
+def measured(
+    project: Project, model: str, seed: int, keep: Path | None = None, labels: Sequence[LabelSource] = ("generator",)
+) -> Iterator[dict[str, Any]]:
+    """Run one job, a model with a seed, and yield its rows: one, or of a generator one for each source of labels."""
     settings = with_seed(project.settings, seed)
     if model.partition(":")[0] == REAL:
-        patches, scores = real_patches(project.real, model, seed), dict[str, float]()
-    else:
-        folder = None if keep is None else keep / f"{model}-seed-{seed}"
-        patches, scores = made_by(model, settings, project.real, project.validation, folder)
-    start = time.perf_counter()
+        yield row_of(project, settings, model, real_patches(project.real, model, seed), {})
+        return
+    folder = None if keep is None else keep / f"{model}-seed-{seed}"
+    patches, scores = made_by(model, settings, project.real, project.validation, folder)
+    labeller = None if set(labels) == {"generator"} else real_labeller(settings, project.real, project.validation)
+    for source in labels:
+        if labeller is None or source == "generator":
+            yield row_of(project, settings, model, patches, scores)
+        else:
+            yield row_of(project, settings, f"{model}:{source}", relabelled(patches, labeller, source), scores)
+
+
+def row_of(project: Project, settings: Settings, model: str, patches: PatchSet, scores: dict[str, float]) -> dict[str, Any]:
+    """Train a U-net on a set and return the row of a job: `scores` of its generator, and those of the U-net."""
+    start, seed = time.perf_counter(), settings.unet.seed
     result = worth(patches, settings, project.validation, project.test, f"{model}, seed {seed}")
     processor = torch.cuda.get_device_name() if device().type == "cuda" else device().type
-    scores["patients"] = len(patients_of(patches))
-    return {"model": model, "seed": seed, **scores, **result, "unet_s": round(time.perf_counter() - start, 1), "processor": processor}
+    seconds = {"unet_s": round(time.perf_counter() - start, 1), "processor": processor}
+    return {"model": model, "seed": seed, **scores, "patients": len(patients_of(patches)), **result, **seconds}
 
 
 def line(row: dict[str, Any]) -> str:
@@ -193,6 +222,7 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", help="real or names of generators; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--only", metavar="MODEL,SEED", help="one job")
+    parser.add_argument("--labels", nargs="+", choices=get_args(LabelSource), help="by default synthesis.labels of params.yaml")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the folders of the trained generators there")
     parser.add_argument("--jobs", action="store_true", help="print the jobs, as arguments of --only")
     parser.add_argument("--collect", nargs="+", type=Path, metavar="ROWS.jsonl", help="print the table of rows written with --json")
@@ -219,8 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     project = open_project(settings)
     with on_device(options.device):
         for model, seed in jobs:
-            row = measured(project, model, seed, options.keep)
-            tell(json.dumps(row) if options.json else line(row))
+            for row in measured(project, model, seed, options.keep, options.labels or [settings.synthesis.labels]):
+                tell(json.dumps(row) if options.json else line(row))
 
 
 if __name__ == "__main__":

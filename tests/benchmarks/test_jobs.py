@@ -89,6 +89,19 @@ def test_a_job_trains_and_scores_each_kind(project: Settings, capsys: pytest.Cap
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(alone)
 
 
+def test_a_job_scores_each_source_of_labels_from_one_training(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _rows(capsys, "--only", "flow,1", "--labels", "generator", "unet", "both")
+    assert [row["model"] for row in rows] == ["flow", "flow:unet", "flow:both"]
+    assert len({row["generator_s"] for row in rows}) == 1
+    inputs = models.open_project(project)
+    labeller = models.real_labeller(project, inputs.real, inputs.validation)
+    pairs, _ = models.made_by("flow", project, inputs.real, inputs.validation)
+    labelled = models.relabelled(pairs, labeller, "unet")
+    assert np.array_equal(labelled.image, pairs.image)
+    assert np.array_equal(labelled.label, labeller.labels(np.asarray(pairs.image)))
+    assert rows[1]["test"] == models.worth(labelled, project, inputs.validation, inputs.test, "")["test"]
+
+
 def test_a_kept_generator_draws_the_pairs_of_the_job(project: Settings, tmp_path: Path) -> None:
     inputs, folder = models.open_project(project), tmp_path / "kept"
     pairs, scores = models.made_by("wgan-gp", project, inputs.real, inputs.validation, folder)

@@ -68,17 +68,17 @@ def test_the_result_table_stars_the_front() -> None:
 
 def test_a_study_rests_on_validation_scans_training_patients_and_code(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on test patients' scans. A study with another basis is refused (tests/search/test_sweep.py)."""
-    split, first = load_split(home.splits, "site-a"), basis(SETTINGS, home)
+    split, first = load_split(home.splits, "site-a"), basis(SETTINGS, home, "wgan-gp")
     shutil.rmtree(Path("lab", "a", split.test[0]))
-    assert basis(SETTINGS, home) == first
+    assert basis(SETTINGS, home, "wgan-gp") == first
     (patient,) = home.patients(SETTINGS, "site-a", split.validation[:1])
     assert patient.label is not None
     patient.label.write_bytes(patient.label.read_bytes() + b"0")
-    assert {key for key, value in basis(SETTINGS, home).items() if first[key] != value} == {"validation_scans"}
+    assert {key for key, value in basis(SETTINGS, home, "wgan-gp").items() if first[key] != value} == {"validation_scans"}
     facts = json.loads((home.splits / "site-a.json").read_text())
     (home.splits / "site-a.json").write_text(json.dumps({**facts, "train": facts["train"][:1]}))
     monkeypatch.setattr(trial, "code_digest", lambda: "other")
-    assert all(value != first[key] for key, value in basis(SETTINGS, home).items())
+    assert all(value != first[key] for key, value in basis(SETTINGS, home, "wgan-gp").items())
 
 
 def graded(settings: Settings, scratch: Path, run_id: str, number: int) -> TrialScore:

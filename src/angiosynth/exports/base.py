@@ -14,7 +14,7 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.privacy.verdict import Verdict
 from angiosynth.release.formats import Format
 from angiosynth.sections import Positive, PositiveFloat
-from angiosynth.settings import IntensitySettings
+from angiosynth.settings import IntensitySettings, LabelSource
 from angiosynth.settings.audit import ReleaseSettings
 from angiosynth.settings.texts import LONGEST_REASON, line_fault
 
@@ -47,6 +47,7 @@ class Card(ReleaseSettings):
 
     Attributes:
         spacing_mm: voxel size (x, y, z) of the training scans; None in packages of earlier versions.
+        labels: source of the labels, see `synthesis.labels`; packages of earlier versions do not name it.
         override: reason why the set was released against its audit; "" if it was not.
     """
 
@@ -55,6 +56,7 @@ class Card(ReleaseSettings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    labels: LabelSource = "generator"
     n: Positive
     size: Positive
     intensity: IntensitySettings

@@ -8,6 +8,7 @@ from string import Template
 from angiosynth.errors import InputError
 from angiosynth.exports.base import Contents, Export
 from angiosynth.reading import file_digest, read_bytes
+from angiosynth.release.card import LABELLED_BY
 from angiosynth.release.checksums import write_checksums
 from angiosynth.release.identifiers import EXPORTED, Identifiers, refuse_identifiers
 from angiosynth.release.package import FORMATS, MOST_PAGE
@@ -19,7 +20,7 @@ from angiosynth.settings.texts import escaped_markdown
 README = Template("""$header# $name for $title
 
 $n synthetic pairs of a brain-vessel patch (TOF-MRA, ${size}x$size) and its vessel label, drawn by a generator ($model). No pair was scanned
-from anybody; the generator was trained on patches of $patients people.
+from anybody; the generator was trained on patches of $patients people. $labels
 
 Released on $date by: $creator. Licence: $licence.
 
@@ -83,6 +84,7 @@ def readme_of(export: Export, contents: Contents) -> str:
         n=card.n,
         size=card.size,
         model=escaped_markdown(card.model),
+        labels=LABELLED_BY[card.labels],
         patients=card.patients_trained_on,
         date=card.date,
         creator=escaped_markdown(card.creator),

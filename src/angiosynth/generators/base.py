@@ -70,7 +70,8 @@ class Kind:
         family: name of the module with the functions of `Family`. It is imported on first use, because it imports torch.
         search: search space of each setting that a sweep varies.
         votes: True if training patients only vote, which needs no label, so that voters of the split take part.
-        trains_network: False for a simulator: a sweep does not scale its `steps`, and MLflow stores no model of it.
+        trains_network: False for a simulator: a sweep does not scale its `steps`, and MLflow stores no model of it. A simulator knows its
+            vessels, so `synthesis.labels` does not apply to it; U-nets of the patients would also break its privacy promise.
         unsearched: the reason why sweeps refuse this kind; "" if they accept it.
         undefaulted: settings that `generator_defaults` does not fill in.
         drawn_with: settings that determine the shapes of the weights and the drawing of pairs. Only these are released with a generator.

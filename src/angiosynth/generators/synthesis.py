@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from angiosynth.arrays import ImagePatches, LabelPatches
 from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.generators.base import CHUNK, Sampler
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import SynthesisSettings
 
 
-def write_synthetic_set(
-    sampler: Sampler, settings: SynthesisSettings, real: PatchSet, facts: dict[str, Any], target: Path
+def write_synthetic_set(  # six parameters: the source of the labels is independent of that of the images
+    sampler: Sampler,
+    settings: SynthesisSettings,
+    real: PatchSet,
+    facts: dict[str, Any],
+    target: Path,
+    relabel: Callable[[ImagePatches, LabelPatches], LabelPatches] | None = None,
 ) -> dict[str, Any]:
     """Write image.npy and label.npy of a synthetic patch set and return its card.
 
@@ -22,20 +29,27 @@ def write_synthetic_set(
         real: the training patients' patches, whose vessel fraction the card states for comparison.
         facts: further entries of the card (model, digest of settings). They must not vary between runs (no times, no run ids).
         target: an existing folder.
+        relabel: gives the labels of images and generator's labels, (n, x, y) each; None keeps the latter. With it the card has
+            `generator_labels_dsc`, the DSC of the generator's labels against the new ones over all pixels.
     """
     image, label = create_patch_arrays(target, settings.pairs, real.size)
-    done = 0
+    done = both = either = 0
     chunks = sampler.chunks(settings.pairs, settings.seed, settings.label_threshold)
-    for images, labels in progress(chunks, "synthesize", total=-(-settings.pairs // CHUNK)):
+    for images, drawn in progress(chunks, "synthesize", total=-(-settings.pairs // CHUNK)):
+        labels = relabel(images, drawn) if relabel else drawn
         image[done : done + len(images)], label[done : done + len(images)] = images, labels
         done += len(images)
+        both, either = both + int((labels & drawn).sum()), either + int(labels.sum()) + int(drawn.sum())
     vessel_fraction = float(label.mean())
     del image, label  # closed before the folder is moved
+    agreement = {"generator_labels_dsc": round(2 * both / either, 4) if either else 1.0} if relabel else {}
     return {
         **facts,
         "n": settings.pairs,
         "size": real.size,
         "seed": settings.seed,
+        "labels": settings.labels if relabel else "generator",
+        **agreement,
         "label_threshold": settings.label_threshold,
         "intensity": real.meta["intensity"],
         "vessel_fraction": round(vessel_fraction, 6),

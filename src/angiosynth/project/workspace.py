@@ -68,6 +68,11 @@ class Workspace:
         return self.root / "models" / "unet" / data
 
     @property
+    def labelling_unet(self) -> Path:
+        """The U-net on real patches that labels synthetic sets; a trial of a sweep uses that of the project."""
+        return self.data_root / "models" / "unet" / REAL
+
+    @property
     def unet_choice(self) -> Path:
         return self.root / "models" / "unet-choice.json"
 

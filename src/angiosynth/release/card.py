@@ -41,7 +41,7 @@ if __name__ == "__main__":
 README = Template("""# $name
 
 $n synthetic pairs of a brain-vessel patch (TOF-MRA, ${size}x$size) and its vessel label, drawn by a generator ($model). No pair was scanned
-from anybody; the generator was trained on patches of $patients people.
+from anybody; the generator was trained on patches of $patients people. $labels
 
 Released on $date by: $creator. Licence: $licence.
 
@@ -84,6 +84,13 @@ UNET = """| unet/ | a U-net that was trained on these pairs alone: weights (safe
 
 GENERATOR = """| generator/ | the generator that drew the pairs: weights (safetensors) and the settings that drawing depends on |
 """
+# By the source of the labels, see `synthesis.labels`.
+REPLACED = "The labels that the generator draws with its images are not those of the set."
+LABELLED_BY = {
+    "generator": "Images and labels were drawn together.",
+    "unet": f"Labels are those of a U-net that was trained on patches of the same people. {REPLACED}",
+    "both": f"Labels are a vote of the generator and of a U-net that was trained on patches of the same people. {REPLACED}",
+}
 AUDITED = """Whoever holds the generator too can draw more pairs and try attacks that the pairs alone do not allow. The audit made one on
 these very weights, reconstruction of patients' pairs; its verdict on generator and set together: **$generator**. Critic, seed and other
 checkpoints did not leave."""
@@ -122,7 +129,7 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
         **terms.by.model_dump(mode="json"),
         "format": 1,
         **{key: set_card[key] for key in kept},
-        **{key: set_card[key] for key in ("promise",) if key in set_card},
+        **{key: set_card[key] for key in ("labels", "promise") if key in set_card},
         "patients_trained_on": audit["patients"]["training"],
         "set_digest": audit["set_digest"],
         "audit": {"verdicts": audit["verdicts"], "limits": audit["limits"]},
@@ -140,6 +147,7 @@ def readme_of(card: Mapping[str, Any], *, with_unet: bool = False, with_generato
         n=card["n"],
         size=card["size"],
         model=card["model"],
+        labels=LABELLED_BY[card.get("labels", "generator")],
         patients=card["patients_trained_on"],
         date=card["date"],
         creator=escaped_markdown(card["creator"]),

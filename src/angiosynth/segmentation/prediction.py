@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from angiosynth.arrays import Image, Mask
 from angiosynth.compute.precision import autocast
@@ -78,7 +79,7 @@ class Segmenter:
         mask = np.zeros(image.shape, np.bool_)
         device = next(self.unet.parameters()).device
         self.unet.eval()
-        work = list(batches(windows(brain), VOXELS_AT_ONCE_ON_CPU if device.type == "cpu" else VOXELS_AT_ONCE))
+        work = list(batches(windows(brain), voxels_at_once(device)))
         for batch in progress(work, title, len(work)) if title else work:
             # gather the voxels of the windows; voxels without brain are air
             inputs = np.full((len(batch), 1, *batch[0].sides), AIR, np.float32)
@@ -89,8 +90,7 @@ class Segmenter:
             standardised = ((torch.from_numpy(inputs) - self.mean) / self.deviation).to(device, memory_format=torch.channels_last)
             with autocast(self.precision, device):
                 logits = self.unet(standardised)[:, 0]
-            if not torch.isfinite(logits).all():
-                raise InputError(f"{self.name}: its output is not finite: it diverged, or its weights are damaged; train it again")
+            self.refuse_infinite(logits)
             # threshold, and copy the vessels into the volume
             vessel = (logits.float().sigmoid() > THRESHOLD).cpu().numpy()
             for row, window in enumerate(batch):
@@ -98,6 +98,16 @@ class Segmenter:
                 at = (*in_volume, window.z)
                 mask[at] = vessel[(row, *in_window)] & brain[at]
         return mask
+
+    def refuse_infinite(self, logits: Tensor) -> None:
+        """Raise InputError if an output of the U-net is not finite."""
+        if not torch.isfinite(logits).all():
+            raise InputError(f"{self.name}: its output is not finite: it diverged, or its weights are damaged; train it again")
+
+
+def voxels_at_once(device: torch.device) -> int:
+    """Return the number of voxels of a batch on a device."""
+    return VOXELS_AT_ONCE_ON_CPU if device.type == "cpu" else VOXELS_AT_ONCE
 
 
 def windows(brain: Mask) -> list[Window]:

@@ -99,9 +99,14 @@ class PatchSettings(Section):
     seed: Seed = 1
 
 
+LabelSource = Literal["generator", "unet", "both"]
+
+
 class SynthesisSettings(Section):
     pairs: Positive
-    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # in the label range of the generator
+    # unet: labels of the U-nets on real patches; both: theirs and the generator's, by a vote. A simulator keeps its own.
+    labels: LabelSource = "generator"
+    label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # of generator labels, in their range
     seed: Seed = 1
 
 

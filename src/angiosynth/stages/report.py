@@ -28,6 +28,8 @@ from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.settings import Settings, SplitSettings
 
 SHOWN = 8  # pairs of each kind
+# By `synthesis.labels`.
+LABELLED_BY = {"generator": "their generator", "unet": "the U-net on real patches", "both": "their generator and the U-net on real patches"}
 SHOWN_VESSEL = (0.01, 0.2)  # range of the vessel fraction of shown patches
 
 
@@ -133,7 +135,7 @@ def _excerpt(settings: Settings) -> dict[str, str]:
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
         "generators": ", ".join(f"{name} ({_sizes(generator)})" for name, generator in generators.items()),
-        "synthetic pairs": str(settings.synthesis.pairs),
+        "synthetic pairs": f"{settings.synthesis.pairs}, labelled by {LABELLED_BY[settings.synthesis.labels]}",
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
         **{f"split of {name}": _parts(site.split) for name, site in settings.cohort.sites.items()},

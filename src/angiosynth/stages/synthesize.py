@@ -6,23 +6,42 @@ from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.generators.base import PROMISE
+from angiosynth.generators.registry import KINDS
 from angiosynth.generators.storage import load_sampler
 from angiosynth.generators.synthesis import write_synthetic_set
-from angiosynth.project.workspace import Workspace
+from angiosynth.project.workspace import Workspace, seeds_of
 from angiosynth.report.figures import SHEET, contact_sheet
 from angiosynth.runtime.output import read_json, whole_folder, write_json
-from angiosynth.settings import Settings, digest
+from angiosynth.segmentation.labelling import PatchLabeller
+from angiosynth.segmentation.storage import load_segmenter
+from angiosynth.settings import LabelSource, Settings, digest
 
 
 def synthesize(settings: Settings, home: Workspace, model: str) -> None:
-    """Draw the synthetic set of one generator with its card and a contact sheet."""
+    """Draw the synthetic set of one generator with its card and a contact sheet.
+
+    Raises:
+        InputError: the generator is missing or damaged, or the U-net on real patches, if it is to label the set.
+    """
     use_threads(settings.threads)
     real, generator = home.real_patches(settings, load_split(home.splits, settings.cohort.source).train), settings.generator(model)
     sampler = load_sampler(home.generator(model), generator, real.size)
     entries = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
     entries |= {key: value for key, value in read_json(home.generator(model) / "generator.json").items() if key == PROMISE}
+    source = label_source(settings, model)
+    relabel = None if source == "generator" else labeller(home).relabel(source)
     with whole_folder(home.synthetic(model)) as folder:
-        write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, entries, folder))
+        write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, entries, folder, relabel))
         drawn = open_patch_set(folder)
         shown = min(SHEET, len(drawn))
         contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")
+
+
+def label_source(settings: Settings, model: str) -> LabelSource:
+    """Return the source of the labels of a generator's set: `synthesis.labels`, but of a simulator always its own."""
+    return settings.synthesis.labels if KINDS[settings.generator(model).kind].trains_network else "generator"
+
+
+def labeller(home: Workspace) -> PatchLabeller:
+    """Load the U-nets on real patches, of all seeds. Raises InputError if a file is missing or damaged."""
+    return PatchLabeller(tuple(load_segmenter(folder) for folder in seeds_of(home.labelling_unet).values()))

@@ -21,7 +21,7 @@ from angiosynth.search.results import SweepResult, TrialRow, TrialScore, chosen,
 from angiosynth.search.space import model_values
 from angiosynth.search.sweep import Sweep, join_sweep, load_sweep, run_sweep
 from angiosynth.settings import Settings, load_settings
-from angiosynth.stages.synthesize import synthesize
+from angiosynth.stages.synthesize import label_source, labeller, synthesize
 from angiosynth.stages.train_generator import fit_generator, generator_checkpoints
 from angiosynth.stages.train_unet import fit_unet
 from angiosynth.tracking.runs import project_root
@@ -58,15 +58,23 @@ def sweep_worker(settings: Settings, home: Workspace, study: str) -> int:
 
 def _sweep_of(settings: Settings, home: Workspace, model: str) -> Sweep:
     data = data_source(home.patches(settings.cohort.source))
-    return Sweep(settings, model, ModelTrial(model), project_root(), data, basis(settings, home))
+    return Sweep(settings, model, ModelTrial(model), project_root(), data, basis(settings, home, model))
 
 
-def basis(settings: Settings, home: Workspace) -> dict[str, str]:
-    """Return digests of the training patients, the validation scans and the code, which every trial depends on besides the settings."""
+def basis(settings: Settings, home: Workspace, model: str) -> dict[str, str]:
+    """Return digests of what every trial of a model depends on besides the settings.
+
+    These are the training patients, the validation scans, the code and, if U-nets label the sets, their weights.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
     source = settings.cohort.source
     split = load_split(home.splits, source)
     scans = scans_digest(home.patients(settings, source, split.validation))
-    return {"training_patients": patients_digest(home.patches(source), split.train), "validation_scans": scans, "code": code_digest()}
+    labelling = {"labelling_unet": labeller(home).digest()} if label_source(settings, model) != "generator" else {}
+    patients = patients_digest(home.patches(source), split.train)
+    return {"training_patients": patients, "validation_scans": scans, "code": code_digest(), **labelling}
 
 
 def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
