@@ -27,7 +27,7 @@ import argparse
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.output import whole_folder, write_json
 from angiosynth.runtime.progress import say
 from angiosynth.runtime.recorder import NullRecorder
+from angiosynth.segmentation.labelling import PatchLabeller
 from angiosynth.segmentation.storage import load_segmenter
 from angiosynth.segmentation.training import train_segmenter, with_values_of
 from angiosynth.segmentation.unet import Unet
@@ -111,7 +112,11 @@ class Fold:
         return self._unet(self._made(model))
 
     def _relabelled(self, model: str, source: Literal["unet", "both"]) -> Segment:
-        return self._unet(relabelled(self._made(model), real_labeller(self.settings, self.patches, [self.validation]), source))
+        return self._unet(relabelled(self._made(model), self._labeller, source))
+
+    @cached_property
+    def _labeller(self) -> PatchLabeller:
+        return real_labeller(self.settings, self.patches, [self.validation])
 
     def _alone(self, count: int) -> Segment:
         return self._unet(self._few(count))
