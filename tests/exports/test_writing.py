@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from angiosynth.cli import commands
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
-from angiosynth.exports.base import Contents
+from angiosynth.exports.base import Card, Contents
 from angiosynth.exports.opening import open_contents
 from angiosynth.exports.registry import EXPORTS
-from angiosynth.exports.writing import write_export
+from angiosynth.exports.writing import readme_of, write_export
 from angiosynth.reading import file_digest
 from angiosynth.release.checksums import verify, write_checksums
 from angiosynth.release.identifiers import Identifiers
@@ -65,9 +67,17 @@ def test_card_audit_and_checksums_go_along(name: str, contents: Contents, tmp_pa
     readme = (target / "README.md").read_text()
     assert "Verdict of the audit on the set: **within**" in readme
     assert "Voxel size: 0.312 x 0.312 x 0.6 mm" in readme
+    assert "Images and labels were drawn together." in readme  # packages of earlier versions name no source of labels
     assert "$" not in readme
     for path in target.rglob("*.json"):
         json.loads(path.read_text())
+
+
+def test_an_export_says_whose_labels_these_are(contents: Contents) -> None:
+    others = replace(contents, card=contents.card.model_copy(update={"labels": "both"}))
+    assert "Labels are a vote of the generator and of a U-net" in readme_of(EXPORTS["nnunet"], others)
+    with pytest.raises(ValidationError, match="labels"):
+        Card.model_validate({**contents.facts, "labels": "<script>"})
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] if name == "monai" else []) for name in sorted(EXPORTS)])

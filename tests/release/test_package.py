@@ -106,6 +106,23 @@ def test_a_reason_goes_into_card_and_readme(synthetic: PatchSet, audited: Path, 
     )
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("generator", "Images and labels were drawn together."),
+        ("unet", "Labels are those of a U-net that was trained on patches of the same people."),
+        ("both", "Labels are a vote of the generator and of a U-net"),
+    ],
+)
+def test_card_and_readme_say_whose_labels_these_are(labels: str, said: str, synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
+    synthetic.meta.update({"labels": labels, "generator_labels_dsc": 0.81})
+    build_package(tmp_path / "p", synthetic, SharedAudit(AUDIT, audited), TERMS)
+    card = json.loads((tmp_path / "p" / "card.json").read_text())
+    assert card["labels"] == labels
+    assert "generator_labels_dsc" not in card  # of the generator, which stays
+    assert said in (tmp_path / "p" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("what", ["card", "page", "name", "zip"])
 def test_an_identifier_keeps_a_package_back(what: str, synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:
     if what == "card":
