@@ -1,6 +1,6 @@
 """Cross-validate real patches, each generator's pairs and pre-training by leaving one patient out, for cohorts too small to split.
 
-    python -m benchmarks.leave_one_out OUT [--pretrained FOLDER] [--second _desc-manual_mask] [--together wgan-gp] [--labels unet both]
+    python -m benchmarks.leave_one_out OUT [--pretrained FOLDER] [--second _desc-manual_mask] [--together wgan-gp] [--relabel]
     python -m benchmarks.leave_one_out OUT ... --only TEST,TRAINING [TEST,TRAINING ...]
 
 Run it in a project's folder. Scans are those of the source of section `cohort` in params.yaml, with all sizes of params.yaml. Each labelled
@@ -11,14 +11,14 @@ Each fold has:
 - a U-net on their patches and, for each generator, a training on the same patches, a synthetic set (kept in OUT) and a U-net on the set;
 - with the real patches of 1, 2 and 3 of them alone, the learning curve on which the worth of a set is looked up; and the same patches
   together with the set of each generator of --together, half of each batch real, half synthetic;
-- with --labels, a U-net on the set of each generator with the labels of the fold's U-net on real patches, or the vote of both;
+- with --relabel, a U-net on the set of each generator with labels of U-nets on the fold's real patches, `unet.seeds` of them;
 - with --pretrained (a folder with a U-net trained elsewhere): that U-net without fine-tuning, and with 1, 2 and 3 of the training patients
   a U-net from scratch and one initialised from it, by section `transfer`.
 
 With --second, a second label next to the scan, if it exists, is scored too; the option is its ending. OUT/rows.jsonl has one line for each
 U-net and fold with all metrics. A restart computes only missing lines. At the end it prints a table and draws OUT/leave-one-out.png.
 --only computes some lines, such as sub-0590,wgan-gp, for several processes that share OUT; the first makes the patches. Trainings on few
-patients are real:1 and wgan-gp+real:1, those on other labels are wgan-gp:unet. --without leaves test patients out of table and figure.
+patients are real:1 and wgan-gp+real:1, that on other labels is wgan-gp:unet. --without leaves test patients out of table and figure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from angiosynth.arrays import Mask
 from angiosynth.compute.precision import on_device
@@ -54,7 +54,7 @@ from angiosynth.segmentation.unet import Unet
 from angiosynth.segmentation.validation import validator
 from angiosynth.settings import REAL, Settings, UnetSettings, load_settings
 from benchmarks.leave_one_out_tables import COUNTS, PRETRAINED, TOGETHER, Rows, figure, table
-from benchmarks.models import made_by, real_labeller, relabelled
+from benchmarks.models import RELABELLED, made_by, real_labeller, relabelled
 
 Segment = Callable[[Scan], Mask]
 
@@ -71,7 +71,7 @@ class Fold:
     settings: Settings
     pretrained: Path | None
     together: tuple[str, ...]
-    labels: tuple[Literal["unet", "both"], ...]
+    relabel: bool
     sets: Path
 
     def segmenters(self) -> Iterator[tuple[str, int, Callable[[], Segment]]]:
@@ -80,9 +80,8 @@ class Fold:
         yield REAL, len(self.train), lambda: self._unet(self.patches)
         for model in self.settings.generators:
             yield model, len(self.train), partial(self._generated, model)
-        for model in self.settings.generators:
-            for source in self.labels:
-                yield f"{model}:{source}", len(self.train), partial(self._relabelled, model, source)
+        for model in self.settings.generators if self.relabel else ():
+            yield f"{model}{RELABELLED}", len(self.train), partial(self._relabelled, model)
         for count in COUNTS:
             yield REAL, count, partial(self._alone, count)
             for model in self.together:
@@ -111,8 +110,8 @@ class Fold:
     def _generated(self, model: str) -> Segment:
         return self._unet(self._made(model))
 
-    def _relabelled(self, model: str, source: Literal["unet", "both"]) -> Segment:
-        return self._unet(relabelled(self._made(model), self._labeller, source))
+    def _relabelled(self, model: str) -> Segment:
+        return self._unet(relabelled(self._made(model), self._labeller))
 
     @cached_property
     def _labeller(self) -> PatchLabeller:
@@ -163,7 +162,7 @@ def folds(settings: Settings, patches: PatchSet, patients: Sequence[Patient], op
             settings,
             options.pretrained,
             tuple(options.together),
-            tuple(options.labels),
+            options.relabel,
             options.out / "sets",
         )
 
@@ -192,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pretrained", type=Path)
     parser.add_argument("--second", default="")
     parser.add_argument("--together", nargs="+", default=[], metavar="GENERATOR")
-    parser.add_argument("--labels", nargs="+", default=[], choices=["unet", "both"])
+    parser.add_argument("--relabel", action="store_true")
     parser.add_argument("--only", nargs="+", default=[], metavar="TEST,TRAINING")
     parser.add_argument("--without", nargs="+", default=[], metavar="TEST")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -12,11 +12,11 @@ from angiosynth.evaluation.patients import SCRATCH, THRESHOLD
 from angiosynth.evaluation.worth import patients_worth
 from angiosynth.report.style import Look, drawn, name_of
 from angiosynth.settings import REAL
+from benchmarks.models import RELABELLED
 
 COUNTS = (1, 2, 3)
 PRETRAINED = "pretrained"
 TOGETHER = "+real"  # after the name of a generator whose set is joined with real patches
-LABELS = {"unet": "U-net's labels", "both": "labels of both"}  # source, after the name of a generator and a colon
 RESAMPLES = 10_000
 
 Rows = list[dict[str, Any]]
@@ -43,19 +43,14 @@ def table(rows: Rows, generators: Sequence[str]) -> str:
         cells = f"{gain[0]:+.3f} | {gain[1]:+.3f} to {gain[2]:+.3f}" if name != THRESHOLD else " | "
         label = _title(name, count)
         others = f"{scores['cldice'].mean():.3f} | {scores['hd95_mm'].mean():.1f}"
-        drawn_set = name.partition(":")[0] in generators
+        drawn_set = name.removesuffix(RELABELLED) in generators
         others += f" | {patients_worth(mean, counts, levels):.1f}" if drawn_set and len(counts) > 1 else " | "
         second = scores["second_dsc"][~np.isnan(scores["second_dsc"])]
         others += f" | {second.mean():.3f}" if len(second) else " | "
         lines.append(f"| {label} | {mean:.3f} | {low:.3f} to {high:.3f} | {cells} | {others} |")
     pairs = [((PRETRAINED, count), (SCRATCH, count)) for count in COUNTS]
     pairs += [((model, base_count(by)), (REAL, base_count(by))) for model in generators]
-    pairs += [
-        ((f"{model}:{source}", base_count(by)), (other, base_count(by)))
-        for model in generators
-        for source in LABELS
-        for other in (REAL, model)
-    ]
+    pairs += [((f"{model}{RELABELLED}", base_count(by)), (other, base_count(by))) for model in generators for other in (REAL, model)]
     pairs += [((f"{model}{TOGETHER}", count), (REAL, count)) for model in generators for count in COUNTS]
     for first, second in pairs:
         if first in by and second in by:
@@ -77,9 +72,8 @@ def _title(name: str, count: int) -> str:
 
 
 def _name(name: str) -> str:
-    kind, _, source = name.partition(":")
-    if source:
-        return f"{name_of(kind)}, {LABELS[source]}"
+    if name.endswith(RELABELLED):
+        return f"{name_of(name.removesuffix(RELABELLED))}, U-net's labels"
     return f"{name_of(name.removesuffix(TOGETHER))} and real" if name.endswith(TOGETHER) else name_of(name)
 
 
@@ -95,7 +89,7 @@ def figure(rows: Rows, look: Look, path: Path) -> None:
     with drawn(path, 9.6, 3.9) as canvas:
         left, right = canvas.subplots(1, 2)
         for place, key in enumerate(everybody):
-            scores, colour = by[key], look.colour(key[0].partition(":")[0])
+            scores, colour = by[key], look.colour(key[0].removesuffix(RELABELLED))
             spread = np.linspace(-0.2, 0.2, len(scores["dsc"]))
             left.scatter(place + spread, scores["dsc"], s=20, color=colour, alpha=0.6, lw=0)
             left.scatter(place + spread, scores["second_dsc"], s=34, facecolors="none", edgecolors=colour, lw=1.2)

@@ -13,7 +13,7 @@ prints the jobs, one per line, for parallel processes (xargs -P). Model `real:4`
 the seed: with a few such numbers of patients --collect looks up how many a synthetic set is worth.
 
 --labels names the sources of labels that a generator's job scores, by default `synthesis.labels`. It prints a row for each, all from one
-training of the generator: `wgan-gp:unet` is its set with labels of U-nets on the real patches, `wgan-gp:both` with the vote of both.
+training of the generator: `wgan-gp:unet` is its set with labels of U-nets on the real patches, `unet.seeds` of them.
 
 It prints one line for each job: mean DSC and 95HD in mm of the test patients, and the minutes of the generator's training. With --json the
 line is an object: probe scores, validation scores, DSC, 95HD and clDice of every validation and test patient, the seconds of the
@@ -31,7 +31,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ from angiosynth.segmentation.validation import validator
 from angiosynth.settings import REAL, LabelSource, Settings, load_settings
 
 SCORES = ("dsc", "hd95_mm", "cldice")
+RELABELLED = ":unet"  # after the name of a generator whose set is labelled by U-nets on real patches
 
 
 def with_seed(settings: Settings, seed: int) -> Settings:
@@ -99,9 +100,9 @@ def real_labeller(settings: Settings, real: PatchSet, validation: Sequence[Scan]
     return PatchLabeller(tuple(train_segmenter(unet, real, validator(validation), NullRecorder()).segmenter for unet in each))
 
 
-def relabelled(patches: PatchSet, labeller: PatchLabeller, source: Literal["unet", "both"]) -> PatchSet:
-    """Return a synthetic set with labels of another source than the generator."""
-    return replace(patches, label=labeller.relabel(source)(np.asarray(patches.image), np.asarray(patches.label)))
+def relabelled(patches: PatchSet, labeller: PatchLabeller) -> PatchSet:
+    """Return a synthetic set with the labels of U-nets."""
+    return replace(patches, label=labeller.labels(np.asarray(patches.image)))
 
 
 def worth(patches: PatchSet, settings: Settings, validation: Sequence[Scan], test: Sequence[Scan], title: str) -> dict[str, Any]:
@@ -157,12 +158,11 @@ def measured(
         return
     folder = None if keep is None else keep / f"{model}-seed-{seed}"
     patches, scores = made_by(model, settings, project.real, project.validation, folder)
-    labeller = None if set(labels) == {"generator"} else real_labeller(settings, project.real, project.validation)
-    for source in labels:
-        if labeller is None or source == "generator":
-            yield row_of(project, settings, model, patches, scores)
-        else:
-            yield row_of(project, settings, f"{model}:{source}", relabelled(patches, labeller, source), scores)
+    if "generator" in labels:
+        yield row_of(project, settings, model, patches, scores)
+    if "unet" in labels:
+        labeller = real_labeller(settings, project.real, project.validation)
+        yield row_of(project, settings, f"{model}{RELABELLED}", relabelled(patches, labeller), scores)
 
 
 def row_of(project: Project, settings: Settings, model: str, patches: PatchSet, scores: dict[str, float]) -> dict[str, Any]:

@@ -90,13 +90,13 @@ def test_a_job_trains_and_scores_each_kind(project: Settings, capsys: pytest.Cap
 
 
 def test_a_job_scores_each_source_of_labels_from_one_training(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = _rows(capsys, "--only", "flow,1", "--labels", "generator", "unet", "both")
-    assert [row["model"] for row in rows] == ["flow", "flow:unet", "flow:both"]
+    rows = _rows(capsys, "--only", "flow,1", "--labels", "generator", "unet")
+    assert [row["model"] for row in rows] == ["flow", "flow:unet"]
     assert len({row["generator_s"] for row in rows}) == 1
     inputs = models.open_project(project)
     labeller = models.real_labeller(project, inputs.real, inputs.validation)
     pairs, _ = models.made_by("flow", project, inputs.real, inputs.validation)
-    labelled = models.relabelled(pairs, labeller, "unet")
+    labelled = models.relabelled(pairs, labeller)
     assert np.array_equal(labelled.image, pairs.image)
     assert np.array_equal(labelled.label, labeller.labels(np.asarray(pairs.image)))
     assert rows[1]["test"] == models.worth(labelled, project, inputs.validation, inputs.test, "")["test"]

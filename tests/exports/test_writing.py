@@ -74,8 +74,8 @@ def test_card_audit_and_checksums_go_along(name: str, contents: Contents, tmp_pa
 
 
 def test_an_export_says_whose_labels_these_are(contents: Contents) -> None:
-    others = replace(contents, card=contents.card.model_copy(update={"labels": "both"}))
-    assert "Labels are a vote of the generator and of a U-net" in readme_of(EXPORTS["nnunet"], others)
+    others = replace(contents, card=contents.card.model_copy(update={"labels": "unet"}))
+    assert "Labels are those of a U-net" in readme_of(EXPORTS["nnunet"], others)
     with pytest.raises(ValidationError, match="labels"):
         Card.model_validate({**contents.facts, "labels": "<script>"})
 

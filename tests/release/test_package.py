@@ -110,8 +110,7 @@ def test_a_reason_goes_into_card_and_readme(synthetic: PatchSet, audited: Path, 
     ("labels", "said"),
     [
         ("generator", "Images and labels were drawn together."),
-        ("unet", "Labels are those of a U-net that was trained on patches of the same people."),
-        ("both", "Labels are a vote of the generator and of a U-net"),
+        ("unet", "Labels are those of a U-net that was trained on patches of the same people, and replaced"),
     ],
 )
 def test_card_and_readme_say_whose_labels_these_are(labels: str, said: str, synthetic: PatchSet, audited: Path, tmp_path: Path) -> None:

@@ -54,18 +54,6 @@ def test_probabilities_of_several_unets_are_averaged() -> None:
     assert 0 < both.sum() < both.size
 
 
-def test_the_unets_overrule_the_generator_where_they_are_sure() -> None:
-    """Probabilities by a logit of x: above 0.25 is x > -log 3, above 0.75 is x > log 3."""
-    image, labeller = _patches(), PatchLabeller((_segmenter(4.0),))
-    x = 4 * (image / 127.5 - 1)
-    one = np.ones_like(image)
-    np.testing.assert_array_equal(labeller.agreed(image, one), x > -np.log(3))
-    np.testing.assert_array_equal(labeller.agreed(image, 0 * one), x > np.log(3))
-    drawn = (np.random.default_rng(1).random(image.shape) < 0.5).astype(np.uint8)
-    np.testing.assert_array_equal(labeller.relabel("both")(image, drawn), np.where(drawn, x > -np.log(3), x > np.log(3)))
-    np.testing.assert_array_equal(labeller.relabel("unet")(image, drawn), x > 0)
-
-
 def test_batches_are_bounded_and_do_not_change_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     image, unet = _patches(9), build_unet(2, 0.0, 1).eval()
     assert unet.last.bias is not None

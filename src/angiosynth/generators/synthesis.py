@@ -19,7 +19,7 @@ def write_synthetic_set(  # six parameters: the source of the labels is independ
     real: PatchSet,
     facts: dict[str, Any],
     target: Path,
-    relabel: Callable[[ImagePatches, LabelPatches], LabelPatches] | None = None,
+    relabel: Callable[[ImagePatches], LabelPatches] | None = None,
 ) -> dict[str, Any]:
     """Write image.npy and label.npy of a synthetic patch set and return its card.
 
@@ -29,14 +29,14 @@ def write_synthetic_set(  # six parameters: the source of the labels is independ
         real: the training patients' patches, whose vessel fraction the card states for comparison.
         facts: further entries of the card (model, digest of settings). They must not vary between runs (no times, no run ids).
         target: an existing folder.
-        relabel: gives the labels of images and generator's labels, (n, x, y) each; None keeps the latter. With it the card has
-            `generator_labels_dsc`, the DSC of the generator's labels against the new ones over all pixels.
+        relabel: gives the labels (n, x, y) of images (n, x, y); None keeps the generator's. With it the card has `generator_labels_dsc`,
+            the DSC of the generator's labels against the new ones over all pixels.
     """
     image, label = create_patch_arrays(target, settings.pairs, real.size)
     done = both = either = 0
     chunks = sampler.chunks(settings.pairs, settings.seed, settings.label_threshold)
     for images, drawn in progress(chunks, "synthesize", total=-(-settings.pairs // CHUNK)):
-        labels = relabel(images, drawn) if relabel else drawn
+        labels = relabel(images) if relabel else drawn
         image[done : done + len(images)], label[done : done + len(images)] = images, labels
         done += len(images)
         both, either = both + int((labels & drawn).sum()), either + int(labels.sum()) + int(drawn.sum())
@@ -48,7 +48,7 @@ def write_synthetic_set(  # six parameters: the source of the labels is independ
         "n": settings.pairs,
         "size": real.size,
         "seed": settings.seed,
-        "labels": settings.labels if relabel else "generator",
+        "labels": "unet" if relabel else "generator",
         **agreement,
         "label_threshold": settings.label_threshold,
         "intensity": real.meta["intensity"],

@@ -85,11 +85,9 @@ UNET = """| unet/ | a U-net that was trained on these pairs alone: weights (safe
 GENERATOR = """| generator/ | the generator that drew the pairs: weights (safetensors) and the settings that drawing depends on |
 """
 # By the source of the labels, see `synthesis.labels`.
-REPLACED = "The labels that the generator draws with its images are not those of the set."
 LABELLED_BY = {
     "generator": "Images and labels were drawn together.",
-    "unet": f"Labels are those of a U-net that was trained on patches of the same people. {REPLACED}",
-    "both": f"Labels are a vote of the generator and of a U-net that was trained on patches of the same people. {REPLACED}",
+    "unet": "Labels are those of a U-net that was trained on patches of the same people, and replaced those that the generator draws.",
 }
 AUDITED = """Whoever holds the generator too can draw more pairs and try attacks that the pairs alone do not allow. The audit made one on
 these very weights, reconstruction of patients' pairs; its verdict on generator and set together: **$generator**. Critic, seed and other

@@ -9,9 +9,8 @@ has the gains by kind of generator.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,11 +18,6 @@ import torch
 from angiosynth.arrays import ImagePatches, LabelPatches, from_levels
 from angiosynth.compute.precision import autocast
 from angiosynth.segmentation.prediction import THRESHOLD, Segmenter, voxels_at_once
-
-UNET_VOTES = 2  # of the U-nets together, where the generator's label has one
-
-# Gives the labels of a set: (images, labels of the generator) -> labels, (n, x, y) each.
-Relabel = Callable[[ImagePatches, LabelPatches], LabelPatches]
 
 
 @dataclass(frozen=True)
@@ -36,37 +30,15 @@ class PatchLabeller:
 
     segmenters: tuple[Segmenter, ...]
 
-    def relabel(self, source: Literal["unet", "both"]) -> Relabel:
-        """Return the function for a value of `synthesis.labels`."""
-        return self.agreed if source == "both" else lambda image, drawn: self.labels(image)
-
     def labels(self, image: ImagePatches) -> LabelPatches:
         """Return the labels (n, x, y), 0 or 1, of images (n, x, y): 1 where the mean probability exceeds 0.5.
 
         Raises:
             InputError: an output of a U-net is not finite.
         """
-        return self._voted(image, np.zeros_like(image), 0)
-
-    def agreed(self, image: ImagePatches, drawn: LabelPatches) -> LabelPatches:
-        """Return the labels by a vote of the U-nets' mean probability, with weight 2, and the generator's label, with weight 1.
-
-        So the U-nets overrule the generator where they are sure: above 0.75 where it drew no vessel, at 0.25 or below where it drew one.
-
-        Args:
-            image: (n, x, y).
-            drawn: labels of the generator, (n, x, y), 0 or 1.
-
-        Raises:
-            InputError: an output of a U-net is not finite.
-        """
-        return self._voted(image, drawn, 1)
-
-    def _voted(self, image: ImagePatches, drawn: LabelPatches, weight: int) -> LabelPatches:
         label = np.empty(image.shape, np.uint8)
         for rows in self._batches(image):
-            mean = np.mean([_probabilities(segmenter, image[rows]) for segmenter in self.segmenters], axis=0)
-            label[rows] = UNET_VOTES * mean + weight * drawn[rows] > THRESHOLD * (UNET_VOTES + weight)
+            label[rows] = np.mean([_probabilities(segmenter, image[rows]) for segmenter in self.segmenters], axis=0) > THRESHOLD
         return label
 
     def digest(self) -> str:

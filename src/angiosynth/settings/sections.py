@@ -99,13 +99,12 @@ class PatchSettings(Section):
     seed: Seed = 1
 
 
-LabelSource = Literal["generator", "unet", "both"]
+LabelSource = Literal["generator", "unet"]
 
 
 class SynthesisSettings(Section):
     pairs: Positive
-    # unet: labels of the U-nets on real patches; both: theirs and the generator's, by a vote. A simulator keeps its own.
-    labels: LabelSource = "generator"
+    labels: LabelSource = "generator"  # unet: the U-nets on real patches label the drawn images; a simulator keeps its own labels
     label_threshold: Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False), Number] = 0.0  # of generator labels, in their range
     seed: Seed = 1
 

@@ -28,8 +28,7 @@ from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.settings import Settings, SplitSettings
 
 SHOWN = 8  # pairs of each kind
-# By `synthesis.labels`.
-LABELLED_BY = {"generator": "their generator", "unet": "the U-net on real patches", "both": "their generator and the U-net on real patches"}
+LABELLED_BY = {"generator": "their generator", "unet": "the U-net on real patches"}  # by `synthesis.labels`
 SHOWN_VESSEL = (0.01, 0.2)  # range of the vessel fraction of shown patches
 
 

@@ -14,7 +14,7 @@ from angiosynth.report.figures import SHEET, contact_sheet
 from angiosynth.runtime.output import read_json, whole_folder, write_json
 from angiosynth.segmentation.labelling import PatchLabeller
 from angiosynth.segmentation.storage import load_segmenter
-from angiosynth.settings import LabelSource, Settings, digest
+from angiosynth.settings import Settings, digest
 
 
 def synthesize(settings: Settings, home: Workspace, model: str) -> None:
@@ -28,8 +28,7 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
     sampler = load_sampler(home.generator(model), generator, real.size)
     entries = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
     entries |= {key: value for key, value in read_json(home.generator(model) / "generator.json").items() if key == PROMISE}
-    source = label_source(settings, model)
-    relabel = None if source == "generator" else labeller(home).relabel(source)
+    relabel = labeller(home).labels if labelled_by_unet(settings, model) else None
     with whole_folder(home.synthetic(model)) as folder:
         write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, entries, folder, relabel))
         drawn = open_patch_set(folder)
@@ -37,9 +36,9 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
         contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")
 
 
-def label_source(settings: Settings, model: str) -> LabelSource:
-    """Return the source of the labels of a generator's set: `synthesis.labels`, but of a simulator always its own."""
-    return settings.synthesis.labels if KINDS[settings.generator(model).kind].trains_network else "generator"
+def labelled_by_unet(settings: Settings, model: str) -> bool:
+    """Return whether U-nets label the set of a generator, by `synthesis.labels`; a simulator keeps its own labels."""
+    return settings.synthesis.labels == "unet" and KINDS[settings.generator(model).kind].trains_network
 
 
 def labeller(home: Workspace) -> PatchLabeller:

@@ -21,7 +21,7 @@ from angiosynth.search.results import SweepResult, TrialRow, TrialScore, chosen,
 from angiosynth.search.space import model_values
 from angiosynth.search.sweep import Sweep, join_sweep, load_sweep, run_sweep
 from angiosynth.settings import Settings, load_settings
-from angiosynth.stages.synthesize import label_source, labeller, synthesize
+from angiosynth.stages.synthesize import labelled_by_unet, labeller, synthesize
 from angiosynth.stages.train_generator import fit_generator, generator_checkpoints
 from angiosynth.stages.train_unet import fit_unet
 from angiosynth.tracking.runs import project_root
@@ -72,7 +72,7 @@ def basis(settings: Settings, home: Workspace, model: str) -> dict[str, str]:
     source = settings.cohort.source
     split = load_split(home.splits, source)
     scans = scans_digest(home.patients(settings, source, split.validation))
-    labelling = {"labelling_unet": labeller(home).digest()} if label_source(settings, model) != "generator" else {}
+    labelling = {"labelling_unet": labeller(home).digest()} if labelled_by_unet(settings, model) else {}
     patients = patients_digest(home.patches(source), split.train)
     return {"training_patients": patients, "validation_scans": scans, "code": code_digest(), **labelling}
 
