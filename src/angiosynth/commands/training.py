@@ -59,7 +59,10 @@ def train_generator(model: Model, params: Params = PARAMS) -> None:
 
 
 def synthesize(model: Model, params: Params = PARAMS) -> None:
-    """Draw labelled synthetic patches from a trained generator into data/synthetic/<model>, with a card and a contact sheet."""
+    """Draw labelled synthetic patches from a trained generator into data/synthetic/<model>, with a card and a contact sheet.
+
+    With `labels: unet` in section `synthesis` the U-nets on real patches (models/unet/real) label the drawn images.
+    """
     settings = settings_of(params)  # before the slow imports
     from angiosynth.project.workspace import Workspace
     from angiosynth.stages import synthesize as stage

@@ -55,7 +55,7 @@ class ShippedGenerator:
     """The generator of a package, on the CPU.
 
     Attributes:
-        sampler: draws pairs; `pairs(count, seed, facts.threshold)` gives the same pairs as stage synthesize.
+        sampler: draws pairs; `pairs(count, seed, facts.threshold)` gives the pairs that stage synthesize draws.
         facts: content of generator.json.
     """
 
