@@ -79,6 +79,10 @@ def test_a_trial_of_a_sweep_has_the_labels_of_the_projects_unet(home: Workspace,
     drawn = open_patch_set(tmp_path / "scratch" / "data" / "synthetic" / "wgan-gp")
     labeller = PatchLabeller((load_segmenter(home.unet("real")),))
     np.testing.assert_array_equal(drawn.label, labeller.labels(np.asarray(drawn.image)))
+    # A folder with a U-net of its own uses this one, such as that of a seed of benchmarks/verdicts.py.
+    apart = Workspace(root=tmp_path / "scratch")
+    shutil.copytree(home.unet("real"), apart.unet("real"))
+    assert (apart.labelling_unet, home.labelling_unet) == (tmp_path / "scratch" / "models" / "unet" / "real", home.unet("real"))
     # A study is continued with the same U-net only.
     before = basis(LABELLED, home, "wgan-gp")
     shutil.rmtree(home.unet("real"))

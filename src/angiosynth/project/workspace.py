@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,8 +69,9 @@ class Workspace:
 
     @property
     def labelling_unet(self) -> Path:
-        """The U-net on real patches that labels synthetic sets; a trial of a sweep uses that of the project."""
-        return self.data_root / "models" / "unet" / REAL
+        """The U-net on real patches that labels synthetic sets; a trial of a sweep, which trains none, uses that of the project."""
+        own = self.unet(REAL)
+        return own if own.exists() else replace(self, root=self.data_root).unet(REAL)
 
     @property
     def unet_choice(self) -> Path:
