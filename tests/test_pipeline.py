@@ -247,7 +247,7 @@ def test_only_training_patients_are_cut(reproduced: Path) -> None:
 
 def test_the_report_stands_alone(reproduced: Path) -> None:
     page = (reproduced / "report" / "index.html").read_text()
-    assert "24, labelled by the U-net on real patches" in page
+    assert "24, labelled by the U-net on real patches: wgan-gp, " in page
     assert "data:image/png;base64," in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert str(reproduced) not in page

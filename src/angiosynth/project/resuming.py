@@ -61,7 +61,7 @@ class TrainingInputs:
         """
         patients = asdict(self.split), [patient.id for patient in self.scored]
         sets = [self.patches] if self.joined is None else [self.patches, self.joined]
-        files = scans_digest(self.scored), *(_digest(_patch_files(folder)) for folder in sets), _digest(self.weights)
+        files = scans_digest(self.scored), *(files_digest(_patch_files(folder)) for folder in sets), files_digest(self.weights)
         return digest(dict(self.settings), patients, *files, code_digest())
 
 
@@ -94,7 +94,7 @@ def references_digest(settings: Settings, home: Workspace, split: Split) -> str:
     files = [home.cohort(source), *predicted, *(home.unet(REAL) / name for name in UNET_FILES)]
     sections = settings.audit, settings.patches, settings.generator_defaults, settings.cohort.intensity
     code = code_digest(("privacy", "stages/audit_references.py"))
-    return digest(*sections, asdict(split), _digest(files), _digest(_patch_files(home.patches(source))), code)
+    return digest(*sections, asdict(split), files_digest(files), files_digest(_patch_files(home.patches(source))), code)
 
 
 def scans_digest(patients: Sequence[Patient]) -> str:
@@ -108,7 +108,7 @@ def scans_digest(patients: Sequence[Patient]) -> str:
 
 def code_digest(more: Sequence[str] = ()) -> str:
     """Return the digest of the code that computes results, of `more` named code, and of library versions; sixteen hex digits."""
-    return digest(_digest(code_files(more)), {name: metadata.version(name) for name in LIBRARIES})
+    return digest(files_digest(code_files(more)), {name: metadata.version(name) for name in LIBRARIES})
 
 
 def code_files(more: Sequence[str] = ()) -> list[Path]:
@@ -121,7 +121,8 @@ def _patch_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.suffix in PATCH_FILES)
 
 
-def _digest(files: Iterator[Path] | Sequence[Path]) -> str:
+def files_digest(files: Iterator[Path] | Sequence[Path]) -> str:
+    """Return the digest of names and contents of files. Raises InputError if one cannot be read."""
     combined = hashlib.sha256()
     for path in files:
         combined.update(path.name.encode() + b"\0" + _file_sha256(path))

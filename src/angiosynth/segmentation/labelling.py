@@ -8,16 +8,12 @@ has the gains by kind of generator.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from angiosynth.arrays import ImagePatches, LabelPatches, from_levels
-from angiosynth.compute.precision import autocast
-from angiosynth.segmentation.prediction import THRESHOLD, Segmenter, voxels_at_once
+from angiosynth.segmentation.prediction import THRESHOLD, Segmenter
 
 
 @dataclass(frozen=True)
@@ -37,33 +33,9 @@ class PatchLabeller:
             InputError: an output of a U-net is not finite.
         """
         label = np.empty(image.shape, np.uint8)
-        for rows in self._batches(image):
-            label[rows] = np.mean([_probabilities(segmenter, image[rows]) for segmenter in self.segmenters], axis=0) > THRESHOLD
+        count = max(1, self.segmenters[0].voxels_at_once() // (image.shape[1] * image.shape[2]))
+        for start in range(0, len(image), count):
+            rows = slice(start, start + count)
+            each = [segmenter.probabilities(from_levels(image[rows])) for segmenter in self.segmenters]
+            label[rows] = np.mean(each, axis=0) > THRESHOLD
         return label
-
-    def digest(self) -> str:
-        """Return the digest of weights and standardisation, sixteen hex digits."""
-        combined = hashlib.sha256()
-        for segmenter in self.segmenters:
-            combined.update(repr((segmenter.mean, segmenter.deviation)).encode())
-            for value in segmenter.unet.state_dict().values():
-                combined.update(value.cpu().contiguous().numpy().tobytes())
-        return combined.hexdigest()[:16]
-
-    def _batches(self, image: ImagePatches) -> Iterator[slice]:
-        device = next(self.segmenters[0].unet.parameters()).device
-        count = max(1, voxels_at_once(device) // (image.shape[1] * image.shape[2]))
-        return (slice(start, start + count) for start in range(0, len(image), count))
-
-
-@torch.no_grad()
-def _probabilities(segmenter: Segmenter, image: ImagePatches) -> np.ndarray:
-    """Return the probability of vessel (n, x, y) of images (n, x, y)."""
-    device = next(segmenter.unet.parameters()).device
-    segmenter.unet.eval()
-    standardised = (torch.from_numpy(from_levels(image))[:, None] - segmenter.mean) / segmenter.deviation
-    with autocast(segmenter.precision, device):
-        logits = segmenter.unet(standardised.to(device, memory_format=torch.channels_last))[:, 0]
-    segmenter.refuse_infinite(logits)
-    probability: np.ndarray = logits.float().sigmoid().cpu().numpy()
-    return probability

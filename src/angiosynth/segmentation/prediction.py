@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from angiosynth.arrays import Image, Mask
 from angiosynth.compute.precision import autocast
@@ -61,7 +60,6 @@ class Segmenter:
     precision: str = "auto"
     name: str = "U-net"  # for messages; the path of the weights if they were loaded
 
-    @torch.no_grad()
     def segment(self, image: Image, brain: Mask, title: str | None = None) -> Mask:
         """Segment the vessels inside the brain.
 
@@ -77,37 +75,42 @@ class Segmenter:
             InputError: an output of the U-net is not finite.
         """
         mask = np.zeros(image.shape, np.bool_)
-        device = next(self.unet.parameters()).device
-        self.unet.eval()
-        work = list(batches(windows(brain), voxels_at_once(device)))
+        work = list(batches(windows(brain), self.voxels_at_once()))
         for batch in progress(work, title, len(work)) if title else work:
             # gather the voxels of the windows; voxels without brain are air
-            inputs = np.full((len(batch), 1, *batch[0].sides), AIR, np.float32)
+            inputs = np.full((len(batch), *batch[0].sides), AIR, np.float32)
             for row, window in enumerate(batch):
                 in_volume, in_window = window.within(brain.shape)
                 at = (*in_volume, window.z)
-                inputs[(row, 0, *in_window)] = np.where(brain[at], image[at], np.float32(AIR))
-            standardised = ((torch.from_numpy(inputs) - self.mean) / self.deviation).to(device, memory_format=torch.channels_last)
-            with autocast(self.precision, device):
-                logits = self.unet(standardised)[:, 0]
-            self.refuse_infinite(logits)
+                inputs[(row, *in_window)] = np.where(brain[at], image[at], np.float32(AIR))
             # threshold, and copy the vessels into the volume
-            vessel = (logits.float().sigmoid() > THRESHOLD).cpu().numpy()
+            vessel = self.probabilities(inputs) > THRESHOLD
             for row, window in enumerate(batch):
                 in_volume, in_window = window.within(brain.shape)
                 at = (*in_volume, window.z)
                 mask[at] = vessel[(row, *in_window)] & brain[at]
         return mask
 
-    def refuse_infinite(self, logits: Tensor) -> None:
-        """Raise InputError if an output of the U-net is not finite."""
+    @torch.no_grad()
+    def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of vessel (n, x, y) of windows or patches (n, x, y) in [-1, 1], their sides multiples of 16.
+
+        Raises:
+            InputError: an output of the U-net is not finite.
+        """
+        device = next(self.unet.parameters()).device
+        self.unet.eval()
+        standardised = ((torch.from_numpy(images)[:, None] - self.mean) / self.deviation).to(device, memory_format=torch.channels_last)
+        with autocast(self.precision, device):
+            logits = self.unet(standardised)[:, 0]
         if not torch.isfinite(logits).all():
             raise InputError(f"{self.name}: its output is not finite: it diverged, or its weights are damaged; train it again")
+        probability: NDArray[np.float32] = logits.float().sigmoid().cpu().numpy()
+        return probability
 
-
-def voxels_at_once(device: torch.device) -> int:
-    """Return the number of voxels of a batch on a device."""
-    return VOXELS_AT_ONCE_ON_CPU if device.type == "cpu" else VOXELS_AT_ONCE
+    def voxels_at_once(self) -> int:
+        """Return the number of voxels of a batch, by the device of the U-net."""
+        return VOXELS_AT_ONCE_ON_CPU if next(self.unet.parameters()).device.type == "cpu" else VOXELS_AT_ONCE
 
 
 def windows(brain: Mask) -> list[Window]:

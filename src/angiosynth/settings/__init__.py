@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_va
 
 from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings
+from angiosynth.generators.registry import KINDS
 from angiosynth.reading import read_text
 from angiosynth.sections import Section, Threads
 from angiosynth.settings.audit import AuditSettings, ReleaseSettings
@@ -107,6 +108,14 @@ class Settings(Section):
         if name not in self.generators:
             raise InputError(f"{name}: no such generator; params.yaml, section generators, has {', '.join(self.generators)}")
         return self.generators[name]
+
+    def labelled_by_unet(self, name: str) -> bool:
+        """Return whether U-nets on real patches label the set of a generator, by `synthesis.labels`; a simulator keeps its own labels.
+
+        Raises:
+            InputError: no generator has this name.
+        """
+        return self.synthesis.labels == "unet" and KINDS[self.generator(name).kind].trains_network
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:

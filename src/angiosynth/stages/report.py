@@ -28,7 +28,6 @@ from angiosynth.runtime.output import read_json, whole_folder
 from angiosynth.settings import Settings, SplitSettings
 
 SHOWN = 8  # pairs of each kind
-LABELLED_BY = {"generator": "their generator", "unet": "the U-net on real patches"}  # by `synthesis.labels`
 SHOWN_VESSEL = (0.01, 0.2)  # range of the vessel fraction of shown patches
 
 
@@ -131,10 +130,11 @@ def _curve(path: Path) -> list[dict[str, str]]:
 
 def _excerpt(settings: Settings) -> dict[str, str]:
     unet, transfer, generators = settings.unet, settings.transfer, settings.generators
+    by_unet = ", ".join(name for name in generators if settings.labelled_by_unet(name))
     return {
         "patches": f"{settings.patches.size}x{settings.patches.size}",
         "generators": ", ".join(f"{name} ({_sizes(generator)})" for name, generator in generators.items()),
-        "synthetic pairs": f"{settings.synthesis.pairs}, labelled by {LABELLED_BY[settings.synthesis.labels]}",
+        "synthetic pairs": f"{settings.synthesis.pairs}" + (f", labelled by the U-net on real patches: {by_unet}" if by_unet else ""),
         "U-net": f"width {unet.width}, {unet.steps} steps of {unet.batch_size}, seeds {unet.seeds}",
         "transfer": f"{transfer.steps} steps of {transfer.batch_size} for every start, learning rate {transfer.learning_rate:g}",
         **{f"split of {name}": _parts(site.split) for name, site in settings.cohort.sites.items()},

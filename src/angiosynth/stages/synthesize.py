@@ -6,7 +6,6 @@ from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import open_patch_set
 from angiosynth.data.split import load_split
 from angiosynth.generators.base import PROMISE
-from angiosynth.generators.registry import KINDS
 from angiosynth.generators.storage import load_sampler
 from angiosynth.generators.synthesis import write_synthetic_set
 from angiosynth.project.workspace import Workspace, seeds_of
@@ -28,7 +27,7 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
     sampler = load_sampler(home.generator(model), generator, real.size)
     entries = {"model": model, "settings_digest": digest(generator, settings.synthesis)}
     entries |= {key: value for key, value in read_json(home.generator(model) / "generator.json").items() if key == PROMISE}
-    relabel = labeller(home).labels if labelled_by_unet(settings, model) else None
+    relabel = _labeller(home).labels if settings.labelled_by_unet(model) else None
     with whole_folder(home.synthetic(model)) as folder:
         write_json(folder / "card.json", write_synthetic_set(sampler, settings.synthesis, real, entries, folder, relabel))
         drawn = open_patch_set(folder)
@@ -36,11 +35,6 @@ def synthesize(settings: Settings, home: Workspace, model: str) -> None:
         contact_sheet(drawn.image[:shown], drawn.label[:shown], folder / "contact.png")
 
 
-def labelled_by_unet(settings: Settings, model: str) -> bool:
-    """Return whether U-nets label the set of a generator, by `synthesis.labels`; a simulator keeps its own labels."""
-    return settings.synthesis.labels == "unet" and KINDS[settings.generator(model).kind].trains_network
-
-
-def labeller(home: Workspace) -> PatchLabeller:
+def _labeller(home: Workspace) -> PatchLabeller:
     """Load the U-nets on real patches, of all seeds. Raises InputError if a file is missing or damaged."""
     return PatchLabeller(tuple(load_segmenter(folder) for folder in seeds_of(home.labelling_unet).values()))

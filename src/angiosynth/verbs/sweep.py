@@ -12,16 +12,17 @@ from angiosynth.data.split import load_split
 from angiosynth.errors import InputError, printable_lines
 from angiosynth.project.params import change_settings
 from angiosynth.project.preflight import preflight
-from angiosynth.project.resuming import code_digest, scans_digest
-from angiosynth.project.workspace import Workspace, data_source, patients_digest
+from angiosynth.project.resuming import code_digest, files_digest, scans_digest
+from angiosynth.project.workspace import Workspace, data_source, patients_digest, seeds_of
 from angiosynth.report.sweep_figures import sweep_figures
 from angiosynth.runtime.output import write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.search.results import SweepResult, TrialRow, TrialScore, chosen, hypervolumes, knee
 from angiosynth.search.space import model_values
 from angiosynth.search.sweep import Sweep, join_sweep, load_sweep, run_sweep
+from angiosynth.segmentation.storage import UNET_FILES
 from angiosynth.settings import Settings, load_settings
-from angiosynth.stages.synthesize import labelled_by_unet, labeller, synthesize
+from angiosynth.stages.synthesize import synthesize
 from angiosynth.stages.train_generator import fit_generator, generator_checkpoints
 from angiosynth.stages.train_unet import fit_unet
 from angiosynth.tracking.runs import project_root
@@ -72,9 +73,11 @@ def basis(settings: Settings, home: Workspace, model: str) -> dict[str, str]:
     source = settings.cohort.source
     split = load_split(home.splits, source)
     scans = scans_digest(home.patients(settings, source, split.validation))
-    labelling = {"labelling_unet": labeller(home).digest()} if labelled_by_unet(settings, model) else {}
-    patients = patients_digest(home.patches(source), split.train)
-    return {"training_patients": patients, "validation_scans": scans, "code": code_digest(), **labelling}
+    values = {"training_patients": patients_digest(home.patches(source), split.train), "validation_scans": scans, "code": code_digest()}
+    if settings.labelled_by_unet(model):
+        trained = seeds_of(home.labelling_unet).values()
+        values["labelling_unet"] = files_digest([folder / name for folder in trained for name in UNET_FILES])
+    return values
 
 
 def sweep_apply(params: Path, study: str, number: int | None, rule: str = "knee") -> str:
