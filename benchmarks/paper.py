@@ -25,6 +25,7 @@ from torch.utils.flop_counter import flop_registry
 
 from angiosynth.compute.precision import bfloat16_is_native, device
 from angiosynth.compute.threads import use_threads
+from angiosynth.generators.graphs import WARM_UP, uses_graphs
 from angiosynth.generators.registry import family_of
 from angiosynth.project.preflight import blank_unet_step
 from angiosynth.runtime.memory import keep_freed_memory
@@ -100,6 +101,8 @@ def measured(build: Callable[[], Step], count: int, rate: float) -> dict[str, fl
     step = build()
     peak_gb()
     with Operations() as operations:
+        step()
+    for _ in range(WARM_UP if uses_graphs(device()) else 0):  # the last of them is recorded
         step()
     seconds = seconds_of(step, count)
     row = {"step_s": seconds, "tflop": operations.total / 1e12, "share": operations.total / seconds / rate, "peak_gb": peak_gb()}

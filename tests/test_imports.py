@@ -25,7 +25,7 @@ CALCULATION = re.compile(
     r"|generators/flow/(networks|transport)|segmentation/(unet|losses)"
 )
 PURE = ("torch", "numpy", "scipy", *sys.stdlib_module_names, "angiosynth.errors", "angiosynth.arrays")
-PURE += ("angiosynth.compute.distributed",)  # sums over the parts of a batch are part of the arithmetic
+PURE += ("angiosynth.compute.distributed", "angiosynth.compute.draws")  # sums over the parts of a batch and random numbers are arithmetic
 
 # Layers from the bottom: a unit sees the sets before its own, and itself. Units of one set do not see each other. A unit is a package,
 # but for `kinds`: what describes generators without torch, which settings are made of.

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.compute.distributed import any_of, check_batch, local_rows, mean_over_all, rank
+from angiosynth.compute.draws import Draws
 from angiosynth.compute.precision import device
 from angiosynth.data.patches import PatchSet
 from angiosynth.errors import InputError
 from angiosynth.generators.base import GeneratorSettings, Probe, Sampler, TrainedGenerator
+from angiosynth.generators.graphs import Numbers
+from angiosynth.generators.optimisers import load_optimiser
 from angiosynth.generators.schedule import WATCHED, probe_steps, watch_steps
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.progress import progress, say
@@ -34,13 +37,14 @@ class Training(ABC, Generic[S]):
         self.settings, self.patches = settings, patches
         self.device = device()
         self.random = torch.Generator().manual_seed(settings.seed)
+        self.draws = Draws(self.random, self.device)
         self.step = 0
         self.curve: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
         self.watched: dict[int, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
-    def train_step(self) -> dict[str, Tensor]:
+    def train_step(self) -> Numbers:
         """Run one step, increment `step`, and return losses and other scalars by name."""
 
     @abstractmethod
@@ -77,8 +81,8 @@ class Training(ABC, Generic[S]):
     def update_average(self, network: nn.Module, decay: float) -> None:
         """Update the exponential moving average of the weights. The decay is smaller in early steps, so that initial weights fade soon."""
         decay = min(decay, self.step / (self.step + 10.0))
-        for average, current in zip(self.average.parameters(), network.parameters(), strict=True):
-            average.lerp_(current, 1.0 - decay)
+        # all weights in one call, which is one kernel on a GPU
+        torch._foreach_lerp_(list(self.average.parameters()), list(network.parameters()), 1.0 - decay)
 
     def choose(self, scores: dict[str, float]) -> None:
         """Keep a copy of the averaged generator if its probe score is the best so far; without scores the latest is kept."""
@@ -105,7 +109,10 @@ class Training(ABC, Generic[S]):
     def restore(self, state: dict[str, Any]) -> None:
         """Load a saved `state`."""
         for name, module in self.modules().items():
-            module.load_state_dict(state[name])
+            if isinstance(module, torch.optim.Optimizer):
+                load_optimiser(module, state[name])
+            else:
+                module.load_state_dict(state[name])
         self.random.set_state(state["random"])
         self.step, self.curve, self.best, self.watched = state["step"], state["curve"], state["best"], state["watched"]
 
@@ -175,7 +182,7 @@ def _probe(training: Training[Any], probe: Probe, checkpoints: Checkpoints, reco
     recorder.metrics(scores, training.step)
 
 
-def _finite(numbers: dict[str, Tensor], training: Training[Any], name: str) -> dict[str, float]:
+def _finite(numbers: Numbers, training: Training[Any], name: str) -> dict[str, float]:
     """Mean of the step's scalars over all processes, as floats. Raises InputError if one is not finite."""
     values = {number: float(mean_over_all(value)) for number, value in numbers.items()}
     for number, value in values.items():

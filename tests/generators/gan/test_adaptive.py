@@ -5,33 +5,34 @@ from __future__ import annotations
 import pytest
 import torch
 
+from angiosynth.compute.draws import Draws
 from angiosynth.generators.gan.adaptive import Augmentation
 
 PAIRS = torch.rand(4, 2, 8, 8, generator=torch.Generator().manual_seed(1)) - 0.5
 
 
-def _random() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def _draws() -> Draws:
+    return Draws(torch.Generator().manual_seed(0))
 
 
 def test_off_draws_nothing_and_returns_what_it_got() -> None:
-    random = _random()
-    before = random.get_state()
-    assert Augmentation("off", 0.9, 0.6, 100)(PAIRS, random) is PAIRS
-    assert torch.equal(random.get_state(), before)
+    draws = _draws()
+    before = draws.random.get_state()
+    assert Augmentation("off", 0.9, 0.6, 100)(PAIRS, draws) is PAIRS
+    assert torch.equal(draws.random.get_state(), before)
 
 
 def test_a_fixed_probability_stays() -> None:
     augmentation = Augmentation("fixed", 0.25, 0.6, 100)
     assert augmentation.adapt(torch.tensor(1.0), 50) == {}
     assert augmentation.probability.item() == 0.25
-    assert not torch.equal(Augmentation("fixed", 1.0, 0.6, 100)(PAIRS, _random()), PAIRS)
+    assert not torch.equal(Augmentation("fixed", 1.0, 0.6, 100)(PAIRS, _draws()), PAIRS)
 
 
 def test_an_adaptive_probability_begins_at_zero() -> None:
     augmentation = Augmentation("adaptive", 0.9, 0.6, 100)
     assert augmentation.probability.item() == 0
-    assert torch.equal(augmentation(PAIRS, _random()), PAIRS)
+    assert torch.equal(augmentation(PAIRS, _draws()), PAIRS)
 
 
 def test_an_adaptive_probability_rises_above_its_target_and_falls_below() -> None:

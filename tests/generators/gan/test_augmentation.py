@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from angiosynth.compute.draws import Draws
 from angiosynth.generators.gan.augmentation import (
     AMOUNTS,
     ANGLE,
@@ -45,7 +46,7 @@ def _transformed(pairs: Tensor, applied: int | None, amounts: dict[int, float] |
 
 
 def test_probability_zero_is_the_identity_to_the_bit() -> None:
-    assert torch.equal(augment(_pairs(), torch.tensor(0.0), _random()), _pairs())
+    assert torch.equal(augment(_pairs(), torch.tensor(0.0), Draws(_random())), _pairs())
 
 
 def test_what_was_not_applied_changes_nothing_whatever_its_amount() -> None:
@@ -56,7 +57,7 @@ def test_the_probability_changes_no_number_of_draws() -> None:
     states = []
     for probability in (0.0, 0.5, 1.0):
         random = _random()
-        augment(_pairs(), torch.tensor(probability), random)
+        augment(_pairs(), torch.tensor(probability), Draws(random))
         states.append(random.get_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
@@ -64,7 +65,7 @@ def test_the_probability_changes_no_number_of_draws() -> None:
 
 def test_a_share_of_the_pairs_as_the_probability_says_is_changed() -> None:
     pairs = _pairs(2000)
-    changed = (augment(pairs, torch.tensor(0.2), _random()) != pairs).flatten(1).any(dim=1).float().mean().item()
+    changed = (augment(pairs, torch.tensor(0.2), Draws(_random())) != pairs).flatten(1).any(dim=1).float().mean().item()
     moved = 15 / 16  # of the shifts; both along x and along y a quarter is of no pixel
     assert changed == pytest.approx(1 - 0.8**4 * (1 - 0.2 * moved), abs=0.04)  # standard error 0.01
 
@@ -132,7 +133,7 @@ def test_the_label_stays_on_the_image() -> None:
 
 def test_values_stay_between_those_of_the_pair() -> None:
     pairs = _pairs(64)
-    moved = augment(pairs, torch.tensor(1.0), _random())
+    moved = augment(pairs, torch.tensor(1.0), Draws(_random()))
     assert moved[:, 1].min() >= pairs[:, 1].min() - 1e-5
     assert moved[:, 1].max() <= pairs[:, 1].max() + 1e-5
     assert moved.abs().max() <= 1

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from angiosynth.compute.draws import Draws
 from angiosynth.generators.gan import convolution as module
 from angiosynth.generators.gan.convolution import (
     Convolution,
@@ -169,7 +170,7 @@ def test_a_shared_weight_is_made_once_and_changes_no_gradient(monkeypatch: pytes
     monkeypatch.setattr(SpectralScale, "forward", watched)
 
     def gradients() -> list[torch.Tensor]:
-        loss = critic(real).mean() - critic(fake).mean() + 10 * gradient_penalty(critic, real, fake, _seeded(), "sample")
+        loss = critic(real).mean() - critic(fake).mean() + 10 * gradient_penalty(critic, real, fake, Draws(_seeded()), "sample")
         return list(torch.autograd.grad(loss, list(critic.parameters())))
 
     apart, layers = gradients(), len(critic.body) // 2
@@ -195,7 +196,7 @@ def test_no_derivative_runs_through_where_the_leaky_pieces_are() -> None:
             plain.body[position] = torch.nn.LeakyReLU(0.2)
     real, fake = torch.rand(2, 4, 2, 16, 16).unbind()
     for network in (critic, plain):
-        gradient_penalty(network, real, fake, _seeded(), "sample").backward()
+        gradient_penalty(network, real, fake, Draws(_seeded()), "sample").backward()
     for one, other in zip(critic.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
     # and the critic's own passes are the same

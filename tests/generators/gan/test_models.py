@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from angiosynth.compute.draws import Draws
 from angiosynth.generators.gan.convolution import Convolution
 from angiosynth.generators.gan.kinds import KINDS, GanSettings, PublishedSettings
 from angiosynth.generators.gan.models import Gan, build_gan, build_generator, encode_pairs
@@ -87,7 +88,7 @@ def test_gradients_reach_every_weight(variant: GanSettings) -> None:
     _leave_zero(gan.generator)
     _leave_zero(gan.critic)
     fake = gan.generator(_latent(variant))
-    loss, _ = gan.critic_loss(_real(variant), fake.detach(), _random())
+    loss, _ = gan.critic_loss(_real(variant), fake.detach(), Draws(_random()), gan.critic_loss.weight(0))
     loss.backward()
     for name, weight in gan.critic.named_parameters():
         assert weight.grad is not None, name
@@ -111,9 +112,9 @@ def _small_step(loss: Tensor, network: nn.Module) -> None:
 def test_a_small_critic_step_lowers_its_loss_on_the_same_batch(variant: GanSettings) -> None:
     gan = _build(variant)
     real, fake = _real(variant), gan.generator(_latent(variant)).detach()
-    before, numbers = gan.critic_loss(real, fake, _random())
+    before, numbers = gan.critic_loss(real, fake, Draws(_random()), gan.critic_loss.weight(0))
     _small_step(before, gan.critic)
-    after, _ = gan.critic_loss(real, fake, _random())
+    after, _ = gan.critic_loss(real, fake, Draws(_random()), gan.critic_loss.weight(0))
     assert after.item() < before.item()
     assert all(torch.isfinite(value) for value in numbers.values())
 

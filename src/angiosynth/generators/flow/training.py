@@ -13,7 +13,9 @@ from angiosynth.generators.flow.encoding import THRESHOLD, channel_statistics, e
 from angiosynth.generators.flow.kinds import FlowSettings
 from angiosynth.generators.flow.models import build_flow
 from angiosynth.generators.flow.transport import Flow, VelocityLoss, logit_normal
+from angiosynth.generators.graphs import Graphs, Numbers
 from angiosynth.generators.loop import Training, check_patches, copied, run_training
+from angiosynth.generators.optimisers import adam, rate_of, set_rate
 from angiosynth.generators.sampling import NoiseSampler
 from angiosynth.generators.schedule import linear_decay
 from angiosynth.runtime.checkpoint import Checkpoints
@@ -35,25 +37,29 @@ class FlowTraining(Training[FlowSettings]):
             flow.deviation.copy_(deviation)
             place(flow, self.device)
         self.loss = parallel(VelocityLoss(self.flow))
-        self.optimiser = torch.optim.Adam(self.flow.parameters(), settings.learning_rate, settings.betas, fused=True)
+        self.optimiser = adam(self.flow, settings.learning_rate, settings.betas, self.device)
+        self._velocity_step = Graphs(self.draws, self.flow).replayed(self._fit_velocity)
 
-    def train_step(self) -> dict[str, Tensor]:
+    def train_step(self) -> Numbers:
         """Fit the velocity at one random time on each path of a batch.
 
         Returns:
             The loss and its terms for image and label, by name.
         """
         settings = self.settings
-        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * (linear_decay(self.step, settings.steps) if settings.decay else 1.0)
+        set_rate(self.optimiser, settings.learning_rate * (linear_decay(self.step, settings.steps) if settings.decay else 1.0))
+        numbers = self._velocity_step(*self._paths())
+        self.step += 1
+        self.update_average(self.flow, settings.ema)
+        return numbers
+
+    def _fit_velocity(self, ends: Tensor, noise: Tensor, times: Tensor) -> Numbers:
         # Regress the velocity at random points of straight paths from noise to real pairs.
-        ends, noise, times = self._paths()
-        with autocast(settings.precision, self.device):
+        with autocast(self.settings.precision, self.device):
             loss, numbers = self.loss(ends, noise, times)
         loss.backward()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        self.update_average(self.flow, settings.ema)
         return {"velocity_loss": loss.detach(), **{name: value.detach() for name, value in numbers.items()}}
 
     def _paths(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,8 +69,8 @@ class FlowTraining(Training[FlowSettings]):
         # Every process draws the random numbers of the whole batch and takes its rows, so that the random states stay equal.
         noise = local_rows(torch.randn(settings.batch_size, *self.flow.shape, generator=self.random))
         times = local_rows(logit_normal(settings.batch_size, settings.time_mean, settings.time_deviation, self.random))
-        ends = self.flow.standardised(pairs.to(self.device, memory_format=torch.channels_last))
-        return ends, noise.to(self.device, memory_format=torch.channels_last), times.to(self.device)
+        ends = self.flow.standardised(pairs.to(self.device, memory_format=torch.channels_last, non_blocking=True))
+        return ends, noise.to(self.device, memory_format=torch.channels_last, non_blocking=True), times.to(self.device, non_blocking=True)
 
     def _encoded(self, image: Tensor, label: Tensor) -> Tensor:
         return encode_pairs(self.settings, image, label)
@@ -74,7 +80,7 @@ class FlowTraining(Training[FlowSettings]):
 
     def rates(self) -> dict[str, float]:
         """Return the learning rate of the last step."""
-        return {"learning_rate": float(self.optimiser.param_groups[0]["lr"])}
+        return {"learning_rate": rate_of(self.optimiser)}
 
     def averaged(self) -> Flow:
         """Return the averaged flow; it has no buffers that training changes."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from angiosynth.compute.distributed import mean_over_all
+from angiosynth.compute.draws import Draws
 from angiosynth.generators.gan.augmentation import augment
 
 
@@ -30,9 +31,9 @@ class Augmentation(nn.Module):
         self.mode, self.target, self.pairs = mode, target, pairs
         self.register_buffer("probability", torch.tensor(probability if mode == "fixed" else 0.0))
 
-    def forward(self, pairs: Tensor, random: torch.Generator) -> Tensor:
+    def forward(self, pairs: Tensor, draws: Draws) -> Tensor:
         """Augment pairs (n, 2, x, y); the shape stays. If the mode is "off" no random numbers are drawn."""
-        return pairs if self.mode == "off" else augment(pairs, self.probability, random)
+        return pairs if self.mode == "off" else augment(pairs, self.probability, draws)
 
     @torch.no_grad()
     def adapt(self, order: Tensor, count: int) -> dict[str, Tensor]:

@@ -16,16 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from angiosynth.compute.distributed import local_rows, world_size
+from angiosynth.compute.draws import Draws
 
 SHIFT = 0.125  # largest shift, as a fraction of the side (Zhao et al. 2020)
 ANGLE, SHEAR = math.radians(15.0), 0.15  # largest rotation and shear
 BRIGHTNESS = 0.2  # largest change of an image in [-1, 1]
 CHOICES, AMOUNTS = 5, 6  # random numbers per pair
 MIRROR, TURN, MOVE, SKEW, BRIGHTEN = range(CHOICES)
-QUARTERS = ((1.0, 0.0, 0.0, 1.0), (0.0, -1.0, 1.0, 0.0), (-1.0, 0.0, 0.0, -1.0), (0.0, 1.0, -1.0, 0.0))  # row-major 2x2 matrices
 
 
-def augment(pairs: Tensor, probability: Tensor, random: torch.Generator) -> Tensor:
+def augment(pairs: Tensor, probability: Tensor, draws: Draws) -> Tensor:
     """Transform each pair at random: mirror, quarter turns, shift, small rotation and shear, brightness.
 
     Each of the five is applied independently with the given probability. Image and label are moved together; beyond the edges the pair is
@@ -34,14 +34,14 @@ def augment(pairs: Tensor, probability: Tensor, random: torch.Generator) -> Tens
     Args:
         pairs: (n, 2, x, y), this process's rows of the batch.
         probability: scalar tensor on the device of `pairs`. The number of random draws does not depend on it.
-        random: a generator on the CPU.
+        draws: gives the random numbers, on the device of `pairs`.
 
     Returns:
         (n, 2, x, y), differentiable once. Pairs without any transformation are returned bit for bit.
     """
     count = len(pairs) * world_size()
-    applied = local_rows(torch.rand(count, CHOICES, generator=random)).to(pairs.device) < probability
-    amounts = local_rows(torch.rand(count, AMOUNTS, generator=random)).to(pairs.device) * 2.0 - 1.0
+    applied = local_rows(draws.uniform(count, CHOICES)) < probability
+    amounts = local_rows(draws.uniform(count, AMOUNTS)) * 2.0 - 1.0
     return transform(pairs, applied, amounts)
 
 
@@ -69,9 +69,12 @@ def maps(applied: Tensor, amounts: Tensor, side: int) -> Tensor:
         applied, amounts: as in `transform`.
         side: side of the pairs in pixels. Shifts are rounded to whole pixels, so that they do not blur.
     """
-    # one, two or three quarter turns with equal probability
+    # one, two or three quarter turns with equal probability: matrices ((cos, sin), (-sin, cos)) of 0 and +-1, computed from their number,
+    # because a CUDA graph cannot copy a table to the GPU
     number = torch.where(applied[:, TURN], ((amounts[:, 0] + 1.0) * 1.5).floor().long() + 1, 0)
-    linear = torch.tensor(QUARTERS, device=amounts.device).view(4, 2, 2)[number]
+    odd = number % 2
+    cosine, sine = (1 - odd) * (1 - number), odd * (number - 2)
+    linear = torch.stack([cosine, sine, -sine, cosine], dim=1).view(-1, 2, 2).to(amounts.dtype)
     # mirror along x, the second coordinate
     linear = linear * torch.stack([torch.ones_like(amounts[:, 0]), torch.where(applied[:, MIRROR], -1.0, 1.0)], dim=1)[:, None]
     # small rotation and shear: the only transformation that interpolates between pixels

@@ -1,8 +1,9 @@
 """Losses of the GANs: one module for the critic and one for the generator of each GAN.
 
 A critic step is one `forward`, which returns the whole scalar, and one `backward`: under DDP several backward passes would let processes
-fall out of step. Real and generated pairs have shape (n, 2, x, y). Random numbers come from the `torch.Generator` argument, so that a
-resumed training draws the same numbers.
+fall out of step. Real and generated pairs have shape (n, 2, x, y). Random numbers come from the `Draws` argument, so that a resumed
+training draws the same numbers. `weight` gives the weight of the penalties at a critic step, counted from 0, or None in steps without
+them; `forward` takes it as an argument, because it changes from step to step.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from angiosynth.compute.distributed import local_rows, mean_over_all, world_size
+from angiosynth.compute.draws import Draws
 from angiosynth.generators.gan.convolution import sharing_weights
 from angiosynth.generators.gan.networks import Critic, Discriminator
 from angiosynth.generators.gan.second_derivatives import input_gradients_only
 
 Numbers = dict[str, Tensor]
+Weight = float | Tensor | None
 
 
 class WassersteinCriticLoss(nn.Module):
@@ -34,16 +37,19 @@ class WassersteinCriticLoss(nn.Module):
         self.critic, self.penalty, self.penalty_every = critic, penalty, penalty_every
         self.penalty_weight = penalty_weight * penalty_every
 
-    def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
+    def weight(self, number: int) -> float | None:
+        return None if (number + 1) % self.penalty_every else self.penalty_weight
+
+    def forward(self, real: Tensor, fake: Tensor, draws: Draws, weight: Weight) -> tuple[Tensor, Numbers]:
         with sharing_weights(self.critic):
             # These critics have no batch statistics that mix samples, so real and fake share one pass.
             scores = self.critic(torch.cat([real, fake]))
             real_score, fake_score = scores[: len(real)].mean(), scores[len(real) :].mean()
             distance = real_score - fake_score
-            if (number + 1) % self.penalty_every:
+            if weight is None:
                 return -distance, {"critic_distance": distance}
-            penalty = gradient_penalty(self.critic, real, fake, random, self.penalty)
-        return self.penalty_weight * penalty - distance, {"critic_distance": distance, "gradient_penalty": penalty}
+            penalty = gradient_penalty(self.critic, real, fake, draws, self.penalty)
+        return weight * penalty - distance, {"critic_distance": distance, "gradient_penalty": penalty}
 
 
 class WassersteinGeneratorLoss(nn.Module):
@@ -66,13 +72,16 @@ class DcganCriticLoss(nn.Module):
         super().__init__()
         self.critic, self.real_target, self.fake_target = critic, real_target, fake_target
 
-    def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
-        del number
+    def weight(self, number: int) -> None:
+        del number  # there is no penalty
+
+    def forward(self, real: Tensor, fake: Tensor, draws: Draws, weight: Weight = None) -> tuple[Tensor, Numbers]:
+        del weight
         # Batch norm and minibatch discrimination mix samples, so real and fake need separate passes.
         with sharing_weights(self.critic):
             on_real, on_fake = self.critic(real), self.critic(fake)
-        loss_real = F.binary_cross_entropy_with_logits(on_real, smooth_targets(on_real, self.real_target, random))
-        loss_fake = F.binary_cross_entropy_with_logits(on_fake, smooth_targets(on_fake, self.fake_target, random))
+        loss_real = F.binary_cross_entropy_with_logits(on_real, smooth_targets(on_real, self.real_target, draws))
+        loss_fake = F.binary_cross_entropy_with_logits(on_fake, smooth_targets(on_fake, self.fake_target, draws))
         return loss_real + loss_fake, {"critic_distance": on_real.sigmoid().mean() - on_fake.sigmoid().mean()}
 
 
@@ -108,21 +117,21 @@ class RelativisticCriticLoss(nn.Module):
         super().__init__()
         self.critic, self.gamma, self.fall, self.steps, self.penalty_every = critic, gamma, fall, steps, penalty_every
 
-    def weight(self, number: int) -> float:
-        """gamma at a critic step; steps are counted from 0."""
+    def weight(self, number: int) -> float | None:
+        if (number + 1) % self.penalty_every:
+            return None
         share = number / max(1, self.steps - 1)
-        return self.gamma * math.exp(-share * math.log(self.fall))
+        return self.penalty_every * (self.gamma * math.exp(-share * math.log(self.fall)))
 
-    def forward(self, real: Tensor, fake: Tensor, random: torch.Generator, number: int = 0) -> tuple[Tensor, Numbers]:
-        del random
-        penalised = (number + 1) % self.penalty_every == 0
+    def forward(self, real: Tensor, fake: Tensor, draws: Draws, weight: Weight) -> tuple[Tensor, Numbers]:
+        del draws
         # One pass for both; pixels require gradients only if the penalties need them.
-        pairs = torch.cat([real, fake]).detach().requires_grad_(penalised)
+        pairs = torch.cat([real, fake]).detach().requires_grad_(weight is not None)
         scores = self.critic(pairs)
         ahead = scores[: len(real)] - scores[len(real) :]
         loss = F.softplus(-ahead).mean()
         numbers = {"critic_distance": ahead.mean(), "critic_order": ahead.sign().mean()}
-        if not penalised:
+        if weight is None:
             return loss, numbers
         # Samples do not mix, so the gradient of the sum of scores holds each sample's gradient. `create_graph` keeps it differentiable.
         with input_gradients_only(self.critic):
@@ -130,7 +139,7 @@ class RelativisticCriticLoss(nn.Module):
         squares = gradient.float().square().sum(dim=(1, 2, 3))
         r1, r2 = squares[: len(real)].mean(), squares[len(real) :].mean()
         numbers |= {"real_penalty": r1, "fake_penalty": r2}
-        return loss + self.penalty_every * self.weight(number) / 2 * (r1 + r2), numbers
+        return loss + weight / 2 * (r1 + r2), numbers
 
 
 class RelativisticGeneratorLoss(nn.Module):
@@ -146,7 +155,7 @@ class RelativisticGeneratorLoss(nn.Module):
         return F.softplus(on_real - self.critic(fake)).mean()
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator, form: Literal["sample", "batch"]) -> Tensor:
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, draws: Draws, form: Literal["sample", "batch"]) -> Tensor:
     """Compute the mean of (|grad D(x)| - 1)^2 at random points x between real and fake pairs (Gulrajani et al. 2017, eq. 3).
 
     The optimal Wasserstein critic has gradient norm 1 almost everywhere on straight lines between coupled real and fake samples, so the
@@ -155,7 +164,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     Args:
         critic: must not mix samples.
         real, fake: (n, 2, x, y).
-        random: draws the positions on the lines.
+        draws: gives the positions on the lines.
         form: "sample" draws one position and takes one norm per sample, as Gulrajani et al. 2017 define it. "batch" draws one position and
             takes one norm for the whole batch, as the paper's published code does: the joint gradient of all samples is driven to norm 1.
 
@@ -164,8 +173,8 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     """
     # Every process draws the positions of the whole batch and takes those of its rows, so that the random states stay equal.
     shape = (len(real) * world_size() if form == "sample" else 1, 1, 1, 1)
-    drawn = torch.rand(shape, generator=random)
-    weights = (local_rows(drawn) if form == "sample" else drawn).to(real.device)
+    drawn = draws.uniform(*shape)
+    weights = local_rows(drawn) if form == "sample" else drawn
     between = torch.lerp(real.detach(), fake.detach(), weights).requires_grad_(True)
     scores = critic(between).sum()
     # Samples do not mix, so the gradient of the summed scores holds the gradient of each sample. `create_graph` lets the loss differentiate
@@ -182,7 +191,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     return penalty
 
 
-def smooth_targets(like: Tensor, bounds: tuple[float, float], random: torch.Generator) -> Tensor:
-    """Draw one target for each sample, uniform within `bounds`; shape and device as `like`."""
+def smooth_targets(like: Tensor, bounds: tuple[float, float], draws: Draws) -> Tensor:
+    """Draw one target for each sample, uniform within `bounds`; shape as `like`."""
     low, high = bounds
-    return (low + (high - low) * local_rows(torch.rand(len(like) * world_size(), generator=random))).to(like.device)
+    return low + (high - low) * local_rows(draws.uniform(len(like) * world_size()))

@@ -15,10 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# For each phase along an axis, three rows: which of the 5 taps fall on the previous block, on the pixel's block, and on the next one.
-EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
-ODD = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
-
 
 def interleave(phases: Tensor) -> Tensor:
     """Move phases (n, 4 c, h, w), the phase before the channel, to their places: (n, c, 2 h, 2 w), with the channels last in memory.
@@ -45,8 +41,11 @@ def fold_enlargement(weight: Tensor) -> Tensor:
         (4 * outputs, inputs, 3, 3), the phase before the output channel.
     """
     outputs, inputs = weight.shape[:2]
-    # Each of the rows (phase, tap) along one axis with each along the other: (36, 25).
-    rows = torch.tensor([*EVEN, *ODD], dtype=weight.dtype, device=weight.device)
+    # Which of the 5 taps fall on the previous block, on the pixel's and on the next one: for each phase along an axis a row for each block.
+    # Computed on the weight's device, because a CUDA graph cannot copy a table there.
+    phase, block, tap = (torch.arange(count, device=weight.device) for count in (2, 3, 5))
+    rows = ((phase[:, None, None] + tap) // 2 == block[:, None]).flatten(0, 1).to(weight.dtype)
+    # Each of the rows along one axis with each along the other: (36, 25).
     sums = torch.kron(rows, rows) @ weight.permute(0, 2, 3, 1).reshape(outputs, 25, inputs)
     phases = sums.view(outputs, 2, 3, 2, 3, inputs).permute(1, 3, 0, 2, 4, 5)
     return phases.reshape(4 * outputs, 3, 3, inputs).permute(0, 3, 1, 2)

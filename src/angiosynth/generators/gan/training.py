@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,12 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import Probe, TrainedGenerator
 from angiosynth.generators.gan.convolution import iterate_spectral_norms, sharing_weights
 from angiosynth.generators.gan.kinds import GanSettings
+from angiosynth.generators.gan.losses import Weight
 from angiosynth.generators.gan.models import AnyGenerator, Gan, build_gan, encode_pairs
 from angiosynth.generators.gan.sampling import GanSampler
+from angiosynth.generators.graphs import Graphs, Numbers
 from angiosynth.generators.loop import Training, check_patches, run_training
+from angiosynth.generators.optimisers import adam, rate_of, set_rate
 from angiosynth.generators.schedule import linear_decay
 from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import Recorder
@@ -38,11 +42,15 @@ class GanTraining(Training[GanSettings]):
             place(module, self.device)
         self.gan.augmentation.to(self.device)
         self.generate, self.criticise = parallel(self.gan.generator), parallel(self.gan.critic_loss)
-        rate_generator, rate_critic = self.settings.learning_rate_generator, self.settings.learning_rate_critic
-        self.generator_optimiser = torch.optim.Adam(self.gan.generator.parameters(), rate_generator, self.settings.betas, fused=True)
-        self.critic_optimiser = torch.optim.Adam(self.gan.critic.parameters(), rate_critic, self.settings.betas, fused=True)
+        betas = settings.betas
+        self.generator_optimiser = adam(self.gan.generator, settings.learning_rate_generator, betas, self.device)
+        self.critic_optimiser = adam(self.gan.critic, settings.learning_rate_critic, betas, self.device)
+        self.graphs = Graphs(self.draws, self.gan.generator, self.gan.critic)
+        self._penalised_step = self.graphs.replayed(self._train_critic)
+        self._unpenalised_step = self.graphs.replayed(partial(self._train_critic, weight=None))
+        self._generator_step = self.graphs.replayed(self._train_generator)
 
-    def train_step(self) -> dict[str, Tensor]:
+    def train_step(self) -> Numbers:
         """Run `critic_iterations` critic steps, each on a new batch, then one generator step.
 
         Returns:
@@ -54,28 +62,32 @@ class GanTraining(Training[GanSettings]):
             (self.critic_optimiser, self.settings.learning_rate_critic),
             (self.generator_optimiser, self.settings.learning_rate_generator),
         ):
-            optimiser.param_groups[0]["lr"] = rate * factor
+            set_rate(optimiser, rate * factor)
         # Train the critic, then the generator. Critic steps are numbered over the whole training for penalties of every k-th step.
-        numbers: dict[str, Tensor] = {}
-        with sharing_weights(self.gan.generator):  # its weights do not change during the critic steps
+        numbers: Numbers = {}
+        # The generator's weights do not change during the critic steps, so they are cast once; a graph cannot take them from another.
+        with nullcontext() if self.graphs.used else sharing_weights(self.gan.generator):
             iterations = self.settings.critic_iterations
             for number in range(self.step * iterations, (self.step + 1) * iterations):
                 numbers |= self._critic_step(number)
-        numbers["generator_loss"] = self._generator_step()
+        numbers |= self._generator_step(self._real_batch())
         # Follow the generator with the exponential moving average, from which samples are drawn.
         self.step += 1
         self.update_average(self.gan.generator, self.settings.ema)
         return numbers
 
-    def _critic_step(self, number: int) -> dict[str, Tensor]:
+    def _critic_step(self, number: int) -> Numbers:
+        real, weight = self._real_batch(), self.gan.critic_loss.weight(number)
+        return self._unpenalised_step(real) if weight is None else self._penalised_step(real, weight)
+
+    def _train_critic(self, real: Tensor, weight: Weight) -> Numbers:
         iterate_spectral_norms(self.gan.critic)
-        real = self._real_batch()
         with autocast(self.settings.precision, self.device):
             with torch.no_grad():  # a critic step does not differentiate the generator
                 fake = self.gan.generator(self._latent())
             # The critic sees real and generated pairs only after random augmentation with the same probability.
-            real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, fake))
-            loss, numbers = self.criticise(real, fake, self.random, number)
+            real, fake = (self.gan.augmentation(pairs, self.draws) for pairs in (real, fake))
+            loss, numbers = self.criticise(real, fake, self.draws, weight)
         loss.backward()
         self.critic_optimiser.step()
         self.critic_optimiser.zero_grad(set_to_none=True)
@@ -85,25 +97,24 @@ class GanTraining(Training[GanSettings]):
             numbers |= self.gan.augmentation.adapt(numbers["critic_order"], self.settings.batch_size)
         return numbers
 
-    def _generator_step(self) -> Tensor:
+    def _train_generator(self, real: Tensor) -> Numbers:
         iterate_spectral_norms(self.gan.generator)
-        real = self._real_batch()
         with _frozen(self.gan.critic), autocast(self.settings.precision, self.device):
             # The generator is differentiated through augmentation and critic.
-            real, fake = (self.gan.augmentation(pairs, self.random) for pairs in (real, self.generate(self._latent())))
+            real, fake = (self.gan.augmentation(pairs, self.draws) for pairs in (real, self.generate(self._latent())))
             loss: Tensor = self.gan.generator_loss(real, fake)
         loss.backward()
         self.generator_optimiser.step()
         self.generator_optimiser.zero_grad(set_to_none=True)
-        return loss.detach()
+        return {"generator_loss": loss.detach()}
 
     def _real_batch(self) -> Tensor:
         """This process's rows of a random batch of real pairs, (n, 2, x, y), on the device."""
         pairs = encode_pairs(self.settings, *self.real_batch(self.settings.flip))
-        return pairs.to(self.device, memory_format=torch.channels_last)
+        return pairs.to(self.device, memory_format=torch.channels_last, non_blocking=True)
 
     def _latent(self) -> Tensor:
-        return local_rows(torch.randn(self.settings.batch_size, self.gan.generator.latent_size, generator=self.random)).to(self.device)
+        return local_rows(self.draws.normal(self.settings.batch_size, self.gan.generator.latent_size))
 
     @torch.no_grad()
     def averaged(self) -> AnyGenerator:
@@ -126,7 +137,7 @@ class GanTraining(Training[GanSettings]):
     def rates(self) -> dict[str, float]:
         """Return the learning rates of the last step."""
         optimisers = {"generator": self.generator_optimiser, "critic": self.critic_optimiser}
-        return {f"learning_rate_{name}": float(optimiser.param_groups[0]["lr"]) for name, optimiser in optimisers.items()}
+        return {f"learning_rate_{name}": rate_of(optimiser) for name, optimiser in optimisers.items()}
 
     def sampler(self) -> GanSampler:
         """Return a sampler of the averaged generator."""
