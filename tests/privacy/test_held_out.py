@@ -13,7 +13,8 @@ from angiosynth.data.patches import PatchSet
 from angiosynth.generators.registry import CONTROL
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs, sampled
-from angiosynth.privacy.copies import OF_LABELS, SPACES
+from angiosynth.privacy.copies import OF_LABELS, SPACES, CopyAudit
+from angiosynth.privacy.verdict import DRAWN
 from angiosynth.settings.audit import AuditSettings
 from tests.factories import tiny_patches
 
@@ -29,7 +30,7 @@ def _unused(*_: Any) -> Any:
     raise AssertionError("no attack of these tests asks for it")
 
 
-def _inputs(unlabelled: PatchSet | None) -> AuditInputs:
+def _inputs(unlabelled: PatchSet | None, **values: Any) -> AuditInputs:
     return AuditInputs(
         training=_people(["sub-1", "sub-2", "sub-3"], 1),
         test=_people(["sub-4", "sub-5"], 2),
@@ -44,6 +45,7 @@ def _inputs(unlabelled: PatchSet | None) -> AuditInputs:
         at_step=_unused,
         scratch=Path("unused"),
         unlabelled=unlabelled,
+        **values,
     )
 
 
@@ -94,3 +96,29 @@ def test_a_sample_has_as_many_patches_of_every_person() -> None:
     assert sampled(patches, 60).rows.tolist() == sampled(patches, 99).rows.tolist() == list(range(60))
     few = patches.of_patients(["sub-1", "sub-3"])
     assert sampled(few, 2).rows.tolist() == [0, 59]
+
+
+@pytest.mark.parametrize("unlabelled", [None, _people(["sub-7"], 5)])
+def test_label_maps_that_the_generator_draws_are_searched_as_those_of_the_set(unlabelled: PatchSet | None) -> None:
+    inputs = _inputs(unlabelled)
+    assert Audit(AuditData(inputs), SETTINGS).drawn_copies() == {}
+    same = Audit(AuditData(_inputs(unlabelled, drawn_label=np.asarray(inputs.synthetic.label))), SETTINGS)
+    searched = same.copies.statistics()
+    assert same.drawn_copies() == {DRAWN[space]: searched[space] for space in OF_LABELS}
+
+
+def test_it_is_those_label_maps_that_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = np.zeros_like(_inputs(None).synthetic.label)
+    leaky = Audit(AuditData(_inputs(None, drawn_label=drawn)), SETTINGS)
+    assert drawn.shape == leaky.copies.set.label.shape
+    assert leaky.copies.set.label.any()
+    searched = []
+    search = CopyAudit._search_labels
+
+    def noted(audit: CopyAudit, images: Any, label: Any, *rest: Any) -> Any:
+        searched.append(label)
+        return search(audit, images, label, *rest)
+
+    monkeypatch.setattr(CopyAudit, "_search_labels", noted)
+    leaky.drawn_copies()
+    assert any(label is drawn for label in searched)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from angiosynth.privacy.copies import LEARNED, SPACES
-from angiosynth.privacy.verdict import ATTACKS, holm, judge
+from angiosynth.privacy.verdict import ATTACKS, DRAWN, holm, judge
 from angiosynth.settings.audit import AuditLimits
 
 LIMITS = AuditLimits()
@@ -108,6 +108,18 @@ def test_a_detector_is_one_more_measure_and_one_more_search_for_planted_copies()
     assert judge({**tree, LEARNED: tree["copies"]}, LIMITS)["verdicts"]["set"] == "within"
     blind = {**tree, LEARNED: tree["copies"], "planted": [planted(0.01, **{LEARNED: 0.0})]}
     assert judge(blind, LIMITS)["verdicts"]["set"] == "inconclusive"
+
+
+def test_copies_in_label_maps_that_the_generator_draws_are_its_holders_and_audit_nobody_alone() -> None:
+    tree = numbers()
+    drawn = {**tree["copies"], "copies": 0.01, "p": 0.0001}
+    found = {**tree, **dict.fromkeys(DRAWN.values(), drawn)}
+    assert judge(found, LIMITS)["verdicts"] == {"set": "within", "generator": "over", "critic": "over"}
+    harmless = {**tree, **{name: tree["copies"] for name in DRAWN.values()}}
+    assert judge(harmless, LIMITS)["verdicts"] == {"set": "within", "generator": "within", "critic": "within"}
+    # A kind without reconstruction attack stays unaudited, whatever its label maps.
+    found["membership"] = {name: attack for name, attack in tree["membership"].items() if name != "generator"}
+    assert judge(found, LIMITS)["verdicts"] == {"set": "within", "generator": "not audited", "critic": "over"}
 
 
 @pytest.mark.parametrize(

@@ -98,14 +98,14 @@ def test_damaged_files_are_refused(fault: str, tmp_path: Path) -> None:
 
 
 def _audit(**verdicts: str) -> dict[str, Any]:
-    return {"model": "m", "verdicts": {"set": "within", **verdicts}, "generator_digest": "0123"}
+    return {"model": "m", "verdicts": {"set": "within", **verdicts}, "generator_digest": "0123", "settings": {"drawn_labels": False}}
 
 
-SECURE = {"noise_source": "secure"}
+SECURE = {"promise": {"noise_source": "secure"}}
 
 
 @pytest.mark.parametrize(
-    ("audit", "promise", "digest", "fault"),
+    ("audit", "card", "digest", "fault"),
     [
         (_audit(generator="within"), {}, "0123", ""),
         (_audit(generator="within", critic="over"), {}, "0123", ""),
@@ -116,13 +116,17 @@ SECURE = {"noise_source": "secure"}
         (_audit(generator="within"), {}, "4567", "of other weights"),
         ({"model": "m", "verdicts": {"set": "within", "generator": "within"}}, {}, "0123", "of an older version"),
         (_audit(generator="not audited"), SECURE, "0123", ""),
-        (_audit(generator="not audited"), {"noise_source": "seeded"}, "0123", "fixed seed"),
+        (_audit(generator="not audited"), {"promise": {"noise_source": "seeded"}}, "0123", "fixed seed"),
         (_audit(set="unclear"), SECURE, "0123", "on its set is 'unclear'"),
         (_audit(), SECURE, "4567", "of other weights"),
+        (_audit(generator="within"), {"labels": "generator"}, "0123", ""),
+        (_audit(generator="within"), {"labels": "unet"}, "0123", "audit.drawn_labels: true in params.yaml and run `dvc repro audit@m`"),
+        ({**_audit(generator="within"), "settings": {"drawn_labels": True}}, {"labels": "unet"}, "0123", ""),
+        (_audit(generator="over"), {"labels": "unet"}, "0123", "who holds it is 'over'"),
     ],
 )  # fmt: skip
-def test_which_generators_may_leave(audit: dict[str, Any], promise: dict[str, Any], digest: str, fault: str) -> None:
-    said = generator_fault(audit, promise, digest)
+def test_which_generators_may_leave(audit: dict[str, Any], card: dict[str, Any], digest: str, fault: str) -> None:
+    said = generator_fault(audit, card, digest)
     assert (fault in said) if fault else said == ""
 
 

@@ -17,6 +17,7 @@ from angiosynth.evaluation.patients import read_transfer
 from angiosynth.privacy import real_audit
 from angiosynth.privacy.copies import CopyAudit
 from angiosynth.privacy.shared import shared_audit
+from angiosynth.privacy.verdict import DRAWN
 from angiosynth.project.workspace import Workspace
 from angiosynth.reading import file_digest
 from angiosynth.release.generator import read_generator
@@ -186,6 +187,26 @@ def _release_with_generator(home: Workspace) -> None:
         release(SETTINGS, home, "wgan-gp", ReleaseRequest("other-weights", with_generator=True))
     for name, tree in before.items():
         write_json(folder / name, tree)
+
+
+def test_label_maps_of_the_generator_are_searched_where_u_nets_label_its_set(home: Workspace) -> None:
+    labelled = lab_settings(synthesis__labels="unet", audit__drawn_labels=True)
+    train_generator(labelled, home, "wgan-gp")
+    fit_unet(labelled, home, "real", NullRecorder())
+    synthesize(labelled, home, "wgan-gp")
+    audit(labelled, home, "wgan-gp")
+    results = read_json(home.audit("wgan-gp") / "audit.json")
+    holders = {finding["name"]: finding["holder"] for finding in results["findings"]}
+    assert {name: holders[name] for name in ("copies_labels", *DRAWN.values())} == {
+        "copies_labels": "set",
+        **dict.fromkeys(DRAWN.values(), "generator"),
+    }
+    shared = read_json(home.audit("wgan-gp") / "shared" / "audit.json")
+    assert shared["settings"]["drawn_labels"] is True
+    assert holders.keys() == {finding["name"] for finding in shared["findings"]}
+    assert "label maps that the generator draws itself" in (home.audit("wgan-gp") / "index.html").read_text(encoding="utf-8")
+    audit(lab_settings(synthesis__labels="unet"), home, "wgan-gp")  # off: as the set
+    assert not set(DRAWN.values()) & {finding["name"] for finding in read_json(home.audit("wgan-gp") / "audit.json")["findings"]}
 
 
 def test_no_set_leaves_without_an_audit(home: Workspace) -> None:

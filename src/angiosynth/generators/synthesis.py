@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,13 @@ from angiosynth.data.patches import PatchSet, create_patch_arrays
 from angiosynth.generators.base import CHUNK, Sampler
 from angiosynth.runtime.progress import progress
 from angiosynth.settings import SynthesisSettings
+
+BY_UNET = "unet"  # entry `labels` of the card of a set that U-nets on real patches labelled
+
+
+def labelled_by_unet(card: Mapping[str, Any]) -> bool:
+    """Return whether a set has labels of U-nets, so that its generator draws other ones."""
+    return card.get("labels") == BY_UNET
 
 
 def write_synthetic_set(  # six parameters: the source of the labels is independent of that of the images
@@ -48,7 +55,7 @@ def write_synthetic_set(  # six parameters: the source of the labels is independ
         "n": settings.pairs,
         "size": real.size,
         "seed": settings.seed,
-        "labels": "unet" if relabel else "generator",
+        "labels": BY_UNET if relabel else "generator",
         **agreement,
         "label_threshold": settings.label_threshold,
         "intensity": real.meta["intensity"],

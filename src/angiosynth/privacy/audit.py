@@ -21,6 +21,7 @@ from angiosynth.privacy.nearest import Indices, Neighbours, as_points
 from angiosynth.privacy.planted_leaks import attack_planted_copies
 from angiosynth.privacy.real_audit import RealAudit
 from angiosynth.privacy.reconstruction import reconstruction_scores
+from angiosynth.privacy.verdict import DRAWN
 from angiosynth.privacy.worst_placed import patient_excess
 from angiosynth.runtime.progress import progress
 from angiosynth.settings.audit import AuditSettings
@@ -46,7 +47,7 @@ class Audit(RealAudit):
         """
         data, settings = self.data, self.settings
         parts: dict[str, Callable[[], Any]] = {
-            "copies": self.copies.statistics,
+            "copies": lambda: {**self.copies.statistics(), **self.drawn_copies()},
             "membership": lambda: {**self.set_attacks(), **self.generator_attacks()},
             "checkpoints": self.checkpoints,
             "linkage": self.linkage,
@@ -59,6 +60,11 @@ class Audit(RealAudit):
         shares = [SECONDS.get(name, 1) for name in parts]
         numbers = {name: part() for name, part in progress(parts.items(), title, len(parts), shares=shares)}
         return {**numbers.pop("copies"), **numbers}  # the searches for copies have one key each
+
+    def drawn_copies(self) -> dict[str, Any]:
+        """Copies among the label maps that the generator itself drew, by DRAWN; empty if they are not searched."""
+        label = self.data.inputs.drawn_label
+        return {} if label is None else {DRAWN[space]: result for space, result in self.copies.statistics_of_labels(label).items()}
 
     @cached_property
     def neighbours(self) -> dict[str, Neighbours]:

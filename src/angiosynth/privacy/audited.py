@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from angiosynth.arrays import ImagePatches, chunks
+from angiosynth.arrays import ImagePatches, LabelPatches, chunks
 from angiosynth.data.patches import PatchSet
 from angiosynth.generators.base import GeneratorSettings, LatentSpace, PairCritic, Sampler
 from angiosynth.privacy.linkage import PatientPoints
@@ -49,6 +49,8 @@ class AuditInputs(RealInputs):
     step: int  # step of the chosen checkpoint
     probes: Sequence[Mapping[str, float]]  # the probe's scores of all probed checkpoints, the chosen one included
     at_step: Callable[[int], Sampler]  # the sampler of a probed checkpoint
+    # Labels (n, x, y) that the generator itself drew with the set's images, to search them too; None if the set has them, or not searched.
+    drawn_label: LabelPatches | None = None
 
 
 @dataclass(frozen=True)

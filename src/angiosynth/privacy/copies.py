@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -160,10 +160,18 @@ class CopyAudit:
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """`copy_statistics` of each of SPACES."""
+        return self._statistics(self.synthetic)
+
+    def statistics_of_labels(self, label: LabelPatches) -> dict[str, dict[str, Any]]:
+        """`copy_statistics` of the set's images with other label maps (n, x, y), in each of OF_LABELS."""
+        images = self._stored(levelled, self.set.image)
+        return self._statistics(self._search_labels(images, label, self.settings.checked, "drawn", self.synthetic["copies"]))
+
+    def _statistics(self, searches: Mapping[str, CopySearch]) -> dict[str, dict[str, Any]]:
         settings = self.settings
         return {
             space: copy_statistics(search, self.thresholds[space], self.people_of(space), settings.bootstrap, settings.seed)
-            for space, search in self.synthetic.items()
+            for space, search in searches.items()
         }
 
     def people_of(self, space: str) -> tuple[int, int]:

@@ -31,6 +31,7 @@ LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # Settings that a reader needs to judge the audit; not the seed, with which the random draws could be repeated.
 SETTINGS = ("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps", "planted", "overfit_patches", "overfit_steps")
+SEARCHED = ("drawn_labels",)  # settings that say what was searched
 LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "distinctive_labels", "nearer", "linkage", "alpha")
 
 
@@ -62,7 +63,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         **{key: audit[key] for key in ("promise",) if key in audit},  # depends only on settings and the number of patients
         "patients": people,
         "limits": limits,
-        "settings": {name: audit["settings"][name] for name in SETTINGS},
+        "settings": {name: audit["settings"][name] for name in (*SETTINGS, *SEARCHED)},
         "membership": membership,
         "findings": [_round_measure(measure, membership, limits, step) for measure in audit["findings"]],
         "controls": {holder: bool(audit["controls"][holder]) for holder in HOLDERS},

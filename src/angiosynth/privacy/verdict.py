@@ -41,14 +41,19 @@ ATTACKS = (
 LABELLED = frozenset({"inference", "generator", "critic"})  # attacks on people with a vessel label only
 
 
-# Space of a search for copies -> end of its description on the page. An audit without a detector has no copies_learned.
+# Search for copies -> end of its description on the page. An audit has copies_learned if it has a detector, and the last two if
+# `audit.drawn_labels` is on and U-nets labelled the set.
 COPIES = {
     "copies": "",
     "copies_features": ", in U-net features",
     "copies_learned": ", in a learnt embedding",
     "copies_labels": ", in label maps",
     "copies_pairs": ", in image and label together",
+    "copies_drawn_labels": ", in label maps that the generator draws itself",
+    "copies_drawn_pairs": ", in image and the generator's own label together",
 }
+# Search in the labels of a set that U-nets labelled -> the same search in the labels that its generator draws, which its holder has.
+DRAWN = {"copies_labels": "copies_drawn_labels", "copies_pairs": "copies_drawn_pairs"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ def judge(numbers: Mapping[str, Any], limits: AuditLimits) -> dict[str, Any]:
     verdicts: dict[Holder, Verdict] = {}
     for number, holder in enumerate(HOLDERS):
         included = HOLDERS[: number + 1]
-        if not any(measure.holder == holder for measure in measures):
+        # an attack on people decides: a search for copies alone does not audit a holder
+        if not any(measure.holder == holder and measure.name not in COPIES for measure in measures):
             verdicts[holder] = "not audited"
             continue
         states = {measure.state for measure in measures if measure.holder in included}
@@ -185,7 +191,8 @@ def _copies_measure(name: str, statistics: Mapping[str, Any], limits: AuditLimit
     control = statistics["copies_held_out"]
     description = f"copies: distinctive, and much nearer to one training patient than to anybody else{COPIES[name]}"
     passes = bool(value > control + limits.copies)
-    return Measure(name, "set", "singling out", description, value, low, high, control, limits.copies, passes, statistics["p"])
+    holder: Holder = "generator" if name in DRAWN.values() else "set"
+    return Measure(name, holder, "singling out", description, value, low, high, control, limits.copies, passes, statistics["p"])
 
 
 def _nearer_measure(space: str, statistics: Mapping[str, float], limits: AuditLimits) -> Measure:

@@ -15,9 +15,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from angiosynth.errors import InputError
-from angiosynth.generators.base import GeneratorSettings, Sampler
+from angiosynth.generators.base import PROMISE, GeneratorSettings, Sampler
 from angiosynth.generators.registry import KINDS, family_of
 from angiosynth.generators.storage import load_sampler
+from angiosynth.generators.synthesis import labelled_by_unet
 from angiosynth.release.promise import promise_fault
 from angiosynth.release.weights import AGAIN, read_weights, write_weights
 from angiosynth.runtime.output import read_json, write_json
@@ -76,15 +77,16 @@ class TrainedSource:
     settings: GeneratorSettings
 
 
-def generator_fault(audit: Mapping[str, Any], promise: Mapping[str, Any], digest: str) -> str:
+def generator_fault(audit: Mapping[str, Any], card: Mapping[str, Any], digest: str) -> str:
     """Reason why a generator may not be released; "" if it may. There is no override.
 
     A guarantee of differential privacy covers the file of the generator, which is computed only from noisy votes; the audit has no attack
-    on such a generator. Without a guarantee the audit must have attacked exactly these weights, with the verdict "within".
+    on such a generator. Without a guarantee the audit must have attacked exactly these weights, with the verdict "within", and must have
+    searched the label maps that the generator draws, which are not in a set that U-nets labelled.
 
     Args:
         audit: content of audit.json.
-        promise: privacy guarantee of the set's card; empty for kinds without one.
+        card: card of the set, with the privacy guarantee of kinds that have one.
         digest: digest of the current weights of the generator.
     """
     verdicts, model = audit["verdicts"], audit.get("model", "MODEL")
@@ -92,11 +94,14 @@ def generator_fault(audit: Mapping[str, Any], promise: Mapping[str, Any], digest
         return f"the audit's verdict on its set is {verdicts['set']!r}, not 'within': it stays, whatever --override says"
     if audit.get("generator_digest") != digest:
         return f"the audit is of other weights, or of an older version; run `dvc repro audit@{model}` first"
-    if promise:
+    if promise := card.get(PROMISE):
         return promise_fault(promise)
     verdict = verdicts.get("generator", "not audited")
     if verdict != "within":
         return f"the audit's verdict on who holds it is {verdict!r}, not 'within': leave out --with-generator, no --override helps"
+    if labelled_by_unet(card) and not audit["settings"].get("drawn_labels"):
+        cure = f"set audit.drawn_labels: true in params.yaml and run `dvc repro audit@{model}`"
+        return f"U-nets labelled its set, so the audit has not seen the label maps that it draws itself; {cure}"
     return ""
 
 

@@ -23,6 +23,8 @@ RESTS_ON = {
     "copies_learned": ("the same in an embedding that was learnt from drawn heads", "after LCMem (arXiv 2512.14421)"),
     "copies_labels": ("the same in label maps", "RELICT-NI (Neuroinformatics 2025)"),
     "copies_pairs": ("the same in image and label together", "RELICT-NI (Neuroinformatics 2025)"),
+    "copies_drawn_labels": ("the same in label maps that the generator draws", "RELICT-NI (Neuroinformatics 2025)"),
+    "copies_drawn_pairs": ("the same in image and these label maps together", "RELICT-NI (Neuroinformatics 2025)"),
     "nearer_images": ("who is nearer to the set, training patients or as many others; permuted people", ""),
     "nearer_features": ("the same in features", ""),
 }

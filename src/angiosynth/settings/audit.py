@@ -52,6 +52,8 @@ class AuditSettings(Section):
     planted: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.01, 0.1)
     overfit_patches: Positive = 8  # patches of one patient that a control GAN is trained to memorise
     overfit_steps: Positive = 300
+    # Where U-nets label a set: whether the label maps that its generator draws are searched too; release --with-generator needs it.
+    drawn_labels: bool = False
     detector_steps: Count = 0  # of a copy detector that learns from drawn heads; 0 for none, 500 are enough
     seed: Seed = 1
     limits: AuditLimits = AuditLimits()

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from angiosynth.arrays import LabelPatches
 from angiosynth.compute.precision import device
 from angiosynth.compute.threads import use_threads
 from angiosynth.data.patches import PatchSet, open_patch_set
 from angiosynth.data.split import Split
 from angiosynth.errors import InputError
-from angiosynth.generators.base import PROMISE
+from angiosynth.generators.base import PROMISE, Sampler
 from angiosynth.generators.registry import CONTROL, family_of
 from angiosynth.generators.storage import generator_digest, load_critic, load_sampler
+from angiosynth.generators.synthesis import labelled_by_unet
 from angiosynth.privacy.audit import Audit
 from angiosynth.privacy.audited import AuditData, AuditInputs, sampled
 from angiosynth.privacy.power import audit_power
@@ -123,15 +125,25 @@ def load_audited(settings: Settings, home: Workspace, model: str, split: Split, 
     shape = {"width": generator.width} | settings.generator_defaults
     real = load_real(settings, home, split, scratch, CONTROL(shape, settings.audit.overfit_steps, settings.audit.seed))
     chosen, size = _chosen(folder / "generator.json"), real.training.size
+    sampler = load_sampler(folder, generator, size, device())
+    synthetic = sampled(_synthetic(home, model, real.training), settings.audit.most_patches)
     return AuditInputs(
         **vars(real),
-        synthetic=sampled(_synthetic(home, model, real.training), settings.audit.most_patches),
-        latent_space=family_of(generator).latent_space(load_sampler(folder, generator, size, device())),
+        synthetic=synthetic,
+        latent_space=family_of(generator).latent_space(sampler),
         critic=load_critic(folder, generator, size),
         step=chosen.step,
         probes=chosen.probes,
         at_step=lambda step: load_sampler(folder, generator, size, device(), step),
+        drawn_label=_drawn_label(sampler, synthetic) if settings.audit.drawn_labels and labelled_by_unet(synthetic.meta) else None,
     )
+
+
+def _drawn_label(sampler: Sampler, synthetic: PatchSet) -> LabelPatches:
+    """Draw the set's pairs again, and return the labels of its selected rows: those that the generator itself draws."""
+    card = synthetic.meta
+    _, label = sampler.pairs(len(synthetic.image), int(card["seed"]), card["label_threshold"])
+    return label[synthetic.rows]
 
 
 class _Chosen(BaseModel):

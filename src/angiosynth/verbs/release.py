@@ -126,7 +126,7 @@ def _generator(settings: Settings, home: Workspace, model: str, synthetic: Patch
         InputError: it must not be released.
     """
     folder = home.generator(model)
-    if fault := generator_fault(audit, synthetic.meta.get("promise", {}), generator_digest(folder)):
+    if fault := generator_fault(audit, synthetic.meta, generator_digest(folder)):
         raise InputError(f"{folder}: {fault}")
     return TrainedSource(folder, settings.generator(model))
 
