@@ -19,13 +19,18 @@ def test_numbers_are_those_of_the_generator_in_the_order_of_the_requests() -> No
     assert torch.equal(drawn[2], torch.randn(1, generator=random))
 
 
-def test_noted_requests_draw_nothing_until_they_are_filled_and_then_the_same_numbers() -> None:
-    noting, plain = Draws(_random()), Draws(_random())
-    with noting.recording() as requests:
-        reserved = [noting.uniform(5), noting.normal(2, 3)]
-    assert torch.equal(noting.random.get_state(), plain.random.get_state())
+def test_memory_of_noted_requests_is_filled_with_the_numbers_that_they_would_have_drawn() -> None:
+    taped, plain = Draws(_random()), Draws(_random())
+    with taped.noting() as tape:
+        noted = [taped.uniform(5), taped.normal(2, 3)]
+    assert torch.equal(noted[0], plain.uniform(5))
+    assert torch.equal(noted[1], plain.normal(2, 3))
+    taped.reserve(tape)
+    with taped.handing_out(tape):
+        reserved = [taped.uniform(5), taped.normal(2, 3)]
+    assert torch.equal(taped.random.get_state(), plain.random.get_state())
     for _ in range(2):  # each time anew
-        noting.fill(requests)
+        taped.fill(tape)
         assert torch.equal(reserved[0], plain.uniform(5))
         assert torch.equal(reserved[1], plain.normal(2, 3))
-    assert torch.equal(noting.normal(2), plain.normal(2)), "after recording, numbers are drawn at once"
+    assert torch.equal(taped.normal(2), plain.normal(2)), "afterwards numbers are drawn at once"

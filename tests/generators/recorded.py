@@ -1,7 +1,8 @@
 """CUDA graphs emulated on the CPU: a recording of torch's operations with their tensors, replayed on the same tensors.
 
 As on a GPU, recording changes nothing, Python runs only while it is recorded, numbers are constants, and tensors keep their memory. What a
-GPU forbids is an error here too: reading a value, and tensors whose numbers Python has written since the recording began.
+GPU forbids is an error here too: reading a value, and turning numbers of Python into a tensor. Temporary tensors of a graph share memory on
+a GPU, so what was written into one before a replay is lost: here each is filled with NaN first.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Graph(TorchDispatchMode):
         self.operations: list[tuple[Any, Any, Any, list[Tensor]]] = []
         self.before: dict[int, tuple[Tensor, Tensor]] = {}
         self.made: set[int] = set()
+        self.temporary: list[Tensor] = []
         self.alive: list[Any] = []  # memory of a graph is not used for anything else
         self.replays = 0
 
@@ -55,6 +57,7 @@ class Graph(TorchDispatchMode):
         written = any(argument.alias_info is not None for argument in function._schema.arguments)
         if not written:
             self.made |= {tensor.untyped_storage().data_ptr() for tensor in tensors_of(made)}
+            self.temporary += tensors_of(made)
         view = written and not any(a.alias_info is not None and a.alias_info.is_write for a in function._schema.arguments)
         if not view and name not in RESERVING:  # a view shows the memory of its base
             self.operations.append((function, args, kwargs, [] if written else tensors_of(made)))
@@ -75,6 +78,8 @@ class Graph(TorchDispatchMode):
     @torch.no_grad()
     def replay(self) -> None:
         self.replays += 1
+        for tensor in self.temporary:
+            tensor.fill_(float("nan") if tensor.is_floating_point() else 1)
         for function, args, kwargs, outputs in self.operations:
             made = tensors_of(function(*args, **kwargs))
             for output, value in zip(outputs, made, strict=bool(outputs)) if outputs else ():
@@ -103,6 +108,8 @@ def emulate_graphs(patch: pytest.MonkeyPatch) -> list[Graph]:
         "Stream": lambda: stream,
         "current_stream": lambda: stream,
         "stream": lambda _: nullcontext(),
+        "set_stream": lambda _: None,
+        "graph_pool_handle": lambda: None,
         "CUDAGraph": new_graph,
         "graph": _recorded,
     }.items():

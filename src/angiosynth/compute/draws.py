@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 Distribution = Callable[..., Tensor]
-Requests = list[tuple[Distribution, Tensor]]
 CPU = torch.device("cpu")
+
+
+@dataclass
+class Tape:
+    """The random numbers that a step takes, in order: their distributions, and memory for them.
+
+    The memory is reserved outside the recording of a CUDA graph. Memory that is reserved while a graph is recorded may be that of
+    earlier temporary tensors of the same graph, and a replay would overwrite numbers that were filled in before it.
+    """
+
+    requests: list[tuple[Distribution, tuple[int, ...]]] = field(default_factory=list)
+    reserved: list[Tensor] = field(default_factory=list)
 
 
 class Draws:
     """Random numbers, drawn on the CPU in the order of the requests and moved to a device: they are the same for all devices.
 
-    A CUDA graph repeats the same operations on the same memory, so it cannot draw numbers on the CPU. While it is recorded (`recording`),
-    a request reserves memory and is noted. Before each replay `fill` draws all noted requests anew, in the same order.
+    A CUDA graph repeats the same operations on the same memory, so it cannot draw numbers on the CPU. A call of the step notes its
+    requests (`noting`); while the graph is recorded, the same requests get the memory of the tape (`handing_out`); and before each replay
+    `fill` draws the numbers anew, in the same order.
 
     Args:
         random: a generator on the CPU.
@@ -26,7 +39,8 @@ class Draws:
 
     def __init__(self, random: torch.Generator, device: torch.device = CPU) -> None:
         self.random, self.device = random, device
-        self._requests: Requests | None = None
+        self._noted: Tape | None = None
+        self._handed_out: Iterator[Tensor] | None = None
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw numbers of this shape, uniform in [0, 1)."""
@@ -37,22 +51,35 @@ class Draws:
         return self._drawn(torch.randn, shape)
 
     def _drawn(self, distribution: Distribution, shape: tuple[int, ...]) -> Tensor:
-        if self._requests is None:
-            return distribution(*shape, generator=self.random).to(self.device, non_blocking=True)
-        reserved = torch.empty(shape, device=self.device)
-        self._requests.append((distribution, reserved))
-        return reserved
+        if self._handed_out is not None:
+            return next(self._handed_out)
+        if self._noted is not None:
+            self._noted.requests.append((distribution, shape))
+        return distribution(*shape, generator=self.random).to(self.device, non_blocking=True)
 
     @contextmanager
-    def recording(self) -> Iterator[Requests]:
-        """Note requests within this context instead of drawing them; yields the list of the notes."""
-        self._requests = []
+    def noting(self) -> Iterator[Tape]:
+        """Draw as usual within this context, and note the requests."""
+        self._noted = Tape()
         try:
-            yield self._requests
+            yield self._noted
         finally:
-            self._requests = None
+            self._noted = None
 
-    def fill(self, requests: Requests) -> None:
-        """Draw noted requests into their memory."""
-        for distribution, reserved in requests:
-            reserved.copy_(distribution(*reserved.shape, generator=self.random), non_blocking=True)
+    @contextmanager
+    def handing_out(self, tape: Tape) -> Iterator[None]:
+        """Draw nothing within this context: requests, which must be those of the tape, get its memory."""
+        self._handed_out = iter(tape.reserved)
+        try:
+            yield
+        finally:
+            self._handed_out = None
+
+    def reserve(self, tape: Tape) -> None:
+        """Reserve the memory of a tape."""
+        tape.reserved = [torch.empty(shape, device=self.device) for _, shape in tape.requests]
+
+    def fill(self, tape: Tape) -> None:
+        """Draw the numbers of a tape into its memory."""
+        for (distribution, shape), reserved in zip(tape.requests, tape.reserved, strict=True):
+            reserved.copy_(distribution(*shape, generator=self.random), non_blocking=True)

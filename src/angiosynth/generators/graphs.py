@@ -13,14 +13,16 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from angiosynth.compute.distributed import world_size
-from angiosynth.compute.draws import Draws, Requests
+from angiosynth.compute.draws import Draws, Tape
 from angiosynth.runtime.progress import say
 
 WARM_UP = 3  # calls before the recording, in which libraries choose algorithms and optimisers allocate their moments
 Numbers = dict[str, Tensor]
+Inputs = tuple[Tensor | float, ...]
+Step = Callable[..., Numbers]
 
 _are_left_out = ContextVar("_are_left_out", default=False)
 
@@ -41,79 +43,105 @@ def without_graphs() -> Iterator[None]:
 
 
 class Graphs:
-    """The CUDA graphs of one training. Each keeps memory of its own for temporary tensors.
+    """The CUDA graphs of one training. They share memory for temporary tensors, since only one of them runs at a time.
 
     Args:
         draws: the random numbers of the steps.
-        networks: the networks that the steps train.
+        optimisers: the optimisers of the steps.
     """
 
-    def __init__(self, draws: Draws, *networks: nn.Module) -> None:
-        self.networks = networks
-        self.draws, self.used = draws, uses_graphs(draws.device)
+    def __init__(self, draws: Draws, *optimisers: torch.optim.Optimizer) -> None:
+        self.draws, self.optimisers, self.used = draws, optimisers, uses_graphs(draws.device)
         self.stream = torch.cuda.Stream() if self.used else None
+        self.pool = torch.cuda.graph_pool_handle() if self.used else None
+        self._steps: dict[str, _Replayed] = {}
+        self._failed: list[Any] = []  # recordings that failed: torch may still refer to them
 
-    def replayed(self, step: Callable[..., Numbers]) -> Callable[..., Numbers]:
-        """Return a function that does what `step` does, from a graph where graphs are used; else `step` itself.
+    def run(self, name: str, step: Step, *inputs: Tensor | float) -> Numbers:
+        """Run a step, from a graph where graphs are used.
 
         Args:
-            step: takes tensors of constant shapes and floats, which become scalar tensors in a graph. It changes networks and optimisers in
-                place, takes random numbers from `draws` alone, and runs the same operations in every call, whatever the values are.
+            name: of the step; each name has a graph.
+            step: takes the inputs. It changes networks and optimisers in place, takes random numbers from `draws` alone, and runs the same
+                operations in every call, whatever the values are. It is not kept, so that a training is freed with its last reference.
+            inputs: tensors of constant shapes, and floats, which become scalar tensors in a graph.
         """
-        return _Replayed(self, step) if self.used else step
+        if not self.used:
+            return step(*inputs)
+        return self._steps.setdefault(name, _Replayed(self))(step, inputs)
 
-    def forget(self) -> None:
-        """Drop the gradients of a recording that has failed: they were not computed."""
-        for network in self.networks:
-            network.zero_grad(set_to_none=True)
+    def leave_out(self, graph: Any, error: RuntimeError) -> None:
+        """Run all steps as they are from now on, since torch could not record one."""
+        self.used = False
+        self._failed.append(graph)
+        for optimiser in self.optimisers:  # gradients of the recording were not computed
+            optimiser.zero_grad(set_to_none=True)
+        cause = error.__context__ or error  # what broke the recording, rather than what its end says
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+        say(f"the steps cannot be replayed from CUDA graphs, so Python starts each of their kernels, which is slower: {reason}")
 
 
 class _Replayed:
     """A step that runs as it is at first, is then recorded, and from there on replayed."""
 
     graph: Any = None  # torch.cuda.CUDAGraph, which has no type
-    requests: Requests
+    tape: Tape
+    inputs: list[Tensor]
     outputs: Numbers
 
-    def __init__(self, graphs: Graphs, step: Callable[..., Numbers]) -> None:
-        self.graphs, self.step, self.calls = graphs, step, 0
-        self.inputs: list[Tensor] = []
+    def __init__(self, graphs: Graphs) -> None:
+        self.graphs, self.calls = graphs, 0
 
-    def __call__(self, *inputs: Tensor | float) -> Numbers:
+    def __call__(self, step: Step, inputs: Inputs) -> Numbers:
         self.calls += 1
-        if self.calls == WARM_UP + 1:
-            self._record(inputs)
+        if self.calls <= WARM_UP:
+            return self._warm_up(step, inputs)
         if self.graph is None:
-            return self._on_stream(inputs)
+            self._record(step, inputs)
+        if self.graph is None:
+            return step(*inputs)
         for reserved, value in zip(self.inputs, inputs, strict=True):
             reserved.copy_(value) if isinstance(value, Tensor) else reserved.fill_(value)
-        self.graphs.draws.fill(self.requests)
+        self.graphs.draws.fill(self.tape)
         self.graph.replay()
-        # copies, because the next replay overwrites the memory
+        # copies, because the next graph may overwrite the memory
         return {name: value.clone() for name, value in self.outputs.items()}
 
-    def _on_stream(self, inputs: tuple[Tensor | float, ...]) -> Numbers:
-        """Run the step as it is, on the stream that is recorded later, as torch asks for."""
+    def _warm_up(self, step: Step, inputs: Inputs) -> Numbers:
+        """Run the step as it is, on the stream that is recorded later, as torch asks for, and note its random numbers."""
         stream, current = self.graphs.stream, torch.cuda.current_stream()
         assert stream is not None
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            numbers = self.step(*inputs)
+        with torch.cuda.stream(stream), self.graphs.draws.noting() as self.tape:
+            numbers = step(*inputs)
         current.wait_stream(stream)
         return numbers
 
-    def _record(self, inputs: tuple[Tensor | float, ...]) -> None:
-        """Record the step; nothing is computed. Where torch cannot record it, the training goes on without a graph."""
-        device = self.graphs.draws.device
+    def _record(self, step: Step, inputs: Inputs) -> None:
+        """Record the step; nothing is computed. Where torch cannot record it, the training goes on without graphs."""
+        graphs, device = self.graphs, self.graphs.draws.device
+        graphs.draws.reserve(self.tape)
         self.inputs = [value.clone() if isinstance(value, Tensor) else torch.full((), value, device=device) for value in inputs]
-        graph = torch.cuda.CUDAGraph()
-        recorded = torch.cuda.graph(graph, stream=self.graphs.stream, capture_error_mode="thread_local")
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        recorded = torch.cuda.graph(graph, pool=graphs.pool, stream=graphs.stream, capture_error_mode="thread_local")
         try:
-            with self.graphs.draws.recording() as self.requests, recorded:
-                self.outputs = self.step(*self.inputs)
+            with _capturable(graphs.optimisers), graphs.draws.handing_out(self.tape), recorded:
+                self.outputs = step(*self.inputs)
         except RuntimeError as error:
-            self.graphs.forget()
-            reason = str(error).splitlines()[0]
-            say(f"this step cannot be replayed from a CUDA graph, so Python starts each of its kernels, which is slower: {reason}")
+            torch.cuda.set_stream(current)  # the end of a recording that fails leaves its stream the current one
+            graphs.leave_out(graph, error)
             return
         self.graph = graph
+
+
+@contextmanager
+def _capturable(optimisers: tuple[torch.optim.Optimizer, ...]) -> Iterator[None]:
+    """Let optimisers be recorded within this context. Outside it torch would warn of the steps that are not."""
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False

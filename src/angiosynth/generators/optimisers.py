@@ -9,15 +9,11 @@ from torch import Tensor, nn
 
 from angiosynth.generators.graphs import uses_graphs
 
-PLACED = ("lr", "capturable")  # entries of a parameter group that depend on the device
-
 
 def adam(network: nn.Module, rate: float, betas: tuple[float, float], target: torch.device) -> torch.optim.Adam:
     """Build Adam for a network on a device. In a CUDA graph the learning rate is a tensor, because numbers of a graph are constant."""
     graphs = uses_graphs(target)
-    return torch.optim.Adam(
-        network.parameters(), torch.tensor(rate, device=target) if graphs else rate, betas, fused=True, capturable=graphs
-    )
+    return torch.optim.Adam(network.parameters(), torch.tensor(rate, device=target) if graphs else rate, betas, fused=True)
 
 
 def rate_of(optimiser: torch.optim.Optimizer) -> float:
@@ -36,7 +32,6 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a saved state, also one that was saved on another kind of device."""
-    group = optimiser.param_groups[0]
-    placed = {name: group[name] for name in PLACED}
+    rate = optimiser.param_groups[0]["lr"]  # a number, or a tensor on the device; every step sets its value
     optimiser.load_state_dict(state)
-    optimiser.param_groups[0].update(placed)
+    optimiser.param_groups[0]["lr"] = rate

@@ -164,7 +164,7 @@ def test_real_batches_are_pairs_and_mirrored_left_right() -> None:
 def test_a_generator_step_leaves_the_critic_alone() -> None:
     trained = GanTraining(_settings("wgan-gp"), tiny_patches())
     before = {name: value.clone() for name, value in trained.gan.critic.state_dict().items()}
-    trained._generator_step(trained._real_batch())
+    trained._train_generator(trained._real_batch())
     assert _equal(before, trained.gan.critic.state_dict())
     assert all(weight.requires_grad for weight in trained.gan.critic.parameters())
 

@@ -38,7 +38,7 @@ class FlowTraining(Training[FlowSettings]):
             place(flow, self.device)
         self.loss = parallel(VelocityLoss(self.flow))
         self.optimiser = adam(self.flow, settings.learning_rate, settings.betas, self.device)
-        self._velocity_step = Graphs(self.draws, self.flow).replayed(self._fit_velocity)
+        self.graphs = Graphs(self.draws, self.optimiser)
 
     def train_step(self) -> Numbers:
         """Fit the velocity at one random time on each path of a batch.
@@ -48,7 +48,7 @@ class FlowTraining(Training[FlowSettings]):
         """
         settings = self.settings
         set_rate(self.optimiser, settings.learning_rate * (linear_decay(self.step, settings.steps) if settings.decay else 1.0))
-        numbers = self._velocity_step(*self._paths())
+        numbers = self.graphs.run("velocity", self._fit_velocity, *self._paths())
         self.step += 1
         self.update_average(self.flow, settings.ema)
         return numbers

@@ -45,10 +45,7 @@ class GanTraining(Training[GanSettings]):
         betas = settings.betas
         self.generator_optimiser = adam(self.gan.generator, settings.learning_rate_generator, betas, self.device)
         self.critic_optimiser = adam(self.gan.critic, settings.learning_rate_critic, betas, self.device)
-        self.graphs = Graphs(self.draws, self.gan.generator, self.gan.critic)
-        self._penalised_step = self.graphs.replayed(self._train_critic)
-        self._unpenalised_step = self.graphs.replayed(partial(self._train_critic, weight=None))
-        self._generator_step = self.graphs.replayed(self._train_generator)
+        self.graphs = Graphs(self.draws, self.generator_optimiser, self.critic_optimiser)
 
     def train_step(self) -> Numbers:
         """Run `critic_iterations` critic steps, each on a new batch, then one generator step.
@@ -70,7 +67,7 @@ class GanTraining(Training[GanSettings]):
             iterations = self.settings.critic_iterations
             for number in range(self.step * iterations, (self.step + 1) * iterations):
                 numbers |= self._critic_step(number)
-        numbers |= self._generator_step(self._real_batch())
+        numbers |= self.graphs.run("generator", self._train_generator, self._real_batch())
         # Follow the generator with the exponential moving average, from which samples are drawn.
         self.step += 1
         self.update_average(self.gan.generator, self.settings.ema)
@@ -78,7 +75,9 @@ class GanTraining(Training[GanSettings]):
 
     def _critic_step(self, number: int) -> Numbers:
         real, weight = self._real_batch(), self.gan.critic_loss.weight(number)
-        return self._unpenalised_step(real) if weight is None else self._penalised_step(real, weight)
+        if weight is None:
+            return self.graphs.run("critic", partial(self._train_critic, weight=None), real)
+        return self.graphs.run("critic with penalties", self._train_critic, real, weight)
 
     def _train_critic(self, real: Tensor, weight: Weight) -> Numbers:
         iterate_spectral_norms(self.gan.critic)
