@@ -135,6 +135,13 @@ def test_an_audit_a_package_and_what_another_lab_makes_of_it(home: Workspace, mo
     fit_unet(SETTINGS, home, "wgan-gp", NullRecorder())
     release(SETTINGS, home, "wgan-gp", ReleaseRequest("with-unet", "a test", with_unet=True))
     assert (home.releases / "with-unet" / "unet" / "unet.safetensors").is_file()
+    label = np.load(home.synthetic("wgan-gp") / "label.npy")
+    np.save(home.synthetic("wgan-gp") / "label.npy", 1 - label)
+    audit(SETTINGS, home, "wgan-gp")
+    with pytest.raises(InputError, match="unet/wgan-gp: was trained on another set"):  # with the same images
+        release(SETTINGS, home, "wgan-gp", ReleaseRequest("other-labels", "a test", with_unet=True))
+    np.save(home.synthetic("wgan-gp") / "label.npy", label)
+    audit(SETTINGS, home, "wgan-gp")
     _release_with_generator(home)
 
     choice = home.unet_choice.rename(home.root / "choice.json")

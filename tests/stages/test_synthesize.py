@@ -13,7 +13,7 @@ from angiosynth.data.patches import open_patch_set
 from angiosynth.errors import InputError
 from angiosynth.generators.storage import load_sampler
 from angiosynth.project.workspace import Workspace
-from angiosynth.runtime.output import read_json
+from angiosynth.runtime.output import read_json, write_json
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.labelling import PatchLabeller
 from angiosynth.segmentation.storage import load_segmenter
@@ -57,6 +57,18 @@ def test_a_missing_unet_is_named_and_the_old_set_stays(home: Workspace) -> None:
     with pytest.raises(InputError, match=r"models/unet/real/unet\.json"):
         synthesize(LABELLED, home, "wgan-gp")
     np.testing.assert_array_equal(open_patch_set(home.synthetic("wgan-gp")).image, image)
+
+
+def test_a_unet_of_other_patients_labels_nothing(home: Workspace) -> None:
+    train_generator(LABELLED, home, "wgan-gp")
+    train_unet(LABELLED, home, "real")
+    split = home.splits / "site-a.json"
+    parts = read_json(split)
+    write_json(split, {**parts, "train": parts["train"][:1]})
+    with pytest.raises(InputError, match=r"models/unet/real: was not trained on the present patches .* run `dvc repro train-unet`"):
+        synthesize(LABELLED, home, "wgan-gp")
+    write_json(split, parts)
+    synthesize(LABELLED, home, "wgan-gp")
 
 
 def test_a_simulator_keeps_its_labels(home: Workspace) -> None:

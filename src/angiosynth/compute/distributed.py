@@ -127,7 +127,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         wide = x.float()
         moments = mean_over_all(torch.stack([wide.mean(dim=(0, 2, 3)), wide.square().mean(dim=(0, 2, 3))]))
-        mean, variance = moments[0], moments[1] - moments[0].square()
+        mean, variance = moments[0], (moments[1] - moments[0].square()).clamp(min=0)  # a difference of rounded numbers may be negative
         self._update_running(mean.detach(), variance.detach(), world_size() * x.numel() // x.shape[1])
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)

@@ -133,6 +133,7 @@ def run_training(name: str, training: Training[Any], probe: Probe, checkpoints: 
     saved = checkpoints.load()
     if saved is not None:
         training.restore(saved)
+        del saved  # a second copy of all weights
         say(f"train-generator {name}: goes on at step {training.step}")
     settings = training.settings
     steps, every = settings.steps, settings.checkpoint_every

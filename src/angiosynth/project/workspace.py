@@ -13,6 +13,7 @@ from angiosynth.data.bids import Patient, find_patients
 from angiosynth.data.intensity import Scan, load_scan
 from angiosynth.data.mapped_scans import mapped_scans
 from angiosynth.data.patches import PatchSet, open_patch_set
+from angiosynth.data.split import load_split
 from angiosynth.errors import InputError
 from angiosynth.evaluation.summary import over_seeds
 from angiosynth.reading import file_digest
@@ -205,6 +206,14 @@ def _arrays_digest(folder: Path) -> hashlib._Hash:
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); run `dvc repro` to make it") from error
     return combined
+
+
+def training_digest(settings: Settings, home: Workspace, data: str) -> str:
+    """Return the digest of the patches on which the U-net named `data` is trained. Raises InputError if a file is missing."""
+    if data != REAL:
+        return data_digest(home.synthetic(data))
+    site = settings.cohort.source
+    return patients_digest(home.patches(site), load_split(home.splits, site).train)
 
 
 def data_source(folder: Path) -> DataSource:

@@ -137,15 +137,15 @@ class Checkpoints:
         return {int(path.stem.removeprefix("kept-")): path for path in sorted(self.folder.glob("kept-*.pt"))}
 
     def load(self) -> dict[str, Any] | None:
-        """Read the newest valid state, or None. A damaged file is reported and deleted, and the previous one is used."""
+        """Read the newest valid state to the CPU, or None. A damaged file is reported and deleted, and the previous one is used."""
         for path in reversed(self._files()):
             content = read_bytes(path, MOST_STATE)
             payload = content[DIGEST_BYTES:]
             if hashlib.sha256(payload).digest() == content[:DIGEST_BYTES]:
-                state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+                state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
                 return state
             say(f"{path}: damaged, the checkpoint before it is used")
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process of the training may have done it
         return None
 
     def clear(self) -> None:

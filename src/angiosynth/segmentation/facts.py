@@ -26,6 +26,7 @@ class UnetFacts(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"]
     seed: Seed | None = None
     intensity: IntensitySettings | None = None
+    patches_digest: str | None = None  # of the patches that it was trained on; a package's has none
     val_dsc: Fraction | None = None
     val_hd95_mm: NonNegative | None = None
 

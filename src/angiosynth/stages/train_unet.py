@@ -23,6 +23,7 @@ from angiosynth.project.workspace import (
     Workspace,
     chosen_settings,
     data_source,
+    training_digest,
     validation_over_seeds,
     write_curve,
 )
@@ -103,7 +104,8 @@ def fit_unet(
         patches = patches.of_patients(split.train)
     scans = home.scans(settings, settings.cohort.source, split.validation) if scans is None else scans
     trained = train_segmenter(settings.unet, patches, validator(scans), recorder, f"train-unet {data}")
-    write_unet(folder or home.unet(data), trained, settings, unet_facts(settings, data, patches))
+    facts = {**unet_facts(settings, data, patches), "patches_digest": training_digest(settings, home, data)}
+    write_unet(folder or home.unet(data), trained, settings, facts)
     return trained
 
 

@@ -145,3 +145,14 @@ def test_gradients_pass() -> None:
     chosen = torch.tensor([[True] * CHOICES, [False] * CHOICES])
     amounts = (torch.rand(2, AMOUNTS, generator=_random(3)) * 2 - 1).double()
     assert torch.autograd.gradcheck(lambda x: transform(x, chosen, amounts), (pairs,))
+
+
+@pytest.mark.parametrize("side", [32, 96, 192])
+def test_mixed_precision_moves_by_whole_pixels_too(side: int) -> None:
+    pairs = _pairs(8, side)
+    applied = torch.zeros(8, CHOICES, dtype=torch.bool)
+    applied[:, MOVE] = True
+    amounts = torch.rand(8, AMOUNTS, generator=_random(2)) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = transform(pairs, applied, amounts)
+    torch.testing.assert_close(mixed, transform(pairs, applied, amounts), rtol=0, atol=0)

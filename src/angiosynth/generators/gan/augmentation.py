@@ -53,8 +53,9 @@ def transform(pairs: Tensor, applied: Tensor, amounts: Tensor) -> Tensor:
         applied: (n, 5) boolean, in the order MIRROR, TURN, MOVE, SKEW, BRIGHTEN.
         amounts: (n, 6) in [-1, 1): quarter turns, shift along y, shift along x, angle, shear, brightness.
     """
-    grid = F.affine_grid(maps(applied, amounts, pairs.shape[-1]), list(pairs.shape), align_corners=False)
-    moved = F.grid_sample(pairs, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    with torch.autocast(pairs.device.type, enabled=False):  # eight bits of bfloat16 cannot tell the pixels of a side apart
+        grid = F.affine_grid(maps(applied, amounts, pairs.shape[-1]), list(pairs.shape), align_corners=False)
+        moved = F.grid_sample(pairs, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     shades = torch.where(applied[:, BRIGHTEN], amounts[:, 5] * BRIGHTNESS, 0.0).view(-1, 1, 1, 1)
     image, label = (moved[:, :1] + shades).clamp(-1.0, 1.0), moved[:, 1:]
     # Interpolation rounds even if the map is the identity, so untouched pairs are taken from the input.
