@@ -79,13 +79,12 @@ def _initialise() -> None:
 
 def _measured(settings: Settings) -> Pace:
     size = settings.patches.size
-    trainings: dict[str, Callable[[], object]] = {name: blank_unet_step(settings, name) for name in ("unet", "transfer", "probe")}
+    steps = {name: _seconds(blank_unet_step(settings, name)) for name in ("unet", "transfer", "probe")}
     for name, generator in settings.generators.items():
-        trainings[f"generators.{name}"] = family_of(generator).blank_training(generator, size)
+        steps[f"generators.{name}"] = _seconds(family_of(generator).blank_training(generator, size))
     for generator in [*settings.generators.values()][:1]:  # usually all generators have the same width
         control = CONTROL({"width": generator.width} | settings.generator_defaults, 1, 1)
-        trainings[CONTROLLED] = family_of(control).blank_training(control, size)
-    steps = {name: _seconds(step) for name, step in trainings.items()}
+        steps[CONTROLLED] = _seconds(family_of(control).blank_training(control, size))
     pairs = {name: _drawing(generator, size) for name, generator in settings.generators.items()}
     return Pace(steps, pairs, _segmenting(settings.unet.width), _segmenting(MACHINE))
 
