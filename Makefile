@@ -6,7 +6,7 @@ MODEL ?= models:/unet-real@champion
 PORT ?= 5001
 UI_PORT ?= 5000
 # They take long, a GPU, or something that is named to them: a folder, a cache, a finished project, an environment of other tools.
-ASKED := anonymeter_check anonymeter_risks audit_errors budgets copy_searches demo equal_time errors_by_kind export_tools flow_steps graphs leave_one_out models \
+ASKED := anonymeter_check anonymeter_risks audit_errors budgets copy_searches demo equal_time errors_by_kind export_tools flow_steps graphs leave_one_out models models_figure \
 	near_copies nnunet_transfer private_attack private_phantom private_real private_use same_results scale shipped_membership soak soak_project validation_memory verdicts
 BENCH ?= $(filter-out $(ASKED:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 
