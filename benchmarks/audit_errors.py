@@ -7,7 +7,9 @@ Heads are drawn once (96, a minute or two) and kept in the cache folder, which m
 of cohort people are split anew at random into those who were trained on, those who were not and strangers. Harmless sets: real patches
 of strangers, and a GAN trained on strangers. Leaky ones: the former with 1%, 3% or 10% copies of training patches, as they lie, turned
 and moved, or noisy; a GAN overfitted to a few pairs of one patient; one overfitted for long to a few of three. `gan-few` is trained as
-usual on few patients for long, which does not make it repeat their pairs; it counts as neither. Each set is audited by the code of the
+usual on few patients for long, which does not make it repeat their pairs; it counts as neither. `gan-strangers:unet`, `gan-one:unet` and
+`gan-three:unet` are those GANs' sets with labels of the U-net on real patches, and the generator's own label maps are searched too, as with
+`audit.drawn_labels`: for these also the verdict on who holds the generator is printed. Each set is audited by the code of the
 stage `audit`, with the demo's limits and fewer patches looked at.
 
 Results go to FOLDER/results.jsonl, one a line, as they come; a second call goes on with what is missing. Remove the file after a change
@@ -43,11 +45,13 @@ from angiosynth.privacy.verdict import judge
 from angiosynth.runtime.progress import progress, say
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.features import unet_features
+from angiosynth.segmentation.labelling import PatchLabeller
+from angiosynth.segmentation.prediction import Segmenter
 from angiosynth.segmentation.training import train_segmenter
 from angiosynth.settings import UnetSettings
 from angiosynth.settings.audit import AuditSettings
 from benchmarks.audit_people import PATCHES, People, load_people
-from benchmarks.audit_sets import DISTORTERS, SHAPE, SPOILERS, Audited, Cohort, SetMaker, draw_cohort
+from benchmarks.audit_sets import DISTORTERS, SHAPE, SPOILERS, Audited, Cohort, SetMaker, draw_cohort, relabelled
 
 # Training, test and validation patients, and people who are held out without a label.
 SIZES: dict[str, tuple[int, ...]] = {"8/4": (8, 4, 2), "8/4+12": (8, 4, 2, 12), "20/10": (20, 10, 4), "40/20": (40, 20, 6)}
@@ -55,6 +59,8 @@ SHARES = (0.01, 0.03, 0.1)
 SMALL_SHARES = (0.001, 0.002, 0.003, 0.005)  # for the curve of power alone; the least is what `limits.copies` allows
 HARMLESS = ("strangers", "gan-strangers")
 LEAKY = (*(f"{kind}-{share:g}" for kind in SPOILERS for share in SHARES), "gan-one", "gan-three")
+BY_UNET = ":unet"  # after the kind of a GAN: U-nets on real patches label its set
+LABELLED = tuple(f"gan-{kind}{BY_UNET}" for kind in ("strangers", "one", "three"))
 MILD = ("gan-few",)  # it does not repeat its pairs, so it counts as neither
 FAINT = tuple(f"{kind}-{share:g}" for kind in SPOILERS for share in SMALL_SHARES)
 DISTORTED = tuple(f"{kind}-{share:g}" for kind in DISTORTERS for share in (*SMALL_SHARES, *SHARES))
@@ -92,7 +98,9 @@ def audit_one(task: Task, cache: Path) -> dict[str, Any]:
     split = split_of(task.cohort, task.seed, task.detector, cache)
     with TemporaryDirectory(prefix="angiosynth-audit-") as folder:
         scratch = Path(folder)
-        audited = set_of(task.kind, SetMaker(split.people, split.cohort, task.seed, scratch / "gan"))
+        audited = set_of(task.kind.removesuffix(BY_UNET), SetMaker(split.people, split.cohort, task.seed, scratch / "gan"))
+        if task.kind.endswith(BY_UNET):
+            audited = relabelled(audited, PatchLabeller((split.segmenter,)))
         data = AuditData(_inputs(split.real, audited, scratch), split.references)
         numbers = Audit(data, task.settings).measured(f"{task.kind} {task.cohort} {task.seed}")
         result = judge(numbers, SETTINGS.limits)
@@ -111,6 +119,7 @@ class Split:
     cohort: Cohort
     real: RealInputs
     references: References
+    segmenter: Segmenter
 
 
 @lru_cache(maxsize=1)
@@ -133,7 +142,7 @@ def split_of(cohort: str, seed: int, detector: int, cache: Path) -> Split:
         unlabelled=people.patches_of(drawn.held_out, cache) if drawn.held_out else None,
     )
     learnt = {"copy detector": detector_of(detector, cache)} if detector else {}
-    return Split(people, drawn, real, References(learnt))
+    return Split(people, drawn, real, References(learnt), segmenter)
 
 
 def detector_of(steps: int, cache: Path) -> dict[str, Any]:
@@ -166,6 +175,7 @@ def _inputs(real: RealInputs, audited: Audited, scratch: Path) -> AuditInputs:
         step=0,
         probes=(),
         at_step=no_checkpoint,
+        drawn_label=audited.drawn_label,
     )
 
 
@@ -201,12 +211,14 @@ def _side_by_side(pool: ProcessPoolExecutor, tasks: list[Task], cache: Path, job
 
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Error rates: of harmless sets called "over", of leaky ones called so, for all and for each kind and cohort."""
-    harmless = [one for one in results if one["kind"] in HARMLESS]
-    leaky = [one for one in results if one["kind"] not in (*HARMLESS, *MILD)]
+    harmless = [one for one in results if one["kind"].removesuffix(BY_UNET) in HARMLESS]
+    leaky = [one for one in results if one["kind"].removesuffix(BY_UNET) not in (*HARMLESS, *MILD)]
     cells: dict[str, list[bool]] = defaultdict(list)
     measures: dict[str, int] = defaultdict(int)
     for one in results:
         cells[f"{one['kind']} {one['cohort']}"].append(one["set"] == "over")
+        if one["kind"].endswith(BY_UNET):
+            cells[f"{one['kind']}, generator {one['cohort']}"].append(one["generator"] == "over")
     for one in harmless:
         for name, measure in one["measures"].items():
             measures[name] += measure["state"] == "over"
@@ -238,7 +250,8 @@ def _share(results: list[dict[str, Any]], verdict: str) -> float | None:
 def table(figures: Mapping[str, Any], cohorts: list[str], kinds: Iterable[str]) -> list[str]:
     """A row for each kind of set: how many of its audits said "over", by cohort."""
     cells = figures["over_by_cell"]
-    rows = [f"| {kind} | {' | '.join(cells.get(f'{kind} {cohort}', '-') for cohort in cohorts)} |" for kind in kinds]
+    names = [name for kind in kinds for name in ((kind, f"{kind}, generator") if kind.endswith(BY_UNET) else (kind,))]
+    rows = [f"| {name} | {' | '.join(cells.get(f'{name} {cohort}', '-') for cohort in cohorts)} |" for name in names]
     return [f"| called over | {' | '.join(cohorts)} |", f"|---|{'---:|' * len(cohorts)}", *rows]
 
 
@@ -247,7 +260,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cohorts", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--kinds", nargs="+", choices=(*HARMLESS, *LEAKY, *MILD, *FAINT, *DISTORTED), default=[*HARMLESS, *LEAKY])
+    parser.add_argument(
+        "--kinds", nargs="+", choices=(*HARMLESS, *LEAKY, *LABELLED, *MILD, *FAINT, *DISTORTED), default=[*HARMLESS, *LEAKY]
+    )
     parser.add_argument("--quick", action="store_true", help="two seeds of a few kinds in the first cohort")
     parser.add_argument("--detector", type=int, default=0, metavar="STEPS", help="with the learnt copy detector, trained for so many steps")
     parser.add_argument("--jobs", type=int, default=2)
