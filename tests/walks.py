@@ -79,6 +79,7 @@ class Walk:
 def _params(sections: Mapping[str, Any], generators: tuple[str, ...]) -> str:
     """The tiny settings with the sections of a page."""
     tree = {**tiny_tree(), "phantom": {"sites": {}}, **sections}
+    tree["synthesis"] = {**tree["synthesis"], "labels": "unet"}  # as in the demo
     tree["generators"] = {name: tree["generators"][name] for name in generators}
     return full_params(tree)
 
