@@ -128,9 +128,13 @@ def test_a_step_that_cannot_be_recorded_runs_on_as_it_is(
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
-def test_a_training_is_freed_with_its_last_reference(kind: str) -> None:
+@pytest.mark.parametrize("emulated", [False, True])
+def test_a_training_and_its_graphs_are_freed_with_the_last_reference(kind: str, emulated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if emulated:
+        emulate_graphs(monkeypatch)
     training = TRAININGS[kind](_settings(kind), tiny_patches())
-    training.train_step()
-    kept = weakref.ref(training)
+    for _ in range(STEPS if emulated else 1):
+        training.train_step()
+    kept = weakref.ref(training), weakref.ref(training.graphs)  # type: ignore[attr-defined]
     del training
-    assert kept() is None, "nothing collects cycles while stages run"
+    assert [one() for one in kept] == [None, None], "nothing collects cycles while stages run"

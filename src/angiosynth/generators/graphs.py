@@ -68,7 +68,7 @@ class Graphs:
         """
         if not self.used:
             return step(*inputs)
-        return self._steps.setdefault(name, _Replayed(self))(step, inputs)
+        return self._steps.setdefault(name, _Replayed()).run(self, step, inputs)
 
     def leave_out(self, graph: Any, error: RuntimeError) -> None:
         """Run all steps as they are from now on, since torch could not record one."""
@@ -82,46 +82,45 @@ class Graphs:
 
 
 class _Replayed:
-    """A step that runs as it is at first, is then recorded, and from there on replayed."""
+    """A step that runs as it is at first, is then recorded, and from there on replayed. It does not keep the `Graphs` that keeps it."""
 
     graph: Any = None  # torch.cuda.CUDAGraph, which has no type
     tape: Tape
     inputs: list[Tensor]
     outputs: Numbers
+    calls = 0
 
-    def __init__(self, graphs: Graphs) -> None:
-        self.graphs, self.calls = graphs, 0
-
-    def __call__(self, step: Step, inputs: Inputs) -> Numbers:
+    def run(self, graphs: Graphs, step: Step, inputs: Inputs) -> Numbers:
         self.calls += 1
         if self.calls <= WARM_UP:
-            return self._warm_up(step, inputs)
+            return self._warm_up(graphs, step, inputs)
         if self.graph is None:
-            self._record(step, inputs)
+            self._record(graphs, step, inputs)
         if self.graph is None:
             return step(*inputs)
         for reserved, value in zip(self.inputs, inputs, strict=True):
             reserved.copy_(value) if isinstance(value, Tensor) else reserved.fill_(value)
-        self.graphs.draws.fill(self.tape)
+        graphs.draws.fill(self.tape)
         self.graph.replay()
         # copies, because the next graph may overwrite the memory
         return {name: value.clone() for name, value in self.outputs.items()}
 
-    def _warm_up(self, step: Step, inputs: Inputs) -> Numbers:
+    def _warm_up(self, graphs: Graphs, step: Step, inputs: Inputs) -> Numbers:
         """Run the step as it is, on the stream that is recorded later, as torch asks for, and note its random numbers."""
-        stream, current = self.graphs.stream, torch.cuda.current_stream()
+        stream, current = graphs.stream, torch.cuda.current_stream()
         assert stream is not None
         stream.wait_stream(current)
-        with torch.cuda.stream(stream), self.graphs.draws.noting() as self.tape:
+        with torch.cuda.stream(stream), graphs.draws.noting() as self.tape:
             numbers = step(*inputs)
         current.wait_stream(stream)
         return numbers
 
-    def _record(self, step: Step, inputs: Inputs) -> None:
+    def _record(self, graphs: Graphs, step: Step, inputs: Inputs) -> None:
         """Record the step; nothing is computed. Where torch cannot record it, the training goes on without graphs."""
-        graphs, device = self.graphs, self.graphs.draws.device
         graphs.draws.reserve(self.tape)
-        self.inputs = [value.clone() if isinstance(value, Tensor) else torch.full((), value, device=device) for value in inputs]
+        self.inputs = [
+            value.clone() if isinstance(value, Tensor) else torch.full((), value, device=graphs.draws.device) for value in inputs
+        ]
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         recorded = torch.cuda.graph(graph, pool=graphs.pool, stream=graphs.stream, capture_error_mode="thread_local")
         try:
