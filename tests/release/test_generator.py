@@ -137,6 +137,10 @@ def test_the_page_says_what_was_audited(synthetic: PatchSet, audited: Path, tmp_
     page = " ".join((tmp_path / "p" / "README.md").read_text().split())
     assert "| generator/ |" in page
     assert "its verdict on generator and set together: **within**" in page
+    assert "The labels that it draws" not in page
+    synthetic.meta["labels"] = "unet"
+    build_package(tmp_path / "o", synthetic, SharedAudit(facts, audited), TERMS, drawn_by=source)
+    assert "The labels that it draws are its own" in (tmp_path / "o" / "README.md").read_text()
     promise = {
         "patients": 40,
         "epsilon": 1.0,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from angiosynth.generators.synthesis import labelled_by_unet
 from angiosynth.release.formats import Format
 from angiosynth.release.promise import promise_words
 from angiosynth.settings.audit import ReleaseSettings
@@ -92,6 +93,9 @@ LABELLED_BY = {
 AUDITED = """Whoever holds the generator too can draw more pairs and try attacks that the pairs alone do not allow. The audit made one on
 these very weights, reconstruction of patients' pairs; its verdict on generator and set together: **$generator**. Critic, seed and other
 checkpoints did not leave."""
+# Added where U-nets labelled the set; without this search no such generator is released.
+DRAWN_LABELS = """
+The labels that it draws are its own and not those of these pairs; the audit searched them for copies too."""
 PROMISED = """The promise covers the generator's file, which is computed from the noisy votes alone. The audit has no attack on it."""
 
 
@@ -138,7 +142,8 @@ def card_of(name: str, set_card: Mapping[str, Any], audit: Mapping[str, Any], te
 def readme_of(card: Mapping[str, Any], *, with_unet: bool = False, with_generator: bool = False) -> str:
     """Return the text of README.md."""
     verdicts = card["audit"]["verdicts"]
-    holder = Template(PROMISED if card.get("promise") else AUDITED).substitute(verdicts) if with_generator else ""
+    audited = AUDITED + (DRAWN_LABELS if labelled_by_unet(card) else "")
+    holder = Template(PROMISED if card.get("promise") else audited).substitute(verdicts) if with_generator else ""
     reason = f"**Released against the audit's verdict.** The reason given: {escaped_markdown(card['override'])}" if card["override"] else ""
     text = README.substitute(
         name=escaped_markdown(card["name"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from angiosynth.privacy.power import least_others
 from angiosynth.privacy.shared import others_in
-from angiosynth.privacy.verdict import ATTACKS, COPIES
+from angiosynth.privacy.verdict import ATTACKS, COPIES, DRAWN
 from angiosynth.report.audit_tables import chance, is_shared
 
 VERDICTS = {
@@ -101,7 +101,7 @@ def _worst_placed(audit: Mapping[str, Any]) -> tuple[str, float]:
             attack = audit["membership"][name]
             measures.append((attack["worst_p"], f"{description}: {attack['worst_excess']:+.1f} standard deviations from matched people"))
     for name, ending in COPIES.items():
-        if name not in audit:
+        if name not in audit or name in DRAWN.values():
             continue
         copies = audit[name]
         of_member, of_other = (copies[f"{group}_counts"][-1] for group in ("member", "other"))  # sorted: the largest counts
