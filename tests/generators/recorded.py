@@ -2,7 +2,8 @@
 
 As on a GPU, recording changes nothing, Python runs only while it is recorded, numbers are constants, and tensors keep their memory. What a
 GPU forbids is an error here too: reading a value, and turning numbers of Python into a tensor. Temporary tensors of a graph share memory on
-a GPU, so what was written into one before a replay is lost: here each is filled with NaN first.
+a GPU, so what was written into one before a replay is lost: here each is filled with NaN first. A GPU computes nothing while it records;
+the CPU does, with zeros where memory is reserved, since some of its operations end the process for arbitrary numbers.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Graph(TorchDispatchMode):
         self._keep(kwargs.get("out"))
         made = function(*args, **kwargs)
         if name in RESERVING:
-            made.zero_()  # a GPU would compute nothing here; some operations of the CPU fail for arbitrary numbers
+            made.zero_()
         written = any(argument.alias_info is not None for argument in function._schema.arguments)
         if not written:
             self.made |= {tensor.untyped_storage().data_ptr() for tensor in tensors_of(made)}

@@ -76,8 +76,8 @@ class Draws:
             self._handed_out = None
 
     def reserve(self, tape: Tape) -> None:
-        """Reserve the memory of a tape."""
-        tape.reserved = [torch.empty(shape, device=self.device) for _, shape in tape.requests]
+        """Reserve the memory of a tape, filled with zeros."""
+        tape.reserved = [torch.zeros(shape, device=self.device) for _, shape in tape.requests]
 
     def fill(self, tape: Tape) -> None:
         """Draw the numbers of a tape into its memory."""
