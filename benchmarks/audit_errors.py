@@ -51,7 +51,8 @@ from angiosynth.segmentation.training import train_segmenter
 from angiosynth.settings import UnetSettings
 from angiosynth.settings.audit import AuditSettings
 from benchmarks.audit_people import PATCHES, People, load_people
-from benchmarks.audit_sets import DISTORTERS, SHAPE, SPOILERS, Audited, Cohort, SetMaker, draw_cohort, relabelled
+from benchmarks.audit_sets import DISTORTERS, SHAPE, SPOILERS, Audited, Cohort, SetMaker, draw_cohort, labelled_anew
+from benchmarks.models import RELABELLED
 
 # Training, test and validation patients, and people who are held out without a label.
 SIZES: dict[str, tuple[int, ...]] = {"8/4": (8, 4, 2), "8/4+12": (8, 4, 2, 12), "20/10": (20, 10, 4), "40/20": (40, 20, 6)}
@@ -59,8 +60,7 @@ SHARES = (0.01, 0.03, 0.1)
 SMALL_SHARES = (0.001, 0.002, 0.003, 0.005)  # for the curve of power alone; the least is what `limits.copies` allows
 HARMLESS = ("strangers", "gan-strangers")
 LEAKY = (*(f"{kind}-{share:g}" for kind in SPOILERS for share in SHARES), "gan-one", "gan-three")
-BY_UNET = ":unet"  # after the kind of a GAN: U-nets on real patches label its set
-LABELLED = tuple(f"gan-{kind}{BY_UNET}" for kind in ("strangers", "one", "three"))
+LABELLED = tuple(f"gan-{kind}{RELABELLED}" for kind in ("strangers", "one", "three"))  # U-nets on real patches label these sets
 MILD = ("gan-few",)  # it does not repeat its pairs, so it counts as neither
 FAINT = tuple(f"{kind}-{share:g}" for kind in SPOILERS for share in SMALL_SHARES)
 DISTORTED = tuple(f"{kind}-{share:g}" for kind in DISTORTERS for share in (*SMALL_SHARES, *SHARES))
@@ -98,9 +98,9 @@ def audit_one(task: Task, cache: Path) -> dict[str, Any]:
     split = split_of(task.cohort, task.seed, task.detector, cache)
     with TemporaryDirectory(prefix="angiosynth-audit-") as folder:
         scratch = Path(folder)
-        audited = set_of(task.kind.removesuffix(BY_UNET), SetMaker(split.people, split.cohort, task.seed, scratch / "gan"))
-        if task.kind.endswith(BY_UNET):
-            audited = relabelled(audited, PatchLabeller((split.segmenter,)))
+        audited = set_of(task.kind.removesuffix(RELABELLED), SetMaker(split.people, split.cohort, task.seed, scratch / "gan"))
+        if task.kind.endswith(RELABELLED):
+            audited = labelled_anew(audited, PatchLabeller((split.segmenter,)))
         data = AuditData(_inputs(split.real, audited, scratch), split.references)
         numbers = Audit(data, task.settings).measured(f"{task.kind} {task.cohort} {task.seed}")
         result = judge(numbers, SETTINGS.limits)
@@ -211,13 +211,13 @@ def _side_by_side(pool: ProcessPoolExecutor, tasks: list[Task], cache: Path, job
 
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Error rates: of harmless sets called "over", of leaky ones called so, for all and for each kind and cohort."""
-    harmless = [one for one in results if one["kind"].removesuffix(BY_UNET) in HARMLESS]
-    leaky = [one for one in results if one["kind"].removesuffix(BY_UNET) not in (*HARMLESS, *MILD)]
+    harmless = [one for one in results if one["kind"].removesuffix(RELABELLED) in HARMLESS]
+    leaky = [one for one in results if one["kind"].removesuffix(RELABELLED) not in (*HARMLESS, *MILD)]
     cells: dict[str, list[bool]] = defaultdict(list)
     measures: dict[str, int] = defaultdict(int)
     for one in results:
         cells[f"{one['kind']} {one['cohort']}"].append(one["set"] == "over")
-        if one["kind"].endswith(BY_UNET):
+        if one["kind"].endswith(RELABELLED):
             cells[f"{one['kind']}, generator {one['cohort']}"].append(one["generator"] == "over")
     for one in harmless:
         for name, measure in one["measures"].items():
@@ -250,7 +250,7 @@ def _share(results: list[dict[str, Any]], verdict: str) -> float | None:
 def table(figures: Mapping[str, Any], cohorts: list[str], kinds: Iterable[str]) -> list[str]:
     """A row for each kind of set: how many of its audits said "over", by cohort."""
     cells = figures["over_by_cell"]
-    names = [name for kind in kinds for name in ((kind, f"{kind}, generator") if kind.endswith(BY_UNET) else (kind,))]
+    names = [name for kind in kinds for name in ((kind, f"{kind}, generator") if kind.endswith(RELABELLED) else (kind,))]
     rows = [f"| {name} | {' | '.join(cells.get(f'{name} {cohort}', '-') for cohort in cohorts)} |" for name in names]
     return [f"| called over | {' | '.join(cohorts)} |", f"|---|{'---:|' * len(cohorts)}", *rows]
 

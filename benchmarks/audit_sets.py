@@ -22,6 +22,7 @@ from angiosynth.runtime.checkpoint import Checkpoints
 from angiosynth.runtime.recorder import NullRecorder
 from angiosynth.segmentation.labelling import PatchLabeller
 from benchmarks.audit_people import People, as_patches, seed_of
+from benchmarks.models import relabelled
 
 PAIRS = 3000  # of a set
 NOISE = 4.0  # grey levels, of noisy copies
@@ -51,16 +52,14 @@ class Audited:
     """A set and, where a GAN drew it, what can be attacked of it."""
 
     pairs: PatchSet
-    drawn_label: LabelPatches | None = None  # of the generator, where U-nets labelled its set
     latent_space: LatentSpace | None = None
     critic: PairCritic | None = None
+    drawn_label: LabelPatches | None = None  # of the generator, where U-nets labelled its set
 
 
-def relabelled(audited: Audited, labeller: PatchLabeller) -> Audited:
+def labelled_anew(audited: Audited, labeller: PatchLabeller) -> Audited:
     """Return a generator's set with labels of U-nets; the generator's own are kept beside it."""
-    pairs = audited.pairs
-    labels = labeller.labels(np.asarray(pairs.image))
-    return replace(audited, pairs=replace(pairs, label=labels), drawn_label=np.asarray(pairs.label))
+    return replace(audited, pairs=relabelled(audited.pairs, labeller), drawn_label=np.asarray(audited.pairs.label))
 
 
 def draw_cohort(people: People, sizes: tuple[int, ...], seed: int) -> Cohort:
@@ -120,8 +119,7 @@ class SetMaker:
         trained = family.train("gan", settings, patches, lambda *_: {}, Checkpoints(self.scratch), NullRecorder())
         sampler = family.sampler(settings, patches.size, trained.weights, device())
         pairs = as_patches(*sampler.pairs(PAIRS, self.seed), self.scratch)
-        space, critic = family.latent_space(sampler), family.critic(settings, patches.size, trained.audited)
-        return Audited(pairs, latent_space=space, critic=critic)
+        return Audited(pairs, family.latent_space(sampler), family.critic(settings, patches.size, trained.audited))
 
 
 def _settings(steps: int, seed: int) -> WganGpSettings:

@@ -24,16 +24,16 @@ from angiosynth.generators.registry import family_of
 from angiosynth.runtime.memory import keep_freed_memory
 from angiosynth.runtime.progress import say, tell
 from angiosynth.settings import Settings, load_settings
-from benchmarks.paper import seconds_of
+from benchmarks.paper import seconds_of, warm_up
 
 PARAMS = Path("params.yaml")
 
 
 def step_seconds(settings: Settings, name: str, width: int, count: int) -> float:
-    """Measure the seconds of a training step of an entry with another width, after one step that is not measured."""
+    """Measure the seconds of a training step of an entry with another width, after `warm_up`."""
     generator = settings.generator(name).model_copy(update={"width": width})
     step = family_of(generator).blank_training(generator, settings.patches.size)
-    step()
+    warm_up(step)
     return seconds_of(step, count)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from angiosynth.compute.precision import device
-from angiosynth.generators.graphs import WARM_UP, without_graphs
+from angiosynth.generators.graphs import without_graphs
 from angiosynth.generators.registry import family_of
 from angiosynth.runtime.progress import say, tell
 from angiosynth.settings import Settings, load_settings
-from benchmarks.paper import seconds_of
+from benchmarks.paper import seconds_of, warm_up
 
 
 def compare(settings: Settings, name: str, count: int) -> dict[str, float]:
@@ -31,8 +31,7 @@ def compare(settings: Settings, name: str, count: int) -> dict[str, float]:
         plain = build(generator, settings.patches.size)
     replayed = build(generator, settings.patches.size)
     for step in (plain, replayed):
-        for _ in range(WARM_UP + 2):
-            step()
+        warm_up(step)
     seconds = {"plain_s": seconds_of(plain, count), "graphs_s": seconds_of(replayed, count)}
     return {**seconds, "ratio": seconds["plain_s"] / seconds["graphs_s"]}
 

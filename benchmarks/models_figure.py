@@ -19,18 +19,18 @@ import numpy as np
 
 from angiosynth.report.style import Look, drawn, name_of
 from angiosynth.settings import REAL
-from benchmarks.models import RELABELLED
+from benchmarks.models import RELABELLED, test_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMES = ("flow", "r3gan", "wgan-gp-sn", "wgan-gp", "dcgan")
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[dict[str, Any]]
 
 
 def seeds_dsc(rows: Rows, model: str) -> np.ndarray:
     """Return the mean DSC over the test patients for each seed of a model (seeds,)."""
-    return np.array([np.mean([patient["dsc"] for patient in row["test"]]) for row in rows if row["model"] == model])
+    return np.array([test_means(row)[0] for row in rows if row["model"] == model])
 
 
 def figure(panels: Mapping[str, Rows], names: Sequence[str], least: float, path: Path) -> None:

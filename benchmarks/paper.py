@@ -63,6 +63,12 @@ def networks(settings: Settings) -> Iterator[tuple[str, str, Callable[[], Step]]
         yield name, settings.unet.precision, partial(blank_unet_step, settings, name)
 
 
+def warm_up(step: Step) -> None:
+    """Run steps that are not measured: on a GPU until all graphs are recorded, also if only every fourth step has penalties; else one."""
+    for _ in range(4 * (WARM_UP + 1) if uses_graphs(device()) else 1):
+        step()
+
+
 def seconds_of(step: Step, count: int) -> float:
     """Return the mean seconds of a call, over `count` calls."""
     finish()
@@ -102,8 +108,8 @@ def measured(build: Callable[[], Step], count: int, rate: float) -> dict[str, fl
     peak_gb()
     with Operations() as operations:
         step()
-    for _ in range(WARM_UP if uses_graphs(device()) else 0):  # the last of them is recorded
-        step()
+    if uses_graphs(device()):
+        warm_up(step)
     seconds = seconds_of(step, count)
     row = {"step_s": seconds, "tflop": operations.total / 1e12, "share": operations.total / seconds / rate, "peak_gb": peak_gb()}
     del step

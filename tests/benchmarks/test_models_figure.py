@@ -15,11 +15,12 @@ from benchmarks import models_figure
 
 def _rows(path: Path, **scores: list[float]) -> Path:
     """Rows of two test patients a seed, 0.01 above and below the score."""
-    rows = [
-        {"model": model.replace("__", ":").replace("_", "-"), "seed": seed, "test": [{"dsc": score - 0.01}, {"dsc": score + 0.01}]}
-        for model, values in scores.items()
-        for seed, score in enumerate(values, start=1)
-    ]
+    rows = []
+    for model, values in scores.items():
+        name = model.replace("__", ":").replace("_", "-")
+        for seed, score in enumerate(values, start=1):
+            patients = [{"dsc": score + change, "hd95_mm": 1.0, "cldice": 0.9} for change in (-0.01, 0.01)]
+            rows.append({"model": name, "seed": seed, "test": patients})
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path
 

@@ -56,7 +56,8 @@ def trained_on(synthetic: PatchSet, folder: Path, **facts: object) -> Path:
     mean, deviation = synthetic.mean_deviation()
     trained = TrainedUnet(Segmenter(unet, mean, deviation, "float32"), 5, {"val_dsc": 0.5, "val_hd95_mm": 2.0}, [])
     folder.mkdir()
-    save_unet(folder, trained, UnetSettings(width=2, steps=5, precision="float32"), {"intensity": synthetic.meta["intensity"], **facts})
+    facts = {"intensity": synthetic.meta["intensity"], "patches_digest": AUDIT["set_digest"], **facts}
+    save_unet(folder, trained, UnetSettings(width=2, steps=5, precision="float32"), facts)
     return folder
 
 

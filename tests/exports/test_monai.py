@@ -100,8 +100,10 @@ def test_a_generator_alone_makes_a_bundle(contents: Contents, tmp_path: Path) ->
 
 def test_a_unet_of_another_set_does_not_go_along(audited: Path, synthetic: PatchSet, tmp_path: Path) -> None:
     other = trained_on(tiny_patches(seed=3), tmp_path / "other")
-    with pytest.raises(InputError, match="was trained on another set"):
-        build_package(tmp_path / "p", synthetic, SharedAudit(AUDIT, audited), TERMS, segmenter=other)
+    same_images = trained_on(synthetic, tmp_path / "labels", patches_digest="of other labels")
+    for folder in (other, same_images):
+        with pytest.raises(InputError, match="was trained on another set"):
+            build_package(tmp_path / "p", synthetic, SharedAudit(AUDIT, audited), TERMS, segmenter=folder)
     assert not (tmp_path / "p").exists()
 
 

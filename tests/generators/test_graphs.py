@@ -115,11 +115,11 @@ def test_a_step_that_cannot_be_recorded_runs_on_as_it_is(
 ) -> None:
     graphs = emulate_graphs(monkeypatch)
     plain, replayed = _pair(kind)
-    sign = torch.optim.Adam.step  # reads a value while it is recorded, after all gradients
+    step = torch.optim.Adam.step
 
-    def reading(optimiser: torch.optim.Adam) -> None:
+    def reading(optimiser: torch.optim.Adam) -> None:  # which a graph cannot, after all gradients
         optimiser.param_groups[0]["params"][0].sum().item()
-        sign(optimiser)
+        step(optimiser)
 
     monkeypatch.setattr(torch.optim.Adam, "step", reading)
     _train_alike(plain, replayed, STEPS, EXACT)

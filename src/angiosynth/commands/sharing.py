@@ -73,7 +73,13 @@ def release(
         typer.Option("--allow-word", help="A word that is allowed although it names a user, machine, folder or patient."),
     ] = None,
     with_unet: Annotated[bool, typer.Option("--with-unet", help="Add the U-net that was trained on the set.")] = False,
-    with_generator: Annotated[bool, typer.Option("--with-generator", help="Add the generator, if its own verdict is within.")] = False,
+    with_generator: Annotated[
+        bool,
+        typer.Option(
+            "--with-generator",
+            help="Add the generator, if its own verdict is within; see audit.drawn_labels.",
+        ),
+    ] = False,
     params: Params = PARAMS,
 ) -> None:
     """Pack a synthetic set for others: patches as npz and NIfTI, card, Croissant metadata, audit, loader, checksums.

@@ -30,8 +30,10 @@ PEOPLE = ("training", "validation", "test", "held_out", "held_out_labelled")
 LIKENESS = ("precision", "recall", "density", "coverage")
 VESSELS = ("fraction", "calibre_px", "components", "empty")
 # Settings that a reader needs to judge the audit; not the seed, with which the random draws could be repeated.
-SETTINGS = ("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps", "planted", "overfit_patches", "overfit_steps")
-SEARCHED = ("drawn_labels",)  # settings that say what was searched
+SETTINGS = (
+    *("bootstrap", "checked", "compared", "reconstructed", "reconstruction_steps"),
+    *("planted", "overfit_patches", "overfit_steps", "drawn_labels"),
+)
 LIMITS = ("auc", "excess", "copies", "copy_ratio", "distinctive", "distinctive_labels", "nearer", "linkage", "alpha")
 
 
@@ -63,7 +65,7 @@ def shared_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         **{key: audit[key] for key in ("promise",) if key in audit},  # depends only on settings and the number of patients
         "patients": people,
         "limits": limits,
-        "settings": {name: audit["settings"][name] for name in (*SETTINGS, *SEARCHED)},
+        "settings": {name: audit["settings"][name] for name in SETTINGS},
         "membership": membership,
         "findings": [_round_measure(measure, membership, limits, step) for measure in audit["findings"]],
         "controls": {holder: bool(audit["controls"][holder]) for holder in HOLDERS},

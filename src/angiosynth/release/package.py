@@ -141,7 +141,7 @@ def build_package(  # eight parameters: contents, terms and signing are independ
     if target.exists():
         raise InputError(f"{target}: is there already; what was released is not changed, name another")
     if segmenter is not None:
-        unet.refuse_other_unet(segmenter, synthetic)
+        unet.refuse_other_unet(segmenter, synthetic, audit.facts["set_digest"])
     with whole_folder(target) as folder:
         _write_patches(folder, synthetic)
         if segmenter is not None:

@@ -23,18 +23,20 @@ FOLDER, WEIGHTS, FACTS = "unet", "unet.safetensors", "unet.json"
 SHIPPED = ("width", "dropout", "mean", "deviation", "precision", "intensity")
 
 
-def refuse_other_unet(source: Path, synthetic: PatchSet) -> None:
+def refuse_other_unet(source: Path, synthetic: PatchSet, set_digest: str) -> None:
     """Check that a U-net was trained on the current set.
 
     Args:
         source: models/unet/<model>.
         synthetic: the set.
+        set_digest: digest of its images and labels.
 
     Raises:
-        InputError: the U-net is missing or damaged, or its mean and deviation for standardisation are not those of the set.
+        InputError: the U-net is missing or damaged, or was trained on other images or labels.
     """
     metadata = read_facts(source)
-    if (metadata.mean, metadata.deviation) != synthetic.mean_deviation() or metadata.intensity is None:
+    same = metadata.patches_digest == set_digest and (metadata.mean, metadata.deviation) == synthetic.mean_deviation()
+    if not same or metadata.intensity is None:
         raise InputError(f"{source}: was trained on another set than the present one; run `dvc repro` to train it")
 
 

@@ -28,7 +28,6 @@ from angiosynth.release.promise import promise_fault
 from angiosynth.release.signature import SUMS
 from angiosynth.release.spacing import training_spacing
 from angiosynth.runtime.output import read_json
-from angiosynth.segmentation.facts import read_facts
 from angiosynth.settings import Settings
 from angiosynth.settings.audit import AUDIT_FILES
 from angiosynth.settings.texts import LONGEST_REASON, line_fault
@@ -92,8 +91,6 @@ def release(settings: Settings, home: Workspace, model: str | None, request: Rel
     synthetic = open_patch_set(home.synthetic(chosen))
     if fault := promise_fault(synthetic.meta.get("promise", {}), request.with_unet):
         raise InputError(f"{synthetic.folder}: {fault}")
-    if request.with_unet and read_facts(home.unet(chosen)).patches_digest != data_digest(home.synthetic(chosen)):
-        raise InputError(f"{home.unet(chosen)}: was trained on another set than the present one; run `dvc repro` to train it")
     drawn_by = _generator(settings, home, chosen, synthetic, audit) if request.with_generator else None
     # Texts written by the user must not contain a patient's name; the whole package is searched again before it is put in place.
     identifiers = project_identifiers(settings, home, request.allowed_words)
